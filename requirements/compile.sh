@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Locks pyproject.toml's extras with hashes: requirements/<name>.txt. `requirements/compile.sh --upgrade` takes newer versions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock() {  # lock NAME EXTRA...
+  local name=$1 extras=(); shift
+  for extra in "$@"; do extras+=(--extra "$extra"); done
+  .venv/bin/uv pip compile pyproject.toml "${extras[@]}" --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    --overrides requirements/overrides.txt --constraints "$constraints" --output-file "requirements/$name.txt" --quiet "${upgrade[@]}"
+}
+upgrade=("$@")
+constraints=$(mktemp)
+lock dev all train dev
+# Everything else takes the versions that the tests ran with.
+grep -E '^[a-zA-Z0-9]' requirements/dev.txt | sed 's/ *\\$//' > "$constraints"
+for service in gateway inference analyzer drift; do lock "$service" "$service"; done
+lock all all

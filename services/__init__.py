@@ -1,0 +1,1 @@
+"""Tocsin's services; they meet only in schemas."""

@@ -1,0 +1,1 @@
+"""Records every event and judges it."""

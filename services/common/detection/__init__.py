@@ -1,0 +1,1 @@
+"""Pure judgements over text: attacks, personal data, secrets, leaks."""

@@ -1,0 +1,1 @@
+"""Watches the distribution of what is asked and answered."""

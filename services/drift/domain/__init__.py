@@ -1,0 +1,1 @@
+"""Drift's pure statistics and decisions."""

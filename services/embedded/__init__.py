@@ -1,0 +1,1 @@
+"""One machine, nothing installed: what stands in for a cluster."""

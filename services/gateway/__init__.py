@@ -1,0 +1,1 @@
+"""HTTP into events, events into HTTP."""

@@ -1,0 +1,1 @@
+"""Consumes requests, streams tokens back; all of it on Ray Serve."""

@@ -1,0 +1,1 @@
+"""What generates tokens, one file an engine."""
