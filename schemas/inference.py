@@ -1,0 +1,322 @@
+"""A request's way over the bus: asked, assigned, answered in chunks, finished, completed.
+
+| topic | models |
+|-|-|
+| inference.requests.<model>.<lane> | InferenceRequested |
+| inference.work | Work = WorkAssigned or WorkCancelled |
+| inference.replies | Reply = ReplyChunk, ReplyBeat, ReplyEnded or RetryNeeded |
+| inference.commands | CancelRequested |
+| inference.status | Status = ReplicaBeat, RequestFinished or QueueStatus |
+| inference.completed | InferenceCompleted |
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from schemas.base import Message
+
+Logprob = dict[str, Any]
+"""One token's log-probability as the OpenAI API shows it: token, logprob, bytes, top_logprobs."""
+
+
+class Lane(StrEnum):
+    """How soon a request is wanted."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Outcome(StrEnum):
+    """How a request ended; each ends exactly once."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    CACHE_HIT = "cache_hit"
+
+
+class LogPosition(Message):
+    """A record's place in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class ReplyTo(Message):
+    """Where a request's answers go: a partition of inference.replies and the gateway that reads it."""
+
+    partition: int
+    gateway_id: str
+
+
+class Sampling(Message):
+    """How to choose tokens; None means the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    response_format: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class Delivered(Message):
+    """What the client has of one choice: its text and how many tokens that was."""
+
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str | None = None
+
+
+class InferenceRequested(Message):
+    """A request, or a further attempt at one that a dead replica left unfinished.
+
+    `delivered` has one entry a choice from the second attempt on: generation continues exactly after it. `previous` is the earlier attempt's record.
+    """
+
+    request_id: str
+    attempt: int = 1
+    kind: Literal["chat", "completion"]
+    model: str
+    lane: Lane
+    tenant: str
+    key_id: str
+    user: str = ""
+    messages: tuple[dict[str, Any], ...] = ()
+    prompt: str = ""
+    sampling: Sampling = Sampling()
+    stream: bool = False
+    reply_to: ReplyTo
+    requested_at: datetime
+    deadline: datetime
+    delivered: tuple[Delivered, ...] = ()
+    previous: LogPosition | None = None
+
+
+class WorkAssigned(Message):
+    """The dispatcher gives a request to a replica. `epoch` grows with every takeover: a replica ignores what an overtaken dispatcher sends."""
+
+    kind: Literal["assigned"] = "assigned"
+    replica_id: str
+    epoch: int
+    origin: LogPosition
+    request: InferenceRequested
+
+
+class WorkCancelled(Message):
+    """The dispatcher takes an attempt back."""
+
+    kind: Literal["cancelled"] = "cancelled"
+    replica_id: str
+    epoch: int
+    request_id: str
+    attempt: int
+    reason: str
+
+
+class ErrorDetail(Message):
+    """An error as the client shall see it."""
+
+    status: int = 500
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Usage(Message):
+    """Tokens, as the model's tokenizer counts them, over all choices and attempts."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class End(Message):
+    """How an attempt ended, and what it took. Times are milliseconds on the replica's clock; `mean_logprob` is over all generated tokens where known."""
+
+    outcome: Outcome
+    usage: Usage = Usage()
+    error: ErrorDetail | None = None
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
+    generation_ms: float | None = None
+    mean_logprob: float | None = None
+
+
+class Piece(Message):
+    """What was added to one choice."""
+
+    index: int = 0
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str | None = None
+    logprobs: tuple[Logprob, ...] | None = None
+    tool_calls: tuple[dict[str, Any], ...] | None = None
+
+
+class ReplyChunk(Message):
+    """A replica's next pieces of an attempt. `seq` counts from 0 without a gap within (request_id, attempt, replica_id); the last chunk carries `end`."""
+
+    kind: Literal["chunk"] = "chunk"
+    request_id: str
+    tenant: str
+    attempt: int
+    replica_id: str
+    seq: int
+    pieces: tuple[Piece, ...] = ()
+    end: End | None = None
+
+
+class ReplyBeat(Message):
+    """A replica is computing an attempt that has nothing to show yet."""
+
+    kind: Literal["beat"] = "beat"
+    request_id: str
+    attempt: int
+    replica_id: str
+
+
+class ReplyEnded(Message):
+    """The dispatcher ends a request itself: it expired or was cancelled in the queue, failed for good, or had ended before this attempt came.
+
+    `choices` holds the whole text where the request had in fact completed.
+    """
+
+    kind: Literal["ended"] = "ended"
+    request_id: str
+    tenant: str
+    attempt: int
+    end: End
+    choices: tuple[Delivered, ...] = ()
+
+
+class RetryNeeded(Message):
+    """The replica of this attempt died: whoever follows the stream publishes the next attempt, with what was delivered."""
+
+    kind: Literal["retry_needed"] = "retry_needed"
+    request_id: str
+    tenant: str
+    attempt: int
+    reason: str
+    origin: LogPosition
+
+
+class CancelRequested(Message):
+    """Nobody wants this request's answer any more."""
+
+    kind: Literal["cancel"] = "cancel"
+    request_id: str
+    model: str
+    tenant: str
+    reason: str
+
+
+class Running(Message):
+    """An attempt that a replica holds."""
+
+    request_id: str
+    attempt: int
+
+
+class ReplicaBeat(Message):
+    """A replica every 250 ms.
+
+    `inbox_position` is the next offset of its inbox partition that it will read: whatever lies before it is in `running` or ended.
+    """
+
+    kind: Literal["beat"] = "beat"
+    replica_id: str
+    model: str
+    host: str
+    pid: int
+    inbox: int
+    inbox_position: int
+    slots: int
+    running: tuple[Running, ...] = ()
+    tokens_per_s: float = 0.0
+    draining: bool = False
+
+
+class RequestFinished(Message):
+    """An attempt's end with its whole text, from the replica to the dispatcher."""
+
+    kind: Literal["finished"] = "finished"
+    replica_id: str
+    model: str
+    request_id: str
+    attempt: int
+    end: End
+    choices: tuple[Delivered, ...] = ()
+
+
+class QueueStatus(Message):
+    """The active dispatcher of a model, every 250 ms: how many wait in each lane, and how long the next one will."""
+
+    kind: Literal["queue"] = "queue"
+    dispatcher_id: str
+    model: str
+    host: str
+    pid: int
+    active: bool
+    waiting: dict[Lane, int] = Field(default_factory=dict)
+    running: int = 0
+    slots: int = 0
+    eta_ms: float | None = None
+    positions: dict[str, int] = Field(default_factory=dict)
+
+
+class InferenceCompleted(Message):
+    """The one end of a request. Texts are None unless the operator stores raw text; `user` is a pseudonym."""
+
+    request_id: str
+    tenant: str
+    key_id: str
+    user: str = ""
+    model: str
+    kind: Literal["chat", "completion"]
+    lane: Lane
+    stream: bool
+    outcome: Outcome
+    finish_reasons: tuple[str, ...] = ()
+    error_code: str | None = None
+    attempts: int
+    replica_id: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    requested_at: datetime
+    completed_at: datetime
+    duration_ms: float
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
+    tokens_per_s: float | None = None
+    mean_logprob: float | None = None
+    prompt_chars: int = 0
+    response_chars: int = 0
+    prompt_text: str | None = None
+    response_text: str | None = None
+
+
+Work = Annotated[WorkAssigned | WorkCancelled, Field(discriminator="kind")]
+Reply = Annotated[ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded, Field(discriminator="kind")]
+Status = Annotated[ReplicaBeat | RequestFinished | QueueStatus, Field(discriminator="kind")]
+
+WORK: TypeAdapter[WorkAssigned | WorkCancelled] = TypeAdapter(Work)
+REPLY: TypeAdapter[ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded] = TypeAdapter(Reply)
+STATUS: TypeAdapter[ReplicaBeat | RequestFinished | QueueStatus] = TypeAdapter(Status)

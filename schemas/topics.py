@@ -1,0 +1,131 @@
+"""The one list of topics: what each carries, how it is keyed, how long it keeps, who writes and who reads.
+
+`tocsin topics` provisions from it; the AsyncAPI document, the JSON Schemas and the contract tests are made from it.
+"""
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from schemas.control import KeyChanged
+from schemas.dead_letters import DeadLettered
+from schemas.inference import (
+    REPLY,
+    STATUS,
+    WORK,
+    CancelRequested,
+    InferenceCompleted,
+    InferenceRequested,
+    Lane,
+)
+
+_LEGAL = re.compile(r"[a-z0-9._-]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic, or with `{model}` and `{lane}` in its name a family of them.
+
+    `partitions` is the count at full scale. `scaled` topics may have fewer on a small machine; the others need exactly this many for their order.
+    `retention` None means compacted: the newest record of a key stays. `ledger` topics are counted by their producers and proven complete by `v_ledger`.
+    """
+
+    name: str
+    model: TypeAdapter[Any]
+    key: str
+    partitions: int
+    retention: timedelta | None
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    summary: str
+    scaled: bool = False
+    ledger: bool = False
+    dead_letters: bool = False
+
+    def partition_count(self, scale: float) -> int:
+        """Partitions at a scale of 0 to 1, at least one.
+
+        Raises:
+            ValueError: the scale is not in (0, 1].
+        """
+        if not 0 < scale <= 1:
+            raise ValueError(f"the partition scale is {scale}; it must be above 0 and at most 1")
+        return max(1, math.ceil(self.partitions * scale)) if self.scaled else self.partitions
+
+    @property
+    def segment(self) -> timedelta | None:
+        """How long a segment stays open. Kafka deletes whole closed segments, so a record lives at most `retention + segment`; a fifth keeps that true."""
+        return None if self.retention is None else max(timedelta(minutes=1), min(self.retention / 5, timedelta(days=1)))
+
+
+_QUARTER_HOUR = timedelta(minutes=15)
+_HOUR = timedelta(hours=1)
+_WEEK = timedelta(days=7)
+_MONTH = timedelta(days=30)
+
+REQUESTS = Topic(
+    "inference.requests.{model}.{lane}.v1", TypeAdapter(InferenceRequested), "request_id", 1, _HOUR, ("gateway",), ("dispatcher",),
+    "Requests for one model in one lane. One partition: a total order, so that a queue position is exact.",
+)  # fmt: skip
+WORK_TOPIC = Topic(
+    "inference.work.v1", WORK, "replica_id", 64, _QUARTER_HOUR, ("dispatcher",), ("replica",),
+    "Replicas' inboxes: each replica reads the one partition that its id hashes to.", scaled=True,
+)  # fmt: skip
+REPLIES = Topic(
+    "inference.replies.v1", REPLY, "request_id", 64, _QUARTER_HOUR, ("replica", "dispatcher"), ("gateway",),
+    "Gateways' inboxes: generated text on its way to the client.", scaled=True,
+)  # fmt: skip
+COMMANDS = Topic(
+    "inference.commands.v1", TypeAdapter(CancelRequested), "request_id", 1, _QUARTER_HOUR, ("gateway",), ("dispatcher",),
+    "What clients and gateways take back.",
+)  # fmt: skip
+STATUS_TOPIC = Topic(
+    "inference.status.v1", STATUS, "replica_id", 1, _QUARTER_HOUR, ("replica", "dispatcher"), ("dispatcher", "gateway", "inference"),
+    "Heartbeats, finished attempts and queue lengths.",
+)  # fmt: skip
+COMPLETED = Topic(
+    "inference.completed.v1", TypeAdapter(InferenceCompleted), "request_id", 12, _WEEK, ("dispatcher",), ("recorder",),
+    "The one end of each request.", scaled=True, ledger=True, dead_letters=True,
+)  # fmt: skip
+CONTROL = Topic(
+    "control.changes.v1", TypeAdapter(KeyChanged), "id", 1, None, ("cli",), ("gateway",),
+    "API keys as they now stand.",
+)  # fmt: skip
+
+TOPICS: tuple[Topic, ...] = (REQUESTS, WORK_TOPIC, REPLIES, COMMANDS, STATUS_TOPIC, COMPLETED, CONTROL)
+
+
+def dead_letter_topic(topic: Topic) -> Topic:
+    """Where a consumer of `topic` sets aside what it cannot use."""
+    return Topic(
+        dead_letter_name(topic.name), TypeAdapter(DeadLettered), topic.key, topic.partitions, _MONTH, topic.consumers, ("recorder",),
+        f"What a consumer of {topic.name} could not use.", scaled=topic.scaled,
+    )  # fmt: skip
+
+
+def dead_letter_name(topic: str) -> str:
+    """The dead-letter topic's name."""
+    return f"{topic}.dlq"
+
+
+def model_slug(model: str) -> str:
+    """A model's name as a part of a topic's name: itself where legal, else with a digest in place of what Kafka does not allow."""
+    if _LEGAL.fullmatch(model) and "." not in model[:1]:
+        return model
+    digest = hashlib.sha256(model.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^a-z0-9_-]+', '-', model.lower())[:60].strip('-')}-{digest}"
+
+
+def requests_topic(model: str, lane: Lane) -> str:
+    """The topic of a model's lane."""
+    return REQUESTS.name.format(model=model_slug(model), lane=lane.value)
+
+
+def inbox_partition(owner_id: str, partitions: int) -> int:
+    """The inbox partition that a gateway or a replica reads, by a hash of its id."""
+    return int.from_bytes(hashlib.blake2s(owner_id.encode(), digest_size=8).digest(), "big") % partitions

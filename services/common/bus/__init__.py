@@ -1,0 +1,10 @@
+"""The one door to Kafka: producers, consumers, administration. Nothing else imports the drivers.
+
+`Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group, `GroupConsumer` shares a topic's partitions and commits by hand,
+`events.py` makes FastStream brokers for consumers of events.
+"""
+
+from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
+from services.common.bus.producer import FencedError, Producer, TransactionalProducer
+
+__all__ = ["FencedError", "GroupConsumer", "Producer", "Record", "Start", "Tail", "TransactionalProducer"]

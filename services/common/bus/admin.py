@@ -1,0 +1,128 @@
+"""Topics as the list in `schemas.topics` wants them, and committed offsets with their metadata."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.structs import OffsetAndMetadata
+
+from schemas.inference import Lane
+from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_topic
+from services.common.errors import BusUnavailableError
+from services.common.model_catalogue import ModelConfig
+from services.common.retry import retry
+
+_TOPIC_EXISTS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What provisioning did."""
+
+    created: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    too_few_partitions: tuple[str, ...]
+
+
+@contextlib.asynccontextmanager
+async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administration client.
+
+    Raises:
+        BusUnavailableError: no broker within `timeout_s`.
+    """
+
+    async def connect() -> AIOKafkaAdminClient:
+        client = AIOKafkaAdminClient(bootstrap_servers=url, request_timeout_ms=15_000)
+        try:
+            await client.start()
+        except (KafkaError, OSError) as error:
+            await client.close()
+            raise BusUnavailableError(f"no Kafka at {url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+        return client
+
+    client = await retry(connect, timeout_s=timeout_s)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def topics_for(models: Iterable[ModelConfig]) -> list[tuple[str, Topic]]:
+    """Every topic's name with its definition: the fixed ones, one a model and lane, and the dead-letter topics."""
+    wanted = [(topic.name, topic) for topic in TOPICS if topic is not REQUESTS]
+    wanted += [(requests_topic(model.name, Lane(lane)), REQUESTS) for model in models for lane in model.lanes]
+    wanted += [(dead_letter_topic(topic).name, dead_letter_topic(topic)) for topic in TOPICS if topic.dead_letters]
+    return wanted
+
+
+def topic_settings(topic: Topic) -> dict[str, str]:
+    """Kafka's settings that make a topic's retention true."""
+    if topic.retention is None or topic.segment is None:
+        return {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
+        "segment.ms": str(int(topic.segment.total_seconds() * 1000)),
+        "max.message.bytes": str(2 * 1024 * 1024 + 65_536),
+    }
+
+
+async def provision(url: str, models: Iterable[ModelConfig], scale: float) -> Provisioned:
+    """Creates the topics that are missing and mends the settings of those that differ. Never deletes, never shrinks.
+
+    Raises:
+        BusUnavailableError: no broker, or it refused.
+    """
+    created: list[str] = []
+    updated: list[str] = []
+    unchanged: list[str] = []
+    few: list[str] = []
+    async with admin(url) as client:
+        existing = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
+        for name, topic in topics_for(models):
+            if name not in existing:
+                await _create(client, name, topic, scale)
+                created.append(name)
+                continue
+            if existing[name] < topic.partition_count(scale):
+                few.append(name)
+            (updated if await _mend(client, name, topic) else unchanged).append(name)
+    return Provisioned(tuple(created), tuple(updated), tuple(unchanged), tuple(few))
+
+
+async def committed_offsets(url: str, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What a consumer group has committed, with the commits' metadata.
+
+    Raises:
+        BusUnavailableError: no broker, or it did not answer.
+    """
+    async with admin(url) as client:
+        try:
+            found = await client.list_consumer_group_offsets(group)
+        except KafkaError as error:
+            raise BusUnavailableError(f"the offsets of {group} could not be read: {error!r}") from error
+    return {place: committed for place, committed in found.items() if committed.offset >= 0}
+
+
+async def _create(client: AIOKafkaAdminClient, name: str, topic: Topic, scale: float) -> None:
+    response = await client.create_topics([NewTopic(name, topic.partition_count(scale), -1, topic_configs=topic_settings(topic))])
+    for one in response.topic_errors:
+        code = one[1]
+        if code not in (0, _TOPIC_EXISTS):
+            raise BusUnavailableError(f"Kafka refused to create {name}: {for_code(code)(one[2] if len(one) > 2 else '')!r}")
+
+
+async def _mend(client: AIOKafkaAdminClient, name: str, topic: Topic) -> bool:
+    wanted = topic_settings(topic)
+    responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    current = {entry[0]: entry[1] for response in responses for resource in response.resources for entry in resource[4]}
+    if all(current.get(key) == value for key, value in wanted.items()):
+        return False
+    await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted)])
+    return True

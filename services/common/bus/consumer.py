@@ -1,0 +1,185 @@
+"""Reading from the bus: `Tail` follows named partitions without a group, `GroupConsumer` shares partitions with its peers and commits by hand.
+
+Both reconnect by themselves: while the broker is away `poll` returns nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from services.common.bus.quiet import quieten
+from services.common.errors import BusUnavailableError
+from services.common.retry import retry
+
+Record: TypeAlias = ConsumerRecord
+Partitions = Iterable[TopicPartition]
+
+
+class Start(Enum):
+    """Where a tail begins."""
+
+    BEGINNING = "beginning"
+    END = "end"
+
+
+@dataclass
+class _Consumer:
+    url: str
+    name: str
+    committed_only: bool = False
+    _driver: AIOKafkaConsumer | None = field(default=None, init=False)
+
+    async def poll(self, timeout_s: float = 1.0, max_records: int | None = None) -> list[Record]:
+        """The next records in partition order, at least one or none after `timeout_s`.
+
+        Raises:
+            BusUnavailableError: the consumer is not started.
+        """
+        batches = await self._running().getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        return [record for batch in batches.values() for record in batch]
+
+    async def close(self) -> None:
+        """Leaves the group, if any, and disconnects."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await driver.stop()
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """The next `poll` reads from `offset`."""
+        self._running().seek(TopicPartition(topic, partition), offset)
+
+    async def position(self, topic: str, partition: int) -> int:
+        """The offset that the next `poll` begins at."""
+        return int(await self._running().position(TopicPartition(topic, partition)))
+
+    async def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """For each partition the offset that its next record will have."""
+        ends = await self._running().end_offsets([TopicPartition(topic, one) for one in partitions])
+        return {place.partition: offset for place, offset in ends.items()}
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            BusUnavailableError: the topic is not there.
+        """
+        driver = self._running()
+        found = driver.partitions_for_topic(topic)
+        if not found:
+            await driver.topics()
+            found = driver.partitions_for_topic(topic)
+        if not found:
+            raise BusUnavailableError(f"the topic {topic} is not there; `tocsin topics` creates it")
+        return len(found)
+
+    def _running(self) -> AIOKafkaConsumer:
+        if self._driver is None:
+            raise BusUnavailableError(f"the consumer {self.name} is not started")
+        return self._driver
+
+    async def _connect(self, **options: Any) -> None:
+        quieten()
+
+        async def attempt() -> AIOKafkaConsumer:
+            driver = AIOKafkaConsumer(
+                bootstrap_servers=self.url, client_id=self.name, enable_auto_commit=False, metadata_max_age_ms=30_000,
+                isolation_level="read_committed" if self.committed_only else "read_uncommitted", **options,
+            )  # fmt: skip
+            try:
+                await driver.start()
+            except (KafkaError, OSError) as error:
+                await driver.stop()
+                raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+            return driver
+
+        self._driver = await retry(attempt, timeout_s=60.0)
+
+
+@dataclass
+class Tail(_Consumer):
+    """Follows partitions of one topic, every record for every reader; nothing is committed."""
+
+    topic: str = ""
+
+    async def start(self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END) -> None:
+        """Begins at the beginning, at the end, or at an offset a partition. None means all partitions.
+
+        Raises:
+            BusUnavailableError: no broker, or no such topic.
+        """
+        await self._connect(auto_offset_reset="earliest")
+        wanted = range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0)) if partitions is None else partitions
+        places = [TopicPartition(self.topic, one) for one in wanted]
+        driver = self._running()
+        driver.assign(places)
+        if isinstance(start, Mapping):
+            for place in places:
+                driver.seek(place, start[place.partition])
+        elif start is Start.BEGINNING:
+            await driver.seek_to_beginning(*places)
+        else:
+            for place, offset in (await driver.end_offsets(places)).items():
+                driver.seek(place, offset)
+
+    async def offsets_at(self, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
+        """For each partition the first offset whose record is of `time_ms` (Unix milliseconds) or later; its end where there is none."""
+        places = [TopicPartition(self.topic, one) for one in partitions]
+        found = await self._running().offsets_for_times(dict.fromkeys(places, time_ms))
+        ends = await self._running().end_offsets(places)
+        return {place.partition: found[place].offset if found.get(place) else ends[place] for place in places}
+
+
+Assigned = Callable[[set[TopicPartition]], Awaitable[None]]
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, on_assigned: Assigned, on_revoked: Assigned) -> None:
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._on_assigned(assigned)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._on_revoked(revoked)
+
+
+@dataclass
+class GroupConsumer(_Consumer):
+    """Shares topics with its group. Partitions of the same number go to the same member (range assignment).
+
+    `on_assigned` runs before the first record of new partitions, and may `seek`; `on_revoked` runs before they go to another.
+    """
+
+    group: str = ""
+    session_timeout_s: float = 3.0
+
+    async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
+        """Joins the group.
+
+        Raises:
+            BusUnavailableError: no broker.
+        """
+        await self._connect(
+            group_id=self.group, auto_offset_reset="earliest", session_timeout_ms=int(self.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(self.session_timeout_s * 1000 / 4), rebalance_timeout_ms=10_000, max_poll_interval_ms=600_000,
+            partition_assignment_strategy=(RangePartitionAssignor,), max_partition_fetch_bytes=4 * 1024 * 1024,
+        )  # fmt: skip
+        self._running().subscribe(topics, listener=_Listener(on_assigned, on_revoked))
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commits positions: everything before them has had its effect.
+
+        Raises:
+            BusUnavailableError: the broker did not take the commit, or the partitions are another member's by now.
+        """
+        try:
+            await self._running().commit(dict(offsets))
+        except KafkaError as error:
+            raise BusUnavailableError(f"the commit of {self.name} failed: {error!r}") from error

@@ -1,0 +1,187 @@
+"""Writing to the bus: idempotent, acknowledged by all replicas, every record a CloudEvent."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
+
+from schemas.base import Message
+from schemas.envelope import Envelope, Headers
+from schemas.inference import LogPosition
+from services.common.bus.quiet import quieten
+from services.common.clock import Clock, utc_now
+from services.common.errors import BusUnavailableError, PermanentError
+from services.common.retry import retry
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+
+
+class FencedError(PermanentError):
+    """Another producer with this transactional id has taken over: this one must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be sent. `subject` is what it is about; `partition` None leaves the choice to the key's hash."""
+
+    topic: str
+    value: Message
+    subject: str
+    tenant: str
+    key: str | None = None
+    partition: int | None = None
+    traceparent: str | None = None
+
+
+@dataclass
+class Producer:
+    """An idempotent producer. `source` names this incarnation in every envelope.
+
+    A record that was taken is retried until the broker has it, across broker restarts; `send` waits for that at most `timeout_s`.
+    """
+
+    url: str
+    name: str
+    clock: Clock = utc_now
+    timeout_s: float = 10.0
+    _driver: AIOKafkaProducer | None = None
+    source: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.source = f"{self.name}/{uuid4().hex[:12]}"
+
+    async def start(self, timeout_s: float | None = 60.0) -> None:
+        """Connects, waiting for a broker that is not there yet.
+
+        Raises:
+            BusUnavailableError: no broker within `timeout_s`.
+        """
+        quieten()
+        await retry(self._connect, timeout_s=timeout_s)
+
+    async def send_soon(self, record: Outgoing) -> "asyncio.Future[RecordMetadata]":
+        """Takes a record and returns at once; the future ends when all replicas have it.
+
+        Raises:
+            BusUnavailableError: the buffer is full, or the topic is unknown.
+        """
+        try:
+            future = await self._running().send(
+                record.topic,
+                record.value.encode(),
+                key=(record.key or record.subject).encode(),
+                partition=record.partition,
+                headers=self._headers(record),
+            )
+        except ProducerFenced as error:
+            raise FencedError(f"{self.name} was fenced by a newer producer") from error
+        except KafkaError as error:
+            raise BusUnavailableError(f"Kafka at {self.url} did not take a record for {record.topic}: {error!r}") from error
+        return future  # type: ignore[no-any-return]
+
+    async def send(self, record: Outgoing) -> LogPosition:
+        """Sends a record and waits until all replicas have it.
+
+        Raises:
+            BusUnavailableError: not within `timeout_s`. The record may still arrive later.
+        """
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                future = await self.send_soon(record)
+                done = await asyncio.shield(future)
+        except (TimeoutError, KafkaError) as error:
+            raise BusUnavailableError(f"Kafka at {self.url} did not acknowledge a record for {record.topic} within {self.timeout_s} s") from error
+        return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        return len(await self._running().partitions_for(topic))
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Sends what is buffered, within `timeout_s`, and disconnects."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(driver.stop(), timeout_s)
+
+    def _options(self) -> dict[str, Any]:
+        return {"enable_idempotence": True}
+
+    def _headers(self, record: Outgoing) -> Headers:
+        return self._envelope(record).to_headers()
+
+    def _envelope(self, record: Outgoing, sequence: int = -1) -> Envelope:
+        return Envelope.create(
+            type_=f"tocsin.{record.topic}", source=self.source, occurred_at=self.clock(), subject=record.subject, tenant=record.tenant,
+            sequence=sequence, traceparent=record.traceparent,
+        )  # fmt: skip
+
+    def _running(self) -> AIOKafkaProducer:
+        if self._driver is None:
+            raise BusUnavailableError(f"the producer {self.name} is not started")
+        return self._driver
+
+    async def _connect(self) -> None:
+        driver = AIOKafkaProducer(
+            bootstrap_servers=self.url, client_id=self.name, acks="all", max_batch_size=262_144, max_request_size=MAX_RECORD_BYTES, metadata_max_age_ms=60_000,
+            **self._options(),
+        )  # fmt: skip
+        try:
+            await driver.start()
+        except ProducerFenced as error:
+            await driver.stop()
+            raise FencedError(f"{self.name} was fenced by a newer producer") from error
+        except (KafkaError, OSError) as error:
+            await driver.stop()
+            raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+        self._driver = driver
+
+
+@dataclass
+class TransactionalProducer(Producer):
+    """A producer whose records and consumed offsets become visible together or not at all.
+
+    Starting it fences every earlier producer of the same `transactional_id` and waits for what that one left pending. Records of a topic are counted in their
+    envelopes (`sequence`); an aborted transaction's numbers are used again.
+    """
+
+    transactional_id: str = ""
+    _sequences: dict[str, int] = field(default_factory=dict)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> AsyncIterator[None]:
+        """Commits, together with what is sent inside, `offsets` for the consumer group `group`.
+
+        Raises:
+            FencedError: a newer producer has taken over; nothing was committed.
+            BusUnavailableError: the transaction could not be committed; nothing became visible.
+        """
+        driver, before = self._running(), dict(self._sequences)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                async with driver.transaction():
+                    yield
+                    if offsets:
+                        await driver.send_offsets_to_transaction(offsets, group)
+        except ProducerFenced as error:
+            raise FencedError(f"{self.name} was fenced by a newer producer") from error
+        except (KafkaError, TimeoutError) as error:
+            self._sequences = before
+            raise BusUnavailableError(f"a transaction of {self.name} was not committed: {error!r}") from error
+        except BaseException:
+            self._sequences = before
+            raise
+
+    def _options(self) -> dict[str, Any]:
+        return {"transactional_id": self.transactional_id, "transaction_timeout_ms": 10_000}
+
+    def _headers(self, record: Outgoing) -> Headers:
+        sequence = self._sequences.get(record.topic, 0)
+        self._sequences[record.topic] = sequence + 1
+        return self._envelope(record, sequence).to_headers()
