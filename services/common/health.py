@@ -1,0 +1,130 @@
+"""/health (is the process alive), /ready (can it do its work, dependency by dependency), /metrics."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+@dataclass
+class Dependency:
+    """One thing a service needs, as it last saw it."""
+
+    ok: bool = False
+    detail: str = "not tried yet"
+
+
+@dataclass
+class HealthState:
+    """What a service says of itself. `extra` are further GET paths with what they answer, as JSON."""
+
+    started: bool = False
+    draining: bool = False
+    dependencies: dict[str, Dependency] = field(default_factory=dict)
+    extra: dict[str, Callable[[], Any]] = field(default_factory=dict)
+
+    def report(self, name: str, *, ok: bool, detail: str = "") -> None:
+        """Notes a dependency's state."""
+        self.dependencies[name] = Dependency(ok, detail or ("ok" if ok else "failed"))
+
+    @property
+    def ready(self) -> bool:
+        """True when the service can do its work now."""
+        return self.started and not self.draining and all(one.ok for one in self.dependencies.values())
+
+    def describe(self) -> dict[str, Any]:
+        """The body of /ready."""
+        return {
+            "ready": self.ready,
+            "started": self.started,
+            "draining": self.draining,
+            "dependencies": {name: {"ok": one.ok, "detail": one.detail} for name, one in self.dependencies.items()},
+        }
+
+    def answer(self, path: str) -> tuple[int, str, bytes] | None:
+        """Status, content type and body for a health path; None for any other."""
+        if path == "/health":
+            return 200, "application/json", b'{"status":"alive"}'
+        if path == "/ready":
+            return (200 if self.ready else 503), "application/json", orjson.dumps(self.describe())
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest()
+        if path in self.extra:
+            return 200, "application/json", orjson.dumps(self.extra[path]())
+        return None
+
+
+class HealthServer:
+    """Serves a `HealthState` over HTTP on a port of its own; port 0 serves nothing."""
+
+    def __init__(self, state: HealthState, host: str, port: int) -> None:
+        self._state = state
+        self._port = port
+        self._server = EmbeddedServer(
+            uvicorn.Config(self._app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        )
+
+    async def start(self) -> None:
+        """Listens."""
+        if self._port:
+            await self._server.start()
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._port:
+            await self._server.close()
+
+    async def _app(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        status, content_type, body = self._state.answer(scope["path"]) or (404, "application/json", b'{"error":"not found"}')
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+
+class EmbeddedServer(uvicorn.Server):
+    """A uvicorn server as a part of a service: signals stay the runner's, start and stop are awaited."""
+
+    _task: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leaves signals alone."""
+        yield
+
+    async def start(self, timeout_s: float = 10.0) -> None:
+        """Listens, or raises what kept it from listening.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        self._task = asyncio.create_task(self._serve_quietly())
+        async with asyncio.timeout(timeout_s):
+            while not self.started:
+                if self._task.done():
+                    await self._task
+                    raise OSError(f"cannot listen on {self.config.host}:{self.config.port}; is the port taken?")
+                await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Stops, letting running responses end within the configured time."""
+        self.should_exit = True
+        if self._task is not None:
+            await self._task
+
+    async def _serve_quietly(self) -> None:
+        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it cannot bind
+            await self.serve()
