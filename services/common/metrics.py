@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-# inference: dispatcher
+# Inference, dispatcher side.
 DISPATCH_WAITING = Gauge("tocsin_dispatch_waiting", "Requests that wait for a slot.", ["model", "lane"])
 DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", ["model"])
 DISPATCH_RUNNING = Gauge("tocsin_dispatch_running", "Requests that replicas hold.", ["model"])
@@ -13,7 +13,7 @@ DISPATCH_RETRIES = Counter("tocsin_dispatch_retries_total", "Retries asked for b
 DISPATCH_TAKEOVERS = Counter("tocsin_dispatch_takeovers_total", "Times a dispatcher became the active one.", ["model"])
 DISPATCH_TRANSACTION_SECONDS = Histogram("tocsin_dispatch_transaction_seconds", "Time to commit a batch of ends.", ["model"], buckets=_SECONDS)
 
-# inference: replica
+# Inference, replica side.
 REPLICA_TOKENS = Counter("tocsin_replica_tokens_total", "Tokens generated.", ["model"])
 REPLICA_RUNNING = Gauge("tocsin_replica_running", "Requests being generated.", ["model"])
 REPLICA_TTFT_SECONDS = Histogram("tocsin_replica_ttft_seconds", "From taking a request to its first token.", ["model"], buckets=_SECONDS)

@@ -101,7 +101,7 @@ async def _outcome(name: str, working: "asyncio.Task[None]") -> None:
         return
     except ConfigError:
         raise
-    except Exception as error:  # noqa: BLE001  the process ends with it, logged once here
+    except Exception as error:
         log.exception("service_failed", service=name, error=str(error))
 
 

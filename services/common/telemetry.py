@@ -1,7 +1,7 @@
 """Logs as structured events, and one trace from HTTP to the store.
 
-Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no exporter is configured it is passed on and no span is made, which costs next to
-nothing; with `TOCSIN_OTLP_ENDPOINT` each step is a span.
+Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no exporter is configured it is passed on and no span is made, which costs next
+to nothing; with `TOCSIN_OTLP_ENDPOINT` each step is a span.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 def configure_logging(service: str, settings: CommonSettings) -> None:
     """Makes structlog write one JSON line an event to standard error, or readable lines with `TOCSIN_LOG_FORMAT=console`; libraries' logs likewise."""
     level = _LEVELS[settings.log_level]
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
