@@ -84,10 +84,45 @@ class Delivered(Message):
     finish_reason: str | None = None
 
 
+class ErrorDetail(Message):
+    """An error as the client shall see it."""
+
+    status: int = 500
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Usage(Message):
+    """Tokens, as the model's tokenizer counts them, over all choices and attempts."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class End(Message):
+    """How an attempt ended, and what it took.
+
+    `queue_ms` and `ttft_ms` count from the client's request. `mean_logprob` is over all generated tokens, where the engine tells. `retryable` asks for another
+    attempt elsewhere: the client has not been told of this end.
+    """
+
+    outcome: Outcome
+    retryable: bool = False
+    usage: Usage = Usage()
+    error: ErrorDetail | None = None
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
+    generation_ms: float | None = None
+    mean_logprob: float | None = None
+
+
 class InferenceRequested(Message):
     """A request, or a further attempt at one that a dead replica left unfinished.
 
     `delivered` has one entry a choice from the second attempt on: generation continues exactly after it. `previous` is the earlier attempt's record.
+    `ended` is set where the client already has the whole answer, and only the record of its end was lost: nothing is generated then.
     """
 
     request_id: str
@@ -107,16 +142,21 @@ class InferenceRequested(Message):
     deadline: datetime
     delivered: tuple[Delivered, ...] = ()
     previous: LogPosition | None = None
+    ended: End | None = None
 
 
 class WorkAssigned(Message):
-    """The dispatcher gives a request to a replica. `epoch` grows with every takeover: a replica ignores what an overtaken dispatcher sends."""
+    """The dispatcher gives a request to a replica.
+
+    `epoch` grows with every takeover: a replica ignores what an overtaken dispatcher sends. `waiting` is the queue behind this request, for autoscaling.
+    """
 
     kind: Literal["assigned"] = "assigned"
     replica_id: str
     epoch: int
     origin: LogPosition
     request: InferenceRequested
+    waiting: int = 0
 
 
 class WorkCancelled(Message):
@@ -128,35 +168,6 @@ class WorkCancelled(Message):
     request_id: str
     attempt: int
     reason: str
-
-
-class ErrorDetail(Message):
-    """An error as the client shall see it."""
-
-    status: int = 500
-    code: str
-    message: str
-    param: str | None = None
-
-
-class Usage(Message):
-    """Tokens, as the model's tokenizer counts them, over all choices and attempts."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-
-class End(Message):
-    """How an attempt ended, and what it took. Times are milliseconds on the replica's clock; `mean_logprob` is over all generated tokens where known."""
-
-    outcome: Outcome
-    usage: Usage = Usage()
-    error: ErrorDetail | None = None
-    queue_ms: float | None = None
-    ttft_ms: float | None = None
-    generation_ms: float | None = None
-    mean_logprob: float | None = None
 
 
 class Piece(Message):
