@@ -18,20 +18,12 @@ Lane = Literal["interactive", "batch"]
 Continuation = Literal["exact", "approximate", "none"]
 
 _SAMPLING = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"})
-_ALL = _SAMPLING | {
-    "chat",
-    "completion",
-    "logit_bias",
-    "response_format.json_object",
-    "response_format.json_schema",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-}
+_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_ALL = _SAMPLING | _TOOLS | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
 ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
-    "llamacpp": _ALL,
+    "llamacpp": _ALL - _TOOLS,
     "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop"}),
-    "vllm": _ALL - {"tools", "tool_choice", "parallel_tool_calls"},
+    "vllm": _ALL - _TOOLS,
     "openai_compatible": _ALL,
     "scripted": frozenset({"chat", "completion", "max_tokens", "stop", "seed", "n", "logprobs"}),
 }

@@ -22,7 +22,7 @@ class ChoiceText:
         """Counted so far, over all pieces."""
         self.finished = False
 
-    def write(self, tokens: Iterable[str], logprobs: Sequence[TokenLogprob] = (), *, end: FinishReason | None = None) -> Piece | None:
+    def write(self, tokens: Iterable[str], logprobs: Sequence[TokenLogprob | None] = (), *, end: FinishReason | None = None) -> Piece | None:
         """The piece that new tokens give; None where all of it is held back.
 
         `end` says that they are the last, and why. A stop string in them ends the choice before that.

@@ -38,6 +38,13 @@ def _scripted(config: ModelConfig) -> Engine:
     return ScriptedEngine(config, _options(config, ScriptedOptions))
 
 
+def _llamacpp(config: ModelConfig) -> Engine:
+    from services.inference.engines.llamacpp import LlamaCppEngine, LlamaCppOptions  # noqa: PLC0415
+
+    return LlamaCppEngine(config, _options(config, LlamaCppOptions))
+
+
 _MAKERS: dict[EngineName, Callable[[ModelConfig], Engine]] = {
+    "llamacpp": _llamacpp,
     "scripted": _scripted,
 }

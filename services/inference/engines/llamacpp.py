@@ -1,0 +1,356 @@
+"""Models in GGUF files on llama.cpp, in this process, through xllamacpp: llama-server's slots and continuous batching without its HTTP.
+
+What one should know of it:
+
+- Each choice of a request takes a slot of its own, so `n` choices are `n` generations whose prompt is shared through the slots' cache.
+- Stop strings are found here and not by llama-server: it merges the log-probabilities of the tokens that it holds back.
+- Continuation: the prompt and what was delivered are read again, then generation goes on; sampled text differs from an undisturbed run's.
+  Output bound by a grammar (`response_format`) cannot begin in the middle; it is generated again with the same seed and what was
+  delivered is skipped.
+- A request without a seed gets one from its id, so that every attempt at it has the same.
+- Creating the server opens llama-server's HTTP port: here one on loopback, chosen by the system, behind a random key that nobody gets.
+  It also takes SIGINT and SIGTERM over; they are given back.
+"""
+
+import asyncio
+import ctypes
+import importlib.util
+import secrets
+import signal
+import threading
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xllamacpp
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.errors import ConfigError
+from services.common.model_catalogue import ModelConfig
+from services.inference.domain.choice_text import ChoiceText
+from services.inference.engines.base import (
+    EngineFailedError,
+    FinishReason,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    TokenLogprob,
+    Usage,
+)
+from services.inference.engines.chat_text import plain_text
+from services.inference.engines.thread_stream import ThreadStream
+
+_STOP_TIMEOUT_S = 10.0
+_SIGACTION_BYTES = 256  # more than struct sigaction has anywhere
+
+Chunk = Mapping[str, Any]
+
+
+class LlamaCppOptions(BaseModel):
+    """The engine's options in the models file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="Path of a GGUF file, or package:<name>/<file> for one that a Python package brings.")
+    n_threads: int = Field(default=1, ge=1, description="Threads that compute; more than there are free cores makes everything slow.")
+    n_gpu_layers: int = Field(default=0, ge=-1, description="Layers kept on the GPU; -1: all.")
+    n_batch: int = Field(default=256, ge=1, description="Prompt tokens read in one step; between steps running streams get a token.")
+    top_k: int = Field(default=40, ge=0, description="0: off.")
+    min_p: float = Field(default=0.05, ge=0, le=1, description="0: off.")
+    chat_template: str = Field(default="", description="A Jinja template in place of the GGUF's own.")
+
+
+class LlamaCppEngine:
+    """Serves one GGUF."""
+
+    def __init__(self, config: ModelConfig, options: LlamaCppOptions) -> None:
+        self.name = config.name
+        self.slots = config.slots
+        self.capabilities = config.capabilities
+        self._config = config
+        self._options = options
+        self._server: xllamacpp.Server | None = None
+        self._closing = threading.Event()
+        self._threads = ThreadPoolExecutor(max_workers=config.slots, thread_name_prefix=f"llamacpp-{config.name}")
+
+    async def start(self) -> None:
+        """Load the GGUF. See `Engine.start`."""
+        params = _params(self._config, self._options)
+        self._server = await asyncio.get_running_loop().run_in_executor(self._threads, _load, params)
+
+    async def close(self) -> None:
+        """What still runs is broken off."""
+        self._closing.set()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        self._server = None
+
+    async def healthy(self) -> bool:
+        """Between start and close."""
+        return self._server is not None and not self._closing.is_set()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece | Usage, None]:
+        """See `Engine.generate`."""
+        if self._server is None or self._closing.is_set():
+            raise EngineFailedError(f"model {self.name} is not loaded")
+        choices = [_Choice(request, index) for index in range(request.sampling.n)]
+        stream: _Stream = ThreadStream()
+        bodies = [_body(request, choice, self._config, self._options) for choice in choices]
+        run = partial(self._run, self._server, request.kind, stream)
+        work = [self._threads.submit(run, choice, body) for choice, body in zip(choices, bodies, strict=True)]
+        try:
+            while not all(choice.finished for choice in choices):
+                for choice, item in await stream.read():
+                    piece = choice.take(item)
+                    if piece:
+                        yield piece
+        finally:
+            stream.leave()
+            await _settle(work)
+        yield _usage(request, choices)
+
+    def _run(self, server: xllamacpp.Server, kind: str, stream: "_Stream", choice: "_Choice", body: dict[str, Any]) -> None:
+        """Runs in a thread until the generation ends, the choice needs no more, or nobody reads."""
+        handle: Callable[..., None] = server.handle_chat_completions if kind == "chat" else server.handle_completions
+
+        def stops(chunk: Chunk) -> bool:
+            return choice.finished or self._closing.is_set() or not stream.put((choice, chunk))
+
+        try:
+            handle(body, stops)
+        except Exception as error:  # noqa: BLE001  a thread's edge: the reader raises it
+            stream.put((choice, error))
+        else:
+            stream.put((choice, EngineFailedError("llama.cpp ended the stream without a finish reason")))
+
+
+class _Choice:
+    """One choice's way from llama-server's chunks to pieces."""
+
+    def __init__(self, request: GenerationRequest, index: int) -> None:
+        self.index = index
+        self.delivered, self.delivered_tokens = request.delivered_of(index)
+        self.replays = bool(self.delivered) and request.sampling.response_format is not None
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self._prompt_param = "messages" if request.kind == "chat" else "prompt"
+        self._param = "response_format" if request.sampling.response_format else self._prompt_param
+        self._text = ChoiceText(index, request.sampling.stop, delivered="" if self.replays else self.delivered)
+        self._to_skip = self.delivered if self.replays else ""
+        self._predicted = 0
+        self._spent = 0 < (request.sampling.max_tokens or 0) <= self.delivered_tokens and not self.replays
+        self._top_logprobs = request.sampling.top_logprobs
+
+    @property
+    def finished(self) -> bool:
+        return self._text.finished
+
+    @property
+    def new_tokens(self) -> int:
+        return self._text.tokens
+
+    def take(self, item: Chunk | Exception) -> Piece | None:
+        """The piece that a chunk gives, if any; raises what went wrong."""
+        if self.finished:
+            return None
+        if isinstance(item, Exception):
+            raise self._explained(item) from item
+        if "error" in item:
+            raise self._refused(item["error"])
+        self._read_prompt_progress(item)
+        if self._spent and self.prompt_tokens:
+            return self._text.write([], end="length")
+        answer = item["choices"][0] if item.get("choices") else None
+        return self._skip_delivered(self._take_answer(answer, item.get("timings") or {})) if answer else None
+
+    def _take_answer(self, answer: Chunk, timings: Chunk) -> Piece | None:
+        text = answer.get("text") if "text" in answer else (answer.get("delta") or {}).get("content")
+        predicted = int(timings.get("predicted_n", self._predicted))
+        new_tokens, self._predicted = predicted - self._predicted, predicted
+        reason: FinishReason | None = answer.get("finish_reason")
+        if not text and not reason:
+            self._predicted -= new_tokens  # they come with the text that they are part of
+            return None
+        logprobs = _logprobs((answer.get("logprobs") or {}).get("content") or [], top=self._top_logprobs)
+        padding = max(new_tokens, 1 if text else 0, len(logprobs)) - 1
+        tokens = [""] * padding + [text or ""] if padding >= 0 else []
+        return self._text.write(tokens, [None] * (len(tokens) - len(logprobs)) + logprobs, end=reason)
+
+    def _skip_delivered(self, piece: Piece | None) -> Piece | None:
+        if not piece or not self._to_skip:
+            return piece
+        skipped = min(len(piece.text), len(self._to_skip))
+        if piece.text[:skipped] != self._to_skip[:skipped] or (piece.finish_reason and skipped < len(self._to_skip)):
+            raise EngineFailedError("constrained output cannot be continued: generated again, it differs from what was delivered")
+        self._to_skip = self._to_skip[skipped:]
+        if len(piece.text) == skipped and not piece.finish_reason:
+            return None
+        return Piece(index=piece.index, text=piece.text[skipped:], tokens=piece.tokens, logprobs=piece.logprobs, finish_reason=piece.finish_reason)
+
+    def _read_prompt_progress(self, chunk: Chunk) -> None:
+        progress = chunk.get("prompt_progress")
+        if progress:
+            self.prompt_tokens = int(progress["total"])
+            self.cached_tokens = int(progress.get("cache", 0))
+
+    def _explained(self, error: Exception) -> Exception:
+        if isinstance(error, ValueError) and not self._predicted:
+            return InvalidRequestError(f"the model cannot take this request: {error}", param=self._param)
+        return EngineFailedError(f"llama.cpp failed: {error}")
+
+    def _refused(self, error: Chunk) -> Exception:
+        message = str(error.get("message", error))
+        if error.get("type") == "exceed_context_size_error":
+            message = f"the prompt has {error.get('n_prompt_tokens')} tokens and the context only {error.get('n_ctx')}: shorten it"
+            return InvalidRequestError(message, param=self._prompt_param)
+        if 400 <= int(error.get("code", 500)) < 500 and not self._predicted:
+            return InvalidRequestError(message, param=self._param)
+        return EngineFailedError(f"llama.cpp failed: {message}")
+
+
+_Stream = ThreadStream[tuple[_Choice, Chunk | Exception]]
+
+
+async def _settle(work: "list[Future[None]]") -> None:
+    """Waits until the slots are free: a running step cannot be interrupted, the next one is not begun."""
+    running = [asyncio.wrap_future(future) for future in work if not future.cancel()]
+    if running:
+        await asyncio.wait(running, timeout=_STOP_TIMEOUT_S)
+
+
+def _usage(request: GenerationRequest, choices: list[_Choice]) -> Usage:
+    first = choices[0]
+    read_again = 0 if first.replays else first.delivered_tokens
+    completion = sum(choice.new_tokens + (0 if choice.replays else choice.delivered_tokens) for choice in choices)
+    prompt = max(first.prompt_tokens - read_again, 0)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(first.cached_tokens, prompt))
+
+
+def _logprobs(entries: list[Chunk], *, top: int) -> list[TokenLogprob | None]:
+    return [
+        TokenLogprob(token=entry["token"], logprob=entry["logprob"], top=tuple((other["token"], other["logprob"]) for other in entry["top_logprobs"][:top]))
+        for entry in entries
+    ]
+
+
+def _body(request: GenerationRequest, choice: _Choice, config: ModelConfig, options: LlamaCppOptions) -> dict[str, Any]:
+    sampling = request.sampling
+    seed = sampling.seed if sampling.seed is not None else zlib.crc32(request.request_id.encode())
+    body: dict[str, Any] = {
+        "stream": True,
+        "return_progress": True,
+        "timings_per_token": True,
+        "temperature": config.sampling.temperature if sampling.temperature is None else sampling.temperature,
+        "top_p": config.sampling.top_p if sampling.top_p is None else sampling.top_p,
+        "top_k": options.top_k,
+        "min_p": options.min_p,
+        "seed": (seed + choice.index) % (2**32 - 1),  # the last value of 32 bits means: any
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "logit_bias": dict(sampling.logit_bias),
+        **_limit(sampling.max_tokens or config.max_output_tokens, choice),
+        **_wanted_logprobs(request),
+    }
+    if request.kind == "completion":
+        return body | _completion_fields(request, choice)
+    return body | _chat_fields(request, choice)
+
+
+def _limit(budget: int | None, choice: _Choice) -> dict[str, int]:
+    return {} if budget is None else {"max_tokens": max(1, budget - (0 if choice.replays else choice.delivered_tokens))}
+
+
+def _wanted_logprobs(request: GenerationRequest) -> dict[str, Any]:
+    if not request.sampling.logprobs:
+        return {}
+    top = max(1, request.sampling.top_logprobs)
+    return {"logprobs": True, "top_logprobs": top} if request.kind == "chat" else {"logprobs": top}
+
+
+def _completion_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
+    if request.sampling.response_format:
+        raise InvalidRequestError("response_format belongs to chat completions", param="response_format")
+    if not request.prompt:
+        raise InvalidRequestError("the prompt is empty: there is nothing to complete", param="prompt")
+    return {"prompt": request.prompt + choice.delivered}
+
+
+def _chat_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
+    if not request.messages:
+        raise InvalidRequestError("messages is empty: there is nothing to answer", param="messages")
+    messages = [{"role": "system" if message["role"] == "developer" else message["role"], "content": plain_text(message)} for message in request.messages]
+    if choice.delivered and not choice.replays:
+        if messages[-1]["role"] != "assistant":
+            messages.append({"role": "assistant", "content": ""})
+        messages[-1]["content"] += choice.delivered
+    return {"messages": messages, **_format_fields(request.sampling.response_format)}
+
+
+def _format_fields(response_format: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not response_format or response_format.get("type") == "text":
+        return {}
+    if response_format.get("type") == "json_schema":
+        schema = (response_format.get("json_schema") or {}).get("schema")
+        if not isinstance(schema, Mapping):
+            raise InvalidRequestError(f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object", param="response_format")
+    return {"response_format": dict(response_format)}
+
+
+def _params(config: ModelConfig, options: LlamaCppOptions) -> xllamacpp.CommonParams:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(_model_path(config.name, options.model))
+    params.n_parallel = config.slots
+    params.n_ctx = config.context_length * config.slots  # a fixed share for each slot
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.n_threads
+    params.n_gpu_layers = options.n_gpu_layers
+    params.n_batch = params.n_ubatch = options.n_batch
+    params.chat_template = options.chat_template
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE  # text as the model wrote it
+    params.cache_ram_mib = 0  # prompts stay in their slots; else llama-server keeps 8 GiB of them
+    params.cache_idle_slots = False
+    params.warmup = False
+    params.verbosity = 0
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_threads_http = 1
+    params.api_keys = [secrets.token_urlsafe(32)]
+    params.ui = params.endpoint_slots = False
+    return params
+
+
+def _model_path(name: str, model: str) -> Path:
+    path = Path(model)
+    if model.startswith("package:"):
+        package, _, file = model.removeprefix("package:").partition("/")
+        found = importlib.util.find_spec(package)  # does not import it: it may want libraries that nothing here needs
+        if found is None or found.origin is None:
+            raise ConfigError(f"model {name}: options.model names Python package {package}, which is not installed: install it, or give a path")
+        path = Path(found.origin).parent / file
+    if not path.is_file():
+        raise ConfigError(f"model {name}: options.model is {model!r}, and there is no file {path}")
+    return path
+
+
+def _load(params: xllamacpp.CommonParams) -> xllamacpp.Server:
+    try:
+        with _signal_handlers_kept():
+            return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ConfigError(f"llama.cpp cannot load {params.model.path}: is it a GGUF, and is there memory for {params.n_ctx} tokens of context?") from error
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Puts back what SIGINT and SIGTERM did before; Python's `signal` does not see handlers set in C, and works in the main thread only."""
+    libc = ctypes.CDLL(None)
+    saved = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, action in saved.items():
+        libc.sigaction(int(number), None, action)
+    try:
+        yield
+    finally:
+        for number, action in saved.items():
+            libc.sigaction(int(number), action, None)
