@@ -1,0 +1,63 @@
+"""Watch one number as it comes: ADWIN (Bifet and Gavalda 2007, SDM), by river.
+
+ADWIN keeps the longest recent stretch whose mean looks constant and reports when it has to cut it. Its guarantee is for
+independent values in 0..1, hence the scaling by expected limits and the means over blocks of neighbours: block means of
+autocorrelated traffic are far less dependent than single requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from river.drift import ADWIN
+
+
+@dataclass(frozen=True, slots=True)
+class MeanChange:
+    """ADWIN cut its window: `position` counts the values seen so far, this one included."""
+
+    position: int
+    mean_before: float
+    mean_after: float
+
+
+class MeanWatch:
+    """Feed it values in order; it answers with a change when the mean has moved.
+
+    `low` and `high` are the limits within which values are expected (take the baseline's 0.5 % and 99.5 % quantiles); what lies
+    outside is clipped. `delta` bounds the chance that a check errs.
+    """
+
+    def __init__(self, *, low: float, high: float, block: int = 20, delta: float = 1e-4) -> None:
+        if not low < high:
+            raise ValueError(f"low must be below high, got {low} and {high}")
+        if block < 1:
+            raise ValueError(f"block counts the values averaged together, at least 1, got {block}")
+        self._low, self._range, self._block = low, high - low, block
+        self._adwin: Any = ADWIN(delta=delta, clock=1)  # type: ignore[no-untyped-call] # river has no annotations
+        self._pending: list[float] = []
+        self._seen = 0
+
+    def add(self, value: float) -> MeanChange | None:
+        """Take one value in; a change can only be seen when a block is full."""
+        self._seen += 1
+        self._pending.append(min(1.0, max(0.0, (value - self._low) / self._range)))
+        if len(self._pending) < self._block:
+            return None
+        level = sum(self._pending) / len(self._pending)
+        self._pending.clear()
+        before = self._adwin.estimation
+        self._adwin.update(level)
+        if not self._adwin.drift_detected:
+            return None
+        return MeanChange(self._seen, self._unscaled(before), self._unscaled(self._adwin.estimation))
+
+    def _unscaled(self, level: float) -> float:
+        return self._low + level * self._range
+
+
+def mean_changes(values: Iterable[float], watch: MeanWatch) -> list[MeanChange]:
+    """Feed all values and collect the changes."""
+    return [change for value in values if (change := watch.add(value)) is not None]
