@@ -1,0 +1,72 @@
+"""Who calls: API keys and pseudonyms. Pure; secrets, time and randomness are arguments.
+
+A key reads `tsn_<8 character id>_<43 character secret>`. Only `HMAC-SHA256(pepper, secret)` is kept, so neither the topic nor a dump of it opens a door.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.control import KeyChanged, Scope
+
+RandomBytes = Callable[[int], bytes]
+
+_KEY = re.compile(r"tsn_([0-9a-z]{8})_([0-9A-Za-z_-]{43})", re.ASCII)
+_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as a client sends it, taken apart. Its secret never shows in a log."""
+
+    key_id: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.key_id}, ...)"
+
+
+def parse_key(clear: str) -> ApiKey | None:
+    """The parts of a key; None where the text is no key."""
+    found = _KEY.fullmatch(clear)
+    return ApiKey(found[1], found[2]) if found else None
+
+
+def secret_hmac(pepper: str, secret: str) -> str:
+    """What is kept of a secret: HMAC-SHA256 under the server's pepper, in hex."""
+    return hmac.digest(pepper.encode(), secret.encode(), "sha256").hex()
+
+
+def is_secret_of(key: KeyChanged, secret: str, *, pepper: str) -> bool:
+    """Whether a secret belongs to a key, compared in constant time."""
+    return hmac.compare_digest(key.secret_hmac, secret_hmac(pepper, secret))
+
+
+def create_key(
+    *, pepper: str, name: str, tenant: str, now: datetime, user: str = "", scopes: Iterable[Scope] = (Scope.INFER, Scope.FEEDBACK),
+    models: Iterable[str] = (), expires_at: datetime | None = None, random_bytes: RandomBytes = secrets.token_bytes,
+) -> tuple[str, KeyChanged]:  # fmt: skip
+    """A new key: what the client is shown once, and what everyone else may know."""
+    key_id = "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in random_bytes(8))
+    secret = _base64url(random_bytes(32))
+    record = KeyChanged(
+        key_id=key_id, secret_hmac=secret_hmac(pepper, secret), name=name, tenant=tenant, user=user, scopes=tuple(scopes), models=tuple(models),
+        created_at=now, expires_at=expires_at,
+    )  # fmt: skip
+    return f"tsn_{key_id}_{secret}", record
+
+
+def pseudonym(key: str, *, tenant: str, user: str) -> str:
+    """A user under another name: the same within a tenant, not to be turned back without `key`. Empty stays empty."""
+    if not user:
+        return ""
+    return "u_" + hmac.digest(key.encode(), f"{tenant}\0{user}".encode(), hashlib.sha256).hex()[:32]
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,117 @@
+"""The bodies that clients send, as OpenAI's API defines them. Validated once; what is valid travels on as plain dictionaries."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import NotRequired, TypedDict
+
+_Text = Annotated[str, Field(max_length=1_048_576)]
+
+
+class ContentPart(TypedDict):
+    """A part of a message's content."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
+    type: Annotated[str, Field(max_length=64)]
+    text: NotRequired[_Text]
+
+
+class ChatMessage(TypedDict):
+    """One message of a conversation."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: NotRequired[_Text | list[ContentPart] | None]
+    name: NotRequired[Annotated[str, Field(max_length=256)] | None]
+    tool_calls: NotRequired[list[dict[str, Any]] | None]
+    tool_call_id: NotRequired[Annotated[str, Field(max_length=256)] | None]
+
+
+class StreamOptions(BaseModel):
+    """How to stream."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    include_usage: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """What form the answer shall have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+class CommonBody(BaseModel):
+    """What chat and text completions share. Unknown keys are tolerated."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: (
+        Annotated[str, Field(min_length=1, max_length=1024)] | Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)] | None
+    ) = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream shall end with a usage chunk."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings, however they were sent."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+class ChatBody(CommonBody):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+
+
+class CompletionBody(CommonBody):
+    """POST /v1/completions."""
+
+    prompt: _Text | Annotated[list[_Text], Field(min_length=1, max_length=1)]
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1, le=128)] | None = None
+    suffix: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The prompt, however it was sent."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+
+class GenerateBody(BaseModel):
+    """POST /generate."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    model_name: Annotated[str, Field(min_length=1, max_length=256)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
+    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None

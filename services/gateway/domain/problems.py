@@ -1,0 +1,116 @@
+"""What goes wrong for a client, as a value with the status, code and text that it sees."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.inference import End, ErrorDetail, Outcome
+from services.common.errors import TocsinError
+
+Headers = tuple[tuple[str, str], ...]
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TITLES = {
+    400: "Bad request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
+    413: "Body too large", 422: "Not processable", 429: "Too many requests", 503: "Not available now", 504: "Not in time",
+}  # fmt: skip
+_NO_RETRY: Headers = (("x-should-retry", "false"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as the client shall see it."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    headers: Headers = field(default=())
+
+    @property
+    def type(self) -> str:
+        """OpenAI's broad class of the error."""
+        return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+
+    def openai_body(self) -> dict[str, Any]:
+        """The body under /v1 and in a stream."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def problem_body(self) -> dict[str, Any]:
+        """The body elsewhere: RFC 9457."""
+        title = _TITLES.get(self.status, "Error")
+        body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, "code": self.code}
+        return body | ({"param": self.param} if self.param else {})
+
+
+class ProblemError(TocsinError):
+    """Carries a problem to the edge, which answers with it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def malformed(message: str, param: str | None = None, code: str = "invalid_value") -> ProblemError:
+    """400: the request cannot be understood."""
+    return ProblemError(Problem(400, code, message, param))
+
+
+def unauthenticated(message: str) -> ProblemError:
+    """401: no key, or none that is good."""
+    return ProblemError(Problem(401, "invalid_api_key", message, headers=(("www-authenticate", "Bearer"),)))
+
+
+def forbidden(message: str) -> ProblemError:
+    """403: the key is good, but not for this."""
+    return ProblemError(Problem(403, "insufficient_permissions", message))
+
+
+def no_such_model(name: str) -> ProblemError:
+    """404: there is no such model for this key."""
+    return ProblemError(
+        Problem(404, "model_not_found", f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists those that it may.", "model")
+    )
+
+
+def no_such_request(request_id: str) -> ProblemError:
+    """404: nobody knows this request, or not this caller."""
+    message = f"There is no request {request_id!r}. Requests are known by the id of their answer, to their own tenant, for 15 minutes after they were made."
+    return ProblemError(Problem(404, "request_not_found", message, "request_id"))
+
+
+def too_large(limit_bytes: int) -> ProblemError:
+    """413: the body is larger than this gateway takes."""
+    return ProblemError(Problem(413, "body_too_large", f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit."))
+
+
+def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int = 1) -> ProblemError:
+    """503: not now, but soon."""
+    headers = (("retry-after", str(retry_after_s)), ("retry-after-ms", str(retry_after_s * 1000)))
+    return ProblemError(Problem(503, code, message, headers=headers))
+
+
+def not_in_time(waited_s: float) -> Problem:
+    """504: no replica began in time."""
+    return Problem(504, "queue_timeout", f"No replica began to work on the request within {waited_s:g} s; it was taken back.")
+
+
+def problem_of_end(end: End) -> Problem | None:
+    """What an end that is no completion means to the client; None for a completion."""
+    if end.error is not None:
+        return _of_detail(end.error)
+    match end.outcome:
+        case Outcome.COMPLETED | Outcome.CACHE_HIT:
+            return None
+        case Outcome.CANCELLED:
+            return Problem(409, "request_cancelled", "The request was cancelled.", headers=_NO_RETRY)
+        case Outcome.EXPIRED:
+            return Problem(504, "queue_timeout", "No replica began to work on the request before its deadline.")
+        case Outcome.BLOCKED:
+            return Problem(403, "blocked", "The request was blocked by a policy.", headers=_NO_RETRY)
+        case _:
+            return Problem(500, "inference_failed", "The request failed. Send it again.")
+
+
+def _of_detail(detail: ErrorDetail) -> Problem:
+    status = detail.status if 400 <= detail.status <= 599 else 500
+    return Problem(status, detail.code, detail.message, detail.param)
