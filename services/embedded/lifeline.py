@@ -1,10 +1,19 @@
-"""Ties a child process's life to its parent's: when the parent dies, however it dies, the child is killed."""
+"""Ties the lives of processes together, so that none is left behind.
+
+A supervised process leads a session of its own, and whatever it starts (Ray starts a dozen) stays in that session even when its own parent dies. So three
+things hold together: the kernel kills the process with its parent (`tie_to_parent`), whoever sees it end kills what is left of its session
+(`kill_session`), and the warden does so where the supervisor itself was killed.
+"""
 
 import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,3 +35,35 @@ def tie_to_parent() -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return tie
+
+
+def session_members(session: int) -> list[int]:
+    """The living processes of a session, by the id of the process that leads or led it."""
+    return [pid for pid in psutil.pids() if _session_of(pid) == session and _lives(pid)]
+
+
+def kill_session(session: int, timeout_s: float = 2.0) -> int:
+    """Kills every process of a session and returns how many there were; those that appear meanwhile too."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + timeout_s
+    while (members := session_members(session)) and time.monotonic() < deadline:
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed.update(members)
+        time.sleep(0.005)
+    return len(killed)
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

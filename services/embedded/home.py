@@ -1,0 +1,84 @@
+"""The folder of one installation on this machine, `.tocsin/` (or `TOCSIN_HOME`): data, logs, secrets, and what runs now."""
+
+import fcntl
+import json
+import os
+import secrets
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+_PRIVATE = 0o600
+
+
+class Home:
+    """Where things lie, and the three files that the supervisor keeps: state.json, secrets.json, connection.env."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or Path(os.environ.get("TOCSIN_HOME") or ".tocsin")).resolve()
+        self.logs = self.root / "logs"
+        self.kafka = self.root / "kafka"
+        self.store = self.root / "clickhouse"
+        self.store_users = self.root / "clickhouse-users.json"
+        self.connection_file = self.root / "connection.env"
+        self._state_file = self.root / "state.json"
+        self._secrets_file = self.root / "secrets.json"
+
+    def create(self) -> None:
+        """Makes the folder; only its owner may look into it."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+
+    def lock(self) -> TextIO | None:
+        """The lock of this home, held until the file is closed or the process dies; None if another supervisor has it."""
+        file = (self.root / "lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
+
+    def is_locked(self) -> bool:
+        """Whether a supervisor runs here now."""
+        if not (self.root / "lock").exists():
+            return False
+        held = self.lock()
+        if held:
+            held.close()
+        return held is None
+
+    def read_state(self) -> dict[str, Any]:
+        """What the supervisor last wrote of itself; empty if it never did."""
+        try:
+            return dict(json.loads(self._state_file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Replaces it whole, so that a reader never sees half of it."""
+        _replace(self._state_file, json.dumps(state, indent=1))
+
+    def secrets(self) -> dict[str, Any]:
+        """The keys of this installation, drawn the first time and kept: with others, stored API keys and pseudonyms would mean nothing."""
+        kept = json.loads(self._secrets_file.read_text(encoding="utf-8")) if self._secrets_file.exists() else {}
+        drawn = {"key_pepper": secrets.token_urlsafe(32), "pseudonym_key": secrets.token_urlsafe(32)} | kept
+        if drawn != kept:
+            self.keep_secrets(drawn)
+        return drawn
+
+    def keep_secrets(self, values: Mapping[str, Any]) -> None:
+        """Writes them all, readable by the owner only."""
+        _replace(self._secrets_file, json.dumps(values, indent=1))
+
+    def write_connection(self, values: Mapping[str, str]) -> None:
+        """Writes connection.env: after `source`, clients find the gateway, the bus and the store."""
+        _replace(self.connection_file, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)

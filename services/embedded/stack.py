@@ -1,0 +1,170 @@
+"""What `tocsin up` runs: the table of processes, each with its command, environment, port and probes. A further service is a further line in `build_table`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from services.embedded.clickhouse.users import create_users_file
+from services.embedded.home import Home
+from services.embedded.kafka import Distribution, is_serving
+from services.embedded.ports import free_port, is_listening
+from services.embedded.processes import ProcessSpec, http_probe, in_thread
+
+DEFAULT_PORTS = {"gateway": 8000, "inference": 8011, "analyzer": 8012, "clickhouse": 8123, "kafka": 19092, "kafka-controller": 19093}
+_PARTITION_SCALE = "0.125"  # every partition costs three files, and one machine has no use for twelve
+_STEP_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user runs already, by the environment: that is used and not started."""
+
+    kafka_url: str | None
+    clickhouse_url: str | None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], ours: Mapping[str, str]) -> "Given":
+        """Reads `TOCSIN_KAFKA_URL` and `TOCSIN_CLICKHOUSE_URL`.
+
+        `ours` are the addresses that this home's own connection.env sets: in a shell that sourced it they mean nothing more than the default.
+        """
+        kafka_url, clickhouse_url = (environ.get(name) or None for name in ("TOCSIN_KAFKA_URL", "TOCSIN_CLICKHOUSE_URL"))
+        return cls(
+            kafka_url if kafka_url != ours.get("kafka") else None,
+            clickhouse_url if clickhouse_url != ours.get("clickhouse") else None,
+        )
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything listens."""
+
+    ports: Mapping[str, int]
+    given: Given
+
+    @property
+    def gateway_url(self) -> str:
+        """The (first) gateway."""
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    @property
+    def kafka_url(self) -> str:
+        """The bus, host:port."""
+        return self.given.kafka_url or f"127.0.0.1:{self.ports['kafka']}"
+
+    @property
+    def clickhouse_url(self) -> str:
+        """The store, without user or password."""
+        if self.given.clickhouse_url is None:
+            return f"http://127.0.0.1:{self.ports['clickhouse']}/tocsin"
+        parts = urlsplit(self.given.clickhouse_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """Those of the bus and the store that are started here, for `Given.read` the next time."""
+        kafka = {"kafka": self.kafka_url} if self.given.kafka_url is None else {}
+        return kafka | ({"clickhouse": self.clickhouse_url} if self.given.clickhouse_url is None else {})
+
+    def clickhouse_url_of(self, user: str, password: str) -> str:
+        """The store as one of its users sees it; a store that was given keeps the user that it was given with."""
+        if self.given.clickhouse_url is not None:
+            return self.given.clickhouse_url
+        return self.clickhouse_url.replace("http://", f"http://{quote(user)}:{quote(password, safe='')}@", 1)
+
+
+def choose_ports(gateways: int, remembered: Mapping[str, int], wished: Mapping[str, int]) -> dict[str, int]:
+    """A free port for each role: the one it had the last time, else the one wished for or the default, else any."""
+    names = [name for name in DEFAULT_PORTS if name != "gateway"] + gateway_roles(gateways)
+    first = wished.get("gateway") or DEFAULT_PORTS["gateway"]
+    defaults = DEFAULT_PORTS | {role: first + number for number, role in enumerate(gateway_roles(gateways))} | dict(wished)
+    chosen: dict[str, int] = {}
+    for name in names:
+        preferred = wished.get(name) or remembered.get(name) or defaults[name]
+        chosen[name] = free_port(preferred, taken=chosen.values())
+    return chosen
+
+
+def gateway_roles(gateways: int) -> list[str]:
+    """gateway, gateway-2, gateway-3, …"""
+    return ["gateway", *(f"gateway-{number}" for number in range(2, gateways + 1))]
+
+
+def store_passwords(home: Home) -> dict[str, str]:
+    """The passwords of the embedded store's users, by name; drawn the first time."""
+    kept = home.secrets()
+    if "store_passwords" in kept and home.store_users.exists():
+        return dict(kept["store_passwords"])
+    home.store_users.unlink(missing_ok=True)  # without its passwords it is of no use
+    passwords = create_users_file(home.store_users)
+    home.keep_secrets(kept | {"store_passwords": passwords})
+    return passwords
+
+
+def service_environment(home: Home, addresses: Addresses, passwords: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What every service and every `tocsin` command of this installation needs to know."""
+    kept = home.secrets()
+    defaults = {"TOCSIN_LOG_FORMAT": "json", "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE, "TOCSIN_HOST": "127.0.0.1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {name: environ.get(name, value) for name, value in defaults.items()} | {
+        "PYTHONUNBUFFERED": "1",
+        "TOCSIN_HOME": str(home.root),
+        "TOCSIN_KAFKA_URL": addresses.kafka_url,
+        "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
+        "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
+        "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
+    }
+
+
+def build_table(
+    home: Home, addresses: Addresses, environment: Mapping[str, str], *, admin_url: str, gateways: int, distribution: Distribution | None
+) -> list[ProcessSpec]:
+    """The processes in the order of their start; they stop in the reverse order."""
+    servers = list(_servers(home, addresses))
+    steps = [
+        _step("topics", environment, after=("kafka",) if addresses.given.kafka_url is None else ()),
+        _step("migrate", {**environment, "TOCSIN_CLICKHOUSE_URL": admin_url}, after=("store",) if addresses.given.clickhouse_url is None else ()),
+    ]
+    services = [
+        _service("analyzer", addresses, environment, after=("topics", "migrate")),
+        _service("inference", addresses, environment, after=("topics",)),
+        *(_service(role, addresses, environment, after=("topics",)) for role in reversed(gateway_roles(gateways))),
+    ]
+    table = [*servers, *steps, *services]
+    if distribution and distribution.aot and not distribution.aot.exists():
+        # Off to the side once all is ready, so that the next start of Kafka is quicker.
+        table.append(_program("aot", "services.embedded.kafka_aot", after=tuple(spec.role for spec in table), once=True, required=False, stop_timeout_s=2))
+    return table
+
+
+def _servers(home: Home, addresses: Addresses) -> Iterator[ProcessSpec]:
+    ports = addresses.ports
+    if addresses.given.kafka_url is None:
+        port, controller = ports["kafka"], ports["kafka-controller"]
+        yield _program(
+            "kafka", "services.embedded.kafka", "--dir", str(home.kafka), "--port", str(port), "--controller-port", str(controller), port=port,
+            ready=lambda: is_serving(f"127.0.0.1:{port}"), alive=lambda: in_thread(is_listening, port),
+        )  # fmt: skip
+    if addresses.given.clickhouse_url is None:
+        port_, users = ports["clickhouse"], str(home.store_users)
+        yield _program(
+            "store", "services.embedded.clickhouse", "--path", str(home.store), "--port", str(port_), "--users", users, port=port_,
+            ready=http_probe(port_, "/ping"), alive=http_probe(port_, "/ping"),
+        )  # fmt: skip
+
+
+def _step(command: str, environment: Mapping[str, str], *, after: tuple[str, ...]) -> ProcessSpec:
+    return _program(command, "services.cli", command, env=environment, after=after, once=True, start_timeout_s=_STEP_TIMEOUT_S)
+
+
+def _service(role: str, addresses: Addresses, environment: Mapping[str, str], *, after: tuple[str, ...]) -> ProcessSpec:
+    port, kind = addresses.ports[role], role.split("-", maxsplit=1)[0]
+    listens = "TOCSIN_GATEWAY_PORT" if kind == "gateway" else "TOCSIN_HEALTH_PORT"
+    return _program(
+        role, f"services.{kind}", env={**environment, listens: str(port)}, port=port,
+        ready=http_probe(port, "/ready"), alive=http_probe(port, "/health"), after=after,
+    )  # fmt: skip
+
+
+def _program(role: str, module: str, *arguments: str, **fields: object) -> ProcessSpec:
+    return ProcessSpec(role, (sys.executable, "-m", module, *arguments), **fields)  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""Keeps a table of processes running: in order, watched, restarted, and stopped in the reverse order with none left behind."""
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from services.embedded.console import Console
+from services.embedded.processes import ROOT, ManagedProcess, ProcessSpec, StartError, State
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Report = Callable[[str, list[dict[str, Any]]], None]
+"""Takes the whole's state (starting, ready, stopping, stopped) and each process's, whenever one of them changes."""
+
+
+class Supervisor:
+    """Runs the table until it is told to stop: SIGINT or SIGTERM drains, a second one kills."""
+
+    def __init__(self, table: Sequence[ProcessSpec], console: Console, report: Report) -> None:
+        self.ready = asyncio.Event()
+        self._console = console
+        self._report = report
+        self._state = "starting"
+        self._stop = asyncio.Event()
+        self._processes = {spec.role: ManagedProcess(spec, self) for spec in table}
+        self._sessions: set[int] = set()
+        self._warden: subprocess.Popen[bytes] | None = None
+        self._error: StartError | None = None
+
+    async def run(self) -> None:
+        """Returns when everything has stopped.
+
+        Raises:
+            StartError: a required process never became ready; the others were stopped first.
+        """
+        self._take_signals()
+        self._call_warden()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in self._processes.values():
+                    group.create_task(self._run_one(process))
+                readiness = group.create_task(self._note_readiness())
+                await self._stop.wait()
+                readiness.cancel()
+                await self._drain()
+        finally:
+            for process in self._processes.values():
+                process.kill()
+            self._enter("stopped")
+            self._dismiss_warden()
+        if self._error:
+            raise self._error
+
+    def stop(self) -> None:
+        """Begins to drain; asked for again, kills."""
+        if self._stop.is_set():
+            self._console.say("killing what is left")
+            for process in self._processes.values():
+                process.kill()
+        self._stop.set()
+
+    def announced(self) -> None:
+        """What is told once all is ready was told: reports the state anew."""
+        self._report(self._state, self._describe())
+
+    def heard(self, role: str, line: str) -> None:
+        """A process wrote a line."""
+        self._console.heard(role, line)
+
+    def changed(self, process: ManagedProcess, note: str) -> None:
+        """A process's state is another."""
+        if note:
+            self._console.say(f"{process.spec.role} {note}")
+        self._report(self._state, self._describe())
+
+    def began(self, session: int) -> None:
+        """A process leads this session now."""
+        self._sessions.add(session)
+        self._tell_warden(f"+{session}")
+
+    def ended(self, session: int) -> None:
+        """Nothing of this session is left."""
+        self._sessions.discard(session)
+        self._tell_warden(f"-{session}")
+
+    async def _run_one(self, process: ManagedProcess) -> None:
+        if not await self._may_start(process):
+            return
+        try:
+            await process.keep_running()
+        except StartError as error:
+            self._error = self._error or error
+            self._stop.set()
+
+    async def _may_start(self, process: ManagedProcess) -> bool:
+        """Waits for those that must be ready before it; False if all is to stop first."""
+        stop = asyncio.create_task(self._stop.wait())
+        before = asyncio.create_task(self._have_been_ready(process.spec.after))
+        try:
+            await asyncio.wait({stop, before}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            before.cancel()
+        return not self._stop.is_set()
+
+    async def _have_been_ready(self, roles: Sequence[str]) -> bool:
+        for role in roles:
+            await self._processes[role].was_ready.wait()
+        return True
+
+    async def _note_readiness(self) -> None:
+        await self._have_been_ready([role for role, process in self._processes.items() if process.spec.required])
+        self._enter("ready")
+        self.ready.set()
+
+    async def _drain(self) -> None:
+        """Stops them from the table's end to its beginning; those of one kind together."""
+        self._enter("stopping")
+        for _, alike in itertools.groupby(reversed(self._processes.values()), key=lambda process: process.spec.kind):
+            await asyncio.gather(*(process.stop() for process in alike))
+
+    def _enter(self, state: str) -> None:
+        self._state = state
+        self._report(state, self._describe())
+
+    def _describe(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "role": process.spec.role,
+                "pid": process.pid,
+                "port": process.spec.port,
+                "state": process.state.value,
+                "restarts": process.restarts,
+                "started": process.started,
+            }
+            for process in self._processes.values()
+            if not (process.spec.once and process.state is State.DONE)
+        ]
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+
+    def _call_warden(self) -> None:
+        self._warden = subprocess.Popen(
+            [sys.executable, "-m", "services.embedded.warden"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
+        )
+        for session in self._sessions:
+            self._tell_warden(f"+{session}")
+
+    def _tell_warden(self, line: str) -> None:
+        if self._warden is None or self._warden.stdin is None:
+            return
+        try:
+            self._warden.stdin.write(f"{line}\n".encode())
+            self._warden.stdin.flush()
+        except OSError:  # it was killed: call another, and tell it all
+            self._warden.wait()
+            self._call_warden()
+
+    def _dismiss_warden(self, timeout_s: float = 5.0) -> None:
+        warden, self._warden = self._warden, None
+        if warden and warden.stdin:
+            with suppress(OSError):
+                warden.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                warden.wait(timeout_s)
