@@ -44,7 +44,14 @@ def _llamacpp(config: ModelConfig) -> Engine:
     return LlamaCppEngine(config, _options(config, LlamaCppOptions))
 
 
+def _openai_compatible(config: ModelConfig) -> Engine:
+    from services.inference.engines.openai_compatible import OpenAICompatibleEngine, OpenAICompatibleOptions  # noqa: PLC0415
+
+    return OpenAICompatibleEngine(config, _options(config, OpenAICompatibleOptions))
+
+
 _MAKERS: dict[EngineName, Callable[[ModelConfig], Engine]] = {
     "llamacpp": _llamacpp,
+    "openai_compatible": _openai_compatible,
     "scripted": _scripted,
 }

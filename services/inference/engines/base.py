@@ -4,7 +4,8 @@ A replica hands an engine one `GenerationRequest` and reads `Piece`s until the l
 `Usage` follows, and nothing after it. Whoever stops early closes the generator (`contextlib.aclosing`) or cancels the task that reads it: the
 engine then stops computing and frees the slot.
 
-The interface is frozen: a change is announced here. Changes since the first commit: none.
+The interface is frozen: a change is announced here. Changes since the first commit: `ContinuationError` (a PermanentError) is new; an engine
+raises it where what was delivered cannot be continued.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -23,6 +24,10 @@ class InvalidRequestError(PermanentError):
         super().__init__(message)
         self.message = message
         self.param = param
+
+
+class ContinuationError(PermanentError):
+    """What the client already has cannot be continued by this model: another attempt will not do it either."""
 
 
 class EngineFailedError(TransientError):
@@ -140,6 +145,7 @@ class Engine(Protocol):
 
         Raises:
             InvalidRequestError: the request cannot be served; always before the first piece.
+            ContinuationError: `delivered` cannot be continued; before the first piece.
             EngineFailedError: the generation broke off.
         """
 

@@ -33,6 +33,7 @@ from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
+    ContinuationError,
     EngineFailedError,
     FinishReason,
     GenerationRequest,
@@ -184,7 +185,7 @@ class _Choice:
             return piece
         skipped = min(len(piece.text), len(self._to_skip))
         if piece.text[:skipped] != self._to_skip[:skipped] or (piece.finish_reason and skipped < len(self._to_skip)):
-            raise EngineFailedError("constrained output cannot be continued: generated again, it differs from what was delivered")
+            raise ContinuationError("constrained output cannot be continued: generated again, it differs from what was delivered")
         self._to_skip = self._to_skip[skipped:]
         if len(piece.text) == skipped and not piece.finish_reason:
             return None
