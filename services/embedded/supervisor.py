@@ -147,26 +147,24 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
 
     def _call_warden(self) -> None:
-        self._warden = subprocess.Popen(
-            [sys.executable, "-m", "services.embedded.warden"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
-        )
+        command = [sys.executable, "-m", "services.embedded.warden"]
+        self._warden = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT)
         for session in self._sessions:
             self._tell_warden(f"+{session}")
 
     def _tell_warden(self, line: str) -> None:
-        if self._warden is None or self._warden.stdin is None:
+        warden = self._warden
+        if warden is None or warden.stdin is None:
             return
         try:
-            self._warden.stdin.write(f"{line}\n".encode())
-            self._warden.stdin.flush()
-        except OSError:  # it was killed: call another, and tell it all
-            self._warden.wait()
+            warden.stdin.write(f"{line}\n".encode())
+        except OSError:  # it was killed: call another, which is told everything
+            self._dismiss_warden()
             self._call_warden()
 
     def _dismiss_warden(self, timeout_s: float = 5.0) -> None:
         warden, self._warden = self._warden, None
         if warden and warden.stdin:
-            with suppress(OSError):
-                warden.stdin.close()
+            warden.stdin.close()
             with suppress(subprocess.TimeoutExpired):
                 warden.wait(timeout_s)
