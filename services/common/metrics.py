@@ -4,17 +4,24 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-# Inference, dispatcher side.
+# Inference: what the heartbeats and ends on the bus say.
 DISPATCH_WAITING = Gauge("tocsin_dispatch_waiting", "Requests that wait for a slot.", ["model", "lane"])
 DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", ["model"])
 DISPATCH_RUNNING = Gauge("tocsin_dispatch_running", "Requests that replicas hold.", ["model"])
-DISPATCH_ENDS = Counter("tocsin_dispatch_ends_total", "Requests ended, each once.", ["model", "outcome"])
-DISPATCH_RETRIES = Counter("tocsin_dispatch_retries_total", "Retries asked for because a replica died.", ["model"])
-DISPATCH_TAKEOVERS = Counter("tocsin_dispatch_takeovers_total", "Times a dispatcher became the active one.", ["model"])
-DISPATCH_TRANSACTION_SECONDS = Histogram("tocsin_dispatch_transaction_seconds", "Time to commit a batch of ends.", ["model"], buckets=_SECONDS)
+REPLICA_RUNNING = Gauge("tocsin_replica_running", "Requests that a replica generates.", ["model", "replica"])
+REPLICA_TOKENS_PER_SECOND = Gauge("tocsin_replica_tokens_per_second", "Tokens generated a second, over the last five.", ["model", "replica"])
+ATTEMPTS_FINISHED = Counter("tocsin_attempts_finished_total", "Attempts that replicas ended.", ["model", "outcome"])
 
-# Inference, replica side.
-REPLICA_TOKENS = Counter("tocsin_replica_tokens_total", "Tokens generated.", ["model"])
-REPLICA_RUNNING = Gauge("tocsin_replica_running", "Requests being generated.", ["model"])
-REPLICA_TTFT_SECONDS = Histogram("tocsin_replica_ttft_seconds", "From taking a request to its first token.", ["model"], buckets=_SECONDS)
-REPLICA_REFUSED = Counter("tocsin_replica_refused_total", "Work that was ignored, by why.", ["model", "reason"])
+# Gateway.
+GATEWAY_REQUESTS = Counter("tocsin_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
+GATEWAY_SECONDS = Histogram("tocsin_gateway_seconds", "From an HTTP request's first byte to its answer's last.", ["route"], buckets=_SECONDS)
+GATEWAY_TTFT_SECONDS = Histogram("tocsin_gateway_ttft_seconds", "From an HTTP request to the first generated text.", ["model"], buckets=_SECONDS)
+GATEWAY_FOLLOWED = Gauge("tocsin_gateway_followed", "Requests whose replies this gateway follows.")
+GATEWAY_ATTEMPTS = Counter("tocsin_gateway_attempts_total", "Further attempts published, by why.", ["reason"])
+GATEWAY_IGNORED = Counter("tocsin_gateway_replies_ignored_total", "Replies that changed nothing, by why.", ["reason"])
+GATEWAY_CANCELS = Counter("tocsin_gateway_cancels_total", "Requests taken back, by why.", ["reason"])
+GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that came back to a stream.")
+GATEWAY_UNREADABLE = Counter("tocsin_gateway_unreadable_total", "Records that this version cannot read.", ["topic"])
+GATEWAY_UNSENT = Counter("tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"])
+GATEWAY_KEYS = Gauge("tocsin_gateway_keys", "API keys known.")
+GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")

@@ -4,7 +4,21 @@
 `events.py` makes FastStream brokers for consumers of events.
 """
 
-from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
-from services.common.bus.producer import FencedError, Producer, TransactionalProducer
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
-__all__ = ["FencedError", "GroupConsumer", "Producer", "Record", "Start", "Tail", "TransactionalProducer"]
+from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
+from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
+
+__all__ = [
+    "FencedError",
+    "GroupConsumer",
+    "OffsetAndMetadata",
+    "Outgoing",
+    "Producer",
+    "Record",
+    "Start",
+    "Tail",
+    "TopicPartition",
+    "TransactionalProducer",
+]

@@ -3,16 +3,18 @@
 Both reconnect by themselves: while the broker is away `poll` returns nothing.
 """
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from services.common.bus.leader import LeaderAssignor
 from services.common.bus.quiet import quieten
 from services.common.errors import BusUnavailableError
 from services.common.retry import retry
@@ -28,6 +30,23 @@ class Start(Enum):
     END = "end"
 
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _bus_errors(call: Callable[Parameters, Awaitable[Result]]) -> Callable[Parameters, Awaitable[Result]]:
+    """The driver's errors as ours."""
+
+    @functools.wraps(call)
+    async def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return await call(*args, **kwargs)
+        except KafkaError as error:
+            raise BusUnavailableError(f"Kafka did not answer: {error!r}") from error
+
+    return wrapped
+
+
 @dataclass
 class _Consumer:
     url: str
@@ -35,6 +54,7 @@ class _Consumer:
     committed_only: bool = False
     _driver: AIOKafkaConsumer | None = field(default=None, init=False)
 
+    @_bus_errors
     async def poll(self, timeout_s: float = 1.0, max_records: int | None = None) -> list[Record]:
         """The next records in partition order, at least one or none after `timeout_s`.
 
@@ -54,15 +74,24 @@ class _Consumer:
         """The next `poll` reads from `offset`."""
         self._running().seek(TopicPartition(topic, partition), offset)
 
+    @_bus_errors
     async def position(self, topic: str, partition: int) -> int:
         """The offset that the next `poll` begins at."""
         return int(await self._running().position(TopicPartition(topic, partition)))
 
+    @_bus_errors
     async def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition the offset that its next record will have."""
         ends = await self._running().end_offsets([TopicPartition(topic, one) for one in partitions])
         return {place.partition: offset for place, offset in ends.items()}
 
+    @_bus_errors
+    async def beginning_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """For each partition the first offset that the log still holds."""
+        starts = await self._running().beginning_offsets([TopicPartition(topic, one) for one in partitions])
+        return {place.partition: offset for place, offset in starts.items()}
+
+    @_bus_errors
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
 
@@ -127,6 +156,7 @@ class Tail(_Consumer):
             for place, offset in (await driver.end_offsets(places)).items():
                 driver.seek(place, offset)
 
+    @_bus_errors
     async def offsets_at(self, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
         """For each partition the first offset whose record is of `time_ms` (Unix milliseconds) or later; its end where there is none."""
         places = [TopicPartition(self.topic, one) for one in partitions]
@@ -152,13 +182,15 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 @dataclass
 class GroupConsumer(_Consumer):
-    """Shares topics with its group. Partitions of the same number go to the same member (range assignment).
+    """Shares topics with its group: partitions are spread over the members, or with `one_holds_all` stay with one member while the others stand by.
 
+    `one_holds_all` says whether this member is that one now.
     `on_assigned` runs before the first record of new partitions, and may `seek`; `on_revoked` runs before they go to another.
     """
 
     group: str = ""
     session_timeout_s: float = 3.0
+    one_holds_all: Callable[[], bool] | None = None
 
     async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
         """Joins the group.
@@ -169,7 +201,8 @@ class GroupConsumer(_Consumer):
         await self._connect(
             group_id=self.group, auto_offset_reset="earliest", session_timeout_ms=int(self.session_timeout_s * 1000),
             heartbeat_interval_ms=int(self.session_timeout_s * 1000 / 4), rebalance_timeout_ms=10_000, max_poll_interval_ms=600_000,
-            partition_assignment_strategy=(RangePartitionAssignor,), max_partition_fetch_bytes=4 * 1024 * 1024,
+            partition_assignment_strategy=(LeaderAssignor(self.one_holds_all) if self.one_holds_all else RangePartitionAssignor,),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
         )  # fmt: skip
         self._running().subscribe(topics, listener=_Listener(on_assigned, on_revoked))
 

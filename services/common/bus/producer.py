@@ -178,6 +178,12 @@ class TransactionalProducer(Producer):
             self._sequences = before
             raise
 
+    @property
+    def epoch(self) -> int:
+        """A number that grows with every producer of this transactional id: Kafka's producer id and epoch."""
+        manager = self._running()._txn_manager  # noqa: SLF001  the driver keeps it, and shows it nowhere else
+        return (int(manager.producer_id) << 16) | int(manager.producer_epoch)
+
     def _options(self) -> dict[str, Any]:
         return {"transactional_id": self.transactional_id, "transaction_timeout_ms": 10_000}
 

@@ -1,0 +1,8 @@
+"""Runs the inference service: `python -m services.inference`."""
+
+from services.common.runner import run_service
+from services.inference.app import build
+from services.inference.settings import InferenceSettings
+
+if __name__ == "__main__":
+    run_service("inference", build, InferenceSettings.load)

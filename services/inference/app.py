@@ -1,0 +1,150 @@
+"""The inference service: starts Ray or joins a cluster, deploys dispatchers and models on Ray Serve, and watches the heartbeats."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+
+import ray
+import structlog
+from ray import serve
+
+from schemas.inference import STATUS, Lane, QueueStatus, ReplicaBeat, RequestFinished
+from schemas.topics import STATUS_TOPIC, model_slug
+from services.common import metrics
+from services.common.bus import Record, Tail
+from services.common.errors import ConfigError
+from services.common.health import HealthState
+from services.common.model_catalogue import ModelConfig, load_models
+from services.inference.deployments import dispatcher_application, model_application
+from services.inference.settings import InferenceSettings
+
+log = structlog.get_logger(__name__)
+
+_FRESH_S = 1.5
+_DISPATCHER_CPUS = 0.1
+
+
+@dataclass
+class InferenceApp:
+    """Keeps the deployments up, and knows from the bus who is alive."""
+
+    settings: InferenceSettings
+    models: tuple[ModelConfig, ...]
+    health: HealthState = field(default_factory=HealthState)
+    _replicas: dict[str, tuple[float, ReplicaBeat]] = field(default_factory=dict)
+    _queues: dict[str, tuple[float, QueueStatus]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._status = Tail(url=self.settings.kafka_url, name=f"inference/{self.settings.instance}", topic=STATUS_TOPIC.name)
+        self.health.extra["/processes"] = self.processes
+
+    async def start(self) -> None:
+        """Deploys everything and waits until each model has a replica that beats."""
+        await self._status.start()
+        await asyncio.to_thread(self._deploy)
+
+    async def run(self) -> None:
+        """Follows heartbeats until cancelled."""
+        while True:
+            for record in await self._status.poll(timeout_s=0.5):
+                self._on_status(record)
+            self._report()
+
+    async def drain(self) -> None:
+        """Replicas finish what they have when Serve stops them, in `close`."""
+
+    async def close(self) -> None:
+        """Stops what this process started. On a cluster that was there before, the deployments stay."""
+        await self._status.close()
+        if not self.settings.ray_address:
+            await asyncio.to_thread(_shut_down)
+
+    def processes(self) -> list[dict[str, object]]:
+        """The dispatchers and replicas that beat now."""
+        fresh_s = time.monotonic() - _FRESH_S
+        replicas: list[dict[str, object]] = [
+            {"role": "replica", "name": beat.replica_id, "pid": beat.pid, "host": beat.host, "state": "draining" if beat.draining else "ready"}
+            for seen_s, beat in self._replicas.values()
+            if seen_s > fresh_s
+        ]
+        dispatchers: dict[int, dict[str, object]] = {}
+        for seen_s, status in self._queues.values():
+            if seen_s > fresh_s:
+                entry = dispatchers.setdefault(
+                    status.pid, {"role": "dispatcher", "name": status.dispatcher_id, "pid": status.pid, "host": status.host, "state": "standby"}
+                )
+                entry["state"] = "active" if status.active else entry["state"]
+        return [*dispatchers.values(), *replicas]
+
+    def _deploy(self) -> None:
+        settings = self.settings
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if settings.ray_address:
+            ray.init(address=settings.ray_address, log_to_driver=False)
+        else:
+            ray.init(
+                num_cpus=settings.ray_cpus or _cpus_wanted(settings, self.models), num_gpus=None if any(one.num_gpus for one in self.models) else 0,
+                include_dashboard=False, object_store_memory=100 * 1024 * 1024, log_to_driver=True, configure_logging=False,
+            )  # fmt: skip
+        serve.start(proxy_location="Disabled")
+        serve.run(dispatcher_application(settings, self.models), name="dispatcher", route_prefix=None)
+        for model in self.models:
+            serve.run(model_application(settings, model), name=f"model-{model_slug(model.name)}", route_prefix=None)
+        log.info("deployed", models=[model.name for model in self.models])
+
+    def _on_status(self, record: Record) -> None:
+        status = STATUS.validate_json(record.value)
+        if isinstance(status, ReplicaBeat):
+            self._replicas[status.replica_id] = (time.monotonic(), status)
+            metrics.REPLICA_RUNNING.labels(status.model, status.replica_id).set(len(status.running))
+            metrics.REPLICA_TOKENS_PER_SECOND.labels(status.model, status.replica_id).set(status.tokens_per_s)
+        elif isinstance(status, QueueStatus):
+            self._queues[status.dispatcher_id] = (time.monotonic(), status)
+            if status.active:
+                _measure_queue(status)
+        elif isinstance(status, RequestFinished):
+            metrics.ATTEMPTS_FINISHED.labels(status.model, status.end.outcome.value).inc()
+
+    def _report(self) -> None:
+        """Says for each model whether it is served, and forgets who has gone."""
+        now_s = time.monotonic()
+        for replica_id, (seen_s, beat) in list(self._replicas.items()):
+            if now_s - seen_s > 10 * _FRESH_S:
+                del self._replicas[replica_id]
+                metrics.REPLICA_RUNNING.remove(beat.model, replica_id)
+                metrics.REPLICA_TOKENS_PER_SECOND.remove(beat.model, replica_id)
+        self._queues = {name: seen for name, seen in self._queues.items() if now_s - seen[0] <= 10 * _FRESH_S}
+        for model in self.models:
+            replicas = [beat for seen_s, beat in self._replicas.values() if beat.model == model.name and now_s - seen_s <= _FRESH_S]
+            active = [status for seen_s, status in self._queues.values() if status.model == model.name and status.active and now_s - seen_s <= _FRESH_S]
+            self.health.report(f"model {model.name}", ok=bool(replicas and active), detail=f"{len(replicas)} replicas, {len(active)} active dispatchers")
+
+
+def build(settings: InferenceSettings) -> InferenceApp:
+    """Wires the service.
+
+    Raises:
+        ConfigError: the models file is wrong.
+    """
+    models = load_models(settings.models_file)
+    if not models:
+        raise ConfigError(f"{settings.models_file} declares no model; add one, or set TOCSIN_MODELS_FILE")
+    return InferenceApp(settings, models)
+
+
+def _measure_queue(status: QueueStatus) -> None:
+    for lane in Lane:
+        metrics.DISPATCH_WAITING.labels(status.model, lane.value).set(status.waiting.get(lane, 0))
+    metrics.DISPATCH_RUNNING.labels(status.model).set(status.running)
+    metrics.DISPATCH_SLOTS.labels(status.model).set(status.slots)
+
+
+def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> float:
+    """CPUs that Ray must believe in, so that every replica can be placed; what they really use is the engines' own setting."""
+    return max(2.0, settings.dispatchers * _DISPATCHER_CPUS + sum(model.num_cpus * model.replicas.max for model in models) + 1)
+
+
+def _shut_down() -> None:
+    serve.shutdown()
+    ray.shutdown()

@@ -1,0 +1,110 @@
+"""The dispatcher of one model: reads its lanes, gives requests to replicas' inboxes, and makes each request's one end.
+
+Dispatchers of a model form a consumer group in which one holds the lanes and the others stand by. The holder's term (`term.py`) begins with a
+takeover and ends when the group gives the lanes to another, or with any failure to commit; the next term then starts from what the log says.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.inference import Lane, QueueStatus
+from schemas.topics import STATUS_TOPIC, model_slug, requests_topic
+from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartition
+from services.common.errors import TocsinError
+from services.common.model_catalogue import ModelConfig
+from services.inference.domain.dispatching import DispatchRules
+from services.inference.term import Term
+
+log = structlog.get_logger(__name__)
+
+_STANDBY_BEAT_S = 0.5
+
+
+@dataclass
+class Dispatcher:
+    """Stands for a model's group, and serves while it holds the lanes."""
+
+    url: str
+    dispatcher_id: str
+    model: ModelConfig
+    rules: DispatchRules
+    _held: set[TopicPartition] = field(default_factory=set)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _term: Term | None = None
+
+    async def run(self) -> None:
+        """Works until `close`. Whatever fails, the next term begins anew after a short wait."""
+        self._idle.set()
+        while not self._stop.is_set():
+            try:
+                await self._stand()
+            except* TocsinError as group:
+                log.warning("dispatcher_failed", model=self.model.name, errors=[str(error) for error in group.exceptions])
+                await asyncio.sleep(0.2)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Commits what has ended, and leaves the group so that a standby takes over at once."""
+        self._stop.set()
+        self._end_term()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    async def _stand(self) -> None:
+        """Joins the group and serves terms until stopped or failed."""
+        topics = [requests_topic(self.model.name, Lane(lane)) for lane in self.model.lanes]
+        lanes = GroupConsumer(
+            url=self.url, name=self.dispatcher_id, group=f"tocsin.dispatcher.{model_slug(self.model.name)}", one_holds_all=lambda: self._term is not None
+        )
+        out = Producer(url=self.url, name=f"dispatcher/{self.model.name}")
+        self._held = set()
+        try:
+            await out.start()
+            await lanes.start(topics, self._on_assigned, self._on_revoked)
+            while not self._stop.is_set():
+                await self._wait_as_standby(out)
+                if self._held and not self._stop.is_set():
+                    await self._serve(lanes, out)
+        finally:
+            await lanes.close()
+            await out.close()
+
+    async def _wait_as_standby(self, out: Producer) -> None:
+        """Until the lanes come or go, telling from time to time that this dispatcher is there."""
+        while not self._changed.is_set():
+            beat = QueueStatus(dispatcher_id=self.dispatcher_id, model=self.model.name, host=socket.gethostname(), pid=os.getpid(), active=False)
+            await out.send_soon(Outgoing(STATUS_TOPIC.name, beat, subject=self.dispatcher_id, tenant=""))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _STANDBY_BEAT_S)
+        self._changed.clear()
+
+    async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
+        self._idle.clear()
+        self._term = Term(url=self.url, dispatcher_id=self.dispatcher_id, rules=self.rules, out=out, lanes=lanes, places=tuple(sorted(self._held)))
+        try:
+            await self._term.run()
+        finally:
+            self._term = None
+            self._idle.set()
+
+    async def _on_assigned(self, places: set[TopicPartition]) -> None:
+        """After every rebalance. Where the lanes stay, the term goes on from where it is."""
+        if self._term is not None and places == self._held:
+            self._term.reseek()
+            return
+        self._held = places
+        self._end_term()
+
+    async def _on_revoked(self, _places: set[TopicPartition]) -> None:
+        """A rebalance begins. The term goes on meanwhile: should the lanes go to another, its fence stops us."""
+
+    def _end_term(self) -> None:
+        self._changed.set()
+        if self._term is not None:
+            self._term.end()

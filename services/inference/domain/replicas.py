@@ -1,0 +1,88 @@
+"""What a dispatcher knows of the replicas: who lives, what each holds, who has a free slot."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from schemas.inference import ReplicaBeat
+
+AttemptKey = tuple[str, int]
+"""request_id and attempt."""
+
+
+@dataclass
+class Replica:
+    """One replica. `assigned` maps what it holds to the monotonic second of its assignment."""
+
+    replica_id: str
+    inbox: int
+    slots: int
+    beat_s: float
+    confirmed: bool
+    draining: bool = False
+    assigned: dict[AttemptKey, float] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        """Slots that can be given work now."""
+        return 0 if self.draining or not self.confirmed else self.slots - len(self.assigned)
+
+    @property
+    def load(self) -> float:
+        """Share of its slots in use."""
+        return len(self.assigned) / self.slots
+
+
+class Fleet:
+    """A model's replicas as their heartbeats show them."""
+
+    def __init__(self) -> None:
+        self._replicas: dict[str, Replica] = {}
+
+    def beat(self, beat: ReplicaBeat, *, now_s: float, confirmed: bool) -> Replica:
+        """Notes a heartbeat; an unknown replica joins."""
+        replica = self._replicas.get(beat.replica_id)
+        if replica is None:
+            replica = self._replicas[beat.replica_id] = Replica(beat.replica_id, beat.inbox, beat.slots, now_s, confirmed)
+        replica.beat_s, replica.slots, replica.draining = now_s, beat.slots, beat.draining
+        replica.confirmed = replica.confirmed or confirmed
+        return replica
+
+    def get(self, replica_id: str) -> Replica | None:
+        """A living replica."""
+        return self._replicas.get(replica_id)
+
+    def release(self, replica_id: str, key: AttemptKey) -> bool:
+        """Frees a slot; False if the replica did not hold that attempt."""
+        replica = self._replicas.get(replica_id)
+        return replica is not None and replica.assigned.pop(key, None) is not None
+
+    def idlest(self) -> Replica | None:
+        """The replica to give the next request to: the least loaded with a free slot."""
+        return min((one for one in self._replicas.values() if one.free > 0), key=lambda one: one.load, default=None)
+
+    def bury_silent(self, now_s: float, silence_s: float) -> list[Replica]:
+        """Takes out those without a heartbeat for `silence_s`."""
+        dead = [one for one in self._replicas.values() if now_s - one.beat_s > silence_s]
+        for one in dead:
+            del self._replicas[one.replica_id]
+        return dead
+
+    def forgive(self, gap_s: float) -> None:
+        """The dispatcher itself stood still for `gap_s`: nobody's silence in that time counts."""
+        for one in self._replicas.values():
+            one.beat_s += gap_s
+
+    @property
+    def unconfirmed(self) -> Iterable[Replica]:
+        """Those that have not been heard from since the takeover."""
+        return [one for one in self._replicas.values() if not one.confirmed]
+
+    @property
+    def slots(self) -> int:
+        """Slots of all living replicas."""
+        return sum(one.slots for one in self._replicas.values())
+
+    @property
+    def running(self) -> int:
+        """Attempts that replicas hold."""
+        return sum(len(one.assigned) for one in self._replicas.values())

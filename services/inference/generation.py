@@ -1,0 +1,220 @@
+"""One attempt on its way from the engine to the client: pieces are gathered, numbered and published; at the end the dispatcher is told the whole."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from schemas.inference import (
+    Delivered,
+    End,
+    ErrorDetail,
+    InferenceRequested,
+    Outcome,
+    Piece,
+    ReplyBeat,
+    ReplyChunk,
+    RequestFinished,
+    Usage,
+)
+from services.common.clock import utc_now
+from services.inference.engines import base
+
+log = structlog.get_logger(__name__)
+
+STREAM_GATHER_S = 0.025
+"""A stream's pieces are gathered for so long after the first, so that fast engines don't cost a record a token."""
+WHOLE_GATHER_S = 0.25
+"""The same for a request whose client waits for the whole answer: its chunks only matter if this replica dies."""
+
+Publish = Callable[[ReplyChunk | ReplyBeat], Awaitable[None]]
+
+
+@dataclass
+class Generation:
+    """Runs one attempt. `publish` sends to the stream's followers; `run` returns what the dispatcher is to know."""
+
+    request: InferenceRequested
+    replica_id: str
+    model: str
+    publish: Publish
+    received_at: datetime = field(default_factory=utc_now)
+    cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self._choices = [_Choice(delivered) for delivered in request.delivered] or [_Choice(Delivered()) for _ in range(request.sampling.n)]
+        self._gathered: list[Piece] = []
+        self._seq = 0
+        self._sending = asyncio.Lock()
+        self._sent_s = 0.0
+        self._began_s = self._heard_s = time.monotonic()
+        self._first_token_at: datetime | None = None
+        self._usage: Usage | None = None
+        self._logprob_sum, self._logprob_count = 0.0, 0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def run(self, engine: base.Engine) -> RequestFinished:
+        """Generates to the end, a cancellation, the deadline or a failure; whichever it is, it is told once."""
+        end = await self._generate(engine)
+        await self._finish_flushes()
+        if not end.retryable:
+            await self._send(end)
+        return RequestFinished(
+            replica_id=self.replica_id, model=self.model, request_id=self.request.request_id, attempt=self.request.attempt, end=end,
+            choices=tuple(choice.delivered() for choice in self._choices),
+        )  # fmt: skip
+
+    async def beat(self, silence_s: float) -> None:
+        """Says that the attempt is being worked on, where nothing was sent for `silence_s`."""
+        if time.monotonic() - self._heard_s >= silence_s:
+            self._heard_s = time.monotonic()
+            await self.publish(ReplyBeat(request_id=self.request.request_id, attempt=self.request.attempt, replica_id=self.replica_id))
+
+    async def _generate(self, engine: base.Engine) -> End:
+        remaining_s = (self.request.deadline - utc_now()).total_seconds()
+        try:
+            async with asyncio.timeout(max(0.0, remaining_s)), contextlib.aclosing(engine.generate(_for_engine(self.request))) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, base.Usage):
+                        self._usage = Usage(prompt_tokens=piece.prompt_tokens, completion_tokens=piece.completion_tokens, cached_tokens=piece.cached_tokens)
+                    else:
+                        await self._take(piece)
+            return self._end(Outcome.COMPLETED)
+        except asyncio.CancelledError:
+            if not self.cancelled:
+                raise
+            return self._end(Outcome.CANCELLED)
+        except Exception as error:  # noqa: BLE001  whatever an engine does, the request gets its end
+            return self._end_by(error)
+
+    def _end_by(self, error: Exception) -> End:
+        match error:
+            case TimeoutError():
+                detail = ErrorDetail(status=504, code="deadline_exceeded", message="the request's deadline passed while it was being answered")
+                return self._end(Outcome.EXPIRED, detail)
+            case base.InvalidRequestError():
+                return self._end(Outcome.FAILED, ErrorDetail(status=400, code="invalid_request", message=error.message, param=error.param))
+            case base.EngineFailedError():
+                log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
+                return self._end(Outcome.FAILED, ErrorDetail(status=503, code="engine_failed", message=str(error)), retryable=True)
+        log.error("generation_failed", request_id=self.request.request_id, exc_info=error)
+        return self._end(Outcome.FAILED, ErrorDetail(status=503, code="engine_failed", message="the engine failed unexpectedly"), retryable=True)
+
+    async def _take(self, piece: base.Piece) -> None:
+        if self._first_token_at is None:
+            self._first_token_at = utc_now()
+        self._choices[piece.index].add(piece)
+        for token in piece.logprobs or ():
+            self._logprob_sum += token.logprob
+            self._logprob_count += 1
+        self._gathered.append(_to_message(piece))
+        await self._send_when_due()
+
+    async def _send_when_due(self) -> None:
+        gather_s = STREAM_GATHER_S if self.request.stream else WHOLE_GATHER_S
+        since_s = time.monotonic() - (self._sent_s if self.request.stream else max(self._sent_s, self._began_s))
+        if since_s >= gather_s:
+            await self._send(None)
+        elif self._flush_timer is None:
+            self._flush_timer = asyncio.get_running_loop().call_later(gather_s - since_s, self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flush_timer = None
+        if self._gathered:
+            task = asyncio.get_running_loop().create_task(self._send(None))
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+
+    async def _finish_flushes(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._flushes:
+            await asyncio.gather(*self._flushes)
+
+    async def _send(self, end: End | None) -> None:
+        pieces, self._gathered = tuple(self._gathered), []
+        seq, self._seq = self._seq, self._seq + 1
+        self._sent_s = time.monotonic()
+        request = self.request
+        await self.publish(
+            ReplyChunk(
+                request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, replica_id=self.replica_id, seq=seq, pieces=pieces, end=end
+            )
+        )
+
+    def _end(self, outcome: Outcome, error: ErrorDetail | None = None, *, retryable: bool = False) -> End:
+        asked_at = self.request.requested_at
+        completion_tokens = sum(choice.tokens for choice in self._choices)
+        return End(
+            outcome=outcome,
+            retryable=retryable,
+            usage=self._usage or Usage(completion_tokens=completion_tokens),
+            error=error,
+            queue_ms=_milliseconds(asked_at, self.received_at),
+            ttft_ms=_milliseconds(asked_at, self._first_token_at) if self._first_token_at else None,
+            generation_ms=(time.monotonic() - self._began_s) * 1000,
+            mean_logprob=self._logprob_sum / self._logprob_count if self._logprob_count else None,
+        )
+
+
+class _Choice:
+    """A choice's whole text so far, over all attempts."""
+
+    def __init__(self, delivered: Delivered) -> None:
+        self._texts = [delivered.text]
+        self.tokens = delivered.tokens
+        self._finish_reason = delivered.finish_reason
+
+    def add(self, piece: base.Piece) -> None:
+        self._texts.append(piece.text)
+        self.tokens += piece.tokens
+        self._finish_reason = piece.finish_reason or self._finish_reason
+
+    def delivered(self) -> Delivered:
+        return Delivered(text="".join(self._texts), tokens=self.tokens, finish_reason=self._finish_reason)
+
+
+def _milliseconds(start: datetime, end: datetime) -> float:
+    return max(0.0, (end - start).total_seconds() * 1000)
+
+
+def _for_engine(request: InferenceRequested) -> base.GenerationRequest:
+    wanted = request.sampling
+    sampling = base.Sampling(
+        temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens, stop=wanted.stop, seed=wanted.seed,
+        presence_penalty=wanted.presence_penalty or 0.0, frequency_penalty=wanted.frequency_penalty or 0.0, logit_bias=wanted.logit_bias or {}, n=wanted.n,
+        logprobs=wanted.logprobs, top_logprobs=wanted.top_logprobs, response_format=wanted.response_format, tools=wanted.tools,
+        tool_choice=wanted.tool_choice, parallel_tool_calls=wanted.parallel_tool_calls,
+    )  # fmt: skip
+    return base.GenerationRequest(
+        request_id=request.request_id, kind=request.kind, messages=request.messages, prompt=request.prompt, sampling=sampling,
+        delivered=tuple(one.text for one in request.delivered), delivered_tokens=tuple(one.tokens for one in request.delivered),
+    )  # fmt: skip
+
+
+def _to_message(piece: base.Piece) -> Piece:
+    return Piece(
+        index=piece.index,
+        text=piece.text,
+        tokens=piece.tokens,
+        finish_reason=piece.finish_reason,
+        logprobs=tuple(_logprob(token) for token in piece.logprobs) if piece.logprobs is not None else None,
+        tool_calls=tuple(_tool_call(call) for call in piece.tool_calls) or None,
+    )
+
+
+def _logprob(token: base.TokenLogprob) -> dict[str, object]:
+    top = [{"token": text, "logprob": value, "bytes": list(text.encode())} for text, value in token.top]
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode()), "top_logprobs": top}
+
+
+def _tool_call(call: base.ToolCall) -> dict[str, object]:
+    function = {"arguments": call.arguments} | ({"name": call.name} if call.name else {})
+    return {"index": call.index, "function": function} | ({"id": call.id, "type": "function"} if call.id else {})
