@@ -1,0 +1,66 @@
+"""The installation's folder: who may read what, the lock, and what survives."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.embedded.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A new home."""
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def test_home_without_an_argument_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TOCSIN_HOME, else .tocsin in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TOCSIN_HOME", raising=False)
+    assert Home().root == tmp_path / ".tocsin"
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path / "elsewhere"))
+    assert Home().root == tmp_path / "elsewhere"
+
+
+def test_secrets_drawn_once_stay_the_same_and_private(home: Home) -> None:
+    """Others could neither check stored API keys nor find pseudonyms again."""
+    first = home.secrets()
+    assert home.secrets() == first
+    assert len(set(first.values())) == 2
+    assert (home.root / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_when_others_are_added_keeps_the_drawn_ones(home: Home) -> None:
+    """Adding the first key changes nothing else."""
+    first = home.secrets()
+    home.keep_secrets(first | {"first_key": "k"})
+    assert home.secrets() == first | {"first_key": "k"}
+
+
+def test_connection_file_when_sourced_exports_every_value_exactly(home: Home) -> None:
+    """Values with quotes and dollars arrive as they are, and only the owner may read the file."""
+    home.write_connection({"OPENAI_API_KEY": "it's $HOME", "TOCSIN_KAFKA_URL": "127.0.0.1:1"})
+    script = f'. "{home.connection_file}" && sh -c \'printf "%s|%s" "$OPENAI_API_KEY" "$TOCSIN_KAFKA_URL"\''
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == "it's $HOME|127.0.0.1:1"
+    assert home.connection_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_lock_while_one_holds_it_is_refused_to_another(home: Home) -> None:
+    """One supervisor a home; its end lets the next one in."""
+    held = home.lock()
+    assert held is not None
+    assert home.lock() is None
+    assert home.is_locked()
+    held.close()
+    assert not home.is_locked()
+
+
+def test_state_never_written_is_empty(home: Home) -> None:
+    """A new home has no past."""
+    assert home.read_state() == {}
+    home.write_state({"pid": 1})
+    assert home.read_state() == {"pid": 1}
