@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -69,17 +69,27 @@ class _OpenStream:
     response: aiohttp.ClientResponse
     decoder: SseDecoder
     reader: ChunkReader
-    pieces: list[Piece]
+    pieces: list[Piece] = field(default_factory=list)
+    failure: EngineFailedError | None = None
 
     async def read(self) -> bool:
-        """Reads on until there are pieces; False at the end."""
+        """Reads on until there are pieces; False at the end. A failure waits until the pieces before it went out."""
         self.pieces = []
         while not self.pieces and not self.reader.done:
+            if self.failure:
+                raise self.failure
             chunk = await self.response.content.readany()
             if not chunk:
                 return False
-            self.pieces = [piece for event in self.decoder.feed(chunk) for piece in self.reader.read(event)]
+            self._take(chunk)
         return bool(self.pieces)
+
+    def _take(self, chunk: bytes) -> None:
+        try:
+            for event in self.decoder.feed(chunk):
+                self.pieces += self.reader.read(event)
+        except EngineFailedError as error:
+            self.failure = error
 
 
 class OpenAICompatibleEngine:
@@ -178,7 +188,7 @@ class OpenAICompatibleEngine:
             raise _TryAgainError(f"the upstream cannot be reached: {error or 'timed out'}") from error
         try:
             await _raise_for_refusal(response)
-            stream = _OpenStream(response, SseDecoder(), ChunkReader(request), [])
+            stream = _OpenStream(response, SseDecoder(), ChunkReader(request))
             await _read_first_pieces(stream)
         except BaseException:
             response.close()
