@@ -1,6 +1,7 @@
 """The inference service: starts Ray or joins a cluster, deploys dispatchers and models on Ray Serve, and watches the heartbeats."""
 
 import asyncio
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class InferenceApp:
             ray.init(address=settings.ray_address, log_to_driver=False)
         else:
             ray.init(
-                num_cpus=settings.ray_cpus or _cpus_wanted(settings, self.models), num_gpus=None if any(one.num_gpus for one in self.models) else 0,
+                num_cpus=int(settings.ray_cpus) or _cpus_wanted(settings, self.models), num_gpus=None if any(one.num_gpus for one in self.models) else 0,
                 include_dashboard=False, object_store_memory=100 * 1024 * 1024, log_to_driver=True, configure_logging=False,
             )  # fmt: skip
         serve.start(proxy_location="Disabled")
@@ -140,11 +141,11 @@ def _measure_queue(status: QueueStatus) -> None:
     metrics.DISPATCH_SLOTS.labels(status.model).set(status.slots)
 
 
-def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> float:
+def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> int:
     """CPUs that Ray must believe in, so that every replica can be placed; what they really use is the engines' own setting."""
-    return max(2.0, settings.dispatchers * _DISPATCHER_CPUS + sum(model.num_cpus * model.replicas.max for model in models) + 1)
+    return max(2, math.ceil(settings.dispatchers * _DISPATCHER_CPUS + sum(model.num_cpus * model.replicas.max for model in models) + 1))
 
 
 def _shut_down() -> None:
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()

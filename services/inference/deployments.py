@@ -1,6 +1,7 @@
 """The service's Ray Serve deployments: one application a model, and one of dispatchers.
 
-Serve places, watches, restarts, rolls and scales them; no request goes through its router. Its health checks come every second, so that a dead replica is replaced in two.
+Serve places, watches, restarts, rolls and scales them; no request goes through its router. Its health checks come every second, so that a dead
+replica is replaced in two.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from services.inference.engines import create_engine
 from services.inference.replica import Replica
 from services.inference.settings import InferenceSettings
 
-_HEALTH = {"health_check_period_s": 1, "health_check_timeout_s": 10, "graceful_shutdown_wait_loop_s": 0.5}
+_HEALTH: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 10, "graceful_shutdown_wait_loop_s": 0.5}
 
 
 class ModelReplica:
@@ -79,26 +80,32 @@ def model_application(settings: InferenceSettings, model: ModelConfig) -> serve.
     """A model's replicas."""
     options: dict[str, Any] = {"num_replicas": model.replicas.min}
     if model.replicas.max > model.replicas.min:
-        policy = AutoscalingPolicy(policy_function=SlotsPolicy, policy_kwargs={"slots": model.slots})
+        policy = AutoscalingPolicy(  # type: ignore[no-untyped-call]
+            policy_function=SlotsPolicy, policy_kwargs={"slots": model.slots}
+        )
         options = {
             "autoscaling_config": AutoscalingConfig(
                 min_replicas=model.replicas.min, max_replicas=model.replicas.max, policy=policy, metrics_interval_s=1.0, look_back_period_s=5.0,
                 upscale_delay_s=2.0, downscale_delay_s=60.0,
             )
         }  # fmt: skip
-    deployment = serve.deployment(
-        ModelReplica, name="replica", ray_actor_options={"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
-        graceful_shutdown_timeout_s=settings.drain_timeout_s + 5, **_HEALTH, **options,
-    )  # fmt: skip
-    return deployment.bind(settings, model)
+    options |= {
+        "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
+        "graceful_shutdown_timeout_s": settings.drain_timeout_s + 5,
+    }
+    return _deployment(ModelReplica, "replica", options).bind(settings, model)
 
 
 def dispatcher_application(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> serve.Application:
     """The dispatchers: one serves, the others stand by."""
-    deployment = serve.deployment(
-        DispatcherHost, name="dispatcher", num_replicas=settings.dispatchers, ray_actor_options={"num_cpus": 0.1}, graceful_shutdown_timeout_s=15, **_HEALTH
-    )
-    return deployment.bind(settings, models)
+    options = {"num_replicas": settings.dispatchers, "ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 15}
+    return _deployment(DispatcherHost, "dispatcher", options).bind(settings, models)
+
+
+def _deployment(kind: type, name: str, options: dict[str, Any]) -> serve.Deployment:
+    decorate: Any = serve.deployment(name=name, **_HEALTH, **options)
+    deployment: serve.Deployment = decorate(kind)
+    return deployment
 
 
 def _rules(settings: InferenceSettings, model: ModelConfig) -> DispatchRules:
