@@ -28,7 +28,7 @@ from aiokafka.errors import KafkaError
 
 from services.common.errors import ConfigError, TransientError
 from services.embedded.kafka_jars import ensure_jars
-from services.embedded.lifeline import tie_to_parent
+from services.embedded.lifeline import popen_tied
 from services.embedded.ports import free_port, is_listening
 
 PROPERTIES = Path(__file__).parents[2] / "infra" / "kafka" / "server.properties"
@@ -104,10 +104,7 @@ def _format(properties: Path, distribution: Distribution) -> None:
 
 
 class EmbeddedKafka:
-    """A broker in a folder of its own. Stopped, killed and started again it keeps its port and its data.
-
-    Start it from a thread that outlives it: the broker dies with that thread (`lifeline`).
-    """
+    """A broker in a folder of its own, which dies with this process. Stopped, killed and started again it keeps its port and its data."""
 
     def __init__(self, directory: Path, port: int = 0, controller_port: int = 0) -> None:
         self.directory = directory
@@ -134,12 +131,9 @@ class EmbeddedKafka:
         """
         if self.pid:
             return
-        command, tie = self.command(), tie_to_parent()
+        command = self.command()
         with (self.directory / "kafka.out").open("ab") as output:
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                preexec_fn=tie,  # noqa: PLW1509 (it calls one system function, loaded before)
-            )  # fmt: skip
+            process = self._process = popen_tied(command, output)
         deadline = time.monotonic() + timeout_s
         while not (is_listening(self.port) and serves(self.bootstrap)):
             ended = process.poll()

@@ -8,20 +8,24 @@ things hold together: the kernel kills the process with its parent (`tie_to_pare
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import IO
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+_starter = ThreadPoolExecutor(1, "starter")  # its one thread stays until the interpreter ends
 
 
 def tie_to_parent() -> Callable[[], None]:
     """A `preexec_fn` for subprocess: the kernel kills the child with the thread that started it (Linux; elsewhere it does nothing).
 
-    So start children from a thread that lives as long as they should: the main one. An `exec` keeps the tie, a `fork` of the child does not.
+    So start children from a thread that lives as long as they should: the main one, or with `popen_tied`. An `exec` keeps the tie, a `fork` does not.
     """
     if sys.platform != "linux":
         return lambda: None
@@ -35,6 +39,19 @@ def tie_to_parent() -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return tie
+
+
+def popen_tied(command: Sequence[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Starts a process that dies with this one, whichever thread asks for it; in a process group of its own, so that a Ctrl-C does not reach it."""
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0,
+            preexec_fn=tie,  # noqa: PLW1509 (it calls one system function, loaded before)
+        )  # fmt: skip
+
+    tie = tie_to_parent()
+    return _starter.submit(start).result()
 
 
 def session_members(session: int) -> list[int]:

@@ -1,10 +1,24 @@
 """The embedded broker: real Apache Kafka, real sockets, real kills."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
 import uuid
+from pathlib import Path
 
+import psutil
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from services.common.errors import ConfigError
+from services.embedded import kafka_jars
+from services.embedded.kafka import EmbeddedKafka, find_distribution, serves
+from services.embedded.kafka_aot import make_image
+from services.embedded.ports import free_port
 from tests.kafka import Broker
 
 
@@ -47,3 +61,125 @@ async def test_broker_gives_back_what_was_produced(kafka: Broker) -> None:
     finally:
         await producer.stop()
     assert await read_all(kafka.bootstrap, topic) == [b"hello"]
+
+
+async def test_broker_killed_under_an_idempotent_producer_loses_and_doubles_nothing(kafka: Broker) -> None:
+    """What was sent before, during and after a kill -9 is there once each, in order."""
+    topic = await make_topic(kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True, request_timeout_ms=60_000)
+    await producer.start()
+    restarted = False
+    try:
+        acknowledged = []
+        for number in range(300):
+            if number in (100, 200):
+                kafka.kill()
+                restart = asyncio.create_task(asyncio.to_thread(kafka.restart))
+            acknowledged.append(await producer.send(topic, str(number).encode()))
+            if number in (110, 210):
+                await restart
+                restarted = True
+        async with asyncio.timeout(60):
+            await asyncio.gather(*acknowledged)
+    finally:
+        await producer.stop()
+    assert restarted
+    assert await read_all(kafka.bootstrap, topic) == [str(number).encode() for number in range(300)]
+
+
+def test_broker_started_again_keeps_its_port_and_has_another_process(kafka: Broker) -> None:
+    """Clients find it where it was."""
+    before = kafka.bootstrap
+    kafka.restart()
+    assert kafka.bootstrap == before
+    assert serves(before)
+
+
+def test_broker_listens_on_loopback_only(kafka: Broker, tmp_path: Path) -> None:
+    """Nobody on the network reaches it."""
+    if not isinstance(kafka, EmbeddedKafka):
+        pytest.skip("TOCSIN_TEST_KAFKA_URL names somebody else's broker")
+    listening = [one.laddr.ip for one in psutil.Process(kafka.pid).net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    assert len(listening) == 2
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def start_alone(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    """The broker as the supervisor starts it; returns when it serves."""
+    command = [sys.executable, "-m", "services.embedded.kafka", "--dir", str(folder), "--port", str(port), "--controller-port", str(free_port(taken={port}))]
+    with (folder.parent / "out").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    deadline = time.monotonic() + 60
+    while not serves(f"127.0.0.1:{port}"):
+        assert process.poll() is None, (folder.parent / "out").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_kafka_program_when_ended_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    """The program is the broker itself, so that a signal to one ends the other."""
+    process = start_alone(tmp_path / "kafka", free_port())
+    assert "kafka.Kafka" in psutil.Process(process.pid).cmdline()
+    assert psutil.Process(process.pid).children() == []
+    os.kill(process.pid, number)
+    assert process.wait(30) in (128 + signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_kafka_with_kafka_home_runs_that_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unpacked distribution serves where Maven Central can't be reached: its own jars are on the class path, and no others."""
+    libs = tmp_path / "distribution" / "libs"
+    libs.mkdir(parents=True)
+    for jar in kafka_jars.ensure_jars():
+        (libs / jar.name).symlink_to(jar)
+    monkeypatch.setenv("KAFKA_HOME", str(libs.parent))
+    broker = EmbeddedKafka(tmp_path / "kafka")
+    broker.start()
+    try:
+        assert str(libs / "kafka-clients-4.3.1.jar") in " ".join(psutil.Process(broker.pid).cmdline())
+        assert serves(broker.bootstrap)
+    finally:
+        broker.stop()
+
+
+def test_kafka_home_without_kafka_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what the setting should name."""
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="unpacked Apache Kafka distribution"):
+        find_distribution()
+
+
+def test_kafka_program_without_a_network_exits_as_for_a_wrong_setting(tmp_path: Path) -> None:
+    """On a new machine with no way to Maven Central it ends with both ways out, and the supervisor does not try again."""
+    (tmp_path / "jgo.conf").write_text("[repositories]\ncentral = http://127.0.0.1:1/\n")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JGO_CONFIG_FILE": str(tmp_path / "jgo.conf"), "M2_REPO": str(tmp_path / "m2")}
+    environment.pop("KAFKA_HOME", None)
+    command = [sys.executable, "-m", "services.embedded.kafka", "--dir", str(tmp_path / "kafka"), "--port", "1", "--controller-port", "2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("TOCSIN_KAFKA_URL=host:port") == done.stderr.count("KAFKA_HOME=/path") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_make_image_with_a_foreign_distribution_makes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The image belongs to the locked jars; beside somebody's own distribution nothing is written."""
+    (tmp_path / "libs").mkdir()
+    (tmp_path / "libs" / "kafka_2.13-4.0.0.jar").touch()
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
+    assert make_image() is None
+
+
+def test_broker_with_a_spoilt_image_starts_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ahead-of-time cache may be anything: Kafka starts all the same."""
+    jars = kafka_jars.ensure_jars()
+    cache = tmp_path / "tocsin" / jars[0].parents[1].name
+    cache.mkdir(parents=True)
+    (cache / "jars").symlink_to(jars[0].parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    image = find_distribution().aot
+    assert image is not None
+    image.write_bytes(b"no image" * 1000)
+    broker = EmbeddedKafka(tmp_path / "kafka")
+    broker.start()
+    broker.stop()
