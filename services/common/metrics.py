@@ -25,3 +25,9 @@ GATEWAY_UNREADABLE = Counter("tocsin_gateway_unreadable_total", "Records that th
 GATEWAY_UNSENT = Counter("tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"])
 GATEWAY_KEYS = Gauge("tocsin_gateway_keys", "API keys known.")
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
+
+# Recorder.
+RECORDER_ROWS = Counter("tocsin_recorder_rows_total", "Rows that the store took; a block that is sent again counts again.", ["table"])
+RECORDER_INVALID = Counter("tocsin_recorder_invalid_total", "Events that cannot become rows.", ["topic"])
+RECORDER_INSERT_SECONDS = Histogram("tocsin_recorder_insert_seconds", "Time of one insert.", ["table"], buckets=_SECONDS)
+RECORDER_WAITING = Gauge("tocsin_recorder_waiting", "1 while the store or Kafka is waited for.", ["dependency"])

@@ -1,0 +1,63 @@
+"""The analyzer's wiring: what talks to what. Its one role so far is the recorder."""
+
+from schemas.topics import COMPLETED, TOPICS, dead_letter_name
+from services.analyzer.recorder.effects import Patience, StoreTables
+from services.analyzer.recorder.recorder import Batching, Recorder
+from services.analyzer.recorder.rows import DEAD_LETTERED, INFERENCE_COMPLETED, Recording
+from services.analyzer.recorder.writer import Writer
+from services.analyzer.settings import Settings
+from services.common.bus import Producer
+from services.common.bus.events import EventConsumer
+from services.common.dead_letter import DeadLetters, InvalidShare
+from services.common.health import HealthState
+from services.common.store import Store
+
+RECORDINGS: dict[str, Recording] = {
+    COMPLETED.name: INFERENCE_COMPLETED,
+    **{dead_letter_name(topic.name): DEAD_LETTERED for topic in TOPICS if topic.dead_letters},
+}
+
+
+class App:
+    """An analyzer, as `services.common.runner` runs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.health = HealthState()
+        self._producer = Producer(settings.kafka_url, f"recorder-{settings.instance}")
+        self._events = EventConsumer(
+            settings.kafka_url, f"recorder-{settings.instance}", settings.recorder_group, session_timeout_s=settings.recorder_session_timeout_s
+        )
+        self._store = Store(settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s)
+        tables, patience = StoreTables(self._store), Patience(self._events, self.health)
+        writer = Writer(
+            events=self._events, tables=tables, aside=DeadLetters(self._producer, "recorder"), patience=patience,
+            invalid=_share(settings), refused=_share(settings),
+            final=frozenset(name for name, recording in RECORDINGS.items() if recording is DEAD_LETTERED),
+        )  # fmt: skip
+        self._recorder = Recorder(
+            events=self._events, tables=tables, writer=writer, patience=patience, recordings=RECORDINGS, health=self.health,
+            batching=Batching(settings.recorder_batch_rows, settings.recorder_batch_bytes, settings.recorder_linger_ms / 1000),
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        """Connects to Kafka and joins the group. The store is waited for later, with every partition's place kept."""
+        await self._producer.start()
+        await self._recorder.start()
+
+    async def run(self) -> None:
+        """Records until told to stop."""
+        await self._recorder.run()
+
+    async def drain(self) -> None:
+        """Records what was taken, and takes no more."""
+        await self._recorder.drain()
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+        await self._events.close()
+        await self._producer.close()
+        await self._store.close()
+
+
+def _share(settings: Settings) -> InvalidShare:
+    return InvalidShare(settings.recorder_invalid_share, settings.recorder_invalid_window, settings.recorder_invalid_minimum)

@@ -1,0 +1,1 @@
+"""The recorder: every event into the store, each exactly once, whatever dies when."""

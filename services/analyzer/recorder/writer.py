@@ -1,0 +1,138 @@
+"""From blocks to rows: set aside what is invalid, commit the intent, insert, commit that it is done. Every step may be repeated."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from services.analyzer.recorder.effects import Aside, Events, Patience, Tables
+from services.analyzer.recorder.shelf import Block, Shelf
+from services.common import metrics
+from services.common.bus.events import Committed, Place
+from services.common.dead_letter import Failure, InvalidShare
+from services.common.errors import StoreRejectedError, StoreUnavailableError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class Load:
+    """A block on its way. `is_ours` turns False when its partition is taken away: nothing more is done with it then."""
+
+    shelf: Shelf
+    block: Block
+    is_ours: Callable[[], bool]
+    inserted: bool = False
+    refusal: StoreRejectedError | None = None
+
+    @property
+    def must_shrink(self) -> bool:
+        """The store refused it, and one of several records is to blame."""
+        return self.refusal is not None and self.block.records > 1
+
+
+@dataclass
+class Writer:
+    """Writes blocks of several partitions at once. `final` topics hold dead letters: what is invalid there is logged and counted, and stays in its topic."""
+
+    events: Events
+    tables: Tables
+    aside: Aside
+    patience: Patience
+    invalid: InvalidShare
+    refused: InvalidShare
+    final: frozenset[str] = frozenset()
+
+    async def write(self, loads: Sequence[Load]) -> None:
+        """Gives every block its effect, waiting for whatever is away. Blocks of partitions that are lost meanwhile are dropped: their new owner does them.
+
+        Raises:
+            TooManyInvalidError: most events are invalid; none of this batch's was set aside.
+        """
+        await self._set_aside(self._judge(loads))
+        await self._commit(loads, lambda load: load.block.intent if load.block.rows else None)
+        await self._insert(loads)
+        await self._set_aside(self._judge_refused(loads))
+        await self._commit(loads, lambda load: None if load.must_shrink else load.block.done)
+        for load in _ours(loads):
+            if load.must_shrink:
+                load.shelf.halve(load.block)
+            else:
+                load.shelf.recorded(load.block)
+
+    def _judge(self, loads: Sequence[Load]) -> list[tuple[Load, Failure]]:
+        """What must be set aside before the insert. A replayed block's owner did it before."""
+        failures: list[tuple[Load, Failure]] = []
+        for load in loads:
+            bad = {record.offset: error for record, error in load.block.invalid}
+            for record in load.shelf.records[: load.block.records]:
+                self.invalid.observe(valid=record.offset not in bad)
+            if not load.block.replayed:
+                failures += [(load, Failure(record, error)) for record, error in load.block.invalid]
+        return failures
+
+    def _judge_refused(self, loads: Sequence[Load]) -> list[tuple[Load, Failure]]:
+        """What must be set aside after it: single records that the store refused."""
+        failures: list[tuple[Load, Failure]] = []
+        for load in _ours(loads):
+            if load.refusal is None:
+                for _ in load.block.rows:
+                    self.refused.observe(valid=True)
+            elif not load.must_shrink:
+                self.refused.observe(valid=False)
+                failures.append((load, Failure(load.shelf.records[0], load.refusal)))
+                load.block = load.block.without_rows()
+        return failures
+
+    async def _set_aside(self, failures: Sequence[tuple[Load, Failure]]) -> None:
+        letters = [(load, one) for load, one in failures if load.block.place.topic not in self.final]
+        for load, one in failures:
+            metrics.RECORDER_INVALID.labels(load.block.place.topic).inc()
+            if load.block.place.topic in self.final:
+                log.error(
+                    "dead_letter_unreadable", topic=load.block.place.topic, partition=load.block.place.partition, offset=one.record.offset, error=str(one.error)
+                )
+        if letters:
+            await self.patience.until_done(
+                lambda: self.aside.set_aside([one for load, one in letters if load.is_ours()]), lambda: any(load.is_ours() for load, _ in letters)
+            )
+
+    async def _commit(self, loads: Sequence[Load], position: Callable[[Load], Committed | None]) -> None:
+        def positions() -> dict[Place, Committed]:
+            return {load.block.place: found for load in _ours(loads) if (found := position(load)) is not None}
+
+        await self.patience.until_done(lambda: self.events.commit(positions()), lambda: bool(positions()))
+
+    async def _insert(self, loads: Sequence[Load]) -> None:
+        def pending() -> list[Load]:
+            return [load for load in _ours(loads) if load.block.rows and not load.inserted]
+
+        async def attempt() -> None:
+            failures: list[StoreUnavailableError] = []
+            async with asyncio.TaskGroup() as group:
+                for load in pending():
+                    group.create_task(self._insert_one(load, failures))
+            if failures:
+                raise failures[0]
+
+        await self.patience.until_done(attempt, lambda: bool(pending()))
+
+    async def _insert_one(self, load: Load, failures: list[StoreUnavailableError]) -> None:
+        block, table = load.block, load.shelf.recording.table
+        try:
+            with metrics.RECORDER_INSERT_SECONDS.labels(table.name).time():
+                await self.tables.insert(table, block.rows, token=block.token)
+        except StoreUnavailableError as error:
+            failures.append(error)
+            return
+        except StoreRejectedError as error:
+            log.warning("block_refused", topic=block.place.topic, partition=block.place.partition, first=block.first, through=block.through, error=str(error))
+            load.refusal = error
+        else:
+            metrics.RECORDER_ROWS.labels(table.name).inc(len(block.rows))
+        load.inserted = True
+
+
+def _ours(loads: Sequence[Load]) -> list[Load]:
+    return [load for load in loads if load.is_ours()]

@@ -1,0 +1,141 @@
+"""What to do with a message that cannot be used: try again a few times, then set it aside whole in `<topic>.dlq`, with where it was and why.
+
+Setting aside suits the odd bad message. When most are bad, the consumer or its producer is broken, and emptying the topic into the dead letters would only move
+the trouble: then the consumer halts, and the messages stay where they are.
+"""
+
+import base64
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import structlog
+
+from schemas.dead_letters import DeadLettered
+from schemas.envelope import Envelope, EnvelopeError
+from schemas.topics import dead_letter_name
+from services.common.bus import Producer, Record
+from services.common.bus.events import send_all
+from services.common.bus.producer import Outgoing
+from services.common.clock import Clock, utc_now
+from services.common.errors import PermanentError, TocsinError, TransientError
+from services.common.retry import retry
+
+log = structlog.get_logger(__name__)
+
+
+class TooManyInvalidError(TocsinError):
+    """Too large a share of the messages cannot be used: the process must stop, and somebody must look."""
+
+
+@dataclass
+class InvalidShare:
+    """Watches the share of unusable messages among the last `window`. It halts above `limit` (0 to 1), once there were `minimum` of them."""
+
+    limit: float = 0.5
+    window: int = 100
+    minimum: int = 20
+    _recent: deque[bool] = field(init=False)
+    _invalid: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._recent = deque(maxlen=self.window)
+
+    def observe(self, *, valid: bool) -> None:
+        """Counts a message.
+
+        Raises:
+            TooManyInvalidError: with this one the share is above the limit.
+        """
+        if len(self._recent) == self.window:
+            self._invalid -= not self._recent[0]
+        self._recent.append(valid)
+        self._invalid += not valid
+        if not valid and self._invalid >= self.minimum and self._invalid > self.limit * len(self._recent):
+            raise TooManyInvalidError(
+                f"{self._invalid} of the last {len(self._recent)} messages cannot be used, more than {self.limit:.0%}: halting instead of moving them all to"
+                " the dead letters. Deploy the consumer or the producer that fits, then start again; nothing was lost"
+            )
+
+
+class Failure(NamedTuple):
+    """A record that could not be used."""
+
+    record: Record
+    error: Exception
+    attempts: int = 1
+
+
+@dataclass
+class DeadLetters:
+    """Where one consumer sets records aside."""
+
+    producer: Producer
+    consumer: str
+    clock: Clock = utc_now
+    timeout_s: float = 10.0
+
+    async def set_aside(self, failures: Sequence[Failure]) -> None:
+        """Sends records to the dead-letter topics of theirs, and returns when the broker has them all. Sending one again does no harm.
+
+        Raises:
+            BusUnavailableError: not within `timeout_s`; some may have arrived.
+        """
+        await send_all(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
+        for one in failures:
+            log.warning(
+                "message_set_aside", topic=one.record.topic, partition=one.record.partition, offset=one.record.offset, attempts=one.attempts,
+                error_type=type(one.error).__name__, error=str(one.error),
+            )  # fmt: skip
+
+    async def handle(self, record: Record, handler: Callable[[Record], Awaitable[None]], *, share: InvalidShare, attempts: int = 5) -> None:
+        """Gives a record to `handler`, up to `attempts` times with growing pauses, and sets it aside if it never works.
+
+        Raises:
+            TooManyInvalidError: too many were set aside lately; this one was not.
+            BusUnavailableError: it could not be set aside.
+        """
+        made = 0
+
+        async def attempt() -> None:
+            nonlocal made
+            made += 1
+            await handler(record)
+
+        try:
+            await retry(attempt, on=TransientError, attempts=attempts, timeout_s=None)
+        except (TransientError, PermanentError) as error:
+            share.observe(valid=False)
+            await self.set_aside([Failure(record, error, made)])
+        else:
+            share.observe(valid=True)
+
+    def _outgoing(self, failure: Failure) -> Outgoing:
+        record = failure.record
+        envelope = _envelope(record.headers)
+        letter = DeadLettered(
+            topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.decode(errors="replace") if record.key is not None else None,
+            value=_base64(record.value), headers=tuple((name, _base64(value)) for name, value in record.headers),
+            source=envelope.source if envelope else "", sequence=envelope.sequence if envelope else -1, consumer=self.consumer, attempts=failure.attempts,
+            error_type=type(failure.error).__name__, error=str(failure.error)[:2000], failed_at=self.clock(),
+        )  # fmt: skip
+        subject = f"{record.topic}/{record.partition}/{record.offset}"
+        return Outgoing(
+            dead_letter_name(record.topic),
+            letter,
+            subject=subject,
+            tenant=envelope.tenant if envelope else "",
+            traceparent=envelope.traceparent if envelope else None,
+        )
+
+
+def _envelope(headers: Iterable[tuple[str, bytes]]) -> Envelope | None:
+    try:
+        return Envelope.from_headers([(name, value or b"") for name, value in headers])
+    except EnvelopeError:
+        return None
+
+
+def _base64(value: bytes | None) -> str:
+    return base64.b64encode(value or b"").decode("ascii")
