@@ -36,25 +36,27 @@ class Dispatcher:
     _held: set[TopicPartition] = field(default_factory=set)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _done: asyncio.Event = field(default_factory=asyncio.Event)
     _term: Term | None = None
 
     async def run(self) -> None:
         """Works until `close`. Whatever fails, the next term begins anew after a short wait."""
-        self._idle.set()
-        while not self._stop.is_set():
-            try:
-                await self._stand()
-            except* TocsinError as group:
-                log.warning("dispatcher_failed", model=self.model.name, errors=[str(error) for error in group.exceptions])
-                await asyncio.sleep(0.2)
+        try:
+            while not self._stop.is_set():
+                try:
+                    await self._stand()
+                except* TocsinError as group:
+                    log.warning("dispatcher_failed", model=self.model.name, errors=[str(error) for error in group.exceptions])
+                    await asyncio.sleep(0.2)
+        finally:
+            self._done.set()
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Commits what has ended, and leaves the group so that a standby takes over at once."""
         self._stop.set()
         self._end_term()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            await asyncio.wait_for(self._done.wait(), timeout_s)
 
     async def _stand(self) -> None:
         """Joins the group and serves terms until stopped or failed."""
@@ -85,13 +87,11 @@ class Dispatcher:
         self._changed.clear()
 
     async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
-        self._idle.clear()
         self._term = Term(url=self.url, dispatcher_id=self.dispatcher_id, rules=self.rules, out=out, lanes=lanes, places=tuple(sorted(self._held)))
         try:
             await self._term.run()
         finally:
             self._term = None
-            self._idle.set()
 
     async def _on_assigned(self, places: set[TopicPartition]) -> None:
         """After every rebalance. Where the lanes stay, the term goes on from where it is."""

@@ -17,6 +17,8 @@ from services.common.model_catalogue import ModelConfig
 from services.common.retry import retry
 
 _TOPIC_EXISTS = 36
+_REPLICATION = 3
+"""Copies of each record, where there are so many brokers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,11 @@ async def provision(url: str, models: Iterable[ModelConfig], scale: float) -> Pr
     unchanged: list[str] = []
     few: list[str] = []
     async with admin(url) as client:
+        replication = min(_REPLICATION, len((await client.describe_cluster())["brokers"]))
         existing = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
         for name, topic in topics_for(models):
             if name not in existing:
-                await _create(client, name, topic, scale)
+                await _create(client, NewTopic(name, topic.partition_count(scale), replication, topic_configs=topic_settings(topic)))
                 created.append(name)
                 continue
             if existing[name] < topic.partition_count(scale):
@@ -110,12 +113,12 @@ async def committed_offsets(url: str, group: str) -> dict[TopicPartition, Offset
     return {place: committed for place, committed in found.items() if committed.offset >= 0}
 
 
-async def _create(client: AIOKafkaAdminClient, name: str, topic: Topic, scale: float) -> None:
-    response = await client.create_topics([NewTopic(name, topic.partition_count(scale), -1, topic_configs=topic_settings(topic))])
+async def _create(client: AIOKafkaAdminClient, topic: NewTopic) -> None:
+    response = await client.create_topics([topic])
     for one in response.topic_errors:
         code = one[1]
         if code not in (0, _TOPIC_EXISTS):
-            raise BusUnavailableError(f"Kafka refused to create {name}: {for_code(code)(one[2] if len(one) > 2 else '')!r}")
+            raise BusUnavailableError(f"Kafka refused to create {topic.name}: {for_code(code)(one[2] if len(one) > 2 else '')!r}")
 
 
 async def _mend(client: AIOKafkaAdminClient, name: str, topic: Topic) -> bool:

@@ -98,11 +98,8 @@ class _Consumer:
         Raises:
             BusUnavailableError: the topic is not there.
         """
-        driver = self._running()
-        found = driver.partitions_for_topic(topic)
-        if not found:
-            await driver.topics()
-            found = driver.partitions_for_topic(topic)
+        cluster = await self._running()._client.fetch_all_metadata()  # noqa: SLF001  the driver tells only of topics it already follows
+        found = cluster.partitions_for_topic(topic)
         if not found:
             raise BusUnavailableError(f"the topic {topic} is not there; `tocsin topics` creates it")
         return len(found)
