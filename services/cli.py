@@ -1,5 +1,6 @@
 """`tocsin`: the commands. Each one's work is in a module of its own, imported only when it is called."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -32,6 +33,33 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     from services.embedded.status import status as command
 
     raise typer.Exit(command(as_json=as_json))
+
+
+@app.command()
+def topics() -> None:
+    """Create the bus's topics where they are missing, and mend the settings of those that differ."""
+    from services.common.commands import provision_topics
+
+    _run(provision_topics)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the store's tables and views up to date."""
+    from services.common.commands import migrate_store
+
+    _run(migrate_store)
+
+
+def _run(command: Callable[[], int]) -> None:
+    """Runs a command; what is wrong is said in one line."""
+    from services.common.errors import TocsinError
+
+    try:
+        raise typer.Exit(command())
+    except TocsinError as error:
+        typer.echo(f"tocsin: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def main() -> None:
