@@ -1,9 +1,9 @@
 """The bodies that clients send, as OpenAI's API defines them. Validated once; what is valid travels on as plain dictionaries."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 _Text = Annotated[str, Field(max_length=1_048_576)]
 

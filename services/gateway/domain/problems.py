@@ -50,6 +50,10 @@ class ProblemError(TocsinError):
         self.problem = problem
 
 
+CLIENT_LEFT = Problem(499, "client_left", "The client closed the connection.")
+"""Nobody reads it; it keeps the books right."""
+
+
 def malformed(message: str, param: str | None = None, code: str = "invalid_value") -> ProblemError:
     """400: the request cannot be understood."""
     return ProblemError(Problem(400, code, message, param))

@@ -1,0 +1,62 @@
+"""The outermost layer: each request gets an id, a clock, a line in the log and a place in the metrics; no exception gets past it."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common import metrics
+
+log = structlog.get_logger(__name__)
+
+_QUIET = frozenset({"/health", "/ready", "/metrics"})
+
+
+class Edge:
+    """Pure ASGI around the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        noted: dict[str, Any] = {"request_id": "", "status": 0}
+        scope["tocsin"] = noted
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                noted["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_marks(noted, began)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:  # the application has answered 500 already; nobody else would write this down
+            log.exception("request_failed", path=scope["path"], request_id=noted["request_id"])
+        finally:
+            _record(scope, noted, time.perf_counter() - began)
+
+
+def note(scope: Scope, **fields: Any) -> None:
+    """Adds fields to the request's line in the log. `request_id` becomes its x-request-id."""
+    scope["tocsin"].update(fields)
+
+
+def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:
+    noted["request_id"] = noted["request_id"] or f"req-{uuid4().hex}"
+    elapsed_ms = int((time.perf_counter() - began) * 1000)
+    return [(b"x-request-id", noted["request_id"].encode()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
+
+
+def _record(scope: Scope, noted: dict[str, Any], seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    metrics.GATEWAY_REQUESTS.labels(route, noted["status"]).inc()
+    metrics.GATEWAY_SECONDS.labels(route).observe(seconds)
+    if scope["path"] not in _QUIET:
+        log.info("request_served", method=scope["method"], route=route, duration_ms=round(seconds * 1000, 2), **noted)

@@ -1,0 +1,74 @@
+"""A follower's steps as server-sent events on an open connection."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.common import metrics
+from services.gateway.domain.chunks import ChunkWriter, EventId, error_frame, frame
+from services.gateway.follower import Arrival, Follower
+from services.gateway.http_input import watched_for_leaving
+from services.gateway.keeper import StreamKeeper
+
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_KEEP_ALIVE = b": keep-alive\n"
+"""No blank line: some clients take a comment of its own for an empty event."""
+
+
+class EventStream(Response):
+    """Writes a stream until it ends, the client leaves, or the gateway gives up. `after` is the last block that the client has."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, follower: Follower, keeper: StreamKeeper, *, window_s: float, keep_alive_s: float, began: float, after: EventId | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(headers={**_HEADERS, **(headers or {})})
+        del self.headers["content-length"]
+        self._follower = follower
+        self._keeper = keeper
+        self._window_s = window_s
+        self._keep_alive_s = keep_alive_s
+        self._began = began
+        self._after = after
+        request = follower.request
+        self._writer = ChunkWriter(request.request_id, request.kind, request.model, include_usage=request.include_usage)
+        self._partition = request.reply_to.partition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the stream. The follower is given back whatever happens."""
+        try:
+            with watched_for_leaving(receive, self._follower, after_s=0.0):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await self._write(send)
+        finally:
+            self._keeper.release(self._follower, window_s=self._window_s)
+
+    async def _write(self, send: Send) -> None:
+        follower, first = self._follower, True
+        while True:
+            arrivals = await follower.take(self._keep_alive_s)
+            body = b"".join(self._blocks(arrivals))
+            if first and body:
+                first = False
+                metrics.GATEWAY_TTFT_SECONDS.labels(follower.request.model).observe(self._keeper.monotonic() - self._began)
+            if any(arrival.step.end for arrival in arrivals):
+                await send({"type": "http.response.body", "body": body})
+                return
+            if follower.left:
+                return
+            if follower.problem is not None:
+                await send({"type": "http.response.body", "body": body + error_frame(follower.problem)})
+                return
+            if body or not arrivals:
+                await send({"type": "http.response.body", "body": body or _KEEP_ALIVE, "more_body": True})
+
+    def _blocks(self, arrivals: list[Arrival]) -> list[bytes]:
+        blocks = []
+        for arrival in arrivals:
+            for chunk, payload in enumerate(self._writer.payloads(arrival.step)):
+                if self._after is None or EventId(self._partition, arrival.offset, chunk) > self._after:
+                    blocks.append(frame(payload, self._partition, arrival.offset, chunk))
+        return blocks

@@ -1,0 +1,42 @@
+"""/health, /ready, /metrics and /docs."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from services.common.health import HealthState
+
+_ASSETS = Path(__file__).parent.parent / "docs_assets"
+_TYPES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Tocsin API</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script></body></html>
+"""
+
+
+def operations_router(health: HealthState) -> APIRouter:
+    """What an operator asks, without a key."""
+    router = APIRouter(tags=["Operations"])
+
+    @router.get("/health")
+    @router.get("/ready", responses={503: {"description": "Not ready; each dependency's state.", "content": {"application/json": {}}}})
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def state(request: Request) -> Response:
+        """Whether the process lives, whether it can serve, what it counts."""
+        status, content_type, body = health.answer(request.url.path) or (404, "application/json", b"{}")
+        return Response(body, status, media_type=content_type)
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(_PAGE)
+
+    @router.get("/docs/{asset}", include_in_schema=False)
+    async def asset(asset: str) -> Response:
+        if asset not in _TYPES:
+            return Response(status_code=404)
+        return FileResponse(_ASSETS / asset, media_type=_TYPES[asset])
+
+    return router
