@@ -70,7 +70,7 @@ class HealthServer:
         self._state = state
         self._port = port
         self._server = EmbeddedServer(
-            uvicorn.Config(self._app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(self._app, host=host, port=port, interface="asgi3", log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         )
 
     async def start(self) -> None:
