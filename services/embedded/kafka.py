@@ -32,11 +32,18 @@ from services.embedded.lifeline import popen_tied
 from services.embedded.ports import free_port, is_listening
 
 PROPERTIES = Path(__file__).parents[2] / "infra" / "kafka" / "server.properties"
+_LOGGER = "-Dorg.slf4j.simpleLogger"
+LOGGING = (
+    f"{_LOGGER}.logFile=System.out", f"{_LOGGER}.showDateTime=true", f"{_LOGGER}.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+    f"{_LOGGER}.showThreadName=false", f"{_LOGGER}.showShortLogName=true", f"{_LOGGER}.defaultLogLevel=warn",
+    # These two warn at every start and every stop of a single node.
+    f"{_LOGGER}.log.org.apache.kafka.controller.QuorumController=error", f"{_LOGGER}.log.org.apache.kafka.clients.NetworkClient=error",
+)  # fmt: skip
 # SerialGC beat the other collectors on two cores, and 256 MB of heap carried 76,000 messages a second. The rest keeps Java from warning about what
 # Kafka's compression libraries do.
 JVM = (
-    "-Xmx256m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.logFile=System.out", "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
+    "-Xmx256m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true",
+    "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow", *LOGGING,
 )  # fmt: skip
 # Without the image's adapter stubs: Java 25 finds some of them misnamed, warns of it, and starts no slower without.
 _QUIET_AOT = ("-Xlog:aot*=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching")
@@ -135,7 +142,7 @@ class EmbeddedKafka:
         with (self.directory / "kafka.out").open("ab") as output:
             process = self._process = popen_tied(command, output)
         deadline = time.monotonic() + timeout_s
-        while not (is_listening(self.port) and serves(self.bootstrap)):
+        while not serves(self.port):
             ended = process.poll()
             if ended is not None or time.monotonic() > deadline:
                 self.kill()
@@ -166,14 +173,15 @@ class EmbeddedKafka:
         return (self.directory / "kafka.out").read_text(encoding="utf-8", errors="replace")[-2000:].strip()
 
 
-def serves(bootstrap: str) -> bool:
-    """Whether the broker at this address takes part in its cluster, and so accepts writes (its port opens a moment earlier)."""
+def serves(port: int) -> bool:
+    """Whether the broker on this port takes part in its cluster, and so accepts writes (the port opens a moment earlier)."""
+    if not is_listening(port):
+        return False
     with ThreadPoolExecutor(1, "kafka-probe") as pool:  # a thread of its own: the caller may be inside an event loop
-        return pool.submit(asyncio.run, is_serving(bootstrap)).result()
+        return pool.submit(asyncio.run, _has_brokers(f"127.0.0.1:{port}")).result()
 
 
-async def is_serving(bootstrap: str) -> bool:
-    """The same, awaited."""
+async def _has_brokers(bootstrap: str) -> bool:
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
     try:
         await client.bootstrap()

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from services.embedded.clickhouse.users import create_users_file
 from services.embedded.home import Home
-from services.embedded.kafka import Distribution, is_serving
+from services.embedded.kafka import Distribution, serves
 from services.embedded.ports import free_port, is_listening
 from services.embedded.processes import ProcessSpec, http_probe, in_thread
 
@@ -143,7 +143,7 @@ def _servers(home: Home, addresses: Addresses) -> Iterator[ProcessSpec]:
         port, controller = ports["kafka"], ports["kafka-controller"]
         yield _program(
             "kafka", "services.embedded.kafka", "--dir", str(home.kafka), "--port", str(port), "--controller-port", str(controller), port=port,
-            ready=lambda: is_serving(f"127.0.0.1:{port}"), alive=lambda: in_thread(is_listening, port),
+            ready=lambda: in_thread(serves, port), alive=lambda: in_thread(is_listening, port),
         )  # fmt: skip
     if addresses.given.clickhouse_url is None:
         port_, users = ports["clickhouse"], str(home.store_users)

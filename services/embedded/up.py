@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,21 +32,24 @@ _DETACHED_TIMEOUT_S = 600.0  # the first start on a machine fetches Kafka
 def up(*, gateways: int = 1, home: Home | None = None) -> int:
     """Runs until it is told to stop; returns the exit status: 0, or 1 if something did not start, or 2 if a setting is wrong."""
     home = home or Home()
+    return run_alone(home, lambda: Installation.plan(home, gateways, os.environ))
+
+
+def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
+    """Runs what is planned, unless another supervisor has this home."""
     home.create()
     lock = home.lock()
     if lock is None:
         print(f"Tocsin runs already: {home.read_state().get('url', 'it is just starting')} (data in {home.root}). `tocsin status` shows more.")  # noqa: T201
         return 0
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the probe expects Kafka to be away at times
     with lock:
         try:
             _clear_remains(home)
-            asyncio.run(_Installation.plan(home, gateways, os.environ).run())
-        except ConfigError as error:
-            print(error, file=sys.stderr)  # noqa: T201
-            return 2
+            asyncio.run(plan().run())
         except TocsinError as error:
             print(error, file=sys.stderr)  # noqa: T201
-            return 1
+            return 2 if isinstance(error, ConfigError) else 1
     return 0
 
 
@@ -72,7 +76,7 @@ def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
 
 
 @dataclass
-class _Installation:
+class Installation:
     """One run of it: where things are, and what is known so far."""
 
     home: Home
@@ -83,7 +87,7 @@ class _Installation:
     state: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def plan(cls, home: Home, gateways: int, environ: Mapping[str, str]) -> "_Installation":
+    def plan(cls, home: Home, gateways: int, environ: Mapping[str, str]) -> "Installation":
         """Decides on everything; fetches Kafka's jars where this machine has none.
 
         Raises:

@@ -1,0 +1,43 @@
+"""Ports that are free, and the same ones the next time."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from services.embedded.ports import free_port, is_free, is_listening
+from services.embedded.stack import choose_ports
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", free_port())) as server:
+        yield server.getsockname()[1]
+
+
+def test_free_port_when_the_preferred_one_is_taken_is_another(taken: int) -> None:
+    """Below the range of outgoing connections, so that no client can sit on it."""
+    assert is_listening(taken)
+    assert not is_free(taken)
+    port = free_port(taken)
+    assert port != taken
+    assert 20_000 <= port <= 32_000
+    assert free_port(port) == port
+
+
+def test_choose_ports_remembers_what_it_chose_and_evades_what_is_taken(taken: int) -> None:
+    """A restart finds the same ports; only a role whose port is taken moves."""
+    first = choose_ports(3, {}, {"gateway": free_port()})
+    assert len(set(first.values())) == len(first)
+    again = choose_ports(3, first | {"kafka": taken}, {"gateway": first["gateway"]})
+    assert again.pop("kafka") != taken
+    first.pop("kafka")
+    assert again == first
+
+
+def test_choose_ports_with_a_wish_beats_what_is_remembered() -> None:
+    """TOCSIN_GATEWAY_PORT moves the gateways also after a first run elsewhere."""
+    wished = free_port()
+    chosen = choose_ports(1, {"gateway": free_port()}, {"gateway": wished})
+    assert chosen["gateway"] == wished
