@@ -1,0 +1,16 @@
+"""ClickHouse's HTTP interface over chDB: the store of a machine on which nothing is installed.
+
+One process owns one data directory. What talks to it cannot tell it from a ClickHouse server by what Tocsin uses: statements, formats, parameters, sessions,
+compression, users, error codes. What only a server has (SQL users, row policies, replication, the Kafka engine, external tables, `input()`) is refused by name.
+
+    app.py         one HTTP request, from its headers to the last byte of its answer
+    request.py     what a request asks for: parameters, credentials, the body as it arrives
+    response.py    what is sent back: headers, compression, errors before and in the middle of a stream
+    statements.py  tokens of SQL; where an INSERT ends and its data begins
+    rights.py      which statements and settings each role may use
+    engine.py      chDB: handles, settings, streams, KILL
+    sessions.py    `session_id`
+    admission.py   how many queries run and wait
+    audit.py       what analysts asked
+    users.py       who may come in
+"""

@@ -1,0 +1,111 @@
+"""`python -m services.embedded.clickhouse --path DIR --port N --users FILE`: the store as a process.
+
+It listens on loopback only, prints one line when it is ready and logs no statements. SIGTERM ends it with status 0 after running queries had their grace.
+"""
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from services.common.errors import ConfigError
+from services.embedded.clickhouse.admission import AdmissionLimits
+from services.embedded.clickhouse.app import Store, StoreLimits
+from services.embedded.clickhouse.engine import EngineLimits
+from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.users import Users
+
+_GRACE_S = 10
+
+
+def _arguments(values: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.embedded.clickhouse", description=__doc__)
+    parser.add_argument("--path", type=Path, required=True, help="data directory, made if missing; one process at a time")
+    parser.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
+    parser.add_argument("--users", type=Path, required=True, help="users file (see users.py), mode 600")
+    parser.add_argument("--memory-mb", type=int, default=2048, help="memory that the engine may take in all (default 2048)")
+    parser.add_argument("--max-queries", type=int, default=16, help="queries at once (default 16)")
+    return parser.parse_args(values)
+
+
+def _limits(arguments: argparse.Namespace) -> StoreLimits:
+    memory = arguments.memory_mb << 20
+    return StoreLimits(
+        engine=EngineLimits(memory_bytes=memory, query_memory_bytes=memory // 2, analyst_memory_bytes=memory // 4, result_bytes=memory // 8),
+        admission=AdmissionLimits(running=arguments.max_queries, analysts_running=max(1, arguments.max_queries // 3)),
+    )
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise ConfigError(f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another with --port") from error
+    return listener
+
+
+def _serve(store: Store, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        store,
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=30,
+        backlog=256,
+    )
+    # uvicorn raises the signals that ended it once more when it is done; by then they have done their work.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    print(f"store ready on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - who started the process waits for it
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _configure_logging() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main(values: list[str] | None = None) -> int:
+    """Runs the store until a signal ends it; the exit status."""
+    arguments = _arguments(sys.argv[1:] if values is None else values)
+    _configure_logging()
+    # An answer that failed half-way is left without its end on purpose; uvicorn would call that an error of ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    try:
+        users = Users.load(arguments.users)
+        listener = _listen(arguments.port)
+        arguments.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = Store(arguments.path.resolve(), users, _limits(arguments))
+        store.open()
+    except (ConfigError, StoreError, OSError) as error:
+        print(f"store cannot start: {error}", file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
+        return 1
+    try:
+        _serve(store, listener)
+    finally:
+        store.close()
+        listener.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""How many queries run and how many wait; beyond that a client hears ClickHouse's own 'too many simultaneous queries'."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.users import Role
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Queries at once: in all, of analysts among them (so that they cannot starve the recorder), waiting, and for how long one waits."""
+
+    running: int = 16
+    analysts_running: int = 6
+    waiting: int = 128
+    wait_s: float = 10.0
+
+
+class Admission:
+    """Gives each query a slot, in the order of arrival."""
+
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.running)
+        self._analysts = asyncio.Semaphore(limits.analysts_running)
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def slot(self, role: Role) -> AsyncIterator[None]:
+        """Holds a slot.
+
+        Raises:
+            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES (202): too many wait already, or the wait was too long.
+        """
+        async with contextlib.AsyncExitStack() as held:
+            await self._enter(held, role)
+            yield
+
+    async def _enter(self, held: contextlib.AsyncExitStack, role: Role) -> None:
+        if self._waiting >= self._limits.waiting:
+            raise self._refusal(f"{self._waiting} are waiting")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limits.wait_s):
+                if role is Role.ANALYST:
+                    await held.enter_async_context(self._analysts)
+                await held.enter_async_context(self._slots)
+        except TimeoutError:
+            raise self._refusal(f"waited {self._limits.wait_s:g} s") from None
+        finally:
+            self._waiting -= 1
+
+    def _refusal(self, why: str) -> StoreError:
+        limits = self._limits
+        return StoreError(
+            202,
+            "TOO_MANY_SIMULTANEOUS_QUERIES",
+            f"Too many simultaneous queries. Maximum: {limits.running} ({limits.analysts_running} of analysts); {why}. Retry later",
+        )

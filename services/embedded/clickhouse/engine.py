@@ -1,0 +1,275 @@
+"""chDB: one engine for one directory, and a fresh handle for each request.
+
+Settings, roles and the current database stick to a handle, so handles are not reused (one costs 0.15 ms); sessions are the exception. Everything here blocks and runs in
+worker threads. chDB gives no query ids to choose, so each request's `log_comment` ends with its id, and KILL QUERY finds it by that.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.rights import DATABASE
+from services.embedded.clickhouse.users import Role
+
+_CONFIG = """<clickhouse>
+  <users_config>{users}</users_config>
+  <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
+  <max_server_memory_usage>{memory}</max_server_memory_usage>
+  <mark_cache_size>{cache}</mark_cache_size>
+  <index_mark_cache_size>{cache}</index_mark_cache_size>
+  <uncompressed_cache_size>0</uncompressed_cache_size>
+  <query_cache><max_size_in_bytes>0</max_size_in_bytes></query_cache>
+</clickhouse>
+"""
+# chDB knows one user, `default`. It may do nothing by itself; each request takes one of these roles.
+_USERS = """<clickhouse>
+  <profiles><default/></profiles>
+  <quotas><default/></quotas>
+  <users>
+    <default>
+      <password></password>
+      <networks><ip>::/0</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants><query>GRANT store_admin, store_service, store_analyst</query></grants>
+    </default>
+  </users>
+  <roles>
+    <store_admin><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></store_admin>
+    <store_service><grants><query>GRANT SELECT, INSERT, ALTER UPDATE, ALTER DELETE, OPTIMIZE, TRUNCATE, SHOW, dictGet ON {database}.*</query></grants></store_service>
+    <store_analyst><grants><query>GRANT SELECT, SHOW, dictGet ON {database}.*</query></grants></store_analyst>
+  </roles>
+</clickhouse>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bytes of memory for the whole engine and for one query; seconds for one query, by default and, for analysts, at most."""
+
+    memory_bytes: int = 2 << 30
+    query_memory_bytes: int = 1 << 30
+    analyst_memory_bytes: int = 512 << 20
+    result_bytes: int = 256 << 20
+    insert_block_bytes: int = 64 << 20
+    query_s: float = 300.0
+    analyst_query_s: float = 30.0
+    analyst_query_max_s: float = 60.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a query has read and written so far."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    total_rows_to_read: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+    elapsed_ns: int = 0
+
+    def update(self, event: Mapping[str, int]) -> None:
+        """Takes over an event of chDB's progress callback."""
+        for name in self.__slots__:
+            setattr(self, name, int(event.get(name, 0)))
+
+    def summary(self) -> dict[str, str]:
+        """The fields of X-ClickHouse-Summary."""
+        return {name: str(getattr(self, name)) for name in self.__slots__}
+
+
+def quote(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+class Handle:
+    """One connection to the engine, with its role, settings, database and parameters."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.progress = Progress()
+        connection.set_progress_callback(self.progress.update)
+
+    def command(self, sql: str) -> bytes:
+        """Runs a statement of ours; its result as TSV."""
+        return self.query(sql, "TSV")
+
+    def query(self, sql: str, output_format: str) -> bytes:
+        """Runs a statement to its end; the whole result."""
+        try:
+            result = self._connection.query(sql, output_format)
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+        progress = self.progress
+        progress.read_rows = max(progress.read_rows, int(result.storage_rows_read() or 0))
+        progress.read_bytes = max(progress.read_bytes, int(result.storage_bytes_read() or 0))
+        progress.written_rows = max(progress.written_rows, int(result.rows_written() or 0))
+        progress.written_bytes = max(progress.written_bytes, int(result.bytes_written() or 0))
+        progress.elapsed_ns = max(progress.elapsed_ns, int((result.elapsed() or 0) * 1e9))
+        return bytes(result.bytes() or b"")
+
+    def stream(self, sql: str, output_format: str) -> Iterator[bytes]:
+        """Runs a query; its result block by block. Closing the iterator cancels the query."""
+        try:
+            blocks = self._connection.send_query(sql, output_format)
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+        try:
+            for block in blocks:
+                yield bytes(block.bytes())
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+        finally:
+            blocks.close()
+
+    def insert(self, statement: str, input_format: str) -> "Insert":
+        """Begins an INSERT whose rows are appended; nothing is stored before `finish`, as long as they fit one block."""
+        try:
+            return Insert(self, self._connection.send_insert(statement, input_format))
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._connection.close()
+
+
+class Insert:
+    """An INSERT that takes its rows piece by piece."""
+
+    def __init__(self, handle: Handle, inserter: Any) -> None:
+        self._handle = handle
+        self._inserter = inserter
+
+    def append(self, data: bytes) -> None:
+        """More rows, cut anywhere."""
+        try:
+            self._inserter.append(data)
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+
+    def finish(self) -> None:
+        """Stores what is left and answers when it is stored."""
+        try:
+            result = self._inserter.finish()
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+        progress = self._handle.progress
+        progress.written_rows = progress.read_rows = progress.result_rows = int(result.rows_written)
+        progress.written_bytes = progress.read_bytes = progress.result_bytes = int(result.bytes_written)
+        progress.elapsed_ns = int(result.elapsed * 1e9)
+
+    def cancel(self) -> None:
+        """Gives up what is not stored yet."""
+        self._inserter.cancel()
+
+
+class Engine:
+    """The engine of one data directory. A second process on the same directory is refused by chDB."""
+
+    def __init__(self, folder: Path, limits: EngineLimits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._connect: Any = None
+        self._control: Handle | None = None
+        self._control_lock = threading.Lock()
+        self.version = ""
+        self.timezone = ""
+
+    def open(self) -> None:
+        """Starts the engine and creates the database.
+
+        Importing chDB starts an engine of its own for a moment, and that reads a config.xml of the working directory: hence the change of directory before it. Paths are
+        relative from then on, so that no sign in them can be taken for chDB's own options.
+        """
+        self._write_config()
+        os.chdir(self._folder)
+        import chdb  # noqa: PLC0415 - see above
+
+        self._connect = chdb.connect
+        self._control = self._new_handle(Role.ADMIN)
+        self._control.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
+        self.version, self.timezone = self._control.command("SELECT version(), timezone()").decode().split()
+
+    def _write_config(self) -> None:
+        config = self._folder / "config"
+        config.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        users = escape(str((config / "users.xml").resolve()))
+        (config / "users.xml").write_text(_USERS.format(database=DATABASE), encoding="utf-8")
+        (config / "config.xml").write_text(
+            _CONFIG.format(users=users, memory=self._limits.memory_bytes, cache=min(self._limits.memory_bytes // 16, 128 << 20)), encoding="utf-8"
+        )
+
+    def _new_handle(self, role: Role) -> Handle:
+        try:
+            handle = Handle(self._connect("data?config-file=config/config.xml"))
+        except Exception as error:
+            raise StoreError.of_engine(error) from error
+        handle.command(f"SET ROLE store_{role.value}")
+        return handle
+
+    def handle(self, role: Role) -> Handle:
+        """A new handle with the role's defaults and limits, in no particular database."""
+        handle = self._new_handle(role)
+        try:
+            apply_settings(handle, self._defaults(role))
+        except StoreError:
+            handle.close()
+            raise
+        return handle
+
+    def _defaults(self, role: Role) -> dict[str, str]:
+        limits = self._limits
+        analyst = role is Role.ANALYST
+        return {
+            "implicit_select": "0",
+            "async_insert": "0",
+            "max_execution_time": str(limits.analyst_query_s if analyst else limits.query_s),
+            "max_memory_usage": str(limits.analyst_memory_bytes if analyst else limits.query_memory_bytes),
+            "min_insert_block_size_bytes": str(limits.insert_block_bytes),
+            "input_format_parallel_parsing": "0",
+            "output_format_parallel_formatting": "0",
+        }
+
+    def kill(self, query_id: str) -> None:
+        """Asks the engine to end a query; it ends soon, or has ended, or has not begun: ask again until its thread is back."""
+        with self._control_lock:
+            if self._control is not None:
+                self._control.command(f"KILL QUERY WHERE endsWith(Settings['log_comment'], {quote(tag(query_id))}) ASYNC")
+
+    def close(self) -> None:
+        """Closes the last handle, which ends the engine."""
+        with self._control_lock:
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+
+
+def tag(query_id: str) -> str:
+    """The end of the `log_comment` of a request."""
+    return f"query_id={query_id}"
+
+
+def apply_settings(handle: Handle, settings: Mapping[str, str]) -> None:
+    """SETs them all; the names have been checked."""
+    if settings:
+        handle.command("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()))
+
+
+def apply_parameters(handle: Handle, parameters: Mapping[str, str]) -> None:
+    """Makes `{name:Type}` known to the handle; values are in the escaped form of TSV, as ClickHouse wants them."""
+    apply_settings(handle, {f"param_{name}": value for name, value in parameters.items()})
+
+
+def use_database(handle: Handle, name: str) -> None:
+    """USE."""
+    handle.command("USE `" + name.replace("\\", "\\\\").replace("`", "\\`") + "`")

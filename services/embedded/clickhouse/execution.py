@@ -1,0 +1,285 @@
+"""Running one statement: reading it off the body, opening a handle for it, and moving rows in or out as they come."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from services.embedded.clickhouse import rights
+from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, tag, use_database
+from services.embedded.clickhouse.errors import ClientGoneError, StoreError
+from services.embedded.clickhouse.formats import is_streamed
+from services.embedded.clickhouse.request import Body, Request, too_long
+from services.embedded.clickhouse.response import Response
+from services.embedded.clickhouse.sessions import Session, Sessions, remember, session_timeout_s
+from services.embedded.clickhouse.statements import Head, InsertHead, Token, first_word, output_format, read_head, tokens
+from services.embedded.clickhouse.users import Role, User
+from services.embedded.clickhouse.workers import Workers
+
+_WITH_RESULT = frozenset("select with from show describe desc exists explain check kill optimize".split())
+_STREAMING = frozenset("select with from".split())
+_PIECE = 1 << 20
+
+
+@dataclass(slots=True)
+class Statement:
+    """What came: the SQL (of an INSERT with data: the part before the data), where data begins, and what it did so far."""
+
+    sql: bytes = b""
+    insert: InsertHead | None = None
+    first_data: bytes = b""
+    progress: Progress = field(default_factory=Progress)
+    parsed: list[Token] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The SQL as the engine takes it."""
+        return self.sql.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a result leaves: its format, None when there is none, and whether as it is computed."""
+
+    format: str | None
+    streamed: bool
+
+
+async def read_statement(request: Request, body: Body, limit: int) -> Statement:
+    """Takes the statement off the body; of an INSERT's data not more than came with it. Short VALUES are part of the statement, so that they may hold expressions.
+
+    Raises:
+        StoreError: The statement is longer than `limit` bytes.
+    """
+    if request.is_form():
+        request.read_form(await body.whole(limit))
+    buffer = bytearray(request.statement())
+    complete = False
+    while True:
+        head = read_head(bytes(buffer[:limit]), complete=complete)
+        with_data = isinstance(head, InsertHead) and (head.format.lower() != "values" or len(buffer) > limit)
+        if isinstance(head, InsertHead) and with_data:
+            return Statement(bytes(buffer[: head.data_at]), head, bytes(buffer[head.data_at :]))
+        if complete:
+            return Statement(bytes(buffer))
+        if len(buffer) > limit:
+            raise too_long(limit)
+        piece = await body.next()
+        complete = piece is None
+        buffer += piece or b""
+
+
+class Execution:
+    """Runs the statements of one store."""
+
+    def __init__(self, engine: Engine, workers: Workers, *, analyst_query_max_s: float, result_bytes: int) -> None:
+        self._engine = engine
+        self._workers = workers
+        self._sessions = Sessions()
+        self._analyst_query_max_s = analyst_query_max_s
+        self._result_bytes = result_bytes
+
+    async def run(self, request: Request, body: Body, response: Response, user: User, statement: Statement) -> None:
+        """Checks, runs and answers one statement.
+
+        Raises:
+            StoreError: It is refused, or it fails.
+            ClientGoneError: The client went; the query has been killed.
+        """
+        statement.parsed = list(tokens(statement.sql))
+        rights.check_statement(statement.parsed, user.role, parameters=request.parameters, reading_only=_is_reading_only(request))
+        async with self._handle(request, user, statement) as handle:
+            statement.progress = handle.progress
+            if statement.insert is not None:
+                await self._insert(request, body, response, handle, statement)
+            else:
+                await self._query(request, body, response, handle, statement)
+        # The session is free again before the client can have seen the end and come back.
+        await response.finish()
+
+    def end_sessions(self) -> None:
+        """Closes the handles that sessions hold."""
+        self._sessions.end_all()
+
+    @contextlib.asynccontextmanager
+    async def _handle(self, request: Request, user: User, statement: Statement) -> AsyncIterator[Handle]:
+        # An analyst's session could hold nothing (no SET, no temporary tables), and a read-only handle cannot be given settings twice: it is not kept.
+        session_id = request.interface.get("session_id") if user.role is not Role.ANALYST else None
+        opened = await self._workers.run(lambda: self._open(request, user, statement, session_id), request.query_id)
+        handle, close = opened
+        try:
+            yield handle
+        finally:
+            await self._workers.run(close, request.query_id)
+
+    def _open(self, request: Request, user: User, statement: Statement, session_id: str | None) -> tuple[Handle, Callable[[], None]]:
+        settings = self._settings(request, user, statement)
+        database = rights.check_database(request.interface.get("database", ""), user.role)
+        if not session_id:
+            handle = self._engine.handle(user.role)
+            try:
+                self._prepare(handle, request, settings, database)
+                self._make_read_only(handle, request, user)
+            except StoreError:
+                handle.close()
+                raise
+            return handle, handle.close
+        session = self._enter(request, user, session_id)
+        try:
+            return session.handle, self._prepare_session(session, request, settings, database)
+        except StoreError:
+            self._sessions.leave(session)
+            raise
+
+    def _enter(self, request: Request, user: User, session_id: str) -> Session:
+        def make() -> Handle:
+            handle = self._engine.handle(user.role)
+            use_database(handle, rights.DATABASE)
+            return handle
+
+        timeout_s = session_timeout_s(request.interface.get("session_timeout"))
+        return self._sessions.enter(user, session_id, timeout_s=timeout_s, must_exist=request.flag("session_check"), make=make)
+
+    def _prepare_session(self, session: Session, request: Request, settings: dict[str, str], database: str) -> Callable[[], None]:
+        restore = remember(session.handle, list(settings))
+        self._prepare(session.handle, request, settings, database if "database" in request.interface else None)
+
+        def close() -> None:
+            try:
+                restore()
+            except StoreError:
+                self._sessions.end(session)
+                raise
+            if request.flag("close_session"):
+                self._sessions.end(session)
+            else:
+                self._sessions.leave(session)
+
+        return close
+
+    def _settings(self, request: Request, user: User, statement: Statement) -> dict[str, str]:
+        asked = {name: value for name, value in request.settings.items() if name != "readonly"}
+        settings = rights.check_settings(asked, user.role, max_execution_s=self._analyst_query_max_s)
+        comment = settings.get("log_comment", "")
+        settings["log_comment"] = f"{comment} {tag(request.query_id)}".strip()
+        if "insert_deduplication_token" not in settings:
+            settings.setdefault("insert_deduplicate", "0")
+        if statement.insert is not None and statement.insert.format.lower() == "values":
+            settings["input_format_values_interpret_expressions"] = "0"
+        if not _result(request, statement).streamed:
+            settings.setdefault("max_result_bytes", str(self._result_bytes))
+        return settings
+
+    @staticmethod
+    def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str | None) -> None:
+        if database is not None:
+            use_database(handle, database)
+        apply_settings(handle, settings)
+        apply_parameters(handle, request.parameters)
+
+    @staticmethod
+    def _make_read_only(handle: Handle, request: Request, user: User) -> None:
+        if user.role is Role.ANALYST:
+            apply_settings(handle, {"readonly": "1"})
+        elif _is_reading_only(request):
+            apply_settings(handle, {"readonly": "2"})
+
+    async def _insert(self, request: Request, body: Body, response: Response, handle: Handle, statement: Statement) -> None:
+        head = statement.insert
+        assert head is not None  # noqa: S101 - the caller has looked
+        insert = await self._workers.run(lambda: handle.insert(head.statement, head.format), request.query_id)
+        try:
+            if statement.first_data:
+                await self._workers.run(partial(insert.append, statement.first_data), request.query_id)
+            while (piece := await body.next()) is not None:
+                await self._workers.run(partial(insert.append, piece), request.query_id)
+            await self._workers.run(insert.finish, request.query_id)
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                await self._workers.run(insert.cancel, request.query_id)
+            raise
+        await response.start(output_format=None, summary=handle.progress.summary())
+
+    async def _query(self, request: Request, body: Body, response: Response, handle: Handle, statement: Statement) -> None:
+        result = _result(request, statement)
+        async with _departure(body) as gone:
+            if result.streamed and result.format is not None:
+                blocks = handle.stream(statement.text, result.format)
+            else:
+                whole = await self._workers.run(lambda: handle.query(statement.text, result.format or "TabSeparated"), request.query_id, gone=gone)
+                blocks = _cut(whole)
+            if request.flag("wait_end_of_query") and result.streamed:
+                blocks = await self._workers.run(partial(_spool, blocks), request.query_id, gone=gone)
+            try:
+                await self._send(request, response, handle, blocks, result, gone)
+            finally:
+                await self._workers.run(getattr(blocks, "close", lambda: None), request.query_id)
+
+    async def _send(self, request: Request, response: Response, handle: Handle, blocks: Iterator[bytes], result: Result, gone: "asyncio.Task[None]") -> None:
+        first = await self._workers.run(lambda: next(blocks, None), request.query_id, gone=gone)
+        await response.start(output_format=result.format, summary=handle.progress.summary())
+        if first is not None:
+            await response.write(await self._workers.run(lambda: response.encode(first), request.query_id, gone=gone))
+            while (piece := await self._workers.run(lambda: _next_encoded(blocks, response), request.query_id, gone=gone)) is not None:
+                await response.write(piece)
+                if gone.done():
+                    raise ClientGoneError
+
+
+def _is_reading_only(request: Request) -> bool:
+    return request.method != "POST" or request.settings.get("readonly", "0") not in ("", "0")
+
+
+def _result(request: Request, statement: Statement) -> Result:
+    word = first_word(statement.parsed)
+    if statement.insert is not None or word not in _WITH_RESULT:
+        return Result(None, streamed=False)
+    name = output_format(statement.parsed) or request.interface.get("default_format") or "TabSeparated"
+    plain = not any(token.is_word("insert", "totals") for token in statement.parsed) and request.settings.get("extremes", "0") == "0"
+    return Result(name, streamed=word in _STREAMING and is_streamed(name) and plain)
+
+
+def _next_encoded(blocks: Iterator[bytes], response: Response) -> bytes | None:
+    block = next(blocks, None)
+    return None if block is None else response.encode(block)
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    return iter([data[at : at + _PIECE] for at in range(0, len(data), _PIECE)])
+
+
+def _spool(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Takes all blocks, so that a failure is known before the first byte leaves; beyond 8 MiB they wait on disk."""
+    spool = tempfile.SpooledTemporaryFile(max_size=8 << 20)  # noqa: SIM115 - the generator below closes it
+    try:
+        for block in blocks:
+            spool.write(block)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return _unspool(spool)
+
+
+def _unspool(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+    with spool:
+        while piece := spool.read(_PIECE):
+            yield piece
+
+
+@contextlib.asynccontextmanager
+async def _departure(body: Body) -> AsyncIterator["asyncio.Task[None]"]:
+    """A task that ends when the client hangs up; the body must have been read."""
+    failure: StoreError | ClientGoneError | None = None
+    async with asyncio.TaskGroup() as group:
+        gone = group.create_task(body.wait_for_departure())
+        try:
+            yield gone
+        except (StoreError, ClientGoneError) as error:
+            failure = error  # raised below, so that the group does not wrap it
+        finally:
+            gone.cancel()
+    if failure is not None:
+        raise failure
