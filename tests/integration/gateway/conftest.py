@@ -1,0 +1,101 @@
+"""Gateways on real sockets, a real Kafka, and a fake inference side."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import yaml
+
+from services.common import keys_admin
+from services.common.bus.admin import provision
+from services.common.model_catalogue import load_models
+from services.gateway.app import Gateway
+from services.gateway.settings import Settings
+from tests.fake_inference import FakeInference
+from tests.kafka import Broker
+
+PEPPER = "a pepper for the tests only"
+SCALE = 0.125
+
+StartGateway = Callable[..., Awaitable[Gateway]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a test stands on: a broker with topics, a model of the test's own, a key."""
+
+    url: str
+    model: str
+    models_file: Path
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a client of this key sends."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    def settings(self, **overrides: Any) -> Settings:
+        """A gateway's settings."""
+        values = {
+            "kafka_url": self.url, "models_file": str(self.models_file), "instance": f"gateway-{uuid4().hex[:8]}", "port": 0,
+            "key_pepper": PEPPER, "pseudonym_key": "a pseudonym key for tests", "partition_scale": SCALE,
+        }  # fmt: skip
+        return Settings(**(values | overrides))
+
+
+@pytest.fixture
+async def scene(kafka: Broker, tmp_path: Path) -> Scene:
+    """A model that no other test uses, its topics, and a key for it."""
+    model = f"fake-{uuid4().hex[:8]}"
+    models_file = tmp_path / "models.yaml"
+    models_file.write_text(yaml.safe_dump({"models": [{"name": model, "aliases": [f"{model}-alias"], "engine": "scripted", "context_length": 4096}]}))
+    await provision(kafka.bootstrap, load_models(models_file), SCALE)
+    clear, _ = await keys_admin.create(kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC))
+    return Scene(kafka.bootstrap, model, models_file, clear)
+
+
+@pytest.fixture
+async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
+    """Starts gateways; all end with the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**overrides: Any) -> Gateway:
+            gateway = Gateway(scene.settings(**overrides))
+            stack.push_async_callback(gateway.close)
+            await gateway.start()
+            working = asyncio.create_task(gateway.run())
+            stack.push_async_callback(stop, working)
+            gateway.health.started = True
+            return gateway
+
+        async def stop(working: "asyncio.Task[None]") -> None:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+        yield start
+
+
+@pytest.fixture
+async def inference(scene: Scene) -> AsyncIterator[FakeInference]:
+    """The fake inference side, running."""
+    async with FakeInference(scene.url, scene.model).running() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def client(scene: Scene, start_gateway: StartGateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of one gateway."""
+    async with client_of(await start_gateway(), scene) as http:
+        yield http
+
+
+def client_of(gateway: Gateway, scene: Scene) -> httpx.AsyncClient:
+    """A client of a gateway."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", headers=scene.headers, timeout=30.0)
