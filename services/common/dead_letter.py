@@ -75,6 +75,7 @@ class DeadLetters:
     consumer: str
     clock: Clock = utc_now
     timeout_s: float = 10.0
+    send: Callable[[Producer, Sequence[Outgoing], float], Awaitable[None]] = send_all
 
     async def set_aside(self, failures: Sequence[Failure]) -> None:
         """Sends records to the dead-letter topics of theirs, and returns when the broker has them all. Sending one again does no harm.
@@ -82,7 +83,7 @@ class DeadLetters:
         Raises:
             BusUnavailableError: not within `timeout_s`; some may have arrived.
         """
-        await send_all(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
+        await self.send(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
         for one in failures:
             log.warning(
                 "message_set_aside", topic=one.record.topic, partition=one.record.partition, offset=one.record.offset, attempts=one.attempts,

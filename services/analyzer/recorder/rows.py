@@ -81,7 +81,7 @@ def process_message(recording: Recording, payload: bytes | None, headers: Iterab
     if payload is None:
         raise InvalidEventError("the record has no value")
     try:
-        return recording.make_row(payload, Envelope.from_headers(headers), position)
+        return recording.make_row(payload, Envelope.from_headers((name, value or b"") for name, value in headers), position)
     except (EnvelopeError, ValidationError, ValueError) as error:
         raise InvalidEventError(_brief(error)) from error
 
