@@ -6,6 +6,7 @@ The services write JSON lines; on the console each becomes one short line behind
 import json
 import logging
 import queue
+import re
 import sys
 import threading
 from datetime import datetime
@@ -17,8 +18,10 @@ _FILE_BYTES, _OLD_FILES = 10 * 2**20, 2
 _WAITING_LINES = 5_000
 _CUT_AT = 1_000
 _NOT_SHOWN = {"event", "level", "timestamp", "logger", "service", "exception", "stack"}
+_RELAYED = re.compile(r"(\x1b\[\d+m)?\((\w+:)?(?P<worker>[^) ]+) pid=(?P<pid>\d+)\)(\x1b\[0m)? (?P<line>.*)")
 _COLOURS = ("36", "32", "33", "35", "34", "96", "92", "93", "95", "94")
-_LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1"}
+_LEVEL_RELAYED = re.compile(r"(\x1b\[\d+m)?\((\w+:)?(?P<worker>[^) ]+) pid=(?P<pid>\d+)\)(\x1b\[0m)? (?P<line>.*)")
+_COLOURS = {"warning": "33", "error": "31", "critical": "31;1"}
 
 
 class Console:
@@ -90,7 +93,12 @@ class Console:
 
 
 def condense(line: str, *, coloured: bool = False) -> str:
-    """A structlog JSON line as `event key=value …`, its exception below; any other line as it is, cut at a thousand characters."""
+    """A structlog JSON line as `event key=value …`, its exception below; any other line as it is, cut at a thousand characters.
+
+    What Ray passes on from its workers, `(ServeReplica:… pid=123) {…}`, is shortened likewise behind the worker's name.
+    """
+    if relayed := _RELAYED.match(line):
+        return f"{relayed['worker']}[{relayed['pid']}] {condense(relayed['line'], coloured=coloured)}"
     try:
         entry = json.loads(line)
     except ValueError:

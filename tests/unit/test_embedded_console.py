@@ -17,6 +17,9 @@ from services.embedded.console import Console, condense
         ('{"event": "failed", "level": "error", "exception": "Traceback\\n  boom"}', "ERROR failed\nTraceback\n  boom"),
         ('{"no": "event"}', '{"no": "event"}'),
         ("[1, 2]", "[1, 2]"),
+        ('\x1b[36m(ServeReplica:m:replica pid=7)\x1b[0m {"event": "loaded", "s": 1}', "m:replica[7] loaded s=1"),
+        ("(raylet pid=7) plain", "raylet[7] plain"),
+        ("(no worker)", "(no worker)"),
         ("x" * 2000, "x" * 1000 + " …"),
     ],
 )
