@@ -13,7 +13,7 @@ from services.embedded.clickhouse.admission import Admission, AdmissionLimits
 from services.embedded.clickhouse.audit import AuditEntry, AuditLog
 from services.embedded.clickhouse.engine import Engine, EngineLimits
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
-from services.embedded.clickhouse.execution import Execution, Statement, read_statement
+from services.embedded.clickhouse.execution import Exchange, Execution, Statement, read_statement
 from services.embedded.clickhouse.request import Body, Receive, Request
 from services.embedded.clickhouse.response import Response, Send
 from services.embedded.clickhouse.users import Role, User, Users
@@ -81,7 +81,7 @@ class Store:
             _log.info("client_gone", query_id=request.query_id)
         except StoreError as error:
             await self._fail(response, error, body)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the edge: logged, and the client hears of it
             _log.exception("request_failed", query_id=request.query_id)
             await self._fail(response, StoreError(1001, "STD_EXCEPTION", "The store failed; its log says why"), body)
 
@@ -105,7 +105,7 @@ class Store:
                 if not statement.sql.strip():
                     await response.plain(200, b"Ok.\n")
                     return
-                await self._execution.run(request, body, response, user, statement)
+                await self._execution.run(Exchange(request, body, response, user, statement))
 
     def _authenticate(self, request: Request) -> User:
         name, password = request.credentials()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import orjson
 
@@ -47,7 +47,7 @@ class _PrivateFile(RotatingFileHandler):
     """Rotates by size; its files are readable by their owner only."""
 
     def _open(self) -> IO[Any]:  # type: ignore[override]
-        return cast("IO[Any]", open(self.baseFilename, self.mode, encoding=self.encoding, opener=lambda path, flags: os.open(path, flags, 0o600)))  # noqa: SIM115, PTH123 - the handler closes it
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
 class AuditLog:

@@ -51,7 +51,7 @@ def _corrupt(method: str, why: object) -> StoreError:
     return StoreError(354, "ZLIB_INFLATE_FAILED" if method in ("gzip", "deflate") else "CANNOT_DECOMPRESS", f"Cannot decompress the body as {method}: {why}")
 
 
-class _ZlibDecoder:
+class _ZlibDecoder(Decoder):
     """gzip (several members, too) and deflate (with or without zlib's header)."""
 
     def __init__(self, method: str) -> None:
@@ -83,7 +83,7 @@ class _ZlibDecoder:
             raise _corrupt(self._method, "it ends too early")
 
 
-class _Lz4Decoder:
+class _Lz4Decoder(Decoder):
     """LZ4 frames, one after the other (clickhouse-connect makes one per block)."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class _Lz4Decoder:
             raise _corrupt("lz4", "it ends too early")
 
 
-class _ZstdDecoder:
+class _ZstdDecoder(Decoder):
     """Zstandard frames. The library has no bound on what one call gives, so it gets little at a time."""
 
     def __init__(self) -> None:
@@ -138,13 +138,14 @@ class _ZstdDecoder:
             raise _corrupt("zstd", "it ends too early")
 
 
-class BlockDecoder:
+class BlockDecoder(Decoder):
     """ClickHouse's compressed blocks: checksum, method, sizes, data."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        """The data of each block that is complete; its checksum has been compared."""
         self._buffer += data
         while len(self._buffer) >= _HEADER.size:
             checksum, method, compressed, plain = _HEADER.unpack_from(self._buffer)
@@ -161,6 +162,7 @@ class BlockDecoder:
             yield _open_block(method, block[9:], plain)
 
     def end(self) -> None:
+        """Raises when a block is cut."""
         if self._buffer:
             raise _corrupt("blocks", "it ends too early")
 
@@ -187,34 +189,36 @@ def _checksum(block: bytes) -> bytes:
     return struct.pack("<QQ", value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF)
 
 
-class BlockEncoder:
+class BlockEncoder(Encoder):
     """Makes ClickHouse's compressed blocks, LZ4, of 1 MiB of data at most."""
 
     def feed(self, data: bytes) -> bytes:
+        """The blocks of this piece."""
         return b"".join(_make_block(data[at : at + _BLOCK]) for at in range(0, len(data), _BLOCK))
 
     def end(self) -> bytes:
+        """Nothing: each block stands for itself."""
         return b""
 
 
 def _make_block(data: bytes) -> bytes:
-    packed = lz4.block.compress(data, store_size=False)
+    packed: bytes = lz4.block.compress(data, store_size=False)
     block = struct.pack("<BII", _METHOD_LZ4, len(packed) + 9, len(data)) + packed
     return _checksum(block) + block
 
 
-class _ZlibEncoder:
+class _ZlibEncoder(Encoder):
     def __init__(self, window: int) -> None:
         self._deflate = zlib.compressobj(3, zlib.DEFLATED, window)
 
     def feed(self, data: bytes) -> bytes:
-        return self._deflate.compress(data)
+        return bytes(self._deflate.compress(data))
 
     def end(self) -> bytes:
-        return self._deflate.flush()
+        return bytes(self._deflate.flush())
 
 
-class _Lz4Encoder:
+class _Lz4Encoder(Encoder):
     def __init__(self) -> None:
         self._frame = lz4.frame.LZ4FrameCompressor()
         self._begun = False
@@ -228,15 +232,15 @@ class _Lz4Encoder:
         return self.feed(b"") + bytes(self._frame.flush())
 
 
-class _ZstdEncoder:
+class _ZstdEncoder(Encoder):
     def __init__(self) -> None:
         self._frame = zstandard.ZstdCompressor(level=1).compressobj()
 
     def feed(self, data: bytes) -> bytes:
-        return self._frame.compress(data)
+        return bytes(self._frame.compress(data))
 
     def end(self) -> bytes:
-        return self._frame.flush()
+        return bytes(self._frame.flush())
 
 
 # In the order in which a server chooses among what a client accepts.

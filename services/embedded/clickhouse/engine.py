@@ -1,12 +1,12 @@
 """chDB: one engine for one directory, and a fresh handle for each request.
 
-Settings, roles and the current database stick to a handle, so handles are not reused (one costs 0.15 ms); sessions are the exception. Everything here blocks and runs in
-worker threads. chDB gives no query ids to choose, so each request's `log_comment` ends with its id, and KILL QUERY finds it by that.
+Settings, roles and the current database stick to a handle, so handles are not reused (one costs 0.15 ms); sessions are the exception. Everything here blocks
+and runs in worker threads. chDB gives no query ids to choose, so each request's `log_comment` ends with its id, and KILL QUERY finds it by that.
 """
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ _USERS = """<clickhouse>
   </users>
   <roles>
     <store_admin><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></store_admin>
-    <store_service><grants><query>GRANT SELECT, INSERT, ALTER UPDATE, ALTER DELETE, OPTIMIZE, TRUNCATE, SHOW, dictGet ON {database}.*</query></grants></store_service>
+    <store_service><grants>
+      <query>GRANT SELECT, INSERT, ALTER UPDATE, ALTER DELETE, OPTIMIZE, TRUNCATE, SHOW, dictGet ON {database}.*</query>
+    </grants></store_service>
     <store_analyst><grants><query>GRANT SELECT, SHOW, dictGet ON {database}.*</query></grants></store_analyst>
   </roles>
 </clickhouse>
@@ -116,7 +118,7 @@ class Handle:
         progress.elapsed_ns = max(progress.elapsed_ns, int((result.elapsed() or 0) * 1e9))
         return bytes(result.bytes() or b"")
 
-    def stream(self, sql: str, output_format: str) -> Iterator[bytes]:
+    def stream(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
         """Runs a query; its result block by block. Closing the iterator cancels the query."""
         try:
             blocks = self._connection.send_query(sql, output_format)
@@ -187,8 +189,8 @@ class Engine:
     def open(self) -> None:
         """Starts the engine and creates the database.
 
-        Importing chDB starts an engine of its own for a moment, and that reads a config.xml of the working directory: hence the change of directory before it. Paths are
-        relative from then on, so that no sign in them can be taken for chDB's own options.
+        Importing chDB starts an engine of its own for a moment, and that reads a config.xml of the working directory: hence the change of directory before it.
+        Paths are relative from then on, so that no sign in them can be taken for chDB's own options.
         """
         self._write_config()
         os.chdir(self._folder)

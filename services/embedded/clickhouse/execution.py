@@ -3,24 +3,26 @@
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
 
-from services.embedded.clickhouse import rights
+from services.embedded.clickhouse import rights, vocabulary
 from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, tag, use_database
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.formats import is_streamed
 from services.embedded.clickhouse.request import Body, Request, too_long
 from services.embedded.clickhouse.response import Response
 from services.embedded.clickhouse.sessions import Session, Sessions, remember, session_timeout_s
-from services.embedded.clickhouse.statements import Head, InsertHead, Token, first_word, output_format, read_head, tokens
+from services.embedded.clickhouse.statements import InsertHead, Token, first_word, output_format, read_head, tokens
 from services.embedded.clickhouse.users import Role, User
 from services.embedded.clickhouse.workers import Workers
 
-_WITH_RESULT = frozenset("select with from show describe desc exists explain check kill optimize".split())
-_STREAMING = frozenset("select with from".split())
+_WITH_RESULT = vocabulary.READS | {"check", "kill", "optimize"}
+_STREAMING = {"select", "with", "from"}
 _PIECE = 1 << 20
+
+Blocks = Generator[bytes, None, None]
 
 
 @dataclass(slots=True)
@@ -47,8 +49,21 @@ class Result:
     streamed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request under way, and whose it is."""
+
+    request: Request
+    body: Body
+    response: Response
+    user: User
+    statement: Statement
+
+
 async def read_statement(request: Request, body: Body, limit: int) -> Statement:
-    """Takes the statement off the body; of an INSERT's data not more than came with it. Short VALUES are part of the statement, so that they may hold expressions.
+    """Takes the statement off the body, and of an INSERT's data not more than came with it.
+
+    VALUES that fit the limit are part of the statement: then they may hold expressions, which the rights check has seen.
 
     Raises:
         StoreError: The statement is longer than `limit` bytes.
@@ -81,57 +96,72 @@ class Execution:
         self._analyst_query_max_s = analyst_query_max_s
         self._result_bytes = result_bytes
 
-    async def run(self, request: Request, body: Body, response: Response, user: User, statement: Statement) -> None:
+    async def run(self, exchange: Exchange) -> None:
         """Checks, runs and answers one statement.
 
         Raises:
             StoreError: It is refused, or it fails.
             ClientGoneError: The client went; the query has been killed.
         """
+        request, statement, role = exchange.request, exchange.statement, exchange.user.role
         statement.parsed = list(tokens(statement.sql))
-        rights.check_statement(statement.parsed, user.role, parameters=request.parameters, reading_only=_is_reading_only(request))
-        async with self._handle(request, user, statement) as handle:
+        rights.check_statement(statement.parsed, role, parameters=request.parameters, reading_only=_is_reading_only(request))
+        async with self._handle(exchange) as handle:
             statement.progress = handle.progress
-            if statement.insert is not None:
-                await self._insert(request, body, response, handle, statement)
-            else:
-                await self._query(request, body, response, handle, statement)
+            await (self._insert(exchange, handle, statement.insert) if statement.insert else self._query(exchange, handle))
         # The session is free again before the client can have seen the end and come back.
-        await response.finish()
+        await exchange.response.finish()
 
     def end_sessions(self) -> None:
         """Closes the handles that sessions hold."""
         self._sessions.end_all()
 
     @contextlib.asynccontextmanager
-    async def _handle(self, request: Request, user: User, statement: Statement) -> AsyncIterator[Handle]:
-        # An analyst's session could hold nothing (no SET, no temporary tables), and a read-only handle cannot be given settings twice: it is not kept.
-        session_id = request.interface.get("session_id") if user.role is not Role.ANALYST else None
-        opened = await self._workers.run(lambda: self._open(request, user, statement, session_id), request.query_id)
-        handle, close = opened
+    async def _handle(self, exchange: Exchange) -> AsyncIterator[Handle]:
+        query_id = exchange.request.query_id
+        handle, close = await self._workers.run(partial(self._open, exchange), query_id)
         try:
             yield handle
         finally:
-            await self._workers.run(close, request.query_id)
+            await self._workers.run(close, query_id)
 
-    def _open(self, request: Request, user: User, statement: Statement, session_id: str | None) -> tuple[Handle, Callable[[], None]]:
-        settings = self._settings(request, user, statement)
+    def _open(self, exchange: Exchange) -> tuple[Handle, Callable[[], None]]:
+        request, user = exchange.request, exchange.user
+        settings = self._settings(exchange)
         database = rights.check_database(request.interface.get("database", ""), user.role)
-        if not session_id:
-            handle = self._engine.handle(user.role)
-            try:
-                self._prepare(handle, request, settings, database)
-                self._make_read_only(handle, request, user)
-            except StoreError:
-                handle.close()
-                raise
-            return handle, handle.close
+        # An analyst's session could hold nothing (no SET, no temporary tables), and a read-only handle cannot be given settings twice: it is not kept.
+        session_id = request.interface.get("session_id")
+        if session_id and user.role is not Role.ANALYST:
+            return self._open_session(request, user, session_id, settings, database)
+        handle = self._engine.handle(user.role)
+        try:
+            _prepare(handle, request, settings, database)
+            _make_read_only(handle, request, user)
+        except StoreError:
+            handle.close()
+            raise
+        return handle, handle.close
+
+    def _open_session(self, request: Request, user: User, session_id: str, settings: dict[str, str], database: str) -> tuple[Handle, Callable[[], None]]:
         session = self._enter(request, user, session_id)
         try:
-            return session.handle, self._prepare_session(session, request, settings, database)
+            restore = remember(session.handle, list(settings))
+            _prepare(session.handle, request, settings, database if "database" in request.interface else None)
         except StoreError:
             self._sessions.leave(session)
             raise
+        return session.handle, partial(self._leave, session, restore, close=request.flag("close_session"))
+
+    def _leave(self, session: Session, restore: Callable[[], None], *, close: bool) -> None:
+        try:
+            restore()
+        except StoreError:
+            self._sessions.end(session)
+            raise
+        if close:
+            self._sessions.end(session)
+        else:
+            self._sessions.leave(session)
 
     def _enter(self, request: Request, user: User, session_id: str) -> Session:
         def make() -> Handle:
@@ -142,26 +172,10 @@ class Execution:
         timeout_s = session_timeout_s(request.interface.get("session_timeout"))
         return self._sessions.enter(user, session_id, timeout_s=timeout_s, must_exist=request.flag("session_check"), make=make)
 
-    def _prepare_session(self, session: Session, request: Request, settings: dict[str, str], database: str) -> Callable[[], None]:
-        restore = remember(session.handle, list(settings))
-        self._prepare(session.handle, request, settings, database if "database" in request.interface else None)
-
-        def close() -> None:
-            try:
-                restore()
-            except StoreError:
-                self._sessions.end(session)
-                raise
-            if request.flag("close_session"):
-                self._sessions.end(session)
-            else:
-                self._sessions.leave(session)
-
-        return close
-
-    def _settings(self, request: Request, user: User, statement: Statement) -> dict[str, str]:
+    def _settings(self, exchange: Exchange) -> dict[str, str]:
+        request, statement = exchange.request, exchange.statement
         asked = {name: value for name, value in request.settings.items() if name != "readonly"}
-        settings = rights.check_settings(asked, user.role, max_execution_s=self._analyst_query_max_s)
+        settings = rights.check_settings(asked, exchange.user.role, max_execution_s=self._analyst_query_max_s)
         comment = settings.get("log_comment", "")
         settings["log_comment"] = f"{comment} {tag(request.query_id)}".strip()
         if "insert_deduplication_token" not in settings:
@@ -172,60 +186,61 @@ class Execution:
             settings.setdefault("max_result_bytes", str(self._result_bytes))
         return settings
 
-    @staticmethod
-    def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str | None) -> None:
-        if database is not None:
-            use_database(handle, database)
-        apply_settings(handle, settings)
-        apply_parameters(handle, request.parameters)
-
-    @staticmethod
-    def _make_read_only(handle: Handle, request: Request, user: User) -> None:
-        if user.role is Role.ANALYST:
-            apply_settings(handle, {"readonly": "1"})
-        elif _is_reading_only(request):
-            apply_settings(handle, {"readonly": "2"})
-
-    async def _insert(self, request: Request, body: Body, response: Response, handle: Handle, statement: Statement) -> None:
-        head = statement.insert
-        assert head is not None  # noqa: S101 - the caller has looked
-        insert = await self._workers.run(lambda: handle.insert(head.statement, head.format), request.query_id)
+    async def _insert(self, exchange: Exchange, handle: Handle, head: InsertHead) -> None:
+        query_id = exchange.request.query_id
+        insert = await self._workers.run(partial(handle.insert, head.statement, head.format), query_id)
         try:
-            if statement.first_data:
-                await self._workers.run(partial(insert.append, statement.first_data), request.query_id)
-            while (piece := await body.next()) is not None:
-                await self._workers.run(partial(insert.append, piece), request.query_id)
-            await self._workers.run(insert.finish, request.query_id)
+            if exchange.statement.first_data:
+                await self._workers.run(partial(insert.append, exchange.statement.first_data), query_id)
+            while (piece := await exchange.body.next()) is not None:
+                await self._workers.run(partial(insert.append, piece), query_id)
+            await self._workers.run(insert.finish, query_id)
         except BaseException:
             with contextlib.suppress(StoreError):
-                await self._workers.run(insert.cancel, request.query_id)
+                await self._workers.run(insert.cancel, query_id)
             raise
-        await response.start(output_format=None, summary=handle.progress.summary())
+        await exchange.response.start(output_format=None, summary=handle.progress.summary())
 
-    async def _query(self, request: Request, body: Body, response: Response, handle: Handle, statement: Statement) -> None:
-        result = _result(request, statement)
-        async with _departure(body) as gone:
+    async def _query(self, exchange: Exchange, handle: Handle) -> None:
+        request, sql = exchange.request, exchange.statement.text
+        result = _result(request, exchange.statement)
+        async with _departure(exchange.body) as gone:
             if result.streamed and result.format is not None:
-                blocks = handle.stream(statement.text, result.format)
+                blocks = handle.stream(sql, result.format)
             else:
-                whole = await self._workers.run(lambda: handle.query(statement.text, result.format or "TabSeparated"), request.query_id, gone=gone)
-                blocks = _cut(whole)
-            if request.flag("wait_end_of_query") and result.streamed:
+                blocks = _cut(await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone))
+            if result.streamed and request.flag("wait_end_of_query"):
                 blocks = await self._workers.run(partial(_spool, blocks), request.query_id, gone=gone)
             try:
-                await self._send(request, response, handle, blocks, result, gone)
+                await self._send(exchange, handle, blocks, result, gone)
             finally:
-                await self._workers.run(getattr(blocks, "close", lambda: None), request.query_id)
+                await self._workers.run(blocks.close, request.query_id)
 
-    async def _send(self, request: Request, response: Response, handle: Handle, blocks: Iterator[bytes], result: Result, gone: "asyncio.Task[None]") -> None:
-        first = await self._workers.run(lambda: next(blocks, None), request.query_id, gone=gone)
+    async def _send(self, exchange: Exchange, handle: Handle, blocks: Blocks, result: Result, gone: "asyncio.Task[None]") -> None:
+        response, query_id = exchange.response, exchange.request.query_id
+        first = await self._workers.run(partial(next, blocks, None), query_id, gone=gone)
         await response.start(output_format=result.format, summary=handle.progress.summary())
-        if first is not None:
-            await response.write(await self._workers.run(lambda: response.encode(first), request.query_id, gone=gone))
-            while (piece := await self._workers.run(lambda: _next_encoded(blocks, response), request.query_id, gone=gone)) is not None:
-                await response.write(piece)
-                if gone.done():
-                    raise ClientGoneError
+        if first is None:
+            return
+        await response.write(await self._workers.run(partial(response.encode, first), query_id, gone=gone))
+        while (piece := await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)) is not None:
+            await response.write(piece)
+            if gone.done():
+                raise ClientGoneError
+
+
+def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str | None) -> None:
+    if database is not None:
+        use_database(handle, database)
+    apply_settings(handle, settings)
+    apply_parameters(handle, request.parameters)
+
+
+def _make_read_only(handle: Handle, request: Request, user: User) -> None:
+    if user.role is Role.ANALYST:
+        apply_settings(handle, {"readonly": "1"})
+    elif _is_reading_only(request):
+        apply_settings(handle, {"readonly": "2"})
 
 
 def _is_reading_only(request: Request) -> bool:
@@ -241,16 +256,16 @@ def _result(request: Request, statement: Statement) -> Result:
     return Result(name, streamed=word in _STREAMING and is_streamed(name) and plain)
 
 
-def _next_encoded(blocks: Iterator[bytes], response: Response) -> bytes | None:
+def _next_encoded(blocks: Blocks, response: Response) -> bytes | None:
     block = next(blocks, None)
     return None if block is None else response.encode(block)
 
 
-def _cut(data: bytes) -> Iterator[bytes]:
-    return iter([data[at : at + _PIECE] for at in range(0, len(data), _PIECE)])
+def _cut(data: bytes) -> Blocks:
+    yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
 
 
-def _spool(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _spool(blocks: Blocks) -> Blocks:
     """Takes all blocks, so that a failure is known before the first byte leaves; beyond 8 MiB they wait on disk."""
     spool = tempfile.SpooledTemporaryFile(max_size=8 << 20)  # noqa: SIM115 - the generator below closes it
     try:
@@ -263,7 +278,7 @@ def _spool(blocks: Iterator[bytes]) -> Iterator[bytes]:
     return _unspool(spool)
 
 
-def _unspool(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+def _unspool(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Blocks:
     with spool:
         while piece := spool.read(_PIECE):
             yield piece

@@ -18,13 +18,11 @@ from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # Parameters of the interface; every other one in the URL is a setting.
-_INTERFACE = frozenset(
-    """
-    query database default_format user password session_id session_timeout session_check query_id quota_key compress decompress wait_end_of_query buffer_size
-    client_protocol_version role enable_http_compression send_progress_in_http_headers http_headers_progress_interval_ms stacktrace close_session
-    add_http_cors_header http_write_exception_in_output_format
-    """.split()
-)
+_INTERFACE = frozenset({
+    "query", "database", "default_format", "user", "password", "session_id", "session_timeout", "session_check", "close_session", "query_id", "quota_key",
+    "compress", "decompress", "wait_end_of_query", "buffer_size", "client_protocol_version", "role", "enable_http_compression", "send_progress_in_http_headers",
+    "http_headers_progress_interval_ms", "stacktrace", "add_http_cors_header", "http_write_exception_in_output_format",
+})  # fmt: skip
 _QUERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 

@@ -97,7 +97,7 @@ def session_timeout_s(value: str | None) -> float:
 def remember(handle: Handle, names: list[str]) -> Callable[[], None]:
     """Call what it returns to put these settings and the current database back: what came with one request ends with it."""
     listed = ", ".join(quote(name) for name in names) or "''"
-    lines = handle.command(f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({listed})").decode().split("\n")
+    lines = handle.command(f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({listed})").decode().split("\n")  # noqa: S608 - quoted above
     before = {bytes.fromhex(name).decode(): bytes.fromhex(value).decode() for name, value in (line.split("\t") for line in lines if line)}
     database = bytes.fromhex(handle.command("SELECT hex(currentDatabase())").decode().strip()).decode()
 

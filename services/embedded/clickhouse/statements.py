@@ -1,7 +1,8 @@
 """SQL as tokens: enough to see what a statement is, never what it means.
 
-The tokens are those of ClickHouse's own lexer where it matters for safety: quotes with backslashes and doubled quotes, heredocs, `--`, `#` and `/* */` comments. What
-that lexer would read otherwise (typographic quotes, odd blanks, an unclosed quote) becomes a token of kind `broken`, and a statement with one is refused.
+The tokens are those of ClickHouse's own lexer where it matters for safety: quotes with backslashes and doubled quotes, heredocs, `--`, `#` and `/* */`
+comments. What that lexer would read otherwise (typographic quotes, odd blanks, an unclosed quote) becomes a token of kind `broken`, and a statement with one
+is refused.
 """
 
 import re
@@ -79,34 +80,43 @@ def read_head(sql: bytes, *, complete: bool) -> InsertHead | Head:
     Raises:
         StoreError: A semicolon between the FORMAT clause and the data.
     """
-    depth, before, clause = 0, "", None
+    clause = _data_clause(sql, complete=complete)
+    if isinstance(clause, Head):
+        return clause
+    if clause.is_word("values"):
+        return InsertHead(_text(sql[: clause.start]), "Values", clause.end)
+    return _data_after_format(sql, clause, complete=complete)
+
+
+def _data_clause(sql: bytes, *, complete: bool) -> Token | Head:
+    """The FORMAT or VALUES that ends an INSERT."""
+    depth, before = 0, ""
     for token in tokens(sql):
-        if token.end == len(sql) and not complete:
-            return Head.INCOMPLETE
+        if token.kind == "broken" or (token.end == len(sql) and not complete):  # cut in the middle, maybe
+            break
         if not before and not token.is_word("insert"):
             return Head.WHOLE
-        if token.kind == "broken":
-            return Head.WHOLE if complete else Head.INCOMPLETE
-        if clause is not None:
-            return _data_after_format(sql, clause, token, complete=complete)
         depth += {"(": 1, ")": -1}.get(token.text, 0)
         if depth == 0 and before not in ("into", "table", "."):
             if token.is_word("select", "with", "from"):
                 return Head.WHOLE
-            if token.is_word("values"):
-                return InsertHead(_text(sql[: token.start]), "Values", token.end)
-            clause = token if token.is_word("format") else None
+            if token.is_word("values", "format"):
+                return token
         before = token.text.lower()
     return Head.WHOLE if complete else Head.INCOMPLETE
 
 
-def _data_after_format(sql: bytes, clause: Token, name: Token, *, complete: bool) -> InsertHead | Head:
-    separator = _SEPARATOR.match(sql, name.end)
-    data_at = separator.end() if separator else name.end
+def _data_after_format(sql: bytes, clause: Token, *, complete: bool) -> InsertHead | Head:
+    name = next(tokens(sql[clause.end :]), None)
+    name_end = clause.end + name.end if name else len(sql)
+    separator = _SEPARATOR.match(sql, name_end)
+    data_at = separator.end() if separator else name_end
     if separator and separator.group(1):
         raise StoreError(62, "SYNTAX_ERROR", "You have excessive ';' symbol before data for INSERT.")
     if data_at == len(sql) and not complete and not sql.endswith(b"\n"):
         return Head.INCOMPLETE
+    if name is None or name.kind != "word":
+        return Head.WHOLE
     return InsertHead(_text(sql[: clause.start]), name.text, data_at)
 
 

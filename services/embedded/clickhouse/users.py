@@ -4,8 +4,8 @@ The users file is JSON, readable by its owner only:
 
     {"version": 1, "users": [{"name": "analyst", "role": "analyst", "salt": "<hex>", "sha256": "<hex of SHA-256(salt + password)>"}, …]}
 
-Roles are `admin` (all that is not refused to everybody), `service` (reads and writes in the database `tocsin`) and `analyst` (reads in `tocsin`). Passwords are made here,
-32 random bytes each, so a plain salted hash is as good as a slow one and costs nothing at each request.
+Roles are `admin` (all that is not refused to everybody), `service` (reads and writes in the database `tocsin`) and `analyst` (reads in `tocsin`). Passwords
+are made here, 32 random bytes each, so a plain salted hash is as good as a slow one and costs nothing at each request.
 """
 
 import hashlib

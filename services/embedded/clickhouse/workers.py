@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -31,8 +31,9 @@ class Workers:
             ClientGoneError: The client went before the work was done.
         """
         future = asyncio.get_running_loop().run_in_executor(self._queries, work)
+        waiting: set[asyncio.Future[Any]] = {future, gone} if gone else {future}
         try:
-            await asyncio.wait({future, gone} if gone else {future}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await self._end(future, query_id)
             raise
