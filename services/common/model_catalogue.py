@@ -22,7 +22,7 @@ _TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _ALL = _SAMPLING | _TOOLS | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
 ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
     "llamacpp": _ALL - _TOOLS,
-    "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop"}),
+    "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop", "n"}),
     "vllm": _ALL - _TOOLS,
     "openai_compatible": _ALL,
     "scripted": frozenset({"chat", "completion", "max_tokens", "stop", "seed", "n", "logprobs"}),

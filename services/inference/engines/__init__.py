@@ -50,8 +50,15 @@ def _openai_compatible(config: ModelConfig) -> Engine:
     return OpenAICompatibleEngine(config, _options(config, OpenAICompatibleOptions))
 
 
+def _transformers(config: ModelConfig) -> Engine:
+    from services.inference.engines.transformers import TransformersEngine, TransformersOptions  # noqa: PLC0415
+
+    return TransformersEngine(config, _options(config, TransformersOptions))
+
+
 _MAKERS: dict[EngineName, Callable[[ModelConfig], Engine]] = {
     "llamacpp": _llamacpp,
     "openai_compatible": _openai_compatible,
     "scripted": _scripted,
+    "transformers": _transformers,
 }
