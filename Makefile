@@ -1,0 +1,92 @@
+# Tocsin. `make` shows what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?=
+SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
+
+.PHONY: help setup up down status demo test lint fmt types bench bench-http bench-detection bench-pii bench-drift train-detection chaos schemas lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
+
+.venv/.tools: requirements/tools.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tocsin needs Python 3.11 or newer; set PYTHON=python3.12, say")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
+
+.venv/.run: .venv/.tools requirements/all.txt pyproject.toml
+	@echo "installing what Tocsin needs into .venv (once)"
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/all.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/.tools requirements/dev.txt pyproject.toml
+	@echo "installing what Tocsin's tests need into .venv (once; torch makes it 7 GB)"
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ .venv/.run
+
+setup: .venv/.dev ## Install everything that development needs
+
+up: .venv/.run ## Run everything on this machine: Kafka, store, inference, gateway
+	@exec $(BIN)/python -m services.cli up
+
+down: .venv/.run ## Stop what `make up` started
+	@$(BIN)/python -m services.cli down
+
+status: .venv/.run ## Show each process
+	@$(BIN)/python -m services.cli status
+
+demo: .venv/.run ## Send a few requests to a running Tocsin and show what was recorded
+	@$(BIN)/python -m services.cli demo
+
+test: .venv/.dev ## Run every test
+	@$(BIN)/pytest -q
+
+lint: .venv/.dev types ## Check style, types, architecture, dependencies, schemas
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/deptry . --no-ansi
+	@$(BIN)/yamllint -s -c .yamllint.yaml infra docker-compose.yml
+	@$(BIN)/python -m schemas.export --check
+
+types: .venv/.dev ## Check types
+	@$(BIN)/mypy
+
+fmt: .venv/.dev ## Format the code
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+bench: .venv/.dev ## Measure the whole path, recorder and bus (OUT=file.json)
+	@$(BIN)/python -m tests.benchmarks.spine $(if $(OUT),--out $(OUT))
+
+bench-http: .venv/.dev ## Load a running gateway (URL= KEY= MODEL=)
+	@$(BIN)/python -m tests.benchmarks.http --url "$(URL)" --key "$(KEY)" --model "$(MODEL)" $(if $(OUT),--out $(OUT))
+
+bench-detection: .venv/.dev ## Measure the prompt detector on labelled prompts (DATA=file.jsonl OUT=file.json)
+	@$(BIN)/python -m tests.benchmarks.detection --data "$(DATA)" $(if $(OUT),--out $(OUT))
+
+bench-pii: .venv/.dev ## Measure personal data and secrets on labelled texts (DATA=file.jsonl OUT=file.json)
+	@$(BIN)/python -m tests.benchmarks.pii --data "$(DATA)" $(if $(OUT),--out $(OUT))
+
+bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=file.json [DATA=file.jsonl])
+	@$(BIN)/python -m tests.benchmarks.drift $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
+
+train-detection: .venv/.dev ## Train the prompt detector anew (DATA=file.jsonl)
+	@$(BIN)/python -m services.common.detection.training --data "$(DATA)"
+
+chaos: .venv/.dev ## Kill processes at random under load, then compare the ledger (SECONDS=120 OUT=file.json)
+	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS_) $(if $(OUT),--out $(OUT))
+
+schemas: .venv/.dev ## Export JSON Schemas and the AsyncAPI document
+	@$(BIN)/python -m schemas.export
+
+lock: .venv/.tools ## Lock the requirements anew
+	@requirements/compile.sh
+
+clean: ## Remove caches and build products, not .venv nor .tocsin
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
