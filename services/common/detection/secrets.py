@@ -1,0 +1,319 @@
+"""Credentials in text: provider formats, private keys, connection strings, and values assigned to names that tell.
+
+Nothing is called a secret for its entropy alone: commit hashes, digests and base64 prose are as random as keys are.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from services.common.detection.finding import Finding, resolve_overlaps
+from services.common.detection.passage import Passage, Vocabulary
+
+GENERIC = "SECRET_GENERIC_PASSWORD"
+_TABLE = Path(__file__).with_name("secrets.yaml")
+_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9][\w.+/=~:-]{13,}+")
+_PEM = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----(?:[\sA-Za-z0-9+/=,:\\.-](?!-{4})){0,8192}+[A-Za-z0-9+/=\s\\]{0,3}(?:-{4,5}END [A-Z0-9 ]{0,40}-{4,5})?"
+)
+_PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:[^\0]{20,4000}?Private-MAC: [0-9a-f]{40,64}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}\Z")
+_AUTHORITY = re.compile(r"://([^\s:/?#@\"'<>]{0,128}):([^\s/?#@\"'<>]{1,256}|[^\s\"'<>]{1,64})@[^\s\"'<>`)\],;]{1,300}")
+_AZURE = re.compile(
+    r"(?:DefaultEndpointsProtocol=https?;[^\s\"'<>]{0,300}?Account(?:Name|Key)|Endpoint=sb://[^\s;\"']{1,200};SharedAccessKeyName|HostName=[^\s;\"']{1,200};SharedAccessKey|AccountEndpoint=https://[^\s;\"']{1,200};AccountKey)[^\s\"'<>]{10,600}",
+    re.IGNORECASE,
+)
+_ADO = re.compile(
+    r"(?:Server|Data Source|Host|Address)=[^;\n\"']{1,200};(?:[^;=\n\"']{1,40}=[^;\n\"']{0,200};){0,8}(?:Password|Pwd)=([^;\s\"']{3,128})(?:;[^;=\n\"']{1,40}=[^;\s\"']{0,100}){0,8};?",
+    re.IGNORECASE,
+)
+_SLACK_HOOK = re.compile(r"https://hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{30,60}")
+_TEAMS_HOOK = re.compile(r"https://[a-z0-9-]{1,60}\.webhook\.office\.com/webhookb2/[\w@-]{20,120}/IncomingWebhook/[\w/-]{20,160}")
+_DISCORD_HOOK = re.compile(r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,80}")
+_SAS = re.compile(r"(?<=[?&]sig=)[A-Za-z0-9%+/=]{40,100}")
+_TELEGRAM = re.compile(r"(?<![A-Za-z0-9])\d{8,10}:A[\w-]{34}(?![\w-])")
+
+
+class _Provider(NamedTuple):
+    id: str
+    type: str
+    entropy: float
+
+
+class _Table(NamedTuple):
+    providers: tuple[_Provider, ...]
+    pattern: re.Pattern[str]
+    strong: Vocabulary
+    weak: Vocabulary
+    harmless: tuple[str, ...]
+    placeholders: tuple[str, ...]
+    not_passwords: frozenset[str]
+
+
+@lru_cache(maxsize=1)
+def _table() -> _Table:
+    """The reviewed table of formats, read once, on first use."""
+    raw = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    providers = tuple(_Provider(p["id"], p["type"], float(p.get("entropy", 3.0))) for p in raw["providers"])
+    alternatives = "|".join(f"(?P<p{n}>{p['pattern']})" for n, p in enumerate(raw["providers"]))
+    pattern = re.compile(rf"(?:{alternatives})(?![A-Za-z0-9])", re.ASCII)
+    names = raw["names"]
+    return _Table(
+        providers,
+        pattern,
+        Vocabulary(tuple(names["strong"])),
+        Vocabulary(tuple(names["weak"])),
+        tuple(raw["harmless"]),
+        tuple(raw["placeholders"]),
+        frozenset(raw["not_passwords"]),
+    )
+
+
+def find_secrets(text: str) -> tuple[Finding, ...]:
+    """Credentials in a text, sorted by position and free of overlaps; placeholders (`sk-xxxx`, `<YOUR_KEY>`) are none."""
+    return resolve_overlaps(recognise_secrets(Passage(text)))
+
+
+def recognise_secrets(passage: Passage) -> Iterator[Finding]:
+    """Every recogniser's findings, overlaps included."""
+    yield from _provider_tokens(passage)
+    yield from _private_keys(passage.text)
+    yield from _connection_strings(passage)
+    yield from _hooks(passage)
+    yield from _assigned(passage)
+
+
+def _provider_tokens(passage: Passage) -> Iterator[Finding]:
+    """Tokens that have a provider's format. Each position inside a token that follows a mark may begin one."""
+    table, text = _table(), passage.text
+    for token in _TOKEN.finditer(text):
+        start, end = token.span()
+        for begin in _beginnings(text, start, end):
+            match = table.pattern.match(text, begin)
+            if match is None:
+                continue
+            provider = table.providers[int((match.lastgroup or "p0")[1:])]
+            value = match.group()
+            if not is_placeholder(value) and entropy(value[4:]) >= provider.entropy:
+                yield Finding(begin, match.end(), provider.type, 0.99, f"format of {provider.id}")
+            break
+    if ":A" in text:
+        yield from (Finding(m.start(), m.end(), "SECRET_TELEGRAM_TOKEN", 0.99, "format of telegram-bot") for m in _TELEGRAM.finditer(text))
+
+
+_MARKS = re.compile(r"[=:/.]++(?=[A-Za-z0-9])")
+
+
+def _beginnings(text: str, start: int, end: int) -> Iterator[int]:
+    """Where in a token a credential may begin: at its start, and after the first marks such as `=` in `TOKEN=ghp_…`."""
+    yield start
+    for count, mark in enumerate(_MARKS.finditer(text, start, end)):
+        if count == 6:
+            return
+        if end - mark.end() >= 14:
+            yield mark.end()
+
+
+def _private_keys(text: str) -> Iterator[Finding]:
+    if "PRIVATE KEY" in text and "-----BEGIN" in text:
+        for match in _PEM.finditer(text):
+            body = match.group().split("-----")[2] if match.group().count("-----") >= 2 else ""
+            compact = "".join(body.replace("\\n", "").split())
+            if len(compact) >= 24 and len(set(compact)) >= 10 and not _says_placeholder(compact.lower()):
+                yield Finding(match.start(), match.end(), "SECRET_PRIVATE_KEY", 0.99, "PEM block")
+    if "PuTTY-User-Key-File" in text:
+        yield from (Finding(m.start(), m.end(), "SECRET_PRIVATE_KEY", 0.99, "PuTTY key") for m in _PUTTY.finditer(text))
+
+
+def _connection_strings(passage: Passage) -> Iterator[Finding]:
+    """URLs with a password in them, Azure's and ADO's `name=value;` strings."""
+    text, lower = passage.text, passage.lower
+    at = text.find("://")
+    while at >= 0:
+        scheme = _SCHEME.search(text, max(0, at - 31), at)
+        rest = _AUTHORITY.match(text, at)
+        if scheme and rest and not is_placeholder(rest.group(2)) and rest.group(2).lower() not in _SAMPLE_PASSWORDS:
+            yield Finding(scheme.start(), rest.end(), "SECRET_DB_URL", 0.98, "password in a URL")
+        at = text.find("://", at + 3)
+    if "accountkey=" in lower or "sharedaccesskey" in lower or "accountname=" in lower:
+        yield from (
+            Finding(m.start(), m.end(), "SECRET_AZURE_CONN", 0.995, "Azure connection string") for m in _AZURE.finditer(text) if not is_placeholder(m.group())
+        )
+    if "password=" in lower or "pwd=" in lower:
+        yield from (
+            Finding(m.start(), m.end(), "SECRET_DB_URL", 0.97, "password in a connection string") for m in _ADO.finditer(text) if not is_placeholder(m.group(1))
+        )
+
+
+_SAMPLE_PASSWORDS = frozenset({"password", "pass", "pwd", "passwd", "motdepasse", "secret", "token", "user", "port"})
+
+
+def _hooks(passage: Passage) -> Iterator[Finding]:
+    """URLs that are secrets themselves, and signatures in a query."""
+    text = passage.text
+    for mark, pattern, kind in _HOOKS:
+        if mark in text:
+            yield from (Finding(m.start(), m.end(), kind, 0.99, "secret URL") for m in pattern.finditer(text) if not is_placeholder(m.group()))
+
+
+_HOOKS = (
+    ("hooks.slack", _SLACK_HOOK, "SECRET_SLACK_WEBHOOK"),
+    ("webhook.office.com", _TEAMS_HOOK, "SECRET_TEAMS_WEBHOOK"),
+    ("/api/webhooks/", _DISCORD_HOOK, "SECRET_DISCORD_WEBHOOK"),
+    ("sig=", _SAS, "SECRET_AZURE_SAS"),
+)
+
+
+_OPERATOR = re.compile(r"""[\w.-]{0,24}+["'`\])]{0,2}+[ \t]{0,8}+(?:=>|:=|={1,3}|:{1,2}(?!//)|>(?=[^<\s]))\s{0,4}+""")
+_SAID = re.compile(r"""(?: \w{1,12}){0,3}? ?(?:is|was|are|est|était|sont|ist|lautet|es|è|é)(?: now| set to| the following)?[ :]{1,3}|(?:^|(?<= ))""")
+_OPTION = re.compile(r"""[\w-]{0,16}+[ \t]{1,2}""")
+_QUOTED = re.compile(r"""[bru]?(["'`])([^"'`\n]{1,512})\1|«\s?([^»\n]{1,128}?)\s?»""")
+_BARE = re.compile(r"""[^\s"'`<>,;(){}\[\]|]{1,512}+""")
+_QUERY_VALUE = re.compile(r"[^\s&\"'<>#]{1,512}+")
+_BEARER = re.compile(r"(?:bearer|basic|token)[ ]{1,2}([\w.~+/-]{16,2000}={0,2})", re.IGNORECASE)
+_IDENTIFIER_BEFORE = 40
+
+
+def _assigned(passage: Passage) -> Iterator[Finding]:
+    """Values assigned to a name that tells, or said to be one (`my password is …`), and authorisation headers."""
+    table = _table()
+    yield from _named(passage, table.strong, strong=True)
+    yield from _named(passage, table.weak, strong=False)
+    if "bearer " in passage.lower or "basic " in passage.lower or "token " in passage.lower:
+        for match in _BEARER.finditer(passage.text):
+            if _looks_random(match.group(1)) and not is_placeholder(match.group(1)):
+                yield Finding(match.start(1), match.end(1), GENERIC, 0.8, "authorisation header")
+
+
+def _named(passage: Passage, names: Vocabulary, *, strong: bool) -> Iterator[Finding]:
+    text, done = passage.text, -1
+    for end in passage.hits(names):
+        if end <= done:
+            continue
+        value = _value_after(text, end)
+        if value is None:
+            continue
+        start, stop, is_assignment, is_quoted = value
+        done = stop
+        accepts = _is_password if strong else _is_key
+        candidate = text[start:stop]
+        if (
+            (strong or not _is_harmless(passage.lower, end))
+            and not is_placeholder(candidate)
+            and accepts(candidate, is_assignment=is_assignment, is_quoted=is_quoted)
+        ):
+            if text[stop : stop + 1] in ("(", "[") and not is_quoted:
+                continue  # a call or an index: code that fetches the value
+            is_aws = len(candidate) == 40 and "aws" in passage.lower[max(0, end - _IDENTIFIER_BEFORE) : start]
+            yield Finding(start, stop, "SECRET_AWS_SECRET_KEY" if is_aws else GENERIC, 0.85 if is_assignment else 0.8, "assigned to a telling name")
+
+
+def _value_after(text: str, end: int) -> tuple[int, int, bool, bool] | None:
+    """Start and end of the value that a name ending at `end` is given, whether by an operator, whether in quotes."""
+    operator = _OPERATOR.match(text, end)
+    said = None if operator else (_OPTION.match(text, end) if _is_option(text, end) else _SAID.match(text, end))
+    begins = operator or said
+    if begins is None or begins.end() == end:
+        return None
+    at = begins.end()
+    quoted = _QUOTED.match(text, at)
+    if quoted:
+        group = 2 if quoted.group(2) is not None else 3
+        return quoted.start(group), quoted.end(group), operator is not None, True
+    bare = (_QUERY_VALUE if _is_query(text, end) else _BARE).match(text, at + (text[at : at + 1] in "\"'`"))
+    if bare is None:
+        return None
+    stop = bare.end()
+    while stop > bare.start() and text[stop - 1] in ".,:;?!…" and (stop == len(text) or text[stop].isspace() or text[stop] in ",;\"'"):
+        stop -= 1
+    return (bare.start(), stop, operator is not None, False) if stop > bare.start() else None
+
+
+def _is_option(text: str, end: int) -> bool:
+    """Whether the name is a command's option (`--password …`)."""
+    return "--" in text[max(0, end - 24) : end] and " " not in text[max(0, end - 24) : end].rpartition("--")[2]
+
+
+def _is_query(text: str, end: int) -> bool:
+    """Whether the name is a parameter in a URL's query."""
+    before = text[max(0, end - 32) : end]
+    return max(before.rfind("?"), before.rfind("&")) > max(before.rfind(" "), before.rfind("\n"))
+
+
+def _is_harmless(lower: str, end: int) -> bool:
+    """Whether the whole identifier around a weak name says that its value is no secret."""
+    start = end
+    while start > 0 and end - start < _IDENTIFIER_BEFORE and (lower[start - 1].isalnum() or lower[start - 1] in "_-."):
+        start -= 1
+    identifier = lower[start : end + 8]
+    return identifier[: end - start] == "key" or any(word in identifier for word in _table().harmless)
+
+
+def _is_password(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:
+    """Whether what follows a word such as `password` is one: anything but prose and code where assigned, mixed characters where said."""
+    if not 4 <= len(value) <= 256 or " " in value or value.lower() in _table().not_passwords or not any(c.isalnum() for c in value):
+        return False
+    classes = _classes(value)
+    if not is_assignment:
+        mixes = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+        return len(value) >= 6 and (classes >= 3 or mixes or len(_CAMEL.findall(value)) >= 2)
+    if is_quoted:
+        return classes >= 2 or len(value) >= 6
+    return classes >= 2 and not _CODE.fullmatch(value) and not _CAPITALISED.fullmatch(value)
+
+
+def _is_key(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:
+    """Whether what follows a word such as `token` looks random enough to be one."""
+    del is_quoted
+    return len(value) >= (10 if is_assignment else 14) and " " not in value and _looks_random(value)
+
+
+_CODE = re.compile(
+    r"[A-Za-z_][\w]*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[a-z]+(?:[A-Z][a-z]+)+|[\w]+\(.*|/[\w./-]*|https?:.*|[-+]?[0-9.,]+%?|[A-Z]+(?:_[A-Z]+)*"
+)
+_CAPITALISED = re.compile(r"[^\W\d_]{1,40}(?:[-'’][^\W\d_]{1,40})*")
+_CAMEL = re.compile(r"(?<=[a-z])[A-Z]")
+_CHANGES = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
+
+
+def _classes(value: str) -> int:
+    """How many of lower case, upper case, digits and other marks the value mixes."""
+    return sum((any(c.islower() for c in value), any(c.isupper() for c in value), any(c.isdigit() for c in value), any(not c.isalnum() for c in value)))
+
+
+def _looks_random(value: str) -> bool:
+    """Whether a value changes between cases and digits as words and dotted names do not, at a fair entropy."""
+    if not any(c.isalpha() for c in value) or _CODE.fullmatch(value) or entropy(value) < min(3.0, 0.75 * math.log2(max(len(value), 2))):
+        return False
+    return len(_CHANGES.findall(value)) >= max(3, len(value) // 8)
+
+
+def entropy(value: str) -> float:
+    """Shannon entropy of the characters, in bits a character."""
+    if not value:
+        return 0.0
+    size = len(value)
+    return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
+
+
+_STRUCTURAL = re.compile(r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|\{[^}]*\}?|@[A-Za-z_]+@|[xX*.•●_#-]+")
+_RUN = re.compile(r"(.)\1{4}")
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret: `<YOUR_KEY>`, `${TOKEN}`, `xxxxxxxx`, `changeme`, `AKIA…EXAMPLE`, a masked one."""
+    lower = value.lower()
+    if _STRUCTURAL.fullmatch(value) or _RUN.search(lower) or len(set(lower)) <= min(3, len(lower) - 1):
+        return True
+    return _says_placeholder(lower)
+
+
+def _says_placeholder(lower: str) -> bool:
+    is_short = len(lower) <= 64
+    return any(word in lower for word in _table().placeholders if is_short or len(word) > 5)
