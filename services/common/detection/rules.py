@@ -1,0 +1,138 @@
+"""Weighted rules over the views of a text; the rules themselves are in rules.yaml, reviewed there, with examples that are run as tests.
+
+A pattern is a regular expression over folded text (lower case, no accents) with three shorthands: a space stands for one to three white-space characters (`
+?` for none to three), `{name}` for a word list of the file's `vocabulary`, and `{gap}` for up to four words in between. Every quantifier in rules.yaml is
+bounded, so that no input makes a pattern backtrack without end. `needs` names word lists or literals of which at least one each must occur at all: it is
+what keeps the rules cheap.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.common.detection.normalise import Normalised, View
+
+RULES_FILE = Path(__file__).with_name("rules.yaml")
+_GAP = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,4}?\W{1,4})"
+_CLOSE = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,2}?\W{1,4})"
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One reviewed rule. `weight` is in score points (negative: speaks for innocence); `certain`: enough for critical on its own."""
+
+    id: str
+    category: str
+    weight: float
+    pattern: re.Pattern[str]
+    needs: tuple[tuple[str, ...], ...]
+    certain: bool
+    must_match: tuple[str, ...]
+    must_not_match: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule that matched: where in the original text, in which view, and whether what it matched stands inside quotation marks."""
+
+    rule: Rule
+    start: int
+    end: int
+    view: str
+    quoted: bool
+
+
+class RuleSet:
+    """The rules of a file, ready to run."""
+
+    def __init__(self, rules: Sequence[Rule], version: str) -> None:
+        self.rules = tuple(rules)
+        self.version = version
+
+    def match(self, text: Normalised) -> list[Hit]:
+        """Every rule's first match over the views of `text`, in the order of the file."""
+        hits: dict[str, Hit] = {}
+        for view in text.views:
+            for hit in self._match_view(view):
+                hits.setdefault(hit.rule.id, hit)
+        return list(hits.values())
+
+    def _match_view(self, view: View) -> Iterable[Hit]:
+        present: dict[tuple[str, ...], bool] = {}
+        body = view.text
+        for rule in self.rules:
+            for group in rule.needs:
+                known = present.get(group)
+                if known is None:
+                    known = present[group] = any(literal in body for literal in group)
+                if not known:
+                    break
+            else:
+                match = rule.pattern.search(body)
+                if match:
+                    start, end = view.span(*match.span())
+                    yield Hit(rule, start, end, view.kind, _is_quoted(body, *match.span()))
+
+
+def _is_quoted(text: str, start: int, end: int) -> bool:
+    """Whether quotation marks open within 80 characters before `start` and close within 160 after `end`."""
+    before, after = text[max(0, start - 80) : start + 1], text[max(end - 1, 0) : end + 160]
+    for mark in ('"', "`", "'"):
+        opened = before.count(mark) if mark != "'" else len(re.findall(r"(?<!\w)'", before))
+        if opened % 2 == 1 and mark in after:
+            return True
+    return False
+
+
+@lru_cache(maxsize=4)
+def load_rules(path: Path = RULES_FILE) -> RuleSet:
+    """The rules of a YAML file.
+
+    Raises:
+        ValueError: a rule is malformed; the message names it.
+    """
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    vocabulary = {name: tuple(words) for name, words in content["vocabulary"].items()}
+    rules = [_rule(entry, vocabulary) for entry in content["rules"]]
+    repeated = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
+    if repeated:
+        raise ValueError(f"rule ids must be unique, found twice in {path.name}: {sorted(repeated)}; rename one of each")
+    return RuleSet(rules, str(content["version"]))
+
+
+def _rule(entry: Mapping[str, Any], vocabulary: Mapping[str, tuple[str, ...]]) -> Rule:
+    try:
+        return Rule(
+            id=entry["id"],
+            category=entry["category"],
+            weight=float(entry["weight"]),
+            pattern=re.compile(expand(entry["pattern"], vocabulary)),
+            needs=tuple(vocabulary[need] if isinstance(need, str) else tuple(map(str, need)) for need in entry["needs"]),
+            certain=bool(entry.get("certain", False)),
+            must_match=tuple(entry["must_match"]),
+            must_not_match=tuple(entry["must_not_match"]),
+        )
+    except (KeyError, re.error, TypeError) as error:
+        raise ValueError(f"rule {entry.get('id', entry)!r} is malformed: {error!r}; see the head of rules.yaml for the fields") from error
+
+
+def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
+    """`pattern` as a regular expression, its shorthands written out."""
+
+    def written_out(match: re.Match[str]) -> str:
+        name = match[1]
+        if name == "gap":
+            return _GAP
+        if name == "close":
+            return _CLOSE
+        return "(?:" + "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name]) + ")"
+
+    optional = pattern.replace(" ?", r"\s{0,3}")
+    spaced = re.sub(r"(?<!\\)(?<!\[) (?![^\[\]]*\])", r"\\s{1,3}", optional)
+    return _PLACEHOLDER.sub(written_out, spaced)

@@ -1,0 +1,1 @@
+"""How the committed models came about; nothing here is imported at run time."""

@@ -1,0 +1,194 @@
+"""How well the prompt detector tells attacks from harmless prompts, and what a verdict costs.
+
+    python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json [--plots DIR]
+    python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json --cv [--plots DIR]
+
+The first judges a file with the committed model, which is only fair for prompts that it was not trained on. The second is for the training file: each group
+of sources is judged by a model fitted, thresholds and all, without that group. Both go through `PromptDetector.inspect`, as serving does.
+
+The file has one JSON object a line: text, label (1: attack); category (`hard_benign` marks harmless prompts that look like attacks), lang and source where
+known.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from services.common.detection.detector import Action, Level, PromptDetector, Verdict
+from services.common.detection.encoder import Encoder
+from services.common.detection.model import MODEL_FOLDER, PromptModel
+from services.common.detection.rules import load_rules
+from services.common.detection.training.rows import Row, folds, read_rows
+
+TIMED = 1000
+TOKENS_TIMED = 256
+
+
+def main() -> None:
+    """Read the arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description="Error rates and cost of the prompt detector.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it")
+    parser.add_argument("--plots", type=Path, help="folder for roc.png and reliability.png")
+    arguments = parser.parse_args()
+    rows = read_rows(arguments.data)
+    detector = PromptDetector.load()
+    verdicts = cross_validated(rows) if arguments.cv else [detector.inspect(row.text) for row in rows]
+    report = figures(rows, verdicts) | {"cpu_ms": costs(rows, detector), "n": len(rows)}
+    arguments.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(table(report))
+    if arguments.plots:
+        plot(rows, verdicts, arguments.plots)
+
+
+def cross_validated(rows: Sequence[Row]) -> list[Verdict]:
+    """Each row's verdict from a detector fitted without the row's group of sources."""
+    from services.common.detection.training.fit import CachedEmbed, fit, prepare, to_weights
+    from services.common.detection.training.train_prompt_model import anchors, training_rows
+
+    rules, embed = load_rules(), CachedEmbed(Encoder(MODEL_FOLDER))
+    data = prepare(training_rows(list(rows)), rules, embed)
+    groups = np.array([row.group for row in data.rows])
+    verdicts: list[Verdict | None] = [None] * len(rows)
+    for group, members in folds(rows):
+        chosen = np.flatnonzero(groups != group)
+        fitted = fit(data, chosen)
+        weights = to_weights(fitted, version=f"without-{group}", anchors=anchors(data, chosen, fitted))
+        detector = PromptDetector(rules, PromptModel(weights, Encoder(MODEL_FOLDER)))
+        for member in members:
+            verdicts[member] = detector.inspect(rows[member].text)
+        print(f"held out: {group} ({len(members)} prompts)", flush=True)
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Every error rate of the report. A rate over nothing is None."""
+    labels = np.array([row.label for row in rows])
+    hard = np.array([row.hard_benign for row in rows])
+    score = np.array([ranking(verdict) for verdict in verdicts])
+    flagged = np.array([verdict.action is not Action.ALLOW for verdict in verdicts])
+    critical = np.array([verdict.level is Level.CRITICAL for verdict in verdicts])
+    attacks, benign = labels == 1, (labels == 0) & ~hard
+    precision, recall = share(attacks[flagged]), share(flagged[attacks])
+    both = bool(attacks.any() and (~attacks).any())
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": None if not precision or not recall else 2 * precision * recall / (precision + recall),
+        "auc": float(roc_auc_score(labels, score)) if both else None,
+        "recall_at_1pct_fpr": recall_at(labels, score, 0.01) if both else None,
+        "fpr": {"benign": share(flagged[benign]), "hard_benign": share(flagged[hard])},
+        "critical": {
+            "precision": share(attacks[critical]),
+            "recall": share(critical[attacks]),
+            "fpr_benign": share(critical[benign]),
+            "fpr_hard_benign": share(critical[hard]),
+        },
+        "by_category": {name: {"recall": share(flagged[inside & attacks])} for name, inside in _members(rows, lambda row: row.category, attacks)},
+        "by_lang": {
+            name: {"recall": share(flagged[inside & attacks]), "fpr": share(flagged[inside & ~attacks])}
+            for name, inside in _members(rows, lambda row: row.lang, np.ones(len(rows), dtype=bool))
+        },
+    }
+
+
+def ranking(verdict: Verdict) -> float:
+    """What orders prompts from harmless to dangerous: the model's log-odds."""
+    chance = min(max(verdict.probability, 1e-12), 1 - 1e-12)
+    return float(np.log(chance / (1 - chance)))
+
+
+def recall_at(labels: NDArray[np.int64], score: NDArray[np.float64], allowed: float) -> float:
+    """The highest share of attacks that some threshold catches while it flags at most `allowed` of the harmless prompts."""
+    false, true, _ = roc_curve(labels, score, drop_intermediate=False)
+    return float(true[false <= allowed].max())
+
+
+def share(chosen: NDArray[np.bool_]) -> float | None:
+    """The mean of truth values; None of none."""
+    return float(chosen.mean()) if len(chosen) else None
+
+
+def _members(rows: Sequence[Row], name: Callable[[Row], str], kept: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+    names = np.array([name(row) for row in rows])
+    return [(str(value), names == value) for value in sorted(set(names[kept]))]
+
+
+def costs(rows: Sequence[Row], detector: PromptDetector) -> dict[str, dict[str, float]]:
+    """CPU milliseconds of a verdict by rules alone and of a whole inline one, for prompts of up to 256 tokens, on one core."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(MODEL_FOLDER / "tokenizer.json"))
+    tokenizer.no_truncation()
+    step = max(1, len(rows) // TIMED)
+    texts = [row.text for row in rows[::step] if len(row.text) < 4 * 8 * TOKENS_TIMED and len(tokenizer.encode(row.text).ids) <= TOKENS_TIMED][:TIMED]
+    return {"rules": _percentiles(detector.rules_only, texts), "inline": _percentiles(detector.inspect, texts)}
+
+
+def _percentiles(judge: Callable[[str], Verdict], texts: Sequence[str]) -> dict[str, float]:
+    for text in texts[:20]:
+        judge(text)
+    spent = []
+    for text in texts:
+        started = time.process_time_ns()
+        judge(text)
+        spent.append((time.process_time_ns() - started) / 1e6)
+    return {f"p{level}": round(float(np.percentile(spent, level)), 3) for level in (50, 95, 99)}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    lines = [f"{'prompts':28}{report['n']:>8}"]
+    lines.extend(f"{key:28}{_number(report[key])}" for key in ("precision", "recall", "f1", "auc", "recall_at_1pct_fpr"))
+    for key in ("fpr", "critical"):
+        lines.extend(f"{key + ' ' + name:28}{_number(value)}" for name, value in report[key].items())
+    lines.extend(f"{'recall ' + name:28}{_number(value['recall'])}" for name, value in report["by_category"].items())
+    lines.extend(f"{'lang ' + name:28}{_number(value['recall'])}   fpr {_number(value['fpr'])}" for name, value in report["by_lang"].items())
+    lines.extend(f"{'cpu ms ' + name:28}{value['p50']:8.2f} p50 {value['p95']:8.2f} p95 {value['p99']:8.2f} p99" for name, value in report["cpu_ms"].items())
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return f"{value:8.3f}" if value is not None else f"{'-':>8}"
+
+
+def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None:
+    """Write roc.png (the low false-positive end enlarged beside it) and reliability.png."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = np.array([row.label for row in rows])
+    false, true, _ = roc_curve(labels, [ranking(verdict) for verdict in verdicts])
+    figure, (whole, low) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    for axes, limit in ((whole, 1.0), (low, 0.1)):
+        axes.plot(false, true)
+        axes.set(xlim=(0, limit), ylim=(0, 1), xlabel="harmless prompts flagged", ylabel="attacks caught")
+        axes.grid(alpha=0.3)
+    figure.suptitle("Receiver operating characteristic")
+    figure.savefig(folder / "roc.png", dpi=110)
+    plt.close(figure)
+    chances = np.array([verdict.probability for verdict in verdicts])
+    bins = np.minimum((chances * 10).astype(int), 9)
+    filled = [index for index in range(10) if (bins == index).any()]
+    figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+    axes.plot([chances[bins == index].mean() for index in filled], [labels[bins == index].mean() for index in filled], marker="o")
+    axes.set(xlabel="probability given", ylabel="share that are attacks", title="Reliability")
+    axes.grid(alpha=0.3)
+    figure.savefig(folder / "reliability.png", dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Hashed n-grams and windows."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common.detection.ngrams import BUCKETS, buckets
+from services.common.detection.windows import WINDOW_CHARS, windows
+
+
+def test_buckets_same_text_gives_the_same_buckets() -> None:
+    """The hash does not change between processes: these numbers are part of the model's format."""
+    assert buckets("hi")[:3].tolist() == [200294, 349574, 420996]
+
+
+def test_buckets_digits_are_all_alike() -> None:
+    """Which number it is does not matter."""
+    assert np.array_equal(buckets("route 66"), buckets("route 42"))
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_buckets_any_text_stay_in_the_table_and_are_unique(text: str) -> None:
+    """Every bucket is a place in the table of weights, and comes once."""
+    found = buckets(text)
+    assert len(set(found.tolist())) == len(found)
+    assert all(0 <= bucket < BUCKETS for bucket in found.tolist())
+
+
+@given(st.text(max_size=3000), st.integers(min_value=1, max_value=12))
+@settings(max_examples=60, deadline=None)
+def test_windows_any_text_are_few_and_short(text: str, at_most: int) -> None:
+    """Never more windows than asked for, none longer than a window, at least one."""
+    pieces = windows(text, at_most=at_most)
+    assert 1 <= len(pieces) <= at_most
+    assert all(len(piece) <= WINDOW_CHARS for piece in pieces)
+
+
+def test_windows_sentences_are_kept_whole() -> None:
+    """A cut falls behind a sentence."""
+    text = "This is a sentence of some length, which ends here. " * 20
+    assert all(piece.rstrip().endswith(".") for piece in windows(text, at_most=20))
