@@ -20,8 +20,7 @@ _CUT_AT = 1_000
 _NOT_SHOWN = {"event", "level", "timestamp", "logger", "service", "exception", "stack"}
 _RELAYED = re.compile(r"(\x1b\[\d+m)?\((\w+:)?(?P<worker>[^) ]+) pid=(?P<pid>\d+)\)(\x1b\[0m)? (?P<line>.*)")
 _COLOURS = ("36", "32", "33", "35", "34", "96", "92", "93", "95", "94")
-_LEVEL_RELAYED = re.compile(r"(\x1b\[\d+m)?\((\w+:)?(?P<worker>[^) ]+) pid=(?P<pid>\d+)\)(\x1b\[0m)? (?P<line>.*)")
-_COLOURS = {"warning": "33", "error": "31", "critical": "31;1"}
+_LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1"}
 
 
 class Console:
