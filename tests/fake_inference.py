@@ -118,11 +118,11 @@ class FakeInference:
                     await self.say(request, ReplyEnded(request_id=cancel.request_id, tenant=cancel.tenant, attempt=request.attempt, end=end))
 
     async def _answer(self, request: InferenceRequested, origin: LogPosition) -> None:
-        replica, seq, given = f"replica-{request.attempt}", 0, 0
+        replica, given = f"replica-{request.attempt}", 0
         choices = [self._rest(request, index) for index in range(request.sampling.n)]
         total = len(choices[0])
         dies_after = self.die_after.get(request.attempt)
-        for start in range(0, max(1, total), self.words_a_chunk):
+        for seq, start in enumerate(range(0, max(1, total), self.words_a_chunk)):
             stop = min(start + self.words_a_chunk, total)
             if dies_after is not None and given >= dies_after:
                 await self._die(request, origin)
@@ -134,7 +134,6 @@ class FakeInference:
                 request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, replica_id=replica, seq=seq, pieces=pieces, end=end
             )
             await self.say(request, chunk)
-            seq += 1
             while not self.gate.is_set():
                 await self.say(request, ReplyBeat(request_id=request.request_id, attempt=request.attempt, replica_id=replica))
                 with contextlib.suppress(TimeoutError):

@@ -40,7 +40,9 @@ def make_serving(settings: Settings) -> Serving:
     models = load_models(models_file)
     health = HealthState()
     reader = ReplyReader(url, f"{name}-replies")
-    watch = BusWatch(reader, health, [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes])
+    watch = BusWatch(
+        Tail(url, f"{name}-watch", topic=REPLIES.name), health, [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
+    )
     outbox = Outbox(Producer(url, name, timeout_s=settings.ack_timeout_s), watch, settings.ack_timeout_s)
     keeper = StreamKeeper(settings, outbox, watch, utc_now, monotonic_s)
     readers = ReaderPool(reader)
@@ -110,7 +112,7 @@ class Gateway:
         reader.partition = inbox_partition(serving.settings.instance, await serving.keys.tail.partitions(REPLIES.name))
         await reader.start()
         await serving.outbox.producer.start()
-        await serving.watch.probe()
+        await serving.watch.start(reader.partition)
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -132,4 +134,5 @@ class Gateway:
         await serving.outbox.close()
         await serving.outbox.producer.close()
         await serving.readers.own.close()
+        await serving.watch.close()
         await serving.keys.close()

@@ -8,11 +8,11 @@ import structlog
 
 from schemas.topics import REPLIES
 from services.common import metrics
+from services.common.bus.consumer import Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
 from services.common.health import HealthState
 from services.gateway.domain.problems import unavailable
-from services.gateway.replies import ReplyReader
 
 log = structlog.get_logger(__name__)
 
@@ -21,13 +21,17 @@ _PROBE_TIMEOUT_S = 1.0
 
 @dataclass
 class BusWatch:
-    """Asks Kafka for the end of a partition, again and again, and for the topics that were missing."""
+    """Asks Kafka for the end of this gateway's partition, again and again, and for the topics that were missing.
 
-    reader: ReplyReader
+    It has a connection of its own that fetches nothing: a broker answers in order, and a fetch may wait for a second.
+    """
+
+    tail: Tail
     health: HealthState
     topics: Iterable[str]
     interval_s: float = 0.5
     clock: MonotonicClock = monotonic_s
+    partition: int = field(default=0, init=False)
     steady_since: float = field(default=float("inf"), init=False)
     """Since when Kafka has answered every time, on the monotonic clock; infinity while it does not."""
     _missing: set[str] = field(default_factory=set, init=False)
@@ -59,6 +63,20 @@ class BusWatch:
         metrics.GATEWAY_BUS_AWAY.set(1)
         self.health.report("kafka", ok=False, detail=repr(error))
 
+    async def start(self, partition: int) -> None:
+        """Connects, and asks for the first time.
+
+        Raises:
+            BusUnavailableError: no broker.
+        """
+        self.partition = partition
+        await self.tail.start([], {})
+        await self.probe()
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self.tail.close()
+
     async def run(self) -> None:
         """Keeps asking, until cancelled."""
         while True:
@@ -69,7 +87,7 @@ class BusWatch:
         """Asks once."""
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                await self.reader.tail.end_offsets(REPLIES.name, [self.reader.partition])
+                await self.tail.end_offsets(REPLIES.name, [self.partition])
         except Exception as error:  # noqa: BLE001  whatever the driver raises, the answer is that Kafka does not answer
             self.note_failure(error)
             return
@@ -84,7 +102,7 @@ class BusWatch:
         for topic in sorted(self._missing):
             try:
                 async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                    await self.reader.tail.partitions(topic)
+                    await self.tail.partitions(topic)
             except (BusUnavailableError, TimeoutError):
                 continue
             self._missing.discard(topic)

@@ -49,13 +49,18 @@ class StreamKeeper:
         """How many clients are being served."""
         return len(self._serving)
 
+    @property
+    def followed(self) -> int:
+        """How many requests are followed that have not ended, with or without a client."""
+        return len(self._serving) + len(self._leaving)
+
     def require_room(self) -> None:
         """Passes while there is room for another request.
 
         Raises:
             ProblemError: 503, there is none.
         """
-        if len(self._serving) + len(self._leaving) >= self.settings.max_in_flight:
+        if self.followed >= self.settings.max_in_flight:
             raise unavailable(f"This gateway already serves {self.settings.max_in_flight} requests. Try again.", code="overloaded")
 
     def follow(self, request: GatewayRequest, reader: ReplyReader, *, traceparent: str | None = None, replaying: bool = False) -> Follower:

@@ -62,11 +62,12 @@ class LogScan:
         keys = {wanted.key for wanted in batch}
         since_ms = min(wanted.since_ms for wanted in batch)
         until_ms = max(wanted.since_ms for wanted in batch) + self.within_ms if self.within_ms else None
+        begin, end = await self._range(since_ms)
+        if begin >= end:
+            return found
         tail = Tail(self.url, self.name, topic=self.topic)
         try:
-            await tail.start([self.partition], {self.partition: 0})
-            end = (await tail.end_offsets(self.topic, [self.partition]))[self.partition]
-            tail.seek(self.topic, self.partition, (await tail.offsets_at([self.partition], since_ms))[self.partition])
+            await tail.start([self.partition], {self.partition: begin})
             while await tail.position(self.topic, self.partition) < end:
                 for record in await tail.poll():
                     if record.key in keys:
@@ -76,6 +77,17 @@ class LogScan:
         finally:
             await tail.close()
         return found
+
+    async def _range(self, since_ms: int) -> tuple[int, int]:
+        """Where to begin and to end. Asked on a connection that fetches nothing: a broker answers in order, and a fetch may wait for a second."""
+        asking = Tail(self.url, self.name, topic=self.topic)
+        try:
+            await asking.start([], {})
+            begin = await asking.offsets_at([self.partition], since_ms)
+            end = await asking.end_offsets(self.topic, [self.partition])
+        finally:
+            await asking.close()
+        return begin[self.partition], end[self.partition]
 
 
 @dataclass

@@ -50,15 +50,19 @@ class Scene:
         return Settings(**(values | overrides))
 
 
-@pytest.fixture
-async def scene(kafka: Broker, tmp_path: Path) -> Scene:
-    """A model that no other test uses, its topics, and a key for it."""
+@pytest.fixture(scope="module")
+def scene(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A model that no other file uses, its topics, and a key for it."""
     model = f"fake-{uuid4().hex[:8]}"
-    models_file = tmp_path / "models.yaml"
+    models_file = tmp_path_factory.mktemp("models") / "models.yaml"
     models_file.write_text(yaml.safe_dump({"models": [{"name": model, "aliases": [f"{model}-alias"], "engine": "scripted", "context_length": 4096}]}))
-    await provision(kafka.bootstrap, load_models(models_file), SCALE)
-    clear, _ = await keys_admin.create(kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC))
-    return Scene(kafka.bootstrap, model, models_file, clear)
+
+    async def prepare() -> str:
+        await provision(kafka.bootstrap, load_models(models_file), SCALE)
+        clear, _ = await keys_admin.create(kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC))
+        return clear
+
+    return Scene(kafka.bootstrap, model, models_file, asyncio.run(prepare()))
 
 
 @pytest.fixture
@@ -99,3 +103,10 @@ async def client(scene: Scene, start_gateway: StartGateway) -> AsyncIterator[htt
 def client_of(gateway: Gateway, scene: Scene) -> httpx.AsyncClient:
     """A client of a gateway."""
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", headers=scene.headers, timeout=30.0)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Waits for a condition that nothing announces."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110  what is looked at has no event
+            await asyncio.sleep(0.02)

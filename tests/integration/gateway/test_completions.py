@@ -8,21 +8,12 @@ import httpx
 from schemas.inference import End, ErrorDetail, Lane, Outcome
 from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import Scene
+from tests.integration.gateway.sse_client import blocks_of
 
 
 def chat(scene: Scene, **more: Any) -> dict[str, Any]:
     """A chat request's body."""
     return {"model": scene.model, "messages": [{"role": "user", "content": "hello"}], **more}
-
-
-def blocks_of(text: str) -> list[tuple[str, str]]:
-    """The id and the data of each event of a stream."""
-    blocks = []
-    for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if fields:
-            blocks.append((fields.get("id", ""), fields["data"]))
-    return blocks
 
 
 async def test_chat_not_streamed_answers_the_whole_text(scene: Scene, client: httpx.AsyncClient, inference: FakeInference) -> None:
