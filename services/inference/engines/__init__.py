@@ -56,9 +56,16 @@ def _transformers(config: ModelConfig) -> Engine:
     return TransformersEngine(config, _options(config, TransformersOptions))
 
 
+def _vllm(config: ModelConfig) -> Engine:
+    from services.inference.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
+
+    return VllmEngine(config, _options(config, VllmOptions))
+
+
 _MAKERS: dict[EngineName, Callable[[ModelConfig], Engine]] = {
     "llamacpp": _llamacpp,
     "openai_compatible": _openai_compatible,
     "scripted": _scripted,
     "transformers": _transformers,
+    "vllm": _vllm,
 }

@@ -97,7 +97,8 @@ class LlamaCppEngine:
         """See `Engine.generate`."""
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
-        choices = [_Choice(request, index) for index in range(request.sampling.n)]
+        budget = request.sampling.max_tokens or self._config.max_output_tokens
+        choices = [_Choice(request, index, budget) for index in range(request.sampling.n)]
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
         run = partial(self._run, self._server, request.kind, stream)
@@ -131,7 +132,7 @@ class LlamaCppEngine:
 class _Choice:
     """One choice's way from llama-server's chunks to pieces."""
 
-    def __init__(self, request: GenerationRequest, index: int) -> None:
+    def __init__(self, request: GenerationRequest, index: int, budget: int | None) -> None:
         self.index = index
         self.delivered, self.delivered_tokens = request.delivered_of(index)
         self.replays = bool(self.delivered) and request.sampling.response_format is not None
@@ -142,7 +143,7 @@ class _Choice:
         self._text = ChoiceText(index, request.sampling.stop, delivered="" if self.replays else self.delivered)
         self._to_skip = self.delivered if self.replays else ""
         self._predicted = 0
-        self._spent = 0 < (request.sampling.max_tokens or 0) <= self.delivered_tokens and not self.replays
+        self.tokens_left = None if budget is None else budget - (0 if self.replays else self.delivered_tokens)
         self._top_logprobs = request.sampling.top_logprobs
 
     @property
@@ -162,7 +163,7 @@ class _Choice:
         if "error" in item:
             raise self._refused(item["error"])
         self._read_prompt_progress(item)
-        if self._spent and self.prompt_tokens:
+        if self.prompt_tokens and self.tokens_left is not None and self.tokens_left < 1:
             return self._text.write([], end="length")
         answer = item["choices"][0] if item.get("choices") else None
         return self._skip_delivered(self._take_answer(answer, item.get("timings") or {})) if answer else None
@@ -252,16 +253,12 @@ def _body(request: GenerationRequest, choice: _Choice, config: ModelConfig, opti
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "logit_bias": dict(sampling.logit_bias),
-        **_limit(sampling.max_tokens or config.max_output_tokens, choice),
+        **({} if choice.tokens_left is None else {"max_tokens": max(1, choice.tokens_left)}),
         **_wanted_logprobs(request),
     }
     if request.kind == "completion":
         return body | _completion_fields(request, choice)
     return body | _chat_fields(request, choice)
-
-
-def _limit(budget: int | None, choice: _Choice) -> dict[str, int]:
-    return {} if budget is None else {"max_tokens": max(1, budget - (0 if choice.replays else choice.delivered_tokens))}
 
 
 def _wanted_logprobs(request: GenerationRequest) -> dict[str, Any]:
