@@ -18,8 +18,8 @@ _STATUS = {
     516: 401,
 }
 _CODE = re.compile(r"Code: (\d+)\. ")
-_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)")
-_VERSION = re.compile(r"\s*\(version [\d.]+\)\.?(?=\s*(\(|$))")
+# What stands behind the message: its name, the version, its name once more.
+_TAIL = re.compile(r"\s*\((?:version [\d.]+|([A-Z][A-Z0-9_]+))\)\.?\s*$")
 
 
 class StoreError(Exception):
@@ -47,10 +47,9 @@ class StoreError(Exception):
         codes = list(_CODE.finditer(text))
         if not codes:
             return cls(1002, "UNKNOWN_EXCEPTION", text or type(error).__name__)
-        message = _VERSION.sub("", text[codes[-1].end() :].removeprefix("DB::Exception: ")).rstrip()
-        names = _NAME.findall(message)
-        name = names[-1] if names else "UNKNOWN_EXCEPTION"
-        message = message.replace(f"({name}).", "").rstrip().removesuffix(f"({name})").rstrip()
+        message, name = text[codes[-1].end() :].removeprefix("DB::Exception: "), "UNKNOWN_EXCEPTION"
+        while tail := _TAIL.search(message):
+            message, name = message[: tail.start()], tail.group(1) or name
         return cls(int(codes[-1].group(1)), name, message)
 
 
