@@ -2,7 +2,7 @@
 
 Every test here is a feature map and a size of the difference of means (resampling.py):
 
-flagged rate   feature: the risk (score or 0/1 flag) of a prompt; size: |difference of means|.
+flagged rate   feature: a prompt's evidence for a wave of attacks (wave_evidence); size: the difference of means.
 categories     features: one indicator per label; size: the G statistic of the two rows of counts (Sokal and Rohlf 2012, Biometry,
                17.4), that is twice their log-likelihood ratio. Its chi-square limit needs independence and large counts; the
                deals need neither.
@@ -22,17 +22,35 @@ from services.drift.domain.readings import Reading
 from services.drift.domain.resampling import Deals, resample, sum_blocks
 from services.drift.domain.windows import FloatArray
 
+FLAGGED = 0.5  # risk from which a prompt counts as flagged
+WAVE = 0.05  # share of attacks that the evidence is tuned to; hardly matters between .01 and .2
 _GRID = np.concatenate([np.linspace(0.02, 0.98, 49), [0.99, 0.995]])
 
 
 def flagged_rate(window: FloatArray, baseline: FloatArray, *, deals: Deals) -> Reading:
-    """Compare risk per prompt, (n,) and (m,), 0..1. Effect: by how much the mean rose or fell (a share of prompts, if flags)."""
-    columns = [np.asarray(part, dtype=np.float32)[:, None] for part in (window, baseline)]
-    plan = plan_blocks(*columns)
-    sums = sum_blocks(columns[0], plan.window_blocks), sum_blocks(columns[1], plan.baseline_blocks)
-    outcome = resample(*sums, plan=plan, statistic=lambda differences: np.abs(differences[:, 0]), deals=deals)
-    rates = {"window": float(columns[0].mean()), "baseline": float(columns[1].mean())}
-    return Reading("flagged_rate", outcome.p_value, effect=abs(rates["window"] - rates["baseline"]), detail=rates)
+    """Ask whether attacks have become more frequent, from risk per prompt, (n,) and (m,): a probability, or 0/1 flags.
+
+    Effect: by how much the share of flagged prompts (risk >= .5) rose. One-sided: fewer attacks need nobody's attention.
+    """
+    columns = [np.asarray(part, dtype=np.float32) for part in (window, baseline)]
+    evidence = [wave_evidence(column)[:, None] for column in columns]
+    plan = plan_blocks(*evidence)
+    sums = sum_blocks(evidence[0], plan.window_blocks), sum_blocks(evidence[1], plan.baseline_blocks)
+    outcome = resample(*sums, plan=plan, statistic=lambda differences: differences[:, 0], deals=deals)
+    rates = {name: float((column >= FLAGGED).mean()) for name, column in zip(("window", "baseline"), columns, strict=True)}
+    return Reading("flagged_rate", outcome.p_value, effect=max(0.0, rates["window"] - rates["baseline"]), detail=rates)
+
+
+def wave_evidence(risk: FloatArray) -> FloatArray:
+    """What a prompt says for a wave of `WAVE` attacks and against none: log(1 - w + w r / (1 - r)), (n,).
+
+    With r the probability of an attack at even odds, r / (1 - r) is the likelihood ratio of attack to ordinary prompt and the sum over
+    prompts the log-likelihood ratio of the mixture, the strongest test there is (Neyman and Pearson). Nearly flat for harmless
+    prompts, it lets one sure attack weigh more than many doubts; for 0/1 flags it is the flagged rate.
+    """
+    bounded = np.clip(risk, 0, 1 - 1e-4)
+    evidence: FloatArray = np.log1p(WAVE * (bounded / (1 - bounded) - 1))
+    return evidence
 
 
 def category_shift(name: str, window: Sequence[str], baseline: Sequence[str], *, deals: Deals) -> Reading:

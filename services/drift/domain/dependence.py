@@ -27,7 +27,8 @@ import numpy as np
 from services.drift.domain.windows import FloatArray
 
 _BIAS = 0.1  # share of the long-run variance that a block may miss
-_FINEST = 40  # blocks in the smaller stretch when there is no dependence: coarser is cheaper, finer hardly stronger
+_FINEST = 100  # blocks in the smaller stretch when there is no dependence: coarser is cheaper, finer hardly stronger
+_MOST = 1000  # blocks in all when there is no dependence: bounds the work when a long baseline meets a short window
 _FEWEST = 16  # blocks in the smaller stretch at the strongest dependence: fewer cannot give a small p-value
 _ANCHORS = 64
 _SPREAD_ROWS = 256  # rows from which the effective dimension is read
@@ -114,7 +115,7 @@ def _block_length(correlations: FloatArray, sizes: tuple[int, int]) -> int:
     spread = max(1 + 2 * float(correlations[1:].sum()), 1e-2)
     weighted_spread = 2 * float((lags * correlations).sum())
     politis_white = (1.5 * (weighted_spread / spread) ** 2 * sum(sizes)) ** (1 / 3)
-    wanted = max(politis_white, weighted_spread / (_BIAS * spread), min(sizes) / _FINEST)
+    wanted = max(politis_white, weighted_spread / (_BIAS * spread), min(sizes) / _FINEST, sum(sizes) / _MOST)
     return int(max(1, min(round(wanted), min(sizes) // _FEWEST)))
 
 

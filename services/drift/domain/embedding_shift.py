@@ -27,7 +27,7 @@ from services.drift.domain.windows import FloatArray
 _GRAM_ROWS = 800
 _FREQUENCIES = 192
 _MEDIAN_ROWS = 400
-_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+_QUANTILES = (0.2, 0.5, 0.8)
 _KS_5_PERCENT = 1.358  # sqrt(-ln(0.05/2)/2), Smirnov's limit law
 
 

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from river.drift import ADWIN
+
+from services.drift.domain.windows import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,20 @@ class MeanChange:
 class MeanWatch:
     """Feed it values in order; it answers with a change when the mean has moved.
 
-    `low` and `high` are the limits within which values are expected (take the baseline's 0.5 % and 99.5 % quantiles); what lies
+    `low` and `high` are the limits within which means of `block` neighbours are expected (`for_baseline` reads them off); what lies
     outside is clipped. `delta` bounds the chance that a check errs.
+
+    ADWIN pays for needing no baseline and no schedule with patience: it takes some thousand requests to see what a window test sees in one.
     """
 
-    def __init__(self, *, low: float, high: float, block: int = 20, delta: float = 1e-4) -> None:
+    @classmethod
+    def for_baseline(cls, values: FloatArray, *, block: int = 5, delta: float = 1e-3) -> MeanWatch:
+        """Expect block means up to one range beyond those of `values`, (n,)."""
+        levels = values[: len(values) // block * block].reshape(-1, block).mean(axis=1)
+        spread = max(float(np.ptp(levels)), 1e-9)
+        return cls(low=float(levels.min()) - spread, high=float(levels.max()) + spread, block=block, delta=delta)
+
+    def __init__(self, *, low: float, high: float, block: int = 5, delta: float = 1e-3) -> None:
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
         if block < 1:

@@ -21,7 +21,7 @@ class Window:
     """
 
     embeddings: FloatArray | None = None  # (n, d), rows of unit length
-    risk: FloatArray | None = None  # (n,), 0..1: the detector's score, or 0/1 for a flag
+    risk: FloatArray | None = None  # (n,), 0..1: the detector's probability of an attack at even odds, or 0/1 flags
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)  # name -> n labels (language, ...)
     scalars: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> (n,) (length, quality, latency, usage)
 
