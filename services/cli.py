@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from schemas.control import Scope
+
 app = typer.Typer(name="tocsin", help="Serve language models over a message bus, and watch what you serve.", no_args_is_help=True, add_completion=False)
+keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -49,6 +53,38 @@ def migrate() -> None:
     from services.common.commands import migrate_store
 
     _run(migrate_store)
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
+    user: Annotated[str, typer.Option(help="The user whom its requests count for.")] = "",
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")] = [Scope.INFER, Scope.FEEDBACK],  # noqa: B006 (typer copies it)
+    model: Annotated[list[str], typer.Option(help="A model that it may use; repeatable; none means all.")] = [],  # noqa: B006
+    expires_in_days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; none means never.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,  # noqa: FBT002 (typer's way to a flag)
+) -> None:
+    """Make a key, and show it this once."""
+    from services.common.commands import create_key
+
+    _run(lambda: create_key(name=name, tenant=tenant, user=user, scopes=scope, models=model, expires_in_days=expires_in_days, as_json=as_json))
+
+
+@keys.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:  # noqa: FBT002 (typer's way to a flag)
+    """Show every key as it stands."""
+    from services.common.commands import list_keys
+
+    _run(lambda: list_keys(as_json=as_json))
+
+
+@keys.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The eight characters after tsn_.")]) -> None:
+    """End a key, on every gateway within a second."""
+    from services.common.commands import revoke_key
+
+    _run(lambda: revoke_key(key_id))
 
 
 def _run(command: Callable[[], int]) -> None:

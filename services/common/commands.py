@@ -1,11 +1,76 @@
-"""What `tocsin topics` and `tocsin migrate` do. Both can be run again at any time."""
+"""What `tocsin topics`, `tocsin migrate` and `tocsin keys` do. The first two can be run again at any time."""
 
 import asyncio
 
+import json
+from datetime import timedelta
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from schemas.control import KeyChanged, Scope
+from services.common import keys_admin
 from services.common.bus.admin import provision
+from services.common.clock import utc_now
 from services.common.migrations import migrate
 from services.common.model_catalogue import load_models
 from services.common.settings import CommonSettings
+
+
+class KeySettings(CommonSettings):
+    """What making keys needs beside the bus."""
+
+    key_pepper: SecretStr = Field(min_length=16, description="Secret under which API keys are hashed, at least 16 characters, the same on every gateway.")
+
+
+def create_key(*, name: str, tenant: str, user: str, scopes: list[Scope], models: list[str], expires_in_days: float | None, as_json: bool) -> int:
+    """Makes a key and shows it, this once; returns the exit status.
+
+    Raises:
+        BusUnavailableError: Kafka did not take it; the key does not exist.
+        ConfigError: TOCSIN_KEY_PEPPER is missing or too short.
+    """
+    settings, now = KeySettings.load(), utc_now()
+    expires_at = now + timedelta(days=expires_in_days) if expires_in_days else None
+    made = keys_admin.create(
+        settings.kafka_url, pepper=settings.key_pepper.get_secret_value(), name=name, tenant=tenant, now=now, user=user, scopes=scopes, models=models,
+        expires_at=expires_at,
+    )  # fmt: skip
+    clear, record = asyncio.run(made)
+    print(json.dumps({"key": clear, **_shown(record)}) if as_json else f"{clear}\n(shown this once; only its hash is kept)")  # noqa: T201
+    return 0
+
+
+def list_keys(*, as_json: bool) -> int:
+    """Shows every key as it stands, without its secret; returns the exit status.
+
+    Raises:
+        BusUnavailableError: Kafka cannot be read.
+    """
+    keys = [_shown(one) for one in asyncio.run(keys_admin.list_keys(CommonSettings.load().kafka_url))]
+    if as_json:
+        print(json.dumps(keys))  # noqa: T201
+        return 0
+    for key in keys:
+        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
+        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {','.join(key['scopes']):<28} {state}")  # noqa: T201
+    return 0
+
+
+def revoke_key(key_id: str) -> int:
+    """Ends a key on every gateway; returns the exit status.
+
+    Raises:
+        NoSuchKeyError: there is none of this id.
+        BusUnavailableError: Kafka did not take it; the key is as it was.
+    """
+    record = asyncio.run(keys_admin.revoke(CommonSettings.load().kafka_url, key_id, now=utc_now()))
+    print(f"{record.key_id} ({record.name}) is revoked")  # noqa: T201
+    return 0
+
+
+def _shown(record: KeyChanged) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude={"secret_hmac", "kind"})
 
 
 def provision_topics() -> int:

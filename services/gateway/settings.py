@@ -1,6 +1,6 @@
 """What a gateway needs to know."""
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 
 from services.common.settings import CommonSettings
 
@@ -8,7 +8,9 @@ from services.common.settings import CommonSettings
 class Settings(CommonSettings):
     """The gateway's settings; each is a `TOCSIN_*` variable."""
 
-    port: int = Field(8000, ge=0, le=65535, description="The port of the HTTP API; 0 takes a free one.")
+    port: int = Field(
+        8000, ge=0, le=65535, validation_alias=AliasChoices("port", "TOCSIN_GATEWAY_PORT"), description="The port of the HTTP API; 0 takes a free one."
+    )
     key_pepper: SecretStr = Field(min_length=16, description="Secret under which API keys are hashed, at least 16 characters, the same on every gateway.")
     pseudonym_key: SecretStr = Field(min_length=16, description="Secret under which users are renamed, at least 16 characters, the same on every gateway.")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, le=1536 * 1024, description="Largest request body; Kafka's records end at 2 MiB.")
