@@ -59,6 +59,11 @@ def session_members(session: int) -> list[int]:
     return [pid for pid in psutil.pids() if _session_of(pid) == session and _lives(pid)]
 
 
+def listens(session: int, port: int) -> bool:
+    """Whether a process of the session is the one that listens on a port."""
+    return any(_listens(pid, port) for pid in session_members(session))
+
+
 def kill_session(session: int, timeout_s: float = 2.0) -> int:
     """Kills every process of a session and returns how many there were; those that appear meanwhile too."""
     killed: set[int] = set()
@@ -70,6 +75,14 @@ def kill_session(session: int, timeout_s: float = 2.0) -> int:
         killed.update(members)
         time.sleep(0.005)
     return len(killed)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def _session_of(pid: int) -> int | None:

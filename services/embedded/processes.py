@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.common.errors import TocsinError
-from services.embedded.lifeline import kill_session, tie_to_parent
+from services.embedded.lifeline import kill_session, listens, tie_to_parent
+from services.embedded.ports import is_listening
 
 ROOT = Path(__file__).parents[2]
 """Where `python -m services.…` finds the services, and they their files."""
@@ -76,6 +77,10 @@ class StartError(TocsinError):
     """A process did not become ready; the message says which and shows the end of what it wrote."""
 
 
+class PortTakenError(StartError):
+    """Somebody else listens where the process wanted to; with another port it may start."""
+
+
 class Surroundings(Protocol):
     """What a managed process tells its supervisor."""
 
@@ -114,6 +119,7 @@ class ManagedProcess:
 
         Raises:
             StartError: it was not ready in time, or ended with the status of a wrong setting before it ever was.
+            PortTakenError: it ended before it ever was ready, and another program listens on its port.
         """
         started = time.monotonic()
         while not self._stopping.is_set():
@@ -124,6 +130,8 @@ class ManagedProcess:
                 self._enter(State.DONE)
                 self.was_ready.set()
                 return
+            if not self.was_ready.is_set() and self.spec.port and await in_thread(is_listening, self.spec.port):
+                raise PortTakenError(f"{self.spec.role} did not start: another program listens on its port {self.spec.port}.")
             if not self.was_ready.is_set() and self._gives_up(status, started):
                 self._enter(State.FAILED, f"ended with {_describe(status)}")
                 if self.spec.required:
@@ -224,7 +232,7 @@ class ManagedProcess:
             return
         begun = time.monotonic()
         deadline = max(start_deadline, begun + self.spec.start_timeout_s) if self.was_ready.is_set() else start_deadline
-        while self.spec.ready and not await _holds(self.spec.ready):
+        while not await self._is_ready():
             if time.monotonic() > deadline:
                 self._surroundings.changed(self, "was not ready in time: killed")
                 self._kill_this_life()
@@ -233,6 +241,14 @@ class ManagedProcess:
         self._enter(State.READY, f"ready after {time.monotonic() - begun:.1f} s")
         self.was_ready.set()
         await self._watch_ready()
+
+    async def _is_ready(self) -> bool:
+        """Whether it answers, and it is this process that answers and not another program on the same port."""
+        if self.spec.ready is None:
+            return True
+        if not await _holds(self.spec.ready) or self.pid is None:
+            return False
+        return self.spec.port is None or await in_thread(listens, self.pid, self.spec.port)
 
     async def _watch_ready(self) -> None:
         answered = ready_since = time.monotonic()

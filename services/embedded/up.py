@@ -21,10 +21,11 @@ from services.embedded.console import Console
 from services.embedded.home import Home
 from services.embedded.kafka import Distribution, find_distribution
 from services.embedded.lifeline import kill_session, tie_to_parent
-from services.embedded.processes import ROOT, ProcessSpec
+from services.embedded.processes import ROOT, PortTakenError, ProcessSpec
 from services.embedded.stack import Addresses, Given, build_table, choose_ports, service_environment, store_passwords
 from services.embedded.supervisor import Supervisor
 
+_PLANS = 3
 _KEY_TIMEOUT_S = 60.0
 _DETACHED_TIMEOUT_S = 600.0  # the first start on a machine fetches Kafka
 
@@ -46,11 +47,23 @@ def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
     with lock:
         try:
             _clear_remains(home)
-            asyncio.run(plan().run())
+            _run(plan)
         except TocsinError as error:
             print(error, file=sys.stderr)  # noqa: T201
             return 2 if isinstance(error, ConfigError) else 1
     return 0
+
+
+def _run(plan: Callable[[], "Installation"]) -> None:
+    """Runs it; where a port was taken between its choice and its use, plans anew, with other ports."""
+    for attempt in range(1, _PLANS + 1):
+        try:
+            return asyncio.run(plan().run())
+        except PortTakenError as error:
+            if attempt == _PLANS:
+                raise
+            print(f"{error} Starting again on another one.", file=sys.stderr)  # noqa: T201
+    return None
 
 
 def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:

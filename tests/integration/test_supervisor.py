@@ -18,7 +18,7 @@ import pytest
 
 from services.embedded.console import Console
 from services.embedded.ports import free_port
-from services.embedded.processes import ProcessSpec, StartError, http_probe
+from services.embedded.processes import PortTakenError, ProcessSpec, StartError, http_probe
 from services.embedded.supervisor import Supervisor
 
 # A service in small: it notes in a journal when it starts and stops, answers /health and, like Ray, starts a process of its own process group.
@@ -79,11 +79,15 @@ class Stage:
         """What was last reported of a role."""
         return next(one for one in self.reports[-1][1] if one["role"] == role)
 
+    def report(self, state: str, processes: list[dict[str, Any]]) -> None:
+        """Keeps what the supervisor reports."""
+        self.reports.append((state, processes))
+
     @asynccontextmanager
     async def running(self, *table: ProcessSpec) -> AsyncIterator[Supervisor]:
         """A supervisor that has everything ready; it is stopped at the end."""
         console = Console(self.logs, self.out)
-        supervisor = Supervisor(table, console, lambda state, processes: self.reports.append((state, processes)))
+        supervisor = Supervisor(table, console, self.report)
         task = asyncio.create_task(supervisor.run())
         try:
             async with asyncio.timeout(60):
@@ -163,6 +167,24 @@ async def test_supervisor_with_a_wrong_setting_stops_all_and_shows_what_was_writ
         await Supervisor([stage.spec("bus"), bad], Console(stage.logs, stage.out), lambda *_: None).run()
     assert stage.notes() == ["start bus", "start door", "stop bus"]
     assert stage.survivors() == []
+
+
+async def test_supervisor_when_another_program_answers_on_the_port_is_not_deceived(stage: Stage) -> None:
+    """A port that was taken after it was chosen ends the start at once, and the other program's answers count for nothing."""
+    spec = stage.spec("door")
+    other = subprocess.Popen([sys.executable, str(stage.program), "other", str(spec.port), str(stage.journal)])  # noqa: ASYNC220 (starting it takes a moment only)
+    try:
+        assert spec.ready is not None
+        while not await spec.ready():
+            assert other.poll() is None
+        with pytest.raises(PortTakenError, match=f"another program listens on its port {spec.port}"):
+            await Supervisor([spec], Console(stage.logs, stage.out), stage.report).run()
+        assert "ready" not in {process["state"] for _, processes in stage.reports for process in processes}
+    finally:
+        other.kill()
+        other.wait()
+        for pid in stage.survivors():
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_supervisor_when_a_process_ignores_the_request_kills_it(stage: Stage) -> None:
