@@ -42,12 +42,12 @@ FAMILY = "family"
 class Effort:
     """How many repetitions each part gets."""
 
-    false_alarms: int = 2000
-    power: int = 200
-    curve: int = 100
+    false_alarms: int = 1500
+    power: int = 150
+    curve: int = 80
     classic: int = 40
     sequential_daily: int = 30
-    sequential_six_hourly: int = 10
+    sequential_six_hourly: int = 6
     streams: int = 40
     timing: int = 30
 
@@ -151,11 +151,18 @@ def change_of_mean(pool: Pool, effort: Effort, rng: np.random.Generator) -> list
                 found = find_change(risk, rng=rng)
                 p_values.append(found.p_value)
                 misses.append(abs(found.index - length // 2))
-            rows.append({
-                "stream": stream.name, "requests": length, "share": share, "adwin_false_alarms_per_stream": float(np.mean(alarms)), "adwin_found": len(delays) / effort.streams,
-                "adwin_delay_p50": float(np.median(delays)) if delays else None, "change_point_significant": float((np.array(p_values) <= 0.01).mean()),
-                "change_point_error_p50": float(np.median(misses)) if share else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "stream": stream.name,
+                    "requests": length,
+                    "share": share,
+                    "adwin_false_alarms": float(np.mean(alarms)),
+                    "adwin_found": len(delays) / effort.streams,
+                    "adwin_delay_p50": float(np.median(delays)) if delays else None,
+                    "change_point_significant": float((np.array(p_values) <= 0.01).mean()),
+                    "change_point_error_p50": float(np.median(misses)) if share else None,
+                }
+            )
     return rows
 
 

@@ -1,8 +1,7 @@
 """Watch one number as it comes: ADWIN (Bifet and Gavalda 2007, SDM), by river.
 
 ADWIN keeps the longest recent stretch whose mean looks constant and reports when it has to cut it. Its guarantee is for
-independent values in 0..1, hence the scaling by expected limits and the means over blocks of neighbours: block means of
-autocorrelated traffic are far less dependent than single requests.
+independent values in 0..1, hence the scaling by expected limits and, for strongly autocorrelated traffic, means of neighbours.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from river.drift import ADWIN
 
 from services.drift.domain.windows import FloatArray
@@ -29,20 +27,20 @@ class MeanChange:
 class MeanWatch:
     """Feed it values in order; it answers with a change when the mean has moved.
 
-    `low` and `high` are the limits within which means of `block` neighbours are expected (`for_baseline` reads them off); what lies
-    outside is clipped. `delta` bounds the chance that a check errs.
+    `low` and `high` are the limits within which values are expected (`for_baseline` reads them off); what lies outside is clipped.
+    `delta` bounds the chance that a check errs. With `block` > 1 it sees means of so many neighbours: steadier, and slower.
 
-    ADWIN pays for needing no baseline and no schedule with patience: it takes some thousand requests to see what a window test sees in one.
+    ADWIN needs neither window nor schedule, and pays with patience: it takes thousands of requests to see what a window test sees in one.
     """
 
     @classmethod
-    def for_baseline(cls, values: FloatArray, *, block: int = 5, delta: float = 1e-3) -> MeanWatch:
-        """Expect block means up to one range beyond those of `values`, (n,)."""
+    def for_baseline(cls, values: FloatArray, *, block: int = 1, delta: float = 1e-3) -> MeanWatch:
+        """Expect what `values`, (n,), has shown."""
         levels = values[: len(values) // block * block].reshape(-1, block).mean(axis=1)
-        spread = max(float(np.ptp(levels)), 1e-9)
-        return cls(low=float(levels.min()) - spread, high=float(levels.max()) + spread, block=block, delta=delta)
+        low, high = float(levels.min()), float(levels.max())
+        return cls(low=low, high=high if high > low else low + 1.0, block=block, delta=delta)
 
-    def __init__(self, *, low: float, high: float, block: int = 5, delta: float = 1e-3) -> None:
+    def __init__(self, *, low: float, high: float, block: int = 1, delta: float = 1e-3) -> None:
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
         if block < 1:
