@@ -1,6 +1,7 @@
 """The gateway's wiring, and nothing else."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import uvicorn
@@ -93,6 +94,7 @@ class Gateway:
                 http="httptools",
                 ws="none",
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
@@ -117,6 +119,7 @@ class Gateway:
     async def run(self) -> None:
         """Serves until cancelled."""
         serving = self.serving
+        _spare_the_collector()
         async with asyncio.TaskGroup() as tasks:
             for work in (serving.readers, serving.keys, serving.keeper, serving.outbox, serving.watch):
                 tasks.create_task(work.run())
@@ -136,3 +139,10 @@ class Gateway:
         await serving.readers.own.close()
         await serving.watch.close()
         await serving.keys.close()
+
+
+def _spare_the_collector() -> None:
+    """What was made at the start stays for good: the collector need not walk through it again and again, a tenth of a request's time otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
