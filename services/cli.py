@@ -56,7 +56,7 @@ def migrate() -> None:
 
 
 @keys.command()
-def create(
+def create(  # noqa: PLR0917 (typer turns them into options)
     name: Annotated[str, typer.Option(help="What the key is for.")],
     tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
     user: Annotated[str, typer.Option(help="The user whom its requests count for.")] = "",

@@ -1,7 +1,6 @@
 """What `tocsin topics`, `tocsin migrate` and `tocsin keys` do. The first two can be run again at any time."""
 
 import asyncio
-
 import json
 from datetime import timedelta
 from typing import Any
