@@ -11,7 +11,7 @@ class DeadLettered(Message):
     topic: str
     partition: int
     offset: int
-    key: str | None
+    key: str | None = None
     value: str
     headers: tuple[tuple[str, str], ...]
     source: str = ""

@@ -17,7 +17,7 @@ import aiohttp
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
 from clickhouse_connect.driver.insert import InsertContext
 
 from services.common.errors import ConfigError, StoreRejectedError, StoreUnavailableError
@@ -51,7 +51,7 @@ class Store:
     At most `connections` requests are under way; the others wait. A request that takes longer than `timeout_s` is given up.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str = "tocsin"
     timeout_s: float = 30.0
     connections: int = 8
@@ -166,6 +166,6 @@ def _translated(error: ClickHouseError, address: str, what: str) -> StoreUnavail
     text = f"ClickHouse at {address} ({what}): {error}"
     if code in _MISCONFIGURED:
         return StoreMisconfiguredError(f"{text}. The {_MISCONFIGURED[code]} is missing or wrong: run `tocsin migrate`, or mend TOCSIN_CLICKHOUSE_URL")
-    if code in _REJECTED:
+    if code in _REJECTED or (code is None and isinstance(error, DataError)):
         return StoreRejectedError(text)
     return StoreUnavailableError(text)

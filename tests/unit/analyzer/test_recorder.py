@@ -64,7 +64,7 @@ _KILLS = st.sets(st.builds("{} commit {}".format, st.sampled_from(["before", "af
 def test_recorder_whatever_dies_when_records_each_event_once(
     validity: list[bool], holes: set[int], faults: list[Fault], sizes: list[int], kills: list[set[str]]
 ) -> None:
-    """Any mix of invalid events, holes in the offsets, batch sizes, deaths and faults: table and rollup have each valid event once, the dead letters the rest."""
+    """Any mix of invalid events, holes in the offsets, batch sizes, deaths, faults: table and rollup have each valid event once, the dead letters the rest."""
     offsets = [offset for offset in range(len(validity) + len(holes)) if offset not in holes][: len(validity)]
     offsets += range(100, 100 + len(validity) - len(offsets))
     log = FakeLog([record(number, offset, valid=valid) for number, (offset, valid) in enumerate(zip(offsets, validity, strict=True))])

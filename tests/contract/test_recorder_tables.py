@@ -1,0 +1,106 @@
+"""What the recorder relies on, asked of the fake that its rules are proven on and of the real store."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import pytest
+
+from services.analyzer.recorder.effects import StoreTables, Tables
+from services.analyzer.recorder.rows import INFERENCE_COMPLETED, INFERENCE_EVENTS, Position, Row, process_message
+from services.common.bus.events import Place
+from services.common.errors import StoreRejectedError
+from services.common.store import Store
+from tests.recorder_fakes import FakeTables, record
+from tests.recording import TOPIC, fresh_database, rollups_disagree
+from tests.store import RunningStore
+
+
+class Subject(Protocol):
+    """A `Tables`, and what is in it."""
+
+    tables: Tables
+
+    async def counts(self) -> tuple[int, int]:
+        """Rows in the table, requests in the rollup."""
+
+
+class _Fake:
+    def __init__(self) -> None:
+        self.tables = FakeTables()
+
+    async def counts(self) -> tuple[int, int]:
+        return len(self.tables.rows), sum(self.tables.rollup.values())
+
+
+class _Real:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.tables = StoreTables(store)
+
+    async def counts(self) -> tuple[int, int]:
+        assert await rollups_disagree(self._store) == []
+        row = (await self._store.query("SELECT count() AS n, (SELECT sum(requests) FROM inference_per_minute) AS m FROM inference_events"))[0]
+        return row["n"], row["m"]
+
+
+@pytest.fixture(params=["fake", "real"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The fake, then the real store."""
+    if request.param == "fake":
+        yield _Fake()
+        return
+    running: RunningStore = request.getfixturevalue("store")
+    store = Store(fresh_database(running))
+    yield _Real(store)
+    await store.close()
+
+
+def _rows(numbers: Sequence[int], partition: int = 0) -> list[Row]:
+    return [
+        process_message(INFERENCE_COMPLETED, one.value, one.headers, Position(TOPIC, partition, number))
+        for number in numbers
+        if (one := record(number, number)) is not None
+    ]
+
+
+async def test_insert_of_one_block_is_in_table_and_rollup(subject: Subject) -> None:
+    """All of a block's rows, in both."""
+    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(2500)), token="a")
+    assert await subject.counts() == (2500, 2500)
+
+
+async def test_insert_of_the_same_token_again_changes_nothing(subject: Subject) -> None:
+    """Neither the table nor the rollup."""
+    for _ in range(3):
+        await subject.tables.insert(INFERENCE_EVENTS, _rows(range(100)), token="a")
+    assert await subject.counts() == (100, 100)
+
+
+async def test_insert_of_like_rows_under_another_token_is_kept(subject: Subject) -> None:
+    """Only the token tells a repeat: equal content is no reason to drop a block."""
+    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(10)), token="a")
+    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(10)), token="b")
+    assert await subject.counts() == (20, 20)
+
+
+async def test_highest_offsets_are_those_of_each_partition(subject: Subject) -> None:
+    """A partition without rows is left out."""
+    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {}
+    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(5, 9)), token="a")
+    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(3), partition=2), token="b")
+    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {Place(TOPIC, 0): 8, Place(TOPIC, 2): 2}
+
+
+async def test_insert_of_a_row_that_does_not_fit_is_refused_whole(subject: Subject) -> None:
+    """Nothing of the block is in, and the refusal is not mistaken for an absence."""
+    rows = _rows(range(10))
+    spoiled = list(rows[4])
+    spoiled[list(INFERENCE_EVENTS.columns).index("prompt_tokens")] = "many"
+    spoiled[list(INFERENCE_EVENTS.columns).index("request_id")] = "spoiled"
+    if isinstance(subject.tables, FakeTables):
+        subject.tables.refuses.add("spoiled")
+    with pytest.raises(StoreRejectedError):
+        await subject.tables.insert(INFERENCE_EVENTS, [*rows[:4], tuple(spoiled), *rows[5:]], token="a")
+    assert (await subject.counts())[0] == 0
+    await subject.tables.insert(INFERENCE_EVENTS, rows, token="b")
+    assert await subject.counts() == (10, 10)
