@@ -3,7 +3,7 @@
 Prompts come in sessions and bursts, so n of them carry less evidence than n independent ones. A test that shuffles single
 requests does not know this and raises false alarms; one that shuffles blocks does. The block length is read from the data:
 
-    R(k) = sum over requests t of x_t . x_(t+k) / sum of x_t . x_t        (x centred in its own stretch)
+    R(k) = sum over requests t of x_t . x_(t+k) / sum of x_t . x_t        (x centred)
 
 is the autocorrelation of the feature vectors, summed over their dimensions. Politis and White (2004, Automatic block-length
 selection for the dependent bootstrap, Econometric Reviews 23(1), with the correction of Patton, Politis and White 2009,
@@ -44,12 +44,16 @@ class BlockPlan:
 
 
 def plan_blocks(window: FloatArray, baseline: FloatArray) -> BlockPlan:
-    """Choose blocks for two feature matrices, (n, f) and (m, f), rows in order of arrival."""
-    correlations = _flat_top(autocorrelations(window, baseline))
+    """Choose blocks for two feature matrices, (n, f) and (m, f), rows in order of arrival.
+
+    Only the baseline is asked how dependent traffic is: it shows what is normal. A burst inside the window would look like dependence,
+    and excuse itself.
+    """
+    correlations = _flat_top(autocorrelations(baseline))
     sizes = (len(window), len(baseline))
     length = _block_length(correlations, sizes)
-    missed = 1 / sizes[0] + 1 / sizes[1]
-    whole = sum(_variance(correlations, size) / size for size in sizes) / missed
+    weight = 1 / sizes[0] + 1 / sizes[1]
+    whole = sum(_variance(correlations, size) / size for size in sizes) / weight
     return BlockPlan(
         window_blocks=max(1, round(sizes[0] / length)),
         baseline_blocks=max(1, round(sizes[1] / length)),
@@ -57,19 +61,19 @@ def plan_blocks(window: FloatArray, baseline: FloatArray) -> BlockPlan:
     )
 
 
-def autocorrelations(window: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Give R(0..M) of the two stretches taken together, M twice the last lag that stands out; [1.0] when none does."""
-    stretches = _leading_directions([stretch - stretch.mean(axis=0) for stretch in (window, baseline)])
-    total = sum(float(np.vdot(x, x)) for x in stretches)
+def autocorrelations(rows: FloatArray) -> FloatArray:
+    """Give R(0..M) of a stretch (n, f), M twice the last lag that stands out of the noise; [1.0] when none does."""
+    centred = _leading_directions(rows - rows.mean(axis=0))
+    total = float(np.vdot(centred, centred))
     if total <= 0:
         return np.ones(1)
-    count = len(window) + len(baseline)
-    noise = 2 * sqrt(log10(count) / (count * _effective_dimension(np.concatenate([x[:: max(1, len(x) // _SPREAD_ROWS)] for x in stretches]))))
+    count = len(rows)
+    noise = 2 * sqrt(log10(count) / (count * _effective_dimension(_some(centred, _SPREAD_ROWS))))
     quiet_run = max(5, ceil(sqrt(log10(count))))
-    furthest = min(len(window), len(baseline)) // 4
+    furthest = count // 4
 
     def correlation(lag: int) -> float:
-        return sum(float(np.vdot(x[:-lag], x[lag:])) for x in stretches) / total
+        return float(np.vdot(centred[:-lag], centred[lag:])) / total
 
     values, last_loud = [1.0], 0
     while len(values) <= min(last_loud + quiet_run, furthest):
@@ -80,16 +84,18 @@ def autocorrelations(window: FloatArray, baseline: FloatArray) -> FloatArray:
     return np.array(values[: 2 * last_loud + 1])
 
 
-def _leading_directions(stretches: list[FloatArray]) -> list[FloatArray]:
+def _leading_directions(centred: FloatArray) -> FloatArray:
     """Replace many dimensions by inner products with some of the rows: a direction then counts by its variance.
 
     A squared distance's large values come from the few directions that vary most, and topics, the very thing that sessions
     stick to, are among them; counted alike, hundreds of quiet dimensions would hide their dependence.
     """
-    if stretches[0].shape[1] <= _ANCHORS:
-        return stretches
-    anchors = np.concatenate([x[:: max(1, len(x) // (_ANCHORS // 2))] for x in stretches])
-    return [x @ anchors.T for x in stretches]
+    return centred if centred.shape[1] <= _ANCHORS else centred @ _some(centred, _ANCHORS).T
+
+
+def _some(rows: FloatArray, count: int) -> FloatArray:
+    """About `count` rows, evenly spread."""
+    return rows[:: max(1, len(rows) // count)]
 
 
 def _effective_dimension(rows: FloatArray) -> float:
