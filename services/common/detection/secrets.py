@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,7 +20,8 @@ GENERIC = "SECRET_GENERIC_PASSWORD"
 _TABLE = Path(__file__).with_name("secrets.yaml")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9][\w.+/=~:-]{13,}+")
 _PEM = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----(?:[\sA-Za-z0-9+/=,:\\.-](?!-{4})){0,8192}+[A-Za-z0-9+/=\s\\]{0,3}(?:-{4,5}END [A-Z0-9 ]{0,40}-{4,5})?"
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[\sA-Za-z0-9+/=,:\\.-](?!-{4})){0,8192}+[A-Za-z0-9+/=\s\\]{0,3}(?:-{4,5}END [A-Z0-9 ]{0,40}-{4,5})?"
 )
 _PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:[^\0]{20,4000}?Private-MAC: [0-9a-f]{40,64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}\Z")
@@ -29,15 +30,17 @@ _AZURE = re.compile(
     r"(?:DefaultEndpointsProtocol=https?;[^\s\"'<>]{0,300}?Account(?:Name|Key)|Endpoint=sb://[^\s;\"']{1,200};SharedAccessKeyName|HostName=[^\s;\"']{1,200};SharedAccessKey|AccountEndpoint=https://[^\s;\"']{1,200};AccountKey)[^\s\"'<>]{10,600}",
     re.IGNORECASE,
 )
+# Server=…;Database=…;Password=…; as ADO.NET and ODBC write it: fields taken once, never given back.
+_FIELD = r"[A-Za-z][A-Za-z ]{1,30}+=[^;=\n\"']{0,200}+"
 _ADO = re.compile(
-    r"(?:Server|Data Source|Host|Address)=[^;\n\"']{1,200};(?:[^;=\n\"']{1,40}=[^;\n\"']{0,200};){0,8}(?:Password|Pwd)=([^;\s\"']{3,128})(?:;[^;=\n\"']{1,40}=[^;\s\"']{0,100}){0,8};?",
+    rf"(?<![A-Za-z])(?:server|data source|host|address|driver|user id|uid|initial catalog|database)=[^;=\n\"']{{1,200}}+(?:;\s?{_FIELD}){{1,12}}+;?",
     re.IGNORECASE,
 )
+_ADO_PASSWORD = re.compile(r";\s?(?:password|pwd)=([^;]{3,200})", re.IGNORECASE)
 _SLACK_HOOK = re.compile(r"https://hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{30,60}")
 _TEAMS_HOOK = re.compile(r"https://[a-z0-9-]{1,60}\.webhook\.office\.com/webhookb2/[\w@-]{20,120}/IncomingWebhook/[\w/-]{20,160}")
 _DISCORD_HOOK = re.compile(r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,80}")
 _SAS = re.compile(r"(?<=[?&]sig=)[A-Za-z0-9%+/=]{40,100}")
-_TELEGRAM = re.compile(r"(?<![A-Za-z0-9])\d{8,10}:A[\w-]{34}(?![\w-])")
 
 
 class _Provider(NamedTuple):
@@ -46,9 +49,17 @@ class _Provider(NamedTuple):
     entropy: float
 
 
-class _Table(NamedTuple):
+class _Formats(NamedTuple):
+    """Patterns whose group `p<n>` is provider n's: `by_start` by a token's first two characters, `anywhere` with what the text must hold."""
+
     providers: tuple[_Provider, ...]
-    pattern: re.Pattern[str]
+    by_start: dict[str, re.Pattern[str]]
+    anywhere: tuple[tuple[str, re.Pattern[str]], ...]
+
+
+class _Names(NamedTuple):
+    """What a secret is called, and what is none."""
+
     strong: Vocabulary
     weak: Vocabulary
     harmless: tuple[str, ...]
@@ -57,22 +68,31 @@ class _Table(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _table() -> _Table:
-    """The reviewed table of formats, read once, on first use."""
-    raw = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
-    providers = tuple(_Provider(p["id"], p["type"], float(p.get("entropy", 3.0))) for p in raw["providers"])
-    alternatives = "|".join(f"(?P<p{n}>{p['pattern']})" for n, p in enumerate(raw["providers"]))
-    pattern = re.compile(rf"(?:{alternatives})(?![A-Za-z0-9])", re.ASCII)
-    names = raw["names"]
-    return _Table(
-        providers,
-        pattern,
-        Vocabulary(tuple(names["strong"])),
-        Vocabulary(tuple(names["weak"])),
-        tuple(raw["harmless"]),
-        tuple(raw["placeholders"]),
-        frozenset(raw["not_passwords"]),
-    )
+def _table() -> dict[str, Any]:
+    """The reviewed table, read once, on first use."""
+    table: dict[str, Any] = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    return table
+
+
+@lru_cache(maxsize=1)
+def _formats() -> _Formats:
+    providers, by_start, anywhere = [], dict[str, list[str]](), []
+    for number, raw in enumerate(_table()["providers"]):
+        providers.append(_Provider(raw["id"], raw["type"], float(raw.get("entropy", 3.0))))
+        pattern = f"(?P<p{number}>{raw['pattern']})"
+        for beginning in {start[:2] for start in raw.get("starts", ())}:
+            by_start.setdefault(beginning, []).append(pattern)
+        if "holds" in raw:
+            anywhere.append((raw["holds"], re.compile(rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])", re.ASCII)))
+    compiled = {beginning: re.compile(rf"(?:{'|'.join(patterns)})(?![A-Za-z0-9])", re.ASCII) for beginning, patterns in by_start.items()}
+    return _Formats(tuple(providers), compiled, tuple(anywhere))
+
+
+@lru_cache(maxsize=1)
+def _names() -> _Names:
+    table = _table()
+    strong, weak = (Vocabulary(tuple(table["names"][kind])) for kind in ("strong", "weak"))
+    return _Names(strong, weak, tuple(table["harmless"]), tuple(table["placeholders"]), frozenset(table["not_passwords"]))
 
 
 def find_secrets(text: str) -> tuple[Finding, ...]:
@@ -90,34 +110,39 @@ def recognise_secrets(passage: Passage) -> Iterator[Finding]:
 
 
 def _provider_tokens(passage: Passage) -> Iterator[Finding]:
-    """Tokens that have a provider's format. Each position inside a token that follows a mark may begin one."""
-    table, text = _table(), passage.text
+    """Tokens that have a provider's format."""
+    formats, text = _formats(), passage.text
     for token in _TOKEN.finditer(text):
-        start, end = token.span()
-        for begin in _beginnings(text, start, end):
-            match = table.pattern.match(text, begin)
-            if match is None:
-                continue
-            provider = table.providers[int((match.lastgroup or "p0")[1:])]
-            value = match.group()
-            if not is_placeholder(value) and entropy(value[4:]) >= provider.entropy:
-                yield Finding(begin, match.end(), provider.type, 0.99, f"format of {provider.id}")
-            break
-    if ":A" in text:
-        yield from (Finding(m.start(), m.end(), "SECRET_TELEGRAM_TOKEN", 0.99, "format of telegram-bot") for m in _TELEGRAM.finditer(text))
+        for begin in _beginnings(text, *token.span()):
+            pattern = formats.by_start.get(text[begin : begin + 2])
+            match = pattern.match(text, begin) if pattern else None
+            if match:
+                yield from _provider_finding(formats, match)
+                break
+    for held, pattern in formats.anywhere:
+        if held in text:
+            for match in pattern.finditer(text):
+                yield from _provider_finding(formats, match)
+
+
+def _provider_finding(formats: _Formats, match: re.Match[str]) -> Iterator[Finding]:
+    provider = formats.providers[int((match.lastgroup or "p0")[1:])]
+    value = match.group()
+    if not is_placeholder(value) and entropy(value[4:]) >= provider.entropy:
+        yield Finding(match.start(), match.end(), provider.type, 0.99, f"format of {provider.id}")
 
 
 _MARKS = re.compile(r"[=:/.]++(?=[A-Za-z0-9])")
 
 
-def _beginnings(text: str, start: int, end: int) -> Iterator[int]:
+def _beginnings(text: str, start: int, end: int) -> list[int]:
     """Where in a token a credential may begin: at its start, and after the first marks such as `=` in `TOKEN=ghp_…`."""
-    yield start
-    for count, mark in enumerate(_MARKS.finditer(text, start, end)):
-        if count == 6:
-            return
-        if end - mark.end() >= 14:
-            yield mark.end()
+    begins = [start]
+    for mark in _MARKS.finditer(text, start, end):
+        if end - mark.end() < 14 or len(begins) > 6:
+            break
+        begins.append(mark.end())
+    return begins
 
 
 def _private_keys(text: str) -> Iterator[Finding]:
@@ -134,21 +159,18 @@ def _private_keys(text: str) -> Iterator[Finding]:
 def _connection_strings(passage: Passage) -> Iterator[Finding]:
     """URLs with a password in them, Azure's and ADO's `name=value;` strings."""
     text, lower = passage.text, passage.lower
-    at = text.find("://")
-    while at >= 0:
-        scheme = _SCHEME.search(text, max(0, at - 31), at)
-        rest = _AUTHORITY.match(text, at)
-        if scheme and rest and not is_placeholder(rest.group(2)) and rest.group(2).lower() not in _SAMPLE_PASSWORDS:
+    for rest in _AUTHORITY.finditer(text) if "://" in text and "@" in text else ():
+        scheme = _SCHEME.search(text, max(0, rest.start() - 31), rest.start())
+        if scheme and not is_placeholder(rest.group(2)) and rest.group(2).lower() not in _SAMPLE_PASSWORDS:
             yield Finding(scheme.start(), rest.end(), "SECRET_DB_URL", 0.98, "password in a URL")
-        at = text.find("://", at + 3)
     if "accountkey=" in lower or "sharedaccesskey" in lower or "accountname=" in lower:
         yield from (
             Finding(m.start(), m.end(), "SECRET_AZURE_CONN", 0.995, "Azure connection string") for m in _AZURE.finditer(text) if not is_placeholder(m.group())
         )
-    if "password=" in lower or "pwd=" in lower:
-        yield from (
-            Finding(m.start(), m.end(), "SECRET_DB_URL", 0.97, "password in a connection string") for m in _ADO.finditer(text) if not is_placeholder(m.group(1))
-        )
+    for match in _ADO.finditer(text) if "password=" in lower or "pwd=" in lower else ():
+        password = _ADO_PASSWORD.search(match.group())
+        if password and not is_placeholder(password.group(1)):
+            yield Finding(match.start(), match.end(), "SECRET_DB_URL", 0.97, "password in a connection string")
 
 
 _SAMPLE_PASSWORDS = frozenset({"password", "pass", "pwd", "passwd", "motdepasse", "secret", "token", "user", "port"})
@@ -182,9 +204,8 @@ _IDENTIFIER_BEFORE = 40
 
 def _assigned(passage: Passage) -> Iterator[Finding]:
     """Values assigned to a name that tells, or said to be one (`my password is …`), and authorisation headers."""
-    table = _table()
-    yield from _named(passage, table.strong, strong=True)
-    yield from _named(passage, table.weak, strong=False)
+    yield from _named(passage, _names().strong, strong=True)
+    yield from _named(passage, _names().weak, strong=False)
     if "bearer " in passage.lower or "basic " in passage.lower or "token " in passage.lower:
         for match in _BEARER.finditer(passage.text):
             if _looks_random(match.group(1)) and not is_placeholder(match.group(1)):
@@ -252,12 +273,12 @@ def _is_harmless(lower: str, end: int) -> bool:
     while start > 0 and end - start < _IDENTIFIER_BEFORE and (lower[start - 1].isalnum() or lower[start - 1] in "_-."):
         start -= 1
     identifier = lower[start : end + 8]
-    return identifier[: end - start] == "key" or any(word in identifier for word in _table().harmless)
+    return identifier[: end - start] == "key" or any(word in identifier for word in _names().harmless)
 
 
 def _is_password(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:
     """Whether what follows a word such as `password` is one: anything but prose and code where assigned, mixed characters where said."""
-    if not 4 <= len(value) <= 256 or " " in value or value.lower() in _table().not_passwords or not any(c.isalnum() for c in value):
+    if not 4 <= len(value) <= 256 or " " in value or value.lower() in _names().not_passwords or not any(c.isalnum() for c in value):
         return False
     classes = _classes(value)
     if not is_assignment:
@@ -316,4 +337,4 @@ def is_placeholder(value: str) -> bool:
 
 def _says_placeholder(lower: str) -> bool:
     is_short = len(lower) <= 64
-    return any(word in lower for word in _table().placeholders if is_short or len(word) > 5)
+    return any(word in lower for word in _names().placeholders if is_short or len(word) > 5)

@@ -33,7 +33,32 @@ VALUES = (
     "[EMAIL_1]",
     "[SECRET_2]",
 )
-FILLER = ("hello", "the", "and", "call me at", "order", "card", "\n", ", ", ". ", " ", "[", "]", "_", "-", "x", "7", "12", "[EMAIL", "é", "密", "😀", "password", "=", '"')
+FILLER = (
+    "hello",
+    "the",
+    "and",
+    "call me at",
+    "order",
+    "card",
+    "\n",
+    ", ",
+    ". ",
+    " ",
+    "[",
+    "]",
+    "_",
+    "-",
+    "x",
+    "7",
+    "12",
+    "[EMAIL",
+    "é",
+    "密",
+    "😀",
+    "password",
+    "=",
+    '"',
+)
 
 
 @st.composite
@@ -61,18 +86,23 @@ def _numbers(size: int) -> str:
     return " ".join(f"0{chance.randint(10**8, 10**9 - 1)}" for _ in range(size // 11))
 
 
+_REPEATED = {
+    "letters": "a", "at signs": "@", "at words": "a@a.", "digits": "1", "digit pairs": "1 ", "two digits": "12 ", "dashed digits": "1-",
+    "groups": "1234 ", "short numbers": "x1234567 ", "dots": ".", "octets": "1.1.1.", "colons": ":", "hex colons": "a:", "brackets": "[",
+    "placeholders": "[EMAIL_1]", "key words": "password ", "assignments": "key=", "said": "password is ", "token words": "token:",
+    "jwt heads": "eyJ.", "jwt": "eyJhbGciOiJ.eyJhbGciOiJ.", "pem heads": "-----BEGIN PRIVATE KEY-----", "urls": "a://b:c@", "schemes": "://",
+    "streets": "12 rue de la ", "numbered": "1 A ", "avenue": "1 Main Avenue ", "born": "born 1/1/", "born words": "né le ",
+    "phones": "call 5403926876 ", "plus": "+", "plus one": "+1 ", "parentheses": "(", "iban": "FR76 ", "iban long": "GB82WEST1234",
+    "ado": "server=a;password=", "azure": "accountkey=;", "sk": "sk-ant-", "prefixes": "ghp_", "nul": "\0", "spaces": " ", "lines": "\n",
+    "cjk": "密码是", "emoji": "😀", "dotted": "a.", "dashes": "-", "equals": "=", "quotes": '"', "hex": "deadbeef", "nino": "AB123456",
+    "boxes": "PO Box 1 ", "dates": "12/05/1971 ", "slashes": "1/", "capitals": "A", "title": "Aa ", "zip": "IL 62704 ",
+}  # fmt: skip
+
+
 def hostile(size: int) -> dict[str, str]:
     """Texts that make a careless pattern backtrack, or a validator run at every character."""
     chance = random.Random(3)
-    repeated = {
-        "letters": "a", "at signs": "@", "at words": "a@a.", "digits": "1", "digit pairs": "1 ", "dashed digits": "1-", "groups": "1234 ", "short numbers": "x1234567 ",
-        "dots": ".", "octets": "1.1.1.", "colons": ":", "hex colons": "a:", "brackets": "[", "placeholders": "[EMAIL_1]", "key words": "password ", "assignments": "key=", "said": "password is ",
-        "token words": "token:", "jwt heads": "eyJ.", "jwt": "eyJhbGciOiJ.eyJhbGciOiJ.", "pem heads": "-----BEGIN PRIVATE KEY-----", "urls": "a://b:c@", "schemes": "://", "streets": "12 rue de la ", "numbered": "1 A ",
-        "avenue": "1 Main Avenue ", "born": "born 1/1/", "born words": "né le ", "phones": "call 5403926876 ", "plus": "+", "plus one": "+1 ", "parentheses": "(", "iban": "FR76 ", "iban long": "GB82WEST1234",
-        "ado": "server=a;password=", "azure": "accountkey=;", "sk": "sk-ant-", "prefixes": "ghp_", "nul": "\0", "spaces": " ", "lines": "\n", "cjk": "密码是", "emoji": "😀", "dotted": "a.", "dashes": "-", "equals": "=",
-        "quotes": '"', "hex": "deadbeef", "nino": "AB123456", "boxes": "PO Box 1 ", "dates": "12/05/1971 ", "slashes": "1/", "capitals": "A", "title": "Aa ", "zip": "IL 62704 ",
-    }  # fmt: skip
-    made = {name: (unit * (size // len(unit) + 1))[:size] for name, unit in repeated.items()}
+    made = {name: (unit * (size // len(unit) + 1))[:size] for name, unit in _REPEATED.items()}
     made["binary"] = chance.randbytes(size).decode("latin-1")
     made["surrogates"] = "".join(chr(chance.choice((0xD800, 0xDFFF, 0x130, 0x1F600, 0x41))) for _ in range(size))
     made["random marks"] = "".join(chance.choice("0123456789 .-+()/@:=[]aA") for _ in range(size))

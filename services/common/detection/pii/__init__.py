@@ -1,5 +1,6 @@
 """Personal data in text: one module per family, one function that asks them all."""
 
+import re
 from collections.abc import Iterator
 
 from services.common.detection.finding import Finding, resolve_overlaps
@@ -7,6 +8,9 @@ from services.common.detection.passage import Passage
 from services.common.detection.pii import address, bank, birth, names, network, numbers
 
 __all__ = ["find_pii", "recognise_pii"]
+
+
+_DIGIT = re.compile(r"[0-9]")
 
 
 def find_pii(text: str, *, with_names: bool = False) -> tuple[Finding, ...]:
@@ -23,11 +27,10 @@ def find_pii(text: str, *, with_names: bool = False) -> tuple[Finding, ...]:
 def recognise_pii(passage: Passage, *, with_names: bool = False) -> Iterator[Finding]:
     """Every recogniser's findings, overlaps included."""
     yield from network.recognise(passage)
-    yield from bank.recognise(passage)
-    runs = numbers.digit_runs(passage.text)
-    if runs:
-        yield from numbers.recognise(passage, runs)
+    if _DIGIT.search(passage.text):
+        yield from bank.recognise(passage)
+        yield from numbers.recognise(passage)
         yield from birth.recognise(passage)
-        yield from address.recognise(passage, runs)
+        yield from address.recognise(passage)
     if with_names:
         yield from names.recognise(passage)

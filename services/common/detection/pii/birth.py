@@ -10,10 +10,12 @@ from services.common.detection.passage import Passage
 from services.common.detection.pii.words import months, vocabulary
 
 _AFTER = re.compile(
-    r"[\s,(]{0,3}(?:is|was|est|était|being|is also)\s(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la)\s(?:date of birth|birth ?date|birthday|dob|date de naissance|anniversaire)",
+    r"[\s,(]{0,3}(?:is|was|est|était|being|is also)\s(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la)\s"
+    r"(?:date of birth|birth ?date|birthday|dob|date de naissance|anniversaire)",
     re.IGNORECASE,
 )
 _REACH = 48
+_DIGIT = re.compile(r"[0-9]")
 
 
 @lru_cache(maxsize=1)
@@ -33,14 +35,11 @@ def _date_pattern() -> re.Pattern[str]:
 def recognise(passage: Passage) -> Iterator[Finding]:
     """Dates within reach after a word of birth, in the same sentence, or just before `is my date of birth`."""
     text, lower = passage.text, passage.lower
-    seen = -1
-    for end in passage.hits(vocabulary("birth")):
-        window_end = min(len(text), end + _REACH + 16)
-        if end <= seen or not any(c.isdigit() for c in text[end:window_end]):
-            continue
-        match = _date_pattern().search(lower, end, window_end)
+    ends = passage.hits(vocabulary("birth"))
+    for end, following in zip(ends, [*ends, len(text) + _REACH][1:], strict=True):
+        window_end = min(len(text), end + _REACH + 16, following)  # the nearest word before a date decides
+        match = _date_pattern().search(lower, end, window_end) if _DIGIT.search(lower, end, window_end) else None
         if match and match.start() - end <= _REACH and _is_same_sentence(text[end : match.start()]) and _is_date(match):
-            seen = match.end()
             yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.9, "date after a word of birth")
     if " birth" in lower or "naissance" in lower or " dob" in lower or "anniversaire" in lower:
         yield from _named_after(passage)

@@ -10,8 +10,10 @@ _PART = r"[A-ZÀ-ÖØ-ÞŠŽČĆĐŁŚŻ][\w'’]*(?:-[A-ZÀ-Þ][\w'’]+)*\.?"
 _NAME = rf"{_PART}(?: (?:(?:de la|de|du|des|van der|van|von|le|la|di|da|el|bin|al) )?{_PART}){{0,3}}"
 _FULL_NAME = rf"{_PART}(?: (?:(?:de la|de|du|des|van der|van|von|le|la|di|da|el|bin|al) )?{_PART}){{1,3}}"
 _ANNOUNCED = re.compile(
-    rf"(?:(?:[Mm]y name is|[Hh]er name is|[Hh]is name is|[Ii]'m called|[Nn]ame:|[Nn]om ?:|[Jj]e m['’]appelle|[Jj]e suis|[Ss]igned,?|[Ss]igné ?:?|[Mm]e llamo|[Mm]i chiamo|[Ii]ch hei(?:ß|ss)e"
-    rf"|[Cc]lient(?:e)? ?:|[Pp]atient(?:e)? ?:|[Cc]ontacter|[Ll]ettre à|[Mm]ail de|[Mm]onsieur|[Mm]adame|[Mm]me|[Mm]lle|Mr\.?|Mrs\.?|Ms\.?|Dr\.?|Herr|Frau|Señora?|Dear|Cher|Chère)\s{{1,2}})(?P<name>{_NAME})"
+    rf"(?:(?:(?:[Mm]y|[Hh]er|[Hh]is) name is|[Ii]'m called|[Nn]ame:|[Nn]om ?:|[Jj]e m['’]appelle|[Jj]e suis|[Ss]igned,?"
+    rf"|[Ss]igné ?:?|[Mm]e llamo|[Mm]i chiamo|[Ii]ch hei(?:ß|ss)e"
+    rf"|[Cc]lient(?:e)? ?:|[Pp]atient(?:e)? ?:|[Cc]ontacter|[Ll]ettre à|[Mm]ail de"
+    rf"|[Mm]onsieur|[Mm]adame|[Mm]me|[Mm]lle|Mr\.?|Mrs\.?|Ms\.?|Dr\.?|Herr|Frau|Señora?|Dear|Cher|Chère)\s{{1,2}})(?P<name>{_NAME})"
 )
 _ACTING = re.compile(rf"(?<![\w.])(?P<name>{_FULL_NAME}) (?:lives at|habite|wohnt in|vive en|abita)")
 

@@ -6,14 +6,11 @@ from ipaddress import AddressValueError, IPv6Address
 
 from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
-from services.common.detection.pii.words import vocabulary
+from services.common.detection.pii.words import vocabulary, word_set
 
 # RFC 5321 allows 64 characters before the @. Quoted local parts and the standard's rarer marks are left out: in prose they are punctuation.
 _AT_DOMAIN = re.compile(r"(?<=[\w+~%-])@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w-])")
 _LOCAL_MARKS = frozenset("_.+-%'!#$~")
-_NOT_TOP_LEVEL = frozenset(
-    "png jpg jpeg gif svg webp bmp ico pdf js ts jsx tsx py rb php css scss html htm json yml yaml xml md txt csv exe dll so jar zip gz sh local".split()
-)
 _OBFUSCATED = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64} ?[\[({] ?(?:at|arobase|a) ?[\])}] ?[\w-]{1,63}(?: ?(?:\.|[\[({] ?(?:dot|point) ?[\])}]) ?[\w-]{1,63}){1,4}", re.IGNORECASE
 )
@@ -51,7 +48,7 @@ def _emails(text: str) -> Iterator[Finding]:
     for match in _AT_DOMAIN.finditer(text):
         start, end = _local_start(text, match.start()), match.end()
         is_remote_path = text[end : end + 1] == ":" and text[end + 1 : end + 2].isalpha()  # git@host:owner/repository
-        if start < match.start() and not is_remote_path and match.group(1).lower() not in _NOT_TOP_LEVEL:
+        if start < match.start() and not is_remote_path and match.group(1).lower() not in word_set("file_endings"):
             yield Finding(start, end, "EMAIL_ADDRESS", 0.95, "mailbox syntax")
 
 

@@ -1,8 +1,8 @@
 """Numbers that identify: which runs of digits there are, and cards, social security and company numbers among them."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
@@ -10,8 +10,12 @@ from services.common.detection.pii import phone
 from services.common.detection.pii.words import vocabulary
 
 _GROUP_LIMIT = 12
-# A run: groups of ASCII digits with at most three separators between them. Bounded, possessive: linear on any input.
-_RUN = re.compile(rf"(?<![0-9A-Za-z_])(?<![0-9A-Za-z_][.-])[+(]{{0,2}}+[0-9]++(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+")
+# A run: groups of ASCII digits with at most three separators between them, seven digits and more. Bounded and possessive: linear on any input.
+_RUN = re.compile(
+    rf"(?<![0-9A-Za-z_])(?<![0-9A-Za-z_][.-])[+(]{{0,2}}+(?=(?:[0-9][ \u00a0\u202f./()-]{{0,3}}+){{6}}[0-9])"
+    rf"[0-9]++(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
+)
+_SINGLE_DIGITS = re.compile(r"(?:[0-9][ \u00a0\u202f./()-]{1,3}+){9}")  # a row of figures
 _GROUPS = re.compile(r"[0-9]++")
 _WORD_FOLLOWS = re.compile(r"[A-Za-z_\u00c0-\u024f]|[-.][A-Za-z][0-9]|[%€$£]")
 _DATE = re.compile(
@@ -31,35 +35,32 @@ _SSN_SAMPLES = frozenset({"078051120", "123456789", "219099999", "987654321", "1
 _DROP = {ord(c): None for c in " \u00a0\u202f.-/()"}
 
 
-@dataclass(frozen=True, slots=True)
-class DigitRun:
-    """Groups of digits that stand together: `(start, end)` of each group, in the text."""
+Group = tuple[int, int]  # where a group of digits stands: start, end
+
+
+class DigitRun(NamedTuple):
+    """Groups of digits that stand together; `start` includes a plus or parenthesis before the first."""
 
     start: int
-    groups: tuple[tuple[int, int], ...]
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Digits in each group."""
-        return tuple(end - start for start, end in self.groups)
+    groups: tuple[Group, ...]
 
 
-def digit_runs(text: str) -> list[DigitRun]:
+def digit_runs(text: str) -> Iterator[DigitRun]:
     """Runs of digit groups; a group that goes on as a word, and dates, are no part of a run."""
-    runs: list[DigitRun] = []
     for match in _RUN.finditer(text):
         start, end = match.span()
+        if _SINGLE_DIGITS.match(text, start):
+            continue
         groups = [group.span() for group in _GROUPS.finditer(text, start, end)]
-        if _WORD_FOLLOWS.match(text, end) and not phone.EXTENSION.match(text, end):
+        if end < len(text) and _WORD_FOLLOWS.match(text, end) and not phone.EXTENSION.match(text, end):
             groups.pop()
         if len(groups) >= 3:
-            runs.extend(_without_dates(text, start, groups))
+            yield from _without_dates(text, start, groups)
         elif groups:
-            runs.append(DigitRun(start, tuple(groups)))
-    return runs
+            yield DigitRun(start, tuple(groups))
 
 
-def _without_dates(text: str, start: int, groups: list[tuple[int, int]]) -> Iterator[DigitRun]:
+def _without_dates(text: str, start: int, groups: list[Group]) -> Iterator[DigitRun]:
     """The stretches of a run between the dates in it."""
     for date in _DATE.finditer(text, start, groups[-1][1]):
         before = tuple(g for g in groups if g[1] <= date.start())
@@ -71,20 +72,18 @@ def _without_dates(text: str, start: int, groups: list[tuple[int, int]]) -> Iter
         yield DigitRun(start, tuple(groups))
 
 
-def recognise(passage: Passage, runs: list[DigitRun]) -> Iterator[Finding]:
+def recognise(passage: Passage) -> Iterator[Finding]:
     """Cards, phones, US SSN, French NIR, SIREN and SIRET, UK national insurance numbers."""
-    for run in runs:
-        if run.groups[-1][1] - run.groups[0][0] < 7:
-            continue
-        identified = list(_identifiers(passage, run))
+    for run in digit_runs(passage.text):
+        identified = _identifiers(passage, run)
         yield from identified
-        yield from phone.recognise(passage, run.start, _left_over(run.groups, identified), passage.last_before(vocabulary("other_number"), run.start, 32))
+        yield from phone.recognise(passage, run.start, _left_over(run.groups, identified))
     yield from _national_insurance(passage)
     if "2a" in passage.lower or "2b" in passage.lower:
         yield from _corsican_nir(passage)
 
 
-def _left_over(groups: tuple[tuple[int, int], ...], identified: list[Finding]) -> tuple[tuple[int, int], ...]:
+def _left_over(groups: tuple[Group, ...], identified: list[Finding]) -> tuple[Group, ...]:
     """The groups that no certain finding has claimed; phones are looked for among those alone."""
     sure = [f for f in identified if f.score >= 0.9]
     return tuple(g for g in groups if not any(f.start <= g[0] < f.end for f in sure)) if sure else groups
@@ -97,25 +96,41 @@ _SHAPES: dict[tuple[int, ...], str] = {
     **{(n,): "card" for n in (12, 16, 17, 18, 19)},
     (13,): "card nir", (14,): "card siret", (15,): "card nir",
     (3, 2, 4): "ssn", (9,): "ssn siren", (3, 3, 3): "siren", (3, 3, 3, 5): "siret", (9, 5): "siret",
-    (1, 2, 2, 2, 3, 3, 2): "nir", (1, 2, 2, 2, 3, 3): "nir", (13, 2): "nir", (1, 12, 2): "nir", (1, 2, 2, 2, 6, 2): "nir", (5, 2, 3, 3, 2): "nir", (7, 3, 3, 2): "nir", (1, 4, 2, 3, 3, 2): "nir",
+    (1, 2, 2, 2, 3, 3, 2): "nir", (1, 2, 2, 2, 3, 3): "nir",
+    (13, 2): "nir", (1, 12, 2): "nir", (1, 2, 2, 2, 6, 2): "nir", (5, 2, 3, 3, 2): "nir", (7, 3, 3, 2): "nir", (1, 4, 2, 3, 3, 2): "nir",
     (2, 9): "siren vat",
 }  # fmt: skip
-_LONGEST_SHAPE = max(len(shape) for shape in _SHAPES)
-_FIRST_LENGTHS = frozenset(shape[0] for shape in _SHAPES)
 
 
-def _identifiers(passage: Passage, run: DigitRun) -> Iterator[Finding]:
+_Shapes = tuple[tuple[tuple[int, ...], tuple[str, ...]], ...]
+_NONE: _Shapes = ()
+
+
+def _shapes_of(beginnings: Iterable[tuple[int, ...]], length: int) -> dict[tuple[int, ...], _Shapes]:
+    """The shapes by their first lengths, so that most runs are told apart by one look-up."""
+    return {
+        beginning: tuple((shape, tuple(kinds.split())) for shape, kinds in _SHAPES.items() if shape[:length] == beginning and len(shape) >= length)
+        for beginning in beginnings
+    }
+
+
+_SINGLE = {shape[0]: ((shape, tuple(kinds.split())),) for shape, kinds in _SHAPES.items() if len(shape) == 1}
+_BY_BEGINNING = _shapes_of({shape[:2] for shape in _SHAPES if len(shape) > 1}, 2)
+
+
+def _identifiers(passage: Passage, run: DigitRun) -> list[Finding]:
     """Each stretch of groups that has the shape of an identifier, and passes its check."""
-    lengths = run.lengths
+    groups = run.groups
+    lengths = tuple([end - start for start, end in groups])
+    found = []
     for first, length in enumerate(lengths):
-        if length not in _FIRST_LENGTHS:
-            continue
-        for last in range(first + 1, min(len(lengths), first + _LONGEST_SHAPE) + 1):
-            for kind in _SHAPES.get(lengths[first:last], "").split():
-                start, end = run.groups[first][0], run.groups[last - 1][1]
-                finding = _CHECKS[kind](passage, start, end)
-                if finding:
-                    yield finding
+        shapes = _SINGLE.get(length, _NONE) + _BY_BEGINNING.get(lengths[first : first + 2], _NONE)
+        for shape, kinds in shapes:
+            last = first + len(shape)
+            if lengths[first:last] == shape:
+                start, end = groups[first][0], groups[last - 1][1]
+                found += [finding for kind in kinds if (finding := _CHECKS[kind](passage, start, end))]
+    return found
 
 
 def luhn(digits: str) -> bool:

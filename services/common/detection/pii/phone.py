@@ -16,11 +16,10 @@ from services.common.detection.pii.words import vocabulary
 
 EXTENSION = re.compile(r" ?(?:x|ext\.?|extension|poste|p\.|durchwahl|#) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 _REGIONS = ("FR", "US", "GB", "DE", "ES", "IT", "BE", "CH", "CA")
-# Between these words and the number nothing but a few small words may stand; then even a number of no known plan is one.
-_LABEL = re.compile(
-    r"(?:phone|t[eé]l[eé]phone|telephone|tel|t[eé]l|mobile|cell|fax|portable|gsm|desk|m[oó]vil|tel[eé]fono|telefon|handy|call(?: me)?(?: back)?|text(?: me)?|appele[zr](?:-moi)?|"
-    r"joindre|messages|registered|answering|cellulare|whatsapp|phone number|num[eé]ro de t[eé]l[eé]phone|hotline|reach (?:me|us|him|her))"
-    r"(?: ?(?:number|no\.?|num[eé]ro|n°|#|nr\.?))?\s{0,2}(?:is|est|at|on|to|au|sur|le|el|es|al|ist|unter|auf|sous|[:.=#\-–])?[\s:.=]{0,3}(?:le |au |the |is )?\(?\Z",
+# Between a word that announces a phone and the number nothing but these may stand; then even a number of no known plan is one.
+_LINK = re.compile(
+    r"(?:-(?:moi|nous))?(?: ?(?:me|us|him|her|back|number|no|num[eé]ro|n°|nr|#))?\.?"
+    r"(?: ?(?:is|est|at|on|to|au|à|sur|le|el|es|al|ist|unter|auf|sous|de|the))?[\s:.=#–-]{0,4}(?:(?:le|au|the|is|est) )?\(?",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"\)?,? {0,2}-? ?\(?(?:fax|office|mobile|cell|desk|home|work|bureau|portable|domicile|\(m\)|\(h\)|\(w\))(?![A-Za-z])", re.IGNORECASE)
@@ -34,24 +33,24 @@ _INTERNATIONAL = re.compile(
 )
 _NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([ .-]))[0-9]{3}[ .-][0-9]{4}")
 _LEADING_ZERO = re.compile(r"\(?0[0-9]{1,5}\)?(?:(?:[ .\-/]| - |\) )\(?[0-9]{2,8}\)?){1,5}")
+_TRIPLES = re.compile(r"[0-9]{3}(?:[ .-][0-9]{3}){2,}")  # a row of codes; no plan groups so
 _SEPARATORS = re.compile(r"[ \u00a0\u202f.\-/()+]+")
 _DIGITS = {ord(c): None for c in " \u00a0\u202f.-/()+"}
 
 
-def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...], other_number: int) -> Iterator[Finding]:
+def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...]) -> Iterator[Finding]:
     """The phone number that a run of digit groups is, or begins or ends with.
 
     Args:
         passage: the text.
         run_start: where the run begins, its plus or parenthesis included.
         groups: the run's digit groups that are nothing more certain.
-        other_number: where the nearest word before it ends that calls it an order, a reference, …; -1 for none.
     """
     if not groups or groups[-1][1] - groups[0][0] < 7 or _is_table(groups):
         return
     first = 0
     while first < len(groups):
-        found = _longest_from(passage, groups, first, run_start, other_number)
+        found = _longest_from(passage, groups, first, run_start)
         if found is None:
             if first or len(groups) < 3:
                 return
@@ -65,11 +64,12 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
 
 
 def _is_table(groups: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the run is a row of figures: more groups, all of one length, than any phone number has."""
-    return len(groups) > 7 and len({end - start for start, end in groups}) == 1
+    """Whether the run is a row of figures: more groups of three or four digits than any phone number has."""
+    lengths = {end - start for start, end in groups}
+    return len(groups) > 5 and len(lengths) == 1 and lengths != {2}
 
 
-def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int, other_number: int) -> tuple[Finding, int] | None:
+def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int) -> tuple[Finding, int] | None:
     """The longest number that begins with group `first`, and how many groups it takes."""
     text = passage.text
     start = run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0])
@@ -81,7 +81,7 @@ def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: 
         if digits < 7:
             break
         end = groups[last - 1][1]
-        verdict = _judge(passage, start, end, other_number)
+        verdict = _judge(passage, start, end)
         if verdict:
             extension = EXTENSION.match(text, end)
             end = extension.end() if extension else end
@@ -103,10 +103,11 @@ def _trim(text: str, start: int, end: int) -> int:
 
 def is_named(passage: Passage, position: int) -> bool:
     """Whether the words just before a position announce a phone number."""
-    return passage.last_before(vocabulary("phone"), position, 24) >= 0 and _LABEL.search(passage.text, max(0, position - 48), position) is not None
+    end = passage.last_before(vocabulary("phone_label"), position, 24)
+    return end >= 0 and _LINK.fullmatch(passage.text, end, position) is not None
 
 
-def _judge(passage: Passage, start: int, end: int, other_number: int) -> tuple[float, str] | None:
+def _judge(passage: Passage, start: int, end: int) -> tuple[float, str] | None:
     """Score and evidence for text[start:end] as a phone number."""
     value = passage.text[start:end].strip()
     digits = value.translate(_DIGITS)
@@ -118,7 +119,7 @@ def _judge(passage: Passage, start: int, end: int, other_number: int) -> tuple[f
             return quality
     if len(digits) > 13 or _MEASURE.match(passage.text, end):
         return None
-    return _national(passage, start, end, value, other_number)
+    return _national(passage, start, end, value, digits)
 
 
 def _international(value: str) -> tuple[float, str] | None:
@@ -139,33 +140,35 @@ def _international(value: str) -> tuple[float, str] | None:
     return None
 
 
-def _national(passage: Passage, start: int, end: int, value: str, other_number: int) -> tuple[float, str] | None:
+def _national(passage: Passage, start: int, end: int, value: str, digits: str) -> tuple[float, str] | None:
     """A number without country code: by its label, or by a plan and a way of writing that little else has."""
-    digits = value.translate(_DIGITS)
     word = passage.last_before(vocabulary("phone"), start, 40)
-    if word >= 0 and word >= other_number and _LABEL.search(passage.text, max(0, start - 48), start):
+    if passage.last_before(vocabulary("other_number"), start, 32) > word:
+        return (0.85, "labelled after") if _AFTER.match(passage.text, end) else None
+    if word >= 0 and is_named(passage, start):
         return 0.9, "labelled"
     if _AFTER.match(passage.text, end):
         return 0.85, "labelled after"
-    if other_number > word:
-        return None
-    region = _region_of(digits)
+    return _by_form(value, digits, in_context=word >= 0)
+
+
+def _by_form(value: str, digits: str, *, in_context: bool) -> tuple[float, str] | None:
+    """A number by its numbering plan and the way it is written."""
     if _NANP.fullmatch(value) and _one_mark(value):
         return 0.88, "North American form"
+    region = _region_of(digits)
     if region and digits[0] == "0" and _is_written_as_phone(value):
         return 0.9, f"numbering plan of {region}, its way of writing"
-    if word >= 0 and region:
-        return 0.85, f"numbering plan of {region}, in context"
-    return None
+    return (0.85, f"numbering plan of {region}, in context") if region and in_context else None
 
 
 def _is_written_as_phone(value: str) -> bool:
     """Whether a number that begins with 0 is grouped as phones are, or is a bare French, Swiss, Belgian or British one."""
     if value.isdigit():
-        return len(value) == 10 and value[1] != "0" or (len(value) == 11 and value.startswith("07"))
+        return (len(value) == 10 and value[1] != "0") or (len(value) == 11 and value.startswith("07"))
     if not _LEADING_ZERO.fullmatch(value):
         return False
-    return "." not in value or _one_mark(value)
+    return _one_mark(value) and not _TRIPLES.fullmatch(value)
 
 
 def _one_mark(value: str) -> bool:
