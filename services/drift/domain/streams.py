@@ -6,6 +6,7 @@ independent values in 0..1, hence the scaling by expected limits and, for strong
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,15 @@ from river.drift import ADWIN
 
 from services.drift.domain.windows import FloatArray
 
+_RECENT = 30
+
 
 @dataclass(frozen=True, slots=True)
 class MeanChange:
-    """ADWIN cut its window: `position` counts the values seen so far, this one included."""
+    """ADWIN cut its window: `position` counts the values seen so far, this one included.
+
+    What ADWIN keeps after a cut still holds values from before the change, so `mean_after` is taken over the last few blocks instead.
+    """
 
     position: int
     mean_before: float
@@ -48,6 +54,7 @@ class MeanWatch:
         self._low, self._range, self._block = low, high - low, block
         self._adwin: Any = ADWIN(delta=delta, clock=1)  # type: ignore[no-untyped-call] # river has no annotations
         self._pending: list[float] = []
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._seen = 0
 
     def add(self, value: float) -> MeanChange | None:
@@ -58,11 +65,12 @@ class MeanWatch:
             return None
         level = sum(self._pending) / len(self._pending)
         self._pending.clear()
+        self._recent.append(level)
         before = self._adwin.estimation
         self._adwin.update(level)
         if not self._adwin.drift_detected:
             return None
-        return MeanChange(self._seen, self._unscaled(before), self._unscaled(self._adwin.estimation))
+        return MeanChange(self._seen, self._unscaled(before), self._unscaled(sum(self._recent) / len(self._recent)))
 
     def _unscaled(self, level: float) -> float:
         return self._low + level * self._range
