@@ -55,7 +55,7 @@ class FakeInference:
 
     def __post_init__(self) -> None:
         self.gate.set()
-        self.producer = Producer(self.url, "fake-inference")
+        self.producer = Producer(self.url, "fake-inference", timeout_s=60.0)
 
     @contextlib.asynccontextmanager
     async def running(self, lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BATCH)) -> AsyncIterator["FakeInference"]:

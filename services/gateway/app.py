@@ -115,6 +115,7 @@ class Gateway:
         await reader.start()
         await serving.outbox.producer.start()
         await serving.watch.start(reader.partition)
+        await serving.outbox.warm_up()
 
     async def run(self) -> None:
         """Serves until cancelled."""

@@ -1,7 +1,7 @@
 """Whether Kafka answers. Asked twice a second, so that a client hears at once that the bus is away, and its silence is not taken for a replica's."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -28,7 +28,7 @@ class BusWatch:
 
     tail: Tail
     health: HealthState
-    topics: Iterable[str]
+    topics: Collection[str]
     interval_s: float = 0.5
     clock: MonotonicClock = monotonic_s
     partition: int = field(default=0, init=False)
@@ -43,6 +43,11 @@ class BusWatch:
     def available(self) -> bool:
         """Whether Kafka answered when last asked."""
         return self.steady_since != float("inf")
+
+    @property
+    def present(self) -> list[str]:
+        """The topics that are there."""
+        return sorted(set(self.topics) - self._missing)
 
     def require(self, topic: str) -> None:
         """Passes while the bus can take records of a topic.

@@ -36,6 +36,13 @@ class Outbox:
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(self.capacity)
 
+    async def warm_up(self) -> None:
+        """Learns who leads each topic, so that the first request need not wait for that. Where Kafka does not say, that request waits after all."""
+        with contextlib.suppress(TimeoutError, BusUnavailableError):
+            async with asyncio.timeout(self.ack_timeout_s):
+                for topic in [*self.watch.present, COMMANDS.name, REPLIES.name]:
+                    await self.producer.partitions(topic)
+
     async def ask(self, request: InferenceRequested, traceparent: str | None) -> LogPosition:
         """Publishes a request and waits until Kafka has it.
 
