@@ -6,16 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
 from schemas.base import Message
+from schemas.envelope import Headers
 from schemas.inference import InferenceCompleted, Lane, Outcome
 from schemas.topics import COMPLETED, dead_letter_name
-from services.common.bus import Outgoing, TransactionalProducer
+from services.common.bus import Outgoing, Producer, TransactionalProducer
 from services.common.bus.admin import provision
+from services.common.bus.events import send_all
 from services.common.errors import TransientError
 from services.common.migrations import migrate
 from services.common.store import Store
@@ -45,13 +48,24 @@ class Unreadable(Message):
     nonsense: str = "x"
 
 
-class EventSource:
-    """Sends events as the dispatcher does: in transactions, counted."""
+@dataclass
+class CountingProducer(Producer):
+    """An idempotent producer that counts its events as a transactional one does. Without transactions it outlives any broker."""
 
-    def __init__(self, url: str) -> None:
-        # It outwaits a broker that is being restarted: a commit that was given up has an unknown outcome.
-        self._producer = TransactionalProducer(url, "test-dispatcher", timeout_s=60, transactional_id=f"test-{uuid4().hex[:8]}")
-        self._group = f"test-source-{uuid4().hex[:8]}"
+    _next: int = 0
+
+    def _headers(self, record: Outgoing) -> Headers:
+        self._next += 1
+        return self._envelope(record, self._next - 1).to_headers()
+
+
+class EventSource:
+    """Sends counted events: as the dispatcher does in transactions, whose markers leave holes in the offsets, or without."""
+
+    def __init__(self, url: str, *, transactions: bool = True) -> None:
+        name = f"test-{uuid4().hex[:8]}"
+        self._transactional = TransactionalProducer(url, name, timeout_s=60, transactional_id=name) if transactions else None
+        self._producer = self._transactional or CountingProducer(url, name, timeout_s=60)
         self.sent = 0
 
     @property
@@ -68,11 +82,20 @@ class EventSource:
         end = self.sent + count
         while self.sent < end:
             numbers = range(self.sent, min(end, self.sent + batch))
-            async with self._producer.transaction(self._group, {}):
-                for number in numbers:
-                    value = Unreadable() if invalid(number) else completed(number)
-                    await self._producer.send_soon(Outgoing(TOPIC, value, subject=f"request-{number:08}", tenant=f"tenant-{number % 3}"))
+            records = [
+                Outgoing(TOPIC, Unreadable() if invalid(one) else completed(one), subject=f"request-{one:08}", tenant=f"tenant-{one % 3}") for one in numbers
+            ]
+            if self._transactional is None:
+                await send_all(self._producer, records, 60)
+            else:
+                async with self._transactional.transaction("test-source", {}):
+                    await asyncio.gather(*[await self._transactional.send_soon(one) for one in records])
             self.sent = numbers.stop
+
+    def forget(self) -> None:
+        """Counts an event that is never sent: a loss."""
+        assert self._transactional is not None
+        self._transactional._sequences[TOPIC] += 1
 
     async def close(self) -> None:
         """Disconnects."""

@@ -1,0 +1,62 @@
+"""Looking at the bus from outside: are the topics as they should be, how far behind is a group."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.common.bus.admin import admin, committed_offsets, topics_for
+from services.common.errors import BusUnavailableError
+from services.common.model_catalogue import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """What differs between the topics that are wanted and those that are there."""
+
+    wanted: int
+    missing: tuple[str, ...]
+    too_few_partitions: tuple[str, ...]
+
+
+async def topic_state(url: str, models: Iterable[ModelConfig], scale: float, timeout_s: float = 5.0) -> TopicState:
+    """Compares the topics with the list.
+
+    Raises:
+        BusUnavailableError: no broker within `timeout_s`.
+    """
+    wanted = topics_for(models)
+    try:
+        async with asyncio.timeout(timeout_s + 5), admin(url, timeout_s=timeout_s) as client:
+            there = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
+    except (TimeoutError, KafkaError) as error:
+        raise BusUnavailableError(f"Kafka at {url} does not describe its topics: {error!r}") from error
+    few = tuple(name for name, topic in wanted if 0 < there.get(name, 0) < topic.partition_count(scale))
+    return TopicState(len(wanted), tuple(name for name, _ in wanted if name not in there), few)
+
+
+async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, int]:
+    """How many offsets a group has still to deal with, a topic. Topics that are not there are left out.
+
+    Raises:
+        BusUnavailableError: no broker, or it did not answer within `timeout_s`.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=url, isolation_level="read_committed", enable_auto_commit=False)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await consumer.start()
+            there = await consumer.topics() & set(topics)
+            places = [TopicPartition(topic, one) for topic in there for one in consumer.partitions_for_topic(topic) or ()]
+            ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)
+            committed = await committed_offsets(url, group)
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise BusUnavailableError(f"Kafka at {url} does not tell how far {group} is: {error!r}") from error
+    finally:
+        await consumer.stop()
+    behind = dict.fromkeys(there, 0)
+    for place in places:
+        done = committed[place].offset if place in committed else begins[place]
+        behind[place.topic] += max(0, ends[place] - done)
+    return behind
