@@ -1,7 +1,7 @@
 """What generates tokens, one file an engine."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import importlib
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -9,7 +9,14 @@ from services.common.errors import ConfigError
 from services.common.model_catalogue import EngineName, ModelConfig
 from services.inference.engines.base import Engine
 
-Options = TypeVar("Options", bound=BaseModel)
+_CLASSES: Mapping[EngineName, tuple[str, str]] = {
+    "llamacpp": ("LlamaCppEngine", "LlamaCppOptions"),
+    "openai_compatible": ("OpenAICompatibleEngine", "OpenAICompatibleOptions"),
+    "scripted": ("ScriptedEngine", "ScriptedOptions"),
+    "transformers": ("TransformersEngine", "TransformersOptions"),
+    "vllm": ("VllmEngine", "VllmOptions"),
+}
+"""An engine's class and that of its options, in the module of its name."""
 
 
 def create_engine(config: ModelConfig) -> Engine:
@@ -18,54 +25,18 @@ def create_engine(config: ModelConfig) -> Engine:
     Raises:
         ConfigError: an option is wrong, or the engine's library is not installed.
     """
+    engine_class, options_class = _CLASSES[config.engine]
     try:
-        return _MAKERS[config.engine](config)
+        module = importlib.import_module(f"{__name__}.{config.engine}")
     except ImportError as error:
         raise ConfigError(f"model {config.name}: engine {config.engine} needs {error.name}, which is not installed") from error
+    engine: Engine = getattr(module, engine_class)(config, _options(config, getattr(module, options_class)))
+    return engine
 
 
-def _options(config: ModelConfig, kind: type[Options]) -> Options:
+def _options(config: ModelConfig, kind: type[BaseModel]) -> BaseModel:
     try:
         return kind.model_validate(dict(config.options))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
         raise ConfigError(f"model {config.name}: options of engine {config.engine}: {problems}; it knows {sorted(kind.model_fields)}") from error
-
-
-def _scripted(config: ModelConfig) -> Engine:
-    from services.inference.engines.scripted import ScriptedEngine, ScriptedOptions  # noqa: PLC0415  each engine's libraries only where it runs
-
-    return ScriptedEngine(config, _options(config, ScriptedOptions))
-
-
-def _llamacpp(config: ModelConfig) -> Engine:
-    from services.inference.engines.llamacpp import LlamaCppEngine, LlamaCppOptions  # noqa: PLC0415
-
-    return LlamaCppEngine(config, _options(config, LlamaCppOptions))
-
-
-def _openai_compatible(config: ModelConfig) -> Engine:
-    from services.inference.engines.openai_compatible import OpenAICompatibleEngine, OpenAICompatibleOptions  # noqa: PLC0415
-
-    return OpenAICompatibleEngine(config, _options(config, OpenAICompatibleOptions))
-
-
-def _transformers(config: ModelConfig) -> Engine:
-    from services.inference.engines.transformers import TransformersEngine, TransformersOptions  # noqa: PLC0415
-
-    return TransformersEngine(config, _options(config, TransformersOptions))
-
-
-def _vllm(config: ModelConfig) -> Engine:
-    from services.inference.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
-
-    return VllmEngine(config, _options(config, VllmOptions))
-
-
-_MAKERS: dict[EngineName, Callable[[ModelConfig], Engine]] = {
-    "llamacpp": _llamacpp,
-    "openai_compatible": _openai_compatible,
-    "scripted": _scripted,
-    "transformers": _transformers,
-    "vllm": _vllm,
-}

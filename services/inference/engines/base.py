@@ -5,7 +5,8 @@ A replica hands an engine one `GenerationRequest` and reads `Piece`s until the l
 engine then stops computing and frees the slot.
 
 The interface is frozen: a change is announced here. Changes since the first commit: `ContinuationError` (a PermanentError) is new; an engine
-raises it where what was delivered cannot be continued.
+raises it where what was delivered cannot be continued. `GenerationRequest.delivered_finish` is new: choices that had their end before a
+failover get no more pieces.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -61,7 +62,8 @@ class GenerationRequest:
 
     `messages` (OpenAI's, with role and content) is read when `kind` is chat, `prompt` otherwise. After a failover `delivered` holds, per
     choice, the text that the client already has, and `delivered_tokens` its length in tokens: the engine goes on exactly behind it, and
-    counts `max_tokens` and stop strings over the whole. Both are empty on a first attempt.
+    counts `max_tokens` and stop strings over the whole. A choice whose `delivered_finish` is set is over and gets no more pieces. All three
+    are empty on a first attempt.
     """
 
     request_id: str
@@ -71,6 +73,12 @@ class GenerationRequest:
     sampling: Sampling = Sampling()
     delivered: tuple[str, ...] = ()
     delivered_tokens: tuple[int, ...] = ()
+    delivered_finish: tuple[FinishReason | None, ...] = ()
+
+    @property
+    def open_choices(self) -> tuple[int, ...]:
+        """The choices that still lack their end."""
+        return tuple(index for index in range(self.sampling.n) if index >= len(self.delivered_finish) or not self.delivered_finish[index])
 
     def delivered_of(self, choice: int) -> tuple[str, int]:
         """Text and tokens that the client already has of a choice."""

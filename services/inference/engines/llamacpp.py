@@ -98,7 +98,7 @@ class LlamaCppEngine:
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
         budget = request.sampling.max_tokens or self._config.max_output_tokens
-        choices = [_Choice(request, index, budget) for index in range(request.sampling.n)]
+        choices = [_Choice(request, index, budget) for index in request.open_choices] or [_Choice(request, 0, 0)]
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
         run = partial(self._run, self._server, request.kind, stream)
@@ -107,7 +107,7 @@ class LlamaCppEngine:
             while not all(choice.finished for choice in choices):
                 for choice, item in await stream.read():
                     piece = choice.take(item)
-                    if piece:
+                    if piece and request.open_choices:
                         yield piece
         finally:
             stream.leave()
@@ -226,7 +226,8 @@ async def _settle(work: "list[Future[None]]") -> None:
 def _usage(request: GenerationRequest, choices: list[_Choice]) -> Usage:
     first = choices[0]
     read_again = 0 if first.replays else first.delivered_tokens
-    completion = sum(choice.new_tokens + (0 if choice.replays else choice.delivered_tokens) for choice in choices)
+    generated_again = sum(choice.delivered_tokens for choice in choices if choice.replays)
+    completion = sum(request.delivered_tokens) - generated_again + sum(choice.new_tokens for choice in choices)
     prompt = max(first.prompt_tokens - read_again, 0)
     return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(first.cached_tokens, prompt))
 

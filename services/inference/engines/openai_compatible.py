@@ -127,6 +127,9 @@ class OpenAICompatibleEngine:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece | Usage, None]:
         """See `Engine.generate`."""
         budget = self._remaining_budget(request)
+        if not request.open_choices:
+            yield ChunkReader(request).usage()
+            return
         if budget is not None and budget <= 0:
             yield Piece(index=0, text="", finish_reason="length")
             yield ChunkReader(request).usage()

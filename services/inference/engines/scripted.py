@@ -86,14 +86,15 @@ class ScriptedEngine:
         if prompt_tokens + budget > self._context_length:
             message = f"prompt ({prompt_tokens} tokens) and max_tokens ({budget}) exceed the context of {self._context_length} tokens"
             raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
-        choices = [_ScriptedChoice(request, index, prompt, budget) for index in range(request.sampling.n)]
+        choices = [_ScriptedChoice(request, index, prompt, budget) for index in request.open_choices]
         self.running += 1
         try:
             async for piece in self._play(choices):
                 yield piece
         finally:
             self.running -= 1
-        yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(choice.completion_tokens for choice in choices))
+        new_tokens = sum(choice.new_tokens for choice in choices)
+        yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(request.delivered_tokens) + new_tokens)
 
     async def _play(self, choices: "list[_ScriptedChoice]") -> AsyncGenerator[Piece, None]:
         clock = asyncio.get_running_loop().time
@@ -136,8 +137,8 @@ class _ScriptedChoice:
         return self._text.finished
 
     @property
-    def completion_tokens(self) -> int:
-        return self._delivered_tokens + self._text.tokens
+    def new_tokens(self) -> int:
+        return self._text.tokens
 
     def advance(self, tokens: int) -> Piece | None:
         """The piece that so many further tokens give, if any."""

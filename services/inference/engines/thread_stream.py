@@ -27,6 +27,7 @@ class ThreadStream(Generic[Item]):
         with self._changed:
             while len(self._items) >= self._limit and not self._left:
                 self._changed.wait(timeout=1)
+                self._left = self._left or self._loop.is_closed()
             if self._left:
                 return False
             self._items.append(item)

@@ -86,7 +86,7 @@ class TransformersEngine:
         prompt_ids = self._encode(prompt)
         self._check_length(request, len(prompt_ids))
         changed = asyncio.Event()
-        choices = [_Choice(request, index, changed, self._tokenizer, self._end_tokens) for index in range(request.sampling.n)]
+        choices = [_Choice(request, index, changed, self._tokenizer, self._end_tokens) for index in request.open_choices]
         try:
             for choice in choices:
                 self._add(manager, request, choice, self._encode(prompt + choice.delivered) if choice.delivered else prompt_ids)
@@ -97,7 +97,8 @@ class TransformersEngine:
         finally:
             for choice in choices:
                 _cancel(manager, choice.id)
-        yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(choice.total_tokens for choice in choices))
+        new_tokens = sum(choice.new_tokens for choice in choices)
+        yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens) + new_tokens)
 
     def _add(self, manager: Any, request: GenerationRequest, choice: "_Choice", prompt_ids: list[int]) -> None:
         sampling, defaults = request.sampling, self._config.sampling
@@ -203,8 +204,8 @@ class _Choice:
         return self._text.finished
 
     @property
-    def total_tokens(self) -> int:
-        return self.delivered_tokens + self._text.tokens
+    def new_tokens(self) -> int:
+        return self._text.tokens
 
     def receive(self, output: Any) -> None:
         """Called on the event loop with everything generated so far."""

@@ -91,10 +91,10 @@ class VllmEngine:
         prompt_ids = self._encoded(request, tokenizer, prompt)
         delivered, delivered_tokens = request.delivered_of(0)
         read_ids = self._encoded(request, tokenizer, prompt + delivered) if delivered else prompt_ids
-        left = self._tokens_left(request, len(read_ids), delivered_tokens)
+        left = self._tokens_left(request, len(read_ids), delivered_tokens) if request.open_choices else 0
         texts = [ChoiceText(index, request.sampling.stop, delivered=request.delivered_of(index)[0]) for index in range(request.sampling.n)]
         if left < 1:
-            for text in texts:
+            for text in (texts[index] for index in request.open_choices):
                 yield text.write([], end="length") or Piece(index=0, text="")
         else:
             async with aclosing(self._play(request, read_ids, left, texts)) as pieces:

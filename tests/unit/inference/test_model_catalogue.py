@@ -1,5 +1,6 @@
 """The models file is read strictly, and says what to change."""
 
+import importlib.util
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,4 +71,13 @@ def test_create_engine_unknown_option_lists_the_known_ones(tmp_path: Path) -> No
     """An engine's options are checked when it is made."""
     (model,) = load_models(models_file(tmp_path, "models: [{name: a, engine: scripted, context_length: 8, options: {speed: 3}}]"))
     with pytest.raises(ConfigError, match=r"speed.*tokens_per_s"):
+        create_engine(model)
+
+
+def test_create_engine_whose_library_is_missing_names_it(tmp_path: Path) -> None:
+    """It is installed in its own image only."""
+    if importlib.util.find_spec("vllm"):
+        pytest.skip("vLLM is installed here")
+    (model,) = load_models(models_file(tmp_path, "models: [{name: a, engine: vllm, context_length: 8, options: {model: big}}]"))
+    with pytest.raises(ConfigError, match="engine vllm needs vllm"):
         create_engine(model)

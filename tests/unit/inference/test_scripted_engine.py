@@ -102,6 +102,23 @@ async def test_scripted_with_several_choices_plays_each_its_own_script() -> None
     assert usage.completion_tokens == 30
 
 
+async def test_scripted_choice_that_had_its_end_gets_no_more() -> None:
+    """Of two choices, the one that lacks its end is continued; with both ended only the count is left."""
+    first, second = scripted_text("tell me", 6), scripted_text("tell me", 6, choice=1)
+    delivered = {"delivered": (first, second[:9]), "delivered_tokens": (6, 1)}
+    values = Sampling(n=2, max_tokens=6)
+    pieces, usage = await played(
+        scripted(), GenerationRequest("r", "completion", prompt="tell me", sampling=values, delivered_finish=("length", None), **delivered)
+    )
+    assert {piece.index for piece in pieces} == {1}
+    assert second[:9] + "".join(piece.text for piece in pieces) == second
+    assert usage.completion_tokens == 12
+    ended = GenerationRequest(
+        "r", "completion", prompt="tell me", sampling=values, delivered_finish=("length", "stop"), delivered=(first, "x"), delivered_tokens=(6, 1)
+    )
+    assert await played(scripted(), ended) == ([], Usage(prompt_tokens=2, completion_tokens=7))
+
+
 async def test_scripted_with_logprobs_gives_one_per_token() -> None:
     """Every token brings its own, and they are negative."""
     pieces, _ = await played(scripted(), asked(logprobs=True, max_tokens=9))

@@ -37,8 +37,10 @@ def test_thread_stream_whose_loop_is_gone_refuses_more() -> None:
     """A closed loop is a reader that left."""
 
     async def make() -> ThreadStream[int]:
-        return ThreadStream()
+        stream: ThreadStream[int] = ThreadStream(limit=1)
+        assert stream.put(1)
+        return stream
 
     with asyncio.Runner() as runner:
         stream = runner.run(make())
-    assert stream.put(1) is False
+    assert stream.put(2) is False
