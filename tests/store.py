@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import clickhouse_connect
 import pytest
@@ -18,6 +19,25 @@ import pytest
 from services.embedded.clickhouse.users import create_users_file
 
 _START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the status, the headers (lower case), the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text, without the line end."""
+        return self.body.decode().rstrip("\n")
+
+    @property
+    def code(self) -> int:
+        """ClickHouse's error code; 0 when there is none."""
+        return int(self.headers.get("x-clickhouse-exception-code", 0))
 
 
 @dataclass
@@ -57,6 +77,15 @@ class RunningStore:
     def admin_client(self, **options: Any) -> Any:
         """A clickhouse-connect client that may do all."""
         return self.client("admin", **options)
+
+    def ask(self, sql: str | bytes = b"", *, user: str = "admin", method: str = "POST", headers: dict[str, str] | None = None, **query: object) -> "Answer":
+        """One plain HTTP request; `query` are the URL's parameters, `sql` is the body."""
+        body = sql.encode() if isinstance(sql, str) else sql
+        with contextlib.closing(HTTPConnection(self.host, self.port, timeout=60)) as connection:
+            given = {"X-ClickHouse-User": user, "X-ClickHouse-Key": self.passwords.get(user, ""), **(headers or {})}
+            connection.request(method, "/?" + urlencode(query), body=body or None, headers=given)
+            response = connection.getresponse()
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
     def start(self) -> None:
         """Starts the process and returns when it answers."""

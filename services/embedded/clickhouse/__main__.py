@@ -21,6 +21,7 @@ from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.users import Users
 
 _GRACE_S = 10
+_BACKLOG = 256
 
 
 def _arguments(values: list[str]) -> argparse.Namespace:
@@ -62,11 +63,12 @@ def _serve(store: Store, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
-        backlog=256,
+        backlog=_BACKLOG,
     )
     # uvicorn raises the signals that ended it once more when it is done; by then they have done their work.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
+    listener.listen(_BACKLOG)
     print(f"store ready on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - who started the process waits for it
     uvicorn.Server(config).run(sockets=[listener])
 

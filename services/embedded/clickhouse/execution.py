@@ -13,7 +13,7 @@ from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.formats import is_streamed
 from services.embedded.clickhouse.request import Body, Request, too_long
 from services.embedded.clickhouse.response import Response
-from services.embedded.clickhouse.sessions import Session, Sessions, remember, session_timeout_s
+from services.embedded.clickhouse.sessions import Loan, Session, Sessions, session_timeout_s
 from services.embedded.clickhouse.statements import InsertHead, Token, first_word, output_format, read_head, tokens
 from services.embedded.clickhouse.users import Role, User
 from services.embedded.clickhouse.workers import Workers
@@ -145,16 +145,16 @@ class Execution:
     def _open_session(self, request: Request, user: User, session_id: str, settings: dict[str, str], database: str) -> tuple[Handle, Callable[[], None]]:
         session = self._enter(request, user, session_id)
         try:
-            restore = remember(session.handle, list(settings))
-            _prepare(session.handle, request, settings, database if "database" in request.interface else None)
+            loan = Loan(session.handle, settings, database if "database" in request.interface else None)
+            apply_parameters(session.handle, request.parameters)
         except StoreError:
             self._sessions.leave(session)
             raise
-        return session.handle, partial(self._leave, session, restore, close=request.flag("close_session"))
+        return session.handle, partial(self._leave, session, loan, close=request.flag("close_session"))
 
-    def _leave(self, session: Session, restore: Callable[[], None], *, close: bool) -> None:
+    def _leave(self, session: Session, loan: Loan, *, close: bool) -> None:
         try:
-            restore()
+            loan.give_back()
         except StoreError:
             self._sessions.end(session)
             raise
@@ -179,7 +179,8 @@ class Execution:
         comment = settings.get("log_comment", "")
         settings["log_comment"] = f"{comment} {tag(request.query_id)}".strip()
         if "insert_deduplication_token" not in settings:
-            settings.setdefault("insert_deduplicate", "0")
+            # Without a token, a block that happens to equal an earlier one would be dropped and still answered with success.
+            settings.setdefault("deduplicate_insert", "disable")
         if statement.insert is not None and statement.insert.format.lower() == "values":
             settings["input_format_values_interpret_expressions"] = "0"
         if not _result(request, statement).streamed:
@@ -229,17 +230,14 @@ class Execution:
                 raise ClientGoneError
 
 
-def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str | None) -> None:
-    if database is not None:
-        use_database(handle, database)
+def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str) -> None:
+    use_database(handle, database)
     apply_settings(handle, settings)
     apply_parameters(handle, request.parameters)
 
 
 def _make_read_only(handle: Handle, request: Request, user: User) -> None:
-    if user.role is Role.ANALYST:
-        apply_settings(handle, {"readonly": "1"})
-    elif _is_reading_only(request):
+    if user.role is Role.ANALYST or _is_reading_only(request):
         apply_settings(handle, {"readonly": "2"})
 
 

@@ -1,8 +1,9 @@
 """Which statements and settings each role may use: the first of two fences.
 
-The second is the engine's own: each role is an SQL role with its grants (`engine.py`), and analysts' handles are read-only. This one exists for what the engine
-lets through (measured): several statements at once, INTO OUTFILE, the scalar `file()`, `SET ROLE`, engines that make a data directory unreadable. It errs to
-the strict side: a forbidden name is refused wherever it could be a function, quoted or not, also as `APPLY(file)` or `arrayMap(file, …)`.
+The second is the engine's own: each role is an SQL role with its grants (`engine.py`), and analysts' handles are read-only. This one exists for what the
+engine lets through (measured): several statements at once, lifted limits, INTO OUTFILE, the scalar `file()`, `SET ROLE`, engines that make a data directory
+unreadable. It errs to the strict side: a forbidden name is refused wherever it could be a function, quoted or not, also as `APPLY(file)` or `arrayMap(file,
+…)`.
 """
 
 import re
@@ -127,6 +128,26 @@ def _check_analyst(sql: list[Token], names: list[str]) -> None:
         table = names[at + 2] if at + 2 < len(names) else ""
         if name == "system" and sign == "." and table not in vocabulary.ANALYST_SYSTEM_TABLES:
             raise _denied(f"system.{table}", "analysts see the database, not the server")
+        if sql[at].is_word("settings") and names[at + 1] and (at == 0 or sql[at - 1].text != ".") and first_word(sql) != "show":
+            _check_settings_clause(sql[at + 1 :])
+
+
+def _check_settings_clause(sql: list[Token]) -> None:
+    """An analyst's SETTINGS clause: `name = value, …` with harmless names, and an end that is one; anything that does not look exactly so is refused."""
+    for at in range(0, len(sql) + 1, 4):
+        name, sign, value, end = (sql[at + step] if at + step < len(sql) else None for step in range(4))
+        harmless = name is not None and name.name in vocabulary.ANALYST_SETTINGS - vocabulary.ANALYST_URL_SETTINGS
+        if not harmless or sign is None or sign.text != "=" or value is None or value.kind not in ("word", "string") or not _may_follow_a_setting(end):
+            shown = name.text if name else ""
+            raise StoreError(
+                164, "READONLY", f"Cannot modify '{shown}' setting in readonly mode: the user's role is analyst (limits can be lowered in the URL)"
+            )
+        if end is None or end.text != ",":
+            return
+
+
+def _may_follow_a_setting(token: Token | None) -> bool:
+    return token is None or token.text in (",", ")", ";") or token.is_word("format", "union", "intersect", "except", "into")
 
 
 def check_database(name: str, role: Role) -> str:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.embedded.clickhouse.engine import Handle, apply_settings, quote, use_database
@@ -94,15 +94,30 @@ def session_timeout_s(value: str | None) -> float:
     return seconds
 
 
-def remember(handle: Handle, names: list[str]) -> Callable[[], None]:
-    """Call what it returns to put these settings and the current database back: what came with one request ends with it."""
-    listed = ", ".join(quote(name) for name in names) or "''"
-    lines = handle.command(f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({listed})").decode().split("\n")  # noqa: S608 - quoted above
-    before = {bytes.fromhex(name).decode(): bytes.fromhex(value).decode() for name, value in (line.split("\t") for line in lines if line)}
-    database = bytes.fromhex(handle.command("SELECT hex(currentDatabase())").decode().strip()).decode()
+class Loan:
+    """What one request sets on a session's handle, and takes back in the end, unless its statement changed it again (SET, USE)."""
 
-    def restore() -> None:
-        apply_settings(handle, before)
-        use_database(handle, database)
+    def __init__(self, handle: Handle, settings: Mapping[str, str], database: str | None) -> None:
+        self._handle = handle
+        self._names = list(settings)
+        self._before = self._state()
+        if database is not None:
+            use_database(handle, database)
+        apply_settings(handle, settings)
+        self._applied = self._state()
 
-    return restore
+    def give_back(self) -> None:
+        """Puts back what was before the request."""
+        now = self._state()
+        undone = {name: value for name, value in self._before.items() if now[name] == self._applied[name] != value}
+        database = undone.pop("", None)
+        if database is not None:
+            use_database(self._handle, database)
+        apply_settings(self._handle, undone)
+
+    def _state(self) -> dict[str, str]:
+        """The settings' values by name, and the current database under the empty name."""
+        names = ", ".join(quote(name) for name in self._names)
+        sql = f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({names}) UNION ALL SELECT '', hex(currentDatabase())"  # noqa: S608 - quoted
+        pairs = (line.split("\t") for line in self._handle.command(sql).decode().splitlines())
+        return {bytes.fromhex(name).decode(): bytes.fromhex(value).decode() for name, value in pairs}

@@ -83,9 +83,11 @@ ANALYST_SYSTEM_TABLES = _words("""
     parts_columns data_skipping_indices projections table_engines table_functions aggregate_function_combinators licenses contributors build_options
 """)
 ANALYST_FORBIDDEN_CALLS = _words("merge loop dictionary getserversetting getmacro joinget joingetornull")
+# An analyst's limits are compared with the caps where they come in the URL; in a SETTINGS clause they are refused.
+ANALYST_URL_SETTINGS = _words("max_execution_time readonly log_comment")
 ANALYST_SETTINGS = _words("""
-    max_execution_time max_threads max_block_size join_use_nulls session_timezone extremes limit offset date_time_output_format cast_keep_nullable
-    cancel_http_readonly_queries_on_client_close log_comment use_client_time_zone readonly format_csv_delimiter format_tsv_null_representation
-    format_csv_null_representation bool_true_representation bool_false_representation empty_result_for_aggregation_by_empty_set transform_null_in
-    group_by_use_nulls prefer_column_name_to_alias http_zlib_compression_level
+    date_time_input_format cast_string_to_dynamic_use_inference max_execution_time max_threads max_block_size join_use_nulls session_timezone extremes limit
+    offset date_time_output_format cast_keep_nullable cancel_http_readonly_queries_on_client_close log_comment use_client_time_zone readonly
+    format_csv_delimiter format_tsv_null_representation format_csv_null_representation bool_true_representation bool_false_representation
+    empty_result_for_aggregation_by_empty_set transform_null_in group_by_use_nulls prefer_column_name_to_alias http_zlib_compression_level
 """)

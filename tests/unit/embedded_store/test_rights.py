@@ -228,10 +228,42 @@ def test_check_statement_of_a_get_allows_reading_only() -> None:
     assert refusal.value.code == 164
 
 
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "SETTINGS max_execution_time = 0",
+        "settings/**/max_memory_usage=0",
+        "SETTINGS join_use_nulls = 1, max_execution_time = 0",
+        "SETTINGS join_use_nulls = 1 , `max_rows_to_read` = 0",
+        "SETTINGS final",
+        "SETTINGS log_comment = 'x'",
+        "SETTINGS additional_table_filters = {'t': '1'}",
+        "SETTINGS join_use_nulls = 1, x.y = 2",
+        "SETTINGS join_use_nulls",
+        "SETTINGS join_use_nulls =",
+        "SETTINGS join_use_nulls = 1.0, max_execution_time = 0",
+        "SETTINGS session_timezone = 'a' 'b', max_execution_time = 0",
+        "SETTINGS join_use_nulls = [1, 2], max_execution_time = 0",
+    ],
+)
+@pytest.mark.parametrize("form", ["SELECT 1 {}", "SELECT * FROM (SELECT 1 {}) AS a", "EXPLAIN SELECT 1 {} FORMAT CSV", "SELECT 1 UNION ALL SELECT 2 {}"])
+def test_check_statement_of_an_analyst_that_lifts_a_limit_is_refused(form: str, clause: str) -> None:
+    """No SETTINGS clause, wherever it stands, changes what an analyst may use."""
+    assert _code(form.format(clause)) in (164, 62)
+
+
+def test_check_statement_of_an_analyst_with_harmless_settings_is_allowed() -> None:
+    """What only changes the result's form passes."""
+    _check("SELECT 1 SETTINGS join_use_nulls = 1, session_timezone = 'Europe/Paris' FORMAT CSV")
+    _check("SELECT * FROM (SELECT 1 AS a SETTINGS max_threads = 1), b")
+    _check("SHOW SETTINGS LIKE 'max%'")
+    _check("SELECT settings, t.settings FROM t")
+
+
 @given(st.binary(max_size=300), st.sampled_from(list(Role)))
 def test_check_statement_of_any_bytes_raises_nothing_but_refusals(data: bytes, role: Role) -> None:
     """Any bytes pass or are refused; nothing else happens."""
-    assert _code(data.decode("latin-1"), role, a="b") in (0, 48, 62, 497)
+    assert _code(data.decode("latin-1"), role, a="b") in (0, 48, 62, 164, 497)
 
 
 _BLANKS = st.lists(st.sampled_from([" ", "\n", "\t", "/**/", "/* ) ' */", "-- '\n", "# x\n"]), max_size=4).map("".join)
