@@ -1,5 +1,6 @@
 """Free TCP ports on loopback."""
 
+import itertools
 import random
 import socket
 from collections.abc import Collection
@@ -30,16 +31,16 @@ def is_listening(port: int, host: str = "127.0.0.1", timeout_s: float = 1.0) -> 
         return False
 
 
-def free_port(preferred: int = 0, *, taken: Collection[int] = (), host: str = "127.0.0.1") -> int:
+def free_port(preferred: int = 0, *, taken: Collection[int] = (), count: int = 1, host: str = "127.0.0.1") -> int:
     """The preferred port if it is free and not among `taken`, else one drawn at random, so that two who look at once seldom meet.
+
+    With a `count` it is the first of so many consecutive ones.
 
     Raises:
         OSError: a thousand ports were tried and none was free.
     """
-    if preferred and preferred not in taken and is_free(preferred, host):
-        return preferred
-    for _ in range(_TRIES):
-        port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311 (no secret)
-        if port not in taken and is_free(port, host):
-            return port
-    raise OSError(f"no free port between {_LOWEST} and {_HIGHEST} on {host}")
+    drawn = (random.randint(_LOWEST, _HIGHEST) for _ in range(_TRIES))  # noqa: S311 (no secret)
+    for first in itertools.chain([preferred] if preferred else [], drawn):
+        if all(port not in taken and is_free(port, host) for port in range(first, first + count)):
+            return first
+    raise OSError(f"no {count} free ports between {_LOWEST} and {_HIGHEST} on {host}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.common.errors import TocsinError
+from services.embedded.console import condense
 from services.embedded.lifeline import kill_session, listens, tie_to_parent
 from services.embedded.ports import is_listening
 
@@ -63,7 +64,7 @@ class ProcessSpec:
     after: tuple[str, ...] = ()
     once: bool = False
     required: bool = True
-    start_timeout_s: float = 120.0
+    start_timeout_s: float = 300.0
     stop_timeout_s: float = 25.0
     hung_after_s: float = 60.0
 
@@ -135,7 +136,9 @@ class ManagedProcess:
             if not self.was_ready.is_set() and self._gives_up(status, started):
                 self._enter(State.FAILED, f"ended with {_describe(status)}")
                 if self.spec.required:
-                    raise StartError(f"{self.spec.role} did not start ({_describe(status)}). The last that it wrote:\n" + "\n".join(self._last_lines))
+                    raise StartError(
+                        f"{self.spec.role} did not start ({_describe(status)}). The last that it wrote:\n" + "\n".join(map(condense, self._last_lines))
+                    )
                 return
             await self._pause(status)
         self._enter(State.STOPPED)

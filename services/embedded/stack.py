@@ -75,15 +75,19 @@ class Addresses:
 
 
 def choose_ports(gateways: int, remembered: Mapping[str, int], wished: Mapping[str, int]) -> dict[str, int]:
-    """A free port for each role: the one it had the last time, else the one wished for or the default, else any."""
-    names = [name for name in DEFAULT_PORTS if name != "gateway"] + gateway_roles(gateways)
-    first = wished.get("gateway") or DEFAULT_PORTS["gateway"]
-    defaults = DEFAULT_PORTS | {role: first + number for number, role in enumerate(gateway_roles(gateways))} | dict(wished)
+    """A free port for each role: the one wished for, else the one it had the last time, else the default, else any. The gateways' are consecutive."""
     chosen: dict[str, int] = {}
-    for name in names:
-        preferred = wished.get(name) or remembered.get(name) or defaults[name]
-        chosen[name] = free_port(preferred, taken=chosen.values())
+    for name, default in DEFAULT_PORTS.items():
+        count = gateways if name == "gateway" else 1
+        first = free_port(wished.get(name) or remembered.get(name) or default, taken=chosen.values(), count=count)
+        roles = gateway_roles(gateways) if name == "gateway" else [name]
+        chosen |= {role: first + number for number, role in enumerate(roles)}
     return chosen
+
+
+def unusual_ports(ports: Mapping[str, int]) -> str:
+    """What to tell of the ports that are not the ones a reader of the documentation expects; empty if all are."""
+    return ", ".join(f"{role} on {ports[role]} instead of {default}" for role, default in DEFAULT_PORTS.items() if ports[role] != default)
 
 
 def gateway_roles(gateways: int) -> list[str]:

@@ -22,7 +22,7 @@ from services.embedded.home import Home
 from services.embedded.kafka import Distribution, find_distribution
 from services.embedded.lifeline import kill_session, tie_to_parent
 from services.embedded.processes import ROOT, PortTakenError, ProcessSpec
-from services.embedded.stack import Addresses, Given, build_table, choose_ports, service_environment, store_passwords
+from services.embedded.stack import Addresses, Given, build_table, choose_ports, service_environment, store_passwords, unusual_ports
 from services.embedded.supervisor import Supervisor
 
 _PLANS = 3
@@ -131,6 +131,8 @@ class Installation:
         }
         supervisor = Supervisor(self.table, console, self._report)
         console.say(f"starting; data and logs in {self.home.root}")
+        if unusual := unusual_ports(self.addresses.ports):
+            console.say(f"ports that were taken or chosen otherwise: {unusual}")
         try:
             async with asyncio.TaskGroup() as group:
                 announcing = group.create_task(self._announce(supervisor, console))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.embedded.ports import free_port, is_free, is_listening
-from services.embedded.stack import choose_ports
+from services.embedded.stack import DEFAULT_PORTS, choose_ports, unusual_ports
 
 
 @pytest.fixture
@@ -41,3 +41,17 @@ def test_choose_ports_with_a_wish_beats_what_is_remembered() -> None:
     wished = free_port()
     chosen = choose_ports(1, {"gateway": free_port()}, {"gateway": wished})
     assert chosen["gateway"] == wished
+
+
+def test_choose_ports_for_several_gateways_are_consecutive_also_when_one_is_taken(taken: int) -> None:
+    """All of them move together."""
+    chosen = choose_ports(3, {}, {"gateway": taken - 1})
+    first = chosen["gateway"]
+    assert (chosen["gateway-2"], chosen["gateway-3"]) == (first + 1, first + 2)
+    assert not set(range(first, first + 3)) & {taken}
+
+
+def test_unusual_ports_names_only_those_that_differ() -> None:
+    """Someone who reads the documentation learns what is elsewhere."""
+    assert unusual_ports(DEFAULT_PORTS) == ""
+    assert unusual_ports(DEFAULT_PORTS | {"gateway": 20001}) == "gateway on 20001 instead of 8000"

@@ -20,10 +20,10 @@ PROGRAM = """
 import asyncio, os, sys
 from services.embedded.home import Home
 from services.embedded.processes import ProcessSpec, http_probe
-from services.embedded.stack import Addresses, Given
+from services.embedded.stack import DEFAULT_PORTS, Addresses, Given
 from services.embedded.up import Installation, run_alone
 home, inference, gateway, fake = Home(), int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-addresses = Addresses({"gateway": gateway, "clickhouse": 8123, "kafka": 19092}, Given(None, None))
+addresses = Addresses(DEFAULT_PORTS | {"gateway": gateway}, Given(None, None))
 def spec(role, port):
     return ProcessSpec(role, (sys.executable, fake, str(port)), port=port, ready=http_probe(port, "/ready"))
 def plan():
