@@ -89,13 +89,13 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The eight characters afte
 
 def _run(command: Callable[[], int]) -> None:
     """Runs a command; what is wrong is said in one line."""
-    from services.common.errors import TocsinError
+    from services.common.errors import ConfigError, TocsinError
 
     try:
         raise typer.Exit(command())
     except TocsinError as error:
         typer.echo(f"tocsin: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error  # 2: trying again would end the same way
 
 
 def main() -> None:
