@@ -193,12 +193,14 @@ _HOOKS = (
 
 
 _OPERATOR = re.compile(r"""[\w.-]{0,24}+["'`\])]{0,2}+[ \t]{0,8}+(?:=>|:=|={1,3}|:{1,2}(?!//)|>(?=[^<\s]))\s{0,4}+""")
-_SAID = re.compile(r"""(?: \w{1,12}){0,3}? ?(?:is|was|are|est|était|sont|ist|lautet|es|è|é)(?: now| set to| the following)?[ :]{1,3}|(?:^|(?<= ))""")
+_SAID = re.compile(r"""(?: \w{1,12}){0,3}? ?(?:is|was|are|c['’]est|est|était|sont|ist|lautet|es|è|é)(?: now| set to| the following)?[ :]{1,3}|(?:^|(?<= ))""")
 _OPTION = re.compile(r"""[\w-]{0,16}+[ \t]{1,2}""")
 _QUOTED = re.compile(r"""[bru]?(["'`])([^"'`\n]{1,512})\1|«\s?([^»\n]{1,128}?)\s?»""")
 _BARE = re.compile(r"""[^\s"'`<>,;(){}\[\]|]{1,512}+""")
 _QUERY_VALUE = re.compile(r"[^\s&\"'<>#]{1,512}+")
 _BEARER = re.compile(r"(?:bearer|basic|token)[ ]{1,2}([\w.~+/-]{16,2000}={0,2})", re.IGNORECASE)
+_CURL_USER = re.compile(r"(?:-u|--user)[ =]['\"]?[\w.@+-]{1,64}:([^\s'\"]{4,128})")
+_KEY_OF_A_SECRET = ("api ", "access ", "secret ", "license ", "encryption ", "private ")
 _IDENTIFIER_BEFORE = 40
 
 
@@ -206,6 +208,10 @@ def _assigned(passage: Passage) -> Iterator[Finding]:
     """Values assigned to a name that tells, or said to be one (`my password is …`), and authorisation headers."""
     yield from _named(passage, _names().strong, strong=True)
     yield from _named(passage, _names().weak, strong=False)
+    if "curl" in passage.words:
+        yield from (
+            Finding(m.start(1), m.end(1), GENERIC, 0.85, "user of a curl call") for m in _CURL_USER.finditer(passage.text) if not is_placeholder(m.group(1))
+        )
     if "bearer " in passage.lower or "basic " in passage.lower or "token " in passage.lower:
         for match in _BEARER.finditer(passage.text):
             if _looks_random(match.group(1)) and not is_placeholder(match.group(1)):
@@ -251,7 +257,7 @@ def _value_after(text: str, end: int) -> tuple[int, int, bool, bool] | None:
     if bare is None:
         return None
     stop = bare.end()
-    while stop > bare.start() and text[stop - 1] in ".,:;?!…" and (stop == len(text) or text[stop].isspace() or text[stop] in ",;\"'"):
+    while stop > bare.start() and text[stop - 1] in ".,:;?…" and (stop == len(text) or text[stop].isspace() or text[stop] in ",;\"'"):
         stop -= 1
     return (bare.start(), stop, operator is not None, False) if stop > bare.start() else None
 
@@ -273,7 +279,8 @@ def _is_harmless(lower: str, end: int) -> bool:
     while start > 0 and end - start < _IDENTIFIER_BEFORE and (lower[start - 1].isalnum() or lower[start - 1] in "_-."):
         start -= 1
     identifier = lower[start : end + 8]
-    return identifier[: end - start] == "key" or any(word in identifier for word in _names().harmless)
+    is_bare_key = identifier[: end - start] == "key" and not lower[max(0, start - 11) : start].endswith(_KEY_OF_A_SECRET)
+    return is_bare_key or any(word in identifier for word in _names().harmless)
 
 
 def _is_password(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
-from services.common.detection.pii.streets import CAPITALISED, cores
+from services.common.detection.pii.streets import cores
 from services.common.detection.pii.words import word_set
 
 _PARTS = 6
@@ -22,9 +22,10 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"[ ]{0,3},?[ ]{0,2}(?:\n[ \t?>]{0,6}(?:,[ ]?)?)?(?:\n[ \t]{0,4})?")
+_NAME = r"[A-ZÀ-ÖØ-ÞŁŚŠŽŻČĆŘĎŇŤĐΆ-ΏΑ-ΩА-Я](?:[^\W\d_]|['’.-])*+(?![\d_])"
 _PLACE = re.compile(
-    rf"{CAPITALISED}(?:(?:[ ]| - )(?:(?:sur|de|del|di|da|do|la|le|of|upon|am|im|der|den|an der|in der) )?{CAPITALISED}){{0,3}}"
-    rf"(?: \({CAPITALISED}(?: {CAPITALISED})?\))?"
+    rf"{_NAME}(?:(?:[ ]| - )(?:(?:sur|de|del|di|da|do|la|le|of|upon|am|im|der|den|an der|in der) )?{_NAME}){{0,3}}"
+    rf"(?: \({_NAME}(?: {_NAME})?\))?"
 )
 _CODE = re.compile(
     r"(?:[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][A-Z]{2}|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]|(?:[A-Z]{1,2}-)?[0-9]{5}(?:-[0-9]{3,4})?"

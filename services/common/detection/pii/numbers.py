@@ -79,6 +79,8 @@ def recognise(passage: Passage) -> Iterator[Finding]:
         yield from identified
         yield from phone.recognise(passage, run.start, _left_over(run.groups, identified))
     yield from _national_insurance(passage)
+    if "fr" in passage.lower:
+        yield from _vat(passage.text)
     if "2a" in passage.lower or "2b" in passage.lower:
         yield from _corsican_nir(passage)
 
@@ -98,7 +100,6 @@ _SHAPES: dict[tuple[int, ...], str] = {
     (3, 2, 4): "ssn", (9,): "ssn siren", (3, 3, 3): "siren", (3, 3, 3, 5): "siret", (9, 5): "siret",
     (1, 2, 2, 2, 3, 3, 2): "nir", (1, 2, 2, 2, 3, 3): "nir",
     (13, 2): "nir", (1, 12, 2): "nir", (1, 2, 2, 2, 6, 2): "nir", (5, 2, 3, 3, 2): "nir", (7, 3, 3, 2): "nir", (1, 4, 2, 3, 3, 2): "nir",
-    (2, 9): "siren vat",
 }  # fmt: skip
 
 
@@ -206,13 +207,14 @@ def _siren(passage: Passage, start: int, end: int) -> Finding | None:
     return Finding(start, end, "FR_SIREN", 0.95, "Luhn, named")
 
 
-def _vat(passage: Passage, start: int, end: int) -> Finding | None:
-    """A SIREN inside a French VAT number (FR, two digits of key, SIREN)."""
-    digits = passage.text[start:end].translate(_DROP)
-    siren = int(digits[2:])
-    if passage.text[max(0, start - 3) : start].strip().upper() != "FR" or int(digits[:2]) != (12 + 3 * (siren % 97)) % 97:
-        return None
-    return Finding(start, end, "FR_SIREN", 0.97, "VAT key")
+_VAT = re.compile(r"(?<![A-Za-z0-9])FR ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3} ?[0-9]{3})(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+def _vat(text: str) -> Iterator[Finding]:
+    """The SIREN inside a French VAT number: FR, a key of two digits, (12 + 3 · (SIREN mod 97)) mod 97, SIREN."""
+    for match in _VAT.finditer(text):
+        if int(match.group(1)) == (12 + 3 * (int(match.group(2).replace(" ", "")) % 97)) % 97:
+            yield Finding(match.start(2), match.end(2), "FR_SIREN", 0.97, "VAT key")
 
 
 def _siret(passage: Passage, start: int, end: int) -> Finding | None:
@@ -264,4 +266,4 @@ def _national_insurance(passage: Passage) -> Iterator[Finding]:
         yield Finding(match.start(), match.end(), "UK_NINO", 0.97 if named else 0.9, "prefix and suffix")
 
 
-_CHECKS = {"card": _card, "ssn": _ssn, "siren": _siren, "vat": _vat, "siret": _siret, "nir": _nir}
+_CHECKS = {"card": _card, "ssn": _ssn, "siren": _siren, "siret": _siret, "nir": _nir}

@@ -29,7 +29,7 @@ _MEASURE = re.compile(
 )
 # How people write numbers: a plus or 00, a parenthesised area code, groups parted by single marks.
 _INTERNATIONAL = re.compile(
-    r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0[0-9]{0,4}\)|\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
+    r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0\)[ .\-]?)?(?:\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
 )
 _NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([ .-]))[0-9]{3}[ .-][0-9]{4}")
 _LEADING_ZERO = re.compile(r"\(?0[0-9]{1,5}\)?(?:(?:[ .\-/]| - |\) )\(?[0-9]{2,8}\)?){1,5}")
@@ -168,7 +168,7 @@ def _is_written_as_phone(value: str) -> bool:
         return (len(value) == 10 and value[1] != "0") or (len(value) == 11 and value.startswith("07"))
     if not _LEADING_ZERO.fullmatch(value):
         return False
-    return _one_mark(value) and not _TRIPLES.fullmatch(value)
+    return _one_mark(value) and sum(map(str.isdigit, value)) >= 9 and not _TRIPLES.fullmatch(value)
 
 
 def _one_mark(value: str) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from services.common.detection.passage import Passage
-from services.common.detection.pii.words import vocabulary, word_set
+from services.common.detection.pii.words import months, vocabulary, word_set
 
 CAPITALISED = r"[A-ZÀ-ÖØ-ÞŁŚŠŽŻČĆŘĎŇŤĐΆ-ΏΑ-ΩА-Я][\w'’.-]*+"
 _HOUSE = r"[0-9]{1,6}(?:-[0-9]{1,4})?[A-Za-z]?(?: ?(?:bis|ter|quater))?"
@@ -144,6 +144,8 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
     text, kinds = passage.text, passage.hits(vocabulary("streets"))
     for number in _NUMBERED.finditer(text):
         start, end = number.span()
+        if _is_date_or_year(text, start, end):
+            continue
         if bisect_right(kinds, end + 48) > bisect_right(kinds, end):
             street = _street_name().match(text, end)
             if street and (street.group("kind")[0].isupper() or text[end:].islower()):
@@ -152,8 +154,25 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
         is_announced = passage.last_before(vocabulary("address"), start, 24) >= 0
         if is_announced or _is_closed(closings, end):
             loose = _LOOSE.match(text, end)
-            if loose:
-                yield Core(start, loose.end(), is_announced and loose.group().rstrip(".")[-1].isdigit(), "number and names")
+            ends_in_number = loose is not None and loose.group().rstrip(".")[-1].isdigit()
+            if loose and (ends_in_number or " " in loose.group()):
+                yield Core(start, loose.end(), is_announced and ends_in_number, "number and names")
+
+
+_YEAR = re.compile(
+    r"(?:in|en|since|depuis|year|année|by|from|until|before|after|of|the|im|nel|del|de|during|circa|spring|summer|autumn|winter) (?:19|20)[0-9]{2}\Z",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def _is_date_or_year(text: str, start: int, end: int) -> bool:
+    """Whether the number is the day of a date (`5 Avril`) or a year (`in 1995 Baker Street …`)."""
+    word = _WORD.match(text, end)
+    if word and word.group().lower() in months():
+        return True
+    number_end = start + 4
+    return text[start:number_end].isdigit() and _YEAR.search(text, max(0, start - 10), number_end) is not None
 
 
 # -- The Continent.
