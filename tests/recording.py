@@ -24,7 +24,8 @@ from services.common.migrations import migrate
 from services.common.store import Store
 from tests.store import RunningStore
 
-EPOCH = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+EPOCH = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+"""When the first event ends. Of today, since tables delete what is old by their own clock."""
 TOPIC = COMPLETED.name
 
 

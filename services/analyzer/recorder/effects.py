@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from services.analyzer.recorder.rows import Row
+from services.common import metrics
 from services.common.bus import Record
 from services.common.bus.events import Committed, OnPlaces, Place
 from services.common.dead_letter import Failure
@@ -101,6 +102,7 @@ class Patience:
                 if name != missing:
                     log.warning("recorder_waits", dependency=name, error=str(error))
                     missing = name
+                    metrics.RECORDER_WAITING.labels(name).set(1)
                 self.health.report(name, ok=False, detail=str(error))
                 await self.events.rest(rest_s * self.jitter())
                 rest_s = min(_REST_MAX_S, rest_s * 2)
@@ -110,3 +112,4 @@ class Patience:
             log.info("recorder_goes_on", dependency=missing)
         for name in ("store", "kafka"):
             self.health.report(name, ok=True)
+            metrics.RECORDER_WAITING.labels(name).set(0)

@@ -46,7 +46,8 @@ _UINT64 = 2**64 - 1
 _INT64 = 2**63 - 1
 _MAX_COST = Decimal(999_999)
 _COST_STEP = Decimal(1).scaleb(-12)
-_YEARS = range(1971, 2200)
+_YEARS = range(2020, 2100)
+"""What the columns and the tables' TTL can bear: an older row would be deleted at once."""
 
 
 class Position(NamedTuple):

@@ -82,8 +82,8 @@ class EventConsumer:
             return False
         return True
 
-    async def commit(self, positions: Mapping[Place, Committed], timeout_s: float = 5.0) -> None:
-        """Commits positions with their notes.
+    async def commit(self, positions: Mapping[Place, Committed], timeout_s: float = 4.0) -> None:
+        """Commits positions with their notes. It ends, one way or the other, before `on_revoked` need stop waiting for it.
 
         Raises:
             BusUnavailableError: the broker did not take them, or the partitions are another member's by now.
