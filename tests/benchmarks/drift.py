@@ -13,7 +13,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import sqrt
@@ -42,13 +42,13 @@ FAMILY = "family"
 class Effort:
     """How many repetitions each part gets."""
 
-    false_alarms: int = 1500
-    power: int = 150
-    curve: int = 80
-    classic: int = 40
-    sequential_daily: int = 30
-    sequential_six_hourly: int = 6
-    streams: int = 40
+    false_alarms: int = 1000
+    power: int = 100
+    curve: int = 60
+    classic: int = 20
+    sequential_daily: int = 12
+    sequential_six_hourly: int = 4
+    streams: int = 20
     timing: int = 30
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = _arguments()
     started = time.process_time()
     pool = load_pool(arguments.data, scorer=arguments.scorer)
-    effort = QUICK if arguments.quick else Effort()
+    effort = QUICK if arguments.quick else Effort(**{part: round(arguments.scale * count) for part, count in asdict(Effort()).items()})
     print(f"{len(pool.texts)} prompts ({pool.source}), {int(pool.attack.sum())} of them attacks; risk by: {pool.scorer}")
     result: dict[str, Any] = {
         "data": {"source": pool.source, "prompts": len(pool.texts), "attacks": int(pool.attack.sum()), "scorer": pool.scorer, "quick": arguments.quick},
@@ -308,6 +308,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--plots", type=Path, help="folder for PNG plots")
     parser.add_argument("--scorer", choices=("detector", "held-out"), default="held-out", help="where the risk of a prompt comes from")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all repetitions: 4 halves the Monte-Carlo errors")
     parser.add_argument("--quick", action="store_true", help="a few repetitions of everything: does it run at all?")
     return parser.parse_args()
 

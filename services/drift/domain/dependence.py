@@ -30,6 +30,7 @@ _BIAS = 0.1  # share of the long-run variance that a block may miss
 _FINEST = 100  # blocks in the smaller stretch when there is no dependence: coarser is cheaper, finer hardly stronger
 _MOST = 1000  # blocks in all when there is no dependence: bounds the work when a long baseline meets a short window
 _FEWEST = 16  # blocks in the smaller stretch at the strongest dependence: fewer cannot give a small p-value
+_TELLING = 1000  # requests
 _ANCHORS = 64
 _SPREAD_ROWS = 256  # rows from which the effective dimension is read
 
@@ -46,10 +47,11 @@ class BlockPlan:
 def plan_blocks(window: FloatArray, baseline: FloatArray) -> BlockPlan:
     """Choose blocks for two feature matrices, (n, f) and (m, f), rows in order of arrival.
 
-    Only the baseline is asked how dependent traffic is: it shows what is normal. A burst inside the window would look like dependence,
-    and excuse itself.
+    The baseline is asked how dependent traffic is: it shows what is normal. A burst inside the window would look like dependence, and
+    excuse itself. Only a baseline too short to tell (`_TELLING`) has the window asked as well.
     """
-    correlations = _flat_top(autocorrelations(baseline))
+    rows = baseline if len(baseline) >= _TELLING else np.concatenate([window - window.mean(axis=0), baseline - baseline.mean(axis=0)])
+    correlations = _flat_top(autocorrelations(rows))
     sizes = (len(window), len(baseline))
     length = _block_length(correlations, sizes)
     weight = 1 / sizes[0] + 1 / sizes[1]

@@ -65,8 +65,8 @@ def test_flagged_rate_sees_a_burst_within_the_window() -> None:
 
 
 def test_a_label_never_seen_before_is_a_change() -> None:
-    """No expected count of zero breaks it."""
-    reading = category_shift("language", ["fr"] * 30 + ["en"] * 170, ["en"] * 200, deals=deals())
+    """No expected count of zero breaks it, and that the new label came in one run does not hide it from a long baseline."""
+    reading = category_shift("language", ["fr"] * 30 + ["en"] * 170, ["en"] * 1000, deals=deals())
     assert reading.p_value < 0.001
     assert reading.detail["fr"] == pytest.approx(0.15)
 
