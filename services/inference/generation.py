@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 import structlog
 
@@ -100,6 +101,8 @@ class Generation:
                 return self._end(Outcome.EXPIRED, detail)
             case base.InvalidRequestError():
                 return self._end(Outcome.FAILED, ErrorDetail(status=400, code="invalid_request", message=error.message, param=error.param))
+            case base.ContinuationError():
+                return self._end(Outcome.FAILED, ErrorDetail(status=503, code="cannot_continue", message=str(error)))
             case base.EngineFailedError():
                 log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
                 return self._end(Outcome.FAILED, ErrorDetail(status=503, code="engine_failed", message=str(error)), retryable=True)
@@ -196,6 +199,7 @@ def _for_engine(request: InferenceRequested) -> base.GenerationRequest:
     return base.GenerationRequest(
         request_id=request.request_id, kind=request.kind, messages=request.messages, prompt=request.prompt, sampling=sampling,
         delivered=tuple(one.text for one in request.delivered), delivered_tokens=tuple(one.tokens for one in request.delivered),
+        delivered_finish=tuple(cast("base.FinishReason | None", one.finish_reason) for one in request.delivered),
     )  # fmt: skip
 
 
