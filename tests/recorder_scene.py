@@ -1,4 +1,4 @@
-"""Everything between an event and its row, as fixtures: import `broker` and `scene` where they are used."""
+"""Everything between an event and its row, as fixtures: tests/integration/conftest.py offers them."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tests.store import RunningStore
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[OwnBroker]:
+def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
     """A Kafka of the test's own: it may be killed, and its topics hold nothing else."""
     own = OwnBroker(tmp_path / "kafka")
     own.start()
@@ -61,13 +61,13 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(broker: OwnBroker, store: RunningStore, tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(own_broker: OwnBroker, store: RunningStore, tmp_path: Path) -> AsyncIterator[Scene]:
     """A broker with its topics, a migrated database, a source of events; the recorder is not started yet."""
-    await provision_topics(broker.bootstrap)
+    await provision_topics(own_broker.bootstrap)
     url = fresh_database(store)
-    source, door = EventSource(broker.bootstrap), Store(url, timeout_s=20)
+    source, door = EventSource(own_broker.bootstrap), Store(url, timeout_s=20)
     await source.start()
-    found = Scene(broker, store, url, door, source, RecorderProcess(broker.bootstrap, url, tmp_path / "recorder.log"), tmp_path)
+    found = Scene(own_broker, store, url, door, source, RecorderProcess(own_broker.bootstrap, url, tmp_path / "recorder.log"), tmp_path)
     yield found
     found.recorder.kill()
     await found.source.close()

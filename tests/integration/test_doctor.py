@@ -6,17 +6,17 @@ from services.common import doctor
 from services.common.bus.dead_letter_log import list_dead_letters, replay_dead_letters
 from services.common.errors import ConfigError
 from services.common.settings import CommonSettings
-from tests.recorder_scene import Scene, broker, scene  # noqa: F401  fixtures
+from tests.recorder_scene import Scene
 from tests.recording import TOPIC, eventually, ledger
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def _settings(scene: Scene) -> CommonSettings:  # noqa: F811  the fixture's value
+def _settings(scene: Scene) -> CommonSettings:
     return CommonSettings(kafka_url=scene.broker.bootstrap, clickhouse_url=scene.url, partition_scale=0.25)
 
 
-async def test_examine_of_a_sound_installation_finds_nothing(scene: Scene) -> None:  # noqa: F811
+async def test_examine_of_a_sound_installation_finds_nothing(scene: Scene) -> None:
     """Topics, migrations, ledger and rollups are as they should be."""
     scene.recorder.start()
     await scene.source.send(300)
@@ -26,7 +26,7 @@ async def test_examine_of_a_sound_installation_finds_nothing(scene: Scene) -> No
     assert "300 events of 1 producers, none missing, none doubled" in doctor.report(findings)
 
 
-async def test_examine_with_a_gap_says_whose(scene: Scene) -> None:  # noqa: F811
+async def test_examine_with_a_gap_says_whose(scene: Scene) -> None:
     """An event that its producer counted and that never came."""
     scene.recorder.start()
     await scene.source.send(100)
@@ -47,7 +47,7 @@ async def test_examine_with_nothing_there_says_what_to_do(unused_tcp_port: int) 
     assert "mend TOCSIN_CLICKHOUSE_URL" in doctor.report(findings)
 
 
-async def test_replayed_dead_letters_become_rows_and_close_no_gap_twice(scene: Scene) -> None:  # noqa: F811
+async def test_replayed_dead_letters_become_rows_and_close_no_gap_twice(scene: Scene) -> None:
     """What was set aside is sent again as it was, once; still unreadable, it is set aside again, and the ledger stays whole."""
     scene.recorder.start()
     await scene.source.send(200, invalid=lambda number: number % 50 == 9)
@@ -68,9 +68,9 @@ async def test_list_of_a_topic_without_dead_letters_says_which_have_some() -> No
         await list_dead_letters("127.0.0.1:1", "nonsense")
 
 
-async def _rows(scene: Scene, count: int) -> bool:  # noqa: F811
+async def _rows(scene: Scene, count: int) -> bool:
     return bool((await scene.store.query("SELECT count() AS n FROM inference_events"))[0]["n"] >= count)
 
 
-async def _set_aside(scene: Scene, count: int) -> bool:  # noqa: F811
+async def _set_aside(scene: Scene, count: int) -> bool:
     return bool((await ledger(scene.store, scene.source.source)).get("dead_lettered") == count)
