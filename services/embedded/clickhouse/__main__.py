@@ -20,7 +20,7 @@ from services.embedded.clickhouse.engine import EngineLimits
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.users import Users
 
-_GRACE_S = 10
+_GRACE_S = 3
 _BACKLOG = 256
 
 
@@ -31,6 +31,7 @@ def _arguments(values: list[str]) -> argparse.Namespace:
     parser.add_argument("--users", type=Path, required=True, help="users file (see users.py), mode 600")
     parser.add_argument("--memory-mb", type=int, default=2048, help="memory that the engine may take in all (default 2048)")
     parser.add_argument("--max-queries", type=int, default=16, help="queries at once (default 16)")
+    parser.add_argument("--max-wait-s", type=float, default=10.0, help="seconds that a query waits for its turn before it is refused (default 10)")
     return parser.parse_args(values)
 
 
@@ -38,7 +39,7 @@ def _limits(arguments: argparse.Namespace) -> StoreLimits:
     memory = arguments.memory_mb << 20
     return StoreLimits(
         engine=EngineLimits(memory_bytes=memory, query_memory_bytes=memory // 2, analyst_memory_bytes=memory // 4, result_bytes=memory // 8),
-        admission=AdmissionLimits(running=arguments.max_queries, analysts_running=max(1, arguments.max_queries // 3)),
+        admission=AdmissionLimits(running=arguments.max_queries, analysts_running=max(1, arguments.max_queries // 3), wait_s=arguments.max_wait_s),
     )
 
 

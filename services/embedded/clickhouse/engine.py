@@ -16,6 +16,7 @@ from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.rights import DATABASE
 from services.embedded.clickhouse.users import Role
 
+_PIECE = 1 << 20
 _CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
   <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
@@ -52,7 +53,10 @@ _USERS = """<clickhouse>
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """Bytes of memory for the whole engine and for one query; seconds for one query, by default and, for analysts, at most."""
+    """Bytes of memory for the whole engine and for one query; seconds for one query, by default and, for analysts, at most.
+
+    An INSERT of less than `insert_block_bytes` of data is one block: stored whole or not at all, and known by its deduplication token.
+    """
 
     memory_bytes: int = 2 << 30
     query_memory_bytes: int = 1 << 30
@@ -87,6 +91,12 @@ class Progress:
         return {name: str(getattr(self, name)) for name in self.__slots__}
 
 
+def cut(data: bytes) -> Generator[bytes, None, None]:
+    """Pieces of a mebibyte at most."""
+    for at in range(0, len(data), _PIECE):
+        yield data[at : at + _PIECE]
+
+
 def quote(text: str) -> str:
     """A string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -119,14 +129,14 @@ class Handle:
         return bytes(result.bytes() or b"")
 
     def stream(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
-        """Runs a query; its result block by block. Closing the iterator cancels the query."""
+        """Runs a query; its result in pieces, as it is computed. Closing the iterator cancels the query."""
         try:
             blocks = self._connection.send_query(sql, output_format)
         except Exception as error:
             raise StoreError.of_engine(error) from error
         try:
             for block in blocks:
-                yield bytes(block.bytes())
+                yield from cut(block.bytes())
         except Exception as error:
             raise StoreError.of_engine(error) from error
         finally:
@@ -238,6 +248,7 @@ class Engine:
             "max_execution_time": str(limits.analyst_query_s if analyst else limits.query_s),
             "max_memory_usage": str(limits.analyst_memory_bytes if analyst else limits.query_memory_bytes),
             "min_insert_block_size_bytes": str(limits.insert_block_bytes),
+            "input_format_max_block_size_bytes": str(limits.insert_block_bytes // 4),
             "input_format_parallel_parsing": "0",
             "output_format_parallel_formatting": "0",
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from services.embedded.clickhouse import rights, vocabulary
-from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, tag, use_database
+from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, cut, tag, use_database
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.formats import is_streamed
 from services.embedded.clickhouse.request import Body, Request, too_long
@@ -209,7 +209,7 @@ class Execution:
             if result.streamed and result.format is not None:
                 blocks = handle.stream(sql, result.format)
             else:
-                blocks = _cut(await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone))
+                blocks = cut(await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone))
             if result.streamed and request.flag("wait_end_of_query"):
                 blocks = await self._workers.run(partial(_spool, blocks), request.query_id, gone=gone)
             try:
@@ -219,15 +219,13 @@ class Execution:
 
     async def _send(self, exchange: Exchange, handle: Handle, blocks: Blocks, result: Result, gone: "asyncio.Task[None]") -> None:
         response, query_id = exchange.response, exchange.request.query_id
-        first = await self._workers.run(partial(next, blocks, None), query_id, gone=gone)
+        piece = await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)
         await response.start(output_format=result.format, summary=handle.progress.summary())
-        if first is None:
-            return
-        await response.write(await self._workers.run(partial(response.encode, first), query_id, gone=gone))
-        while (piece := await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)) is not None:
+        while piece is not None:
             await response.write(piece)
             if gone.done():
                 raise ClientGoneError
+            piece = await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)
 
 
 def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str) -> None:
@@ -257,10 +255,6 @@ def _result(request: Request, statement: Statement) -> Result:
 def _next_encoded(blocks: Blocks, response: Response) -> bytes | None:
     block = next(blocks, None)
     return None if block is None else response.encode(block)
-
-
-def _cut(data: bytes) -> Blocks:
-    yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
 
 
 def _spool(blocks: Blocks) -> Blocks:

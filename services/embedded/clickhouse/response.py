@@ -24,7 +24,7 @@ class Response:
         self._timezone = timezone
         self._idle_timeout_s = idle_timeout_s
         self._tag = secrets.token_hex(8)
-        self._encoders: list[Encoder] = []
+        self._encoders: list[Encoder] | None = None
         self.started = False
 
     async def start(self, *, output_format: str | None, summary: dict[str, str]) -> None:
@@ -34,20 +34,27 @@ class Response:
         headers.append(("X-ClickHouse-Exception-Tag", self._tag))
         if output_format:
             headers.append(("X-ClickHouse-Format", output_format))
-        if self._request.flag("compress"):
-            self._encoders.append(BlockEncoder())
-        encoding = choose_encoding(self._request.headers.get("accept-encoding", ""))
-        if encoding and self._request.flag("enable_http_compression", default=True):
-            self._encoders.append(encoder(encoding))
+        encoding = self._encoding()
+        if encoding:
             headers.append(("Content-Encoding", encoding))
         self.started = True
         await self._emit({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
 
     def encode(self, data: bytes) -> bytes:
         """Compresses a piece; CPU work, for a worker thread."""
-        for step in self._encoders:
+        for step in self._steps():
             data = step.feed(data)
         return data
+
+    def _steps(self) -> list[Encoder]:
+        if self._encoders is None:
+            encoding = self._encoding()
+            self._encoders = [*([BlockEncoder()] if self._request.flag("compress") else []), *([encoder(encoding)] if encoding else [])]
+        return self._encoders
+
+    def _encoding(self) -> str | None:
+        wanted = self._request.flag("enable_http_compression", default=True)
+        return choose_encoding(self._request.headers.get("accept-encoding", "")) if wanted else None
 
     async def write(self, encoded: bytes) -> None:
         """Sends a piece that `encode` gave."""
@@ -60,7 +67,7 @@ class Response:
 
     def _rest(self) -> bytes:
         rest = b""
-        for step in self._encoders:
+        for step in self._steps():
             rest = step.feed(rest) + step.end() if rest else step.end()
         return rest
 

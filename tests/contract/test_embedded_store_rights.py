@@ -1,0 +1,162 @@
+"""Who may do what in the embedded store, tried on the real engine."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from services.embedded.clickhouse import vocabulary
+from tests.store import RunningStore
+
+
+@pytest.fixture
+def table(store: RunningStore) -> Iterator[str]:
+    """A table with three rows."""
+    name = f"r_{uuid.uuid4().hex[:8]}"
+    assert store.ask(f"CREATE TABLE {name} (a UInt32) ENGINE = MergeTree ORDER BY a").status == 200
+    assert store.ask(f"INSERT INTO {name} VALUES (1), (2), (3)").status == 200
+    yield name
+    store.ask(f"DROP TABLE IF EXISTS {name}")
+
+
+def _audit(store: RunningStore) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (store.folder / "data" / "audit" / "analyst.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("user", "password"), [("admin", ""), ("admin", "wrong"), ("nobody", "x"), ("default", ""), ("", "")])
+def test_wrong_credentials_are_refused(store: RunningStore, user: str, password: str) -> None:
+    """Code 516, without saying which of the two was wrong."""
+    answer = store.ask("SELECT 1", headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password})
+    assert (answer.status, answer.code) == (401, 516)
+    assert "no user with such name" in answer.text
+
+
+def test_users_of_each_role_have_their_rights(store: RunningStore, table: str) -> None:
+    """Admin all, service reads and writes, analyst reads."""
+    rights = {
+        f"SELECT sum(a) FROM {table}": {"admin", "service", "analyst"},
+        f"SHOW CREATE TABLE {table}": {"admin", "service", "analyst"},
+        f"EXPLAIN SELECT * FROM {table}": {"admin", "service", "analyst"},
+        f"INSERT INTO {table} VALUES (4)": {"admin", "service"},
+        f"INSERT INTO {table} SELECT 5": {"admin", "service"},
+        f"ALTER TABLE {table} DELETE WHERE a = 5 SETTINGS mutations_sync = 1": {"admin", "service"},
+        f"DELETE FROM {table} WHERE a = 4": {"admin", "service"},
+        f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS b UInt8": {"admin"},
+        "CREATE TABLE IF NOT EXISTS r_mine (a UInt8) ENGINE = Memory": {"admin"},
+        "CREATE DATABASE IF NOT EXISTS r_other ENGINE = Atomic": {"admin"},
+        "CREATE TABLE IF NOT EXISTS r_other.t (a UInt8) ENGINE = Memory": {"admin"},
+        "SELECT * FROM r_other.t": {"admin"},
+        "KILL QUERY WHERE 0": {"admin"},
+        "SYSTEM FLUSH LOGS": {"admin"},
+        "DROP TABLE IF EXISTS r_mine": {"admin"},
+        "DROP DATABASE IF EXISTS r_other": {"admin"},
+    }
+    for sql, allowed in rights.items():
+        done = {user for user in ("admin", "service", "analyst") if store.ask(sql, user=user).status == 200}
+        assert done == allowed, sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT file('/etc/hostname')",
+        "SELECT * APPLY(file) FROM (SELECT '/etc/hostname' AS x)",
+        "SELECT arrayMap(`file`, ['/etc/hostname'])",
+        "SELECT * FROM file('/etc/hostname', LineAsString)",
+        "SELECT * FROM `/etc/hostname`",
+        "SELECT * FROM default.`/etc/hostname`",
+        "SELECT * FROM {t:Identifier}",
+        "WITH t AS (SELECT * FROM url('file:///etc/hostname', LineAsString)) SELECT * FROM t",
+        "EXPLAIN SELECT * FROM python('x')",
+        "DESCRIBE TABLE executable('id', LineAsString)",
+        "SELECT 1 INTO OUTFILE '{path}'",
+        "SELECT 1 INTO/**/OUTFILE/**/'{path}' FORMAT CSV",
+        "INSERT INTO FUNCTION file('{path}', CSV, 'a UInt8') VALUES (1)",
+        "SELECT query FROM system.processes",
+        "SELECT * FROM merge('system', 'processes')",
+        "SHOW PROCESSLIST",
+        "SET ROLE store_admin",
+        "SELECT 1; SET ROLE store_admin",
+        "KILL QUERY WHERE 1",
+    ],
+)
+def test_analyst_does_not_get_out_of_the_database(store: RunningStore, tmp_path: Path, sql: str) -> None:
+    """No file is read or written, no other query is seen or ended, no role is changed."""
+    target = tmp_path / "out.csv"
+    answer = store.ask(sql.replace("{path}", str(target)), user="analyst", param_t="/etc/hostname")
+    assert answer.status >= 400
+    assert Path("/etc/hostname").read_text().strip() not in answer.text.replace(sql, "")
+    assert not target.exists()
+
+
+def test_analyst_cannot_change_limits(store: RunningStore) -> None:
+    """Neither in the URL, nor in a clause, nor in a session; what is harmless goes through."""
+    for name in ("max_memory_usage", "max_result_bytes", "readonly_x", "max_rows_to_read"):
+        assert store.ask("SELECT 1", user="analyst", **{name: "0"}).code in (164, 115)
+    assert store.ask("SELECT 1 SETTINGS max_execution_time = 0", user="analyst").code == 164
+    assert store.ask("SET max_execution_time = 0", user="analyst", session_id="s").code == 497
+    assert store.ask("SELECT getSetting('max_execution_time')", user="analyst", max_execution_time=0).text == "60"
+    assert store.ask("SELECT getSetting('max_execution_time')", user="analyst").text == "30"
+    assert store.ask("SELECT getSetting('join_use_nulls')", user="analyst", join_use_nulls=1).text in ("1", "true")
+
+
+def test_analyst_query_that_takes_too_long_or_too_much_is_ended(store: RunningStore) -> None:
+    """Time and memory are bounded, and the store goes on."""
+    slow = store.ask("SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1", user="analyst", max_execution_time=1)
+    assert (slow.status, slow.code) == (408, 159)
+    large = store.ask("SELECT length(groupArray(number)) FROM numbers(2000000000)", user="analyst")
+    assert large.code == 241
+    assert store.ask("SELECT 1", user="analyst").text == "1"
+
+
+def test_service_cannot_take_another_role_or_lift_the_filter(store: RunningStore, table: str) -> None:
+    """Not by SET ROLE, by the role parameter, by a dialect, or by expressions among many VALUES."""
+    assert store.ask("SET ROLE ALL", user="service").code == 497
+    assert store.ask("SELECT 1", user="service", role="store_admin").code == 497
+    assert store.ask("SELECT 1", user="service", dialect="kusto").code == 452
+    values = ", ".join(["(1)"] * 100_000) + ", (length(file('/etc/hostname')))"
+    assert store.ask(f"INSERT INTO {table} VALUES {values}", user="service").status >= 400
+    assert store.ask(f"INSERT INTO {table} VALUES {values}", user="service", input_format_values_interpret_expressions=1).code == 452
+
+
+def test_audit_log_has_every_statement_of_analysts_and_no_one_elses(store: RunningStore, table: str) -> None:
+    """Who, when, what, how long, rows read, outcome; refused ones, too."""
+    mark = uuid.uuid4().hex
+    store.ask(f"SELECT sum(a), '{mark}' FROM {table}", user="analyst", query_id=f"ok-{mark}")
+    store.ask(f"SELECT file('{mark}')", user="analyst", query_id=f"no-{mark}")
+    store.ask(f"SELECT throwIf(1, '{mark}')", user="analyst", query_id=f"err-{mark}")
+    store.ask(f"SELECT '{mark}'", user="admin")
+    lines = {line["query_id"].split("-")[0]: line for line in _audit(store) if mark in line["statement"]}
+    assert set(lines) == {"ok", "no", "err"}
+    assert (lines["ok"]["error"], lines["ok"]["rows_read"], lines["ok"]["user"]) == ("", 3, "analyst")
+    assert lines["ok"]["duration_ms"] > 0
+    assert lines["no"]["error"] == "497 ACCESS_DENIED"
+    assert lines["err"]["error"].startswith("395 ")
+
+
+def test_vocabulary_knows_every_table_function_and_engine(store: RunningStore) -> None:
+    """A new version of chDB that brings new ones fails here, so that somebody looks at them."""
+    with contextlib.closing(store.admin_client()) as admin:
+        functions = {row[0] for row in admin.query("SELECT lower(name) FROM system.table_functions").result_rows}
+        engines = {
+            row[0] for row in admin.query("SELECT lower(name) FROM system.table_engines UNION ALL SELECT lower(name) FROM system.database_engines").result_rows
+        }
+    assert functions <= vocabulary.HARMLESS_TABLE_FUNCTIONS | vocabulary.FORBIDDEN_TABLE_FUNCTIONS
+    assert engines <= vocabulary.ALLOWED_ENGINES | vocabulary.FORBIDDEN_ENGINES
+
+
+def test_store_listens_on_loopback_only_and_tells_no_secrets(store: RunningStore) -> None:
+    """Neither its log nor its command line nor its files have a password or a statement of the services."""
+    mark = uuid.uuid4().hex
+    store.ask(f"SELECT '{mark}'", user="service")
+    process = psutil.Process(store.pid)
+    assert {connection.laddr.ip for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    told = (store.folder / "store.log").read_text() + " ".join(process.cmdline()) + json.dumps(process.environ())
+    assert mark not in told
+    assert not any(password in told for password in store.passwords.values())
+    assert (store.folder / "data").stat().st_mode & 0o077 == 0
