@@ -47,7 +47,7 @@ def _power(rows: list[dict[str, Any]]) -> Any:
         axis.set(title=f"{kind} shift, 1000 against 1000", xlabel="% of the window's prompts replaced", ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of windows with an alarm")
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=7, fontsize=8, frameon=False)
     return figure
 
 

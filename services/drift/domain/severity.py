@@ -16,10 +16,11 @@ class Severity(IntEnum):
 
 
 EFFECT_LINES: dict[str, tuple[float, float, float]] = {
-    # test: effect from which a significant change is medium, high, critical
-    "mean_distance": (0.08, 0.2, 0.4),  # in the traffic's own spread; 0.08 is what 10 % of prompts on a new topic cause
-    "mmd": (0.06, 0.15, 0.3),
-    "drifted_share": (0.3, 0.6, 0.85),  # share of dimensions beyond chance
+    # test: effect from which a significant change is medium, high, critical. For embeddings these are what replacing about
+    # 10 %, 30 % and 70 % of the prompts by a new topic causes (docs/drift.md)
+    "mean_distance": (0.05, 0.15, 0.35),  # in the traffic's own spread
+    "mmd": (0.03, 0.09, 0.2),
+    "drifted_share": (0.05, 0.4, 0.75),  # share of dimensions beyond chance
     "flagged_rate": (0.02, 0.05, 0.15),  # share of prompts
     "language": (0.05, 0.15, 0.3),  # share of traffic that changed
 }
