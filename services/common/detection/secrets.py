@@ -221,28 +221,31 @@ def _assigned(passage: Passage) -> Iterator[Finding]:
 def _named(passage: Passage, names: Vocabulary, *, strong: bool) -> Iterator[Finding]:
     text, done = passage.text, -1
     for end in passage.hits(names):
-        if end <= done:
-            continue
-        value = _value_after(text, end)
+        value = _value_after(text, end) if end > done else None
         if value is None:
             continue
-        start, stop, is_assignment, is_quoted = value
-        done = stop
-        accepts = _is_password if strong else _is_key
-        candidate = text[start:stop]
-        if (
-            (strong or not _is_harmless(passage.lower, end))
-            and not is_placeholder(candidate)
-            and accepts(candidate, is_assignment=is_assignment, is_quoted=is_quoted)
-        ):
-            if text[stop : stop + 1] in ("(", "[") and not is_quoted:
-                continue  # a call or an index: code that fetches the value
-            is_aws = len(candidate) == 40 and "aws" in passage.lower[max(0, end - _IDENTIFIER_BEFORE) : start]
-            yield Finding(start, stop, "SECRET_AWS_SECRET_KEY" if is_aws else GENERIC, 0.85 if is_assignment else 0.8, "assigned to a telling name")
+        done = value.end
+        candidate = text[value.start : value.end]
+        if is_placeholder(candidate) or (not strong and _is_harmless(passage.lower, end)) or not _is_secret(candidate, value, strong=strong):
+            continue
+        if not value.is_quoted and text[value.end : value.end + 1] in ("(", "["):
+            continue  # a call or an index: code that fetches the value
+        is_aws = len(candidate) == 40 and "aws" in passage.lower[max(0, end - _IDENTIFIER_BEFORE) : value.start]
+        kind = "SECRET_AWS_SECRET_KEY" if is_aws else GENERIC
+        yield Finding(value.start, value.end, kind, 0.85 if value.is_assignment else 0.8, "assigned to a telling name")
 
 
-def _value_after(text: str, end: int) -> tuple[int, int, bool, bool] | None:
-    """Start and end of the value that a name ending at `end` is given, whether by an operator, whether in quotes."""
+class _Value(NamedTuple):
+    """A value given to a name: where it stands, whether by an operator, whether in quotes."""
+
+    start: int
+    end: int
+    is_assignment: bool
+    is_quoted: bool
+
+
+def _value_after(text: str, end: int) -> _Value | None:
+    """The value that a name ending at `end` is given: `= value`, `: "value"`, `is value`, `<password>value</password>`."""
     operator = _OPERATOR.match(text, end)
     said = None if operator else (_OPTION.match(text, end) if _is_option(text, end) else _SAID.match(text, end))
     begins = operator or said
@@ -252,14 +255,23 @@ def _value_after(text: str, end: int) -> tuple[int, int, bool, bool] | None:
     quoted = _QUOTED.match(text, at)
     if quoted:
         group = 2 if quoted.group(2) is not None else 3
-        return quoted.start(group), quoted.end(group), operator is not None, True
+        return _Value(*quoted.span(group), operator is not None, is_quoted=True)
     bare = (_QUERY_VALUE if _is_query(text, end) else _BARE).match(text, at + (text[at : at + 1] in "\"'`"))
-    if bare is None:
+    is_other_tag = text[at - 1] == ">" and text[at - 2] != "=" and bare is not None and not text.startswith("</", bare.end())
+    if bare is None or is_other_tag or _LEFT_OUT.match(text, bare.end() - 3):
         return None
-    stop = bare.end()
-    while stop > bare.start() and text[stop - 1] in ".,:;?…" and (stop == len(text) or text[stop].isspace() or text[stop] in ",;\"'"):
+    stop = _without_stops(text, *bare.span())
+    return _Value(bare.start(), stop, operator is not None, is_quoted=False) if stop > bare.start() else None
+
+
+_LEFT_OUT = re.compile(r".{0,3}(?:\.\.\.|…|<[A-Za-z])")
+
+
+def _without_stops(text: str, start: int, stop: int) -> int:
+    """Leave out the marks that end a sentence or an item."""
+    while stop > start and text[stop - 1] in ".,:;?" and (stop == len(text) or text[stop].isspace() or text[stop] in ",;\"'"):
         stop -= 1
-    return (bare.start(), stop, operator is not None, False) if stop > bare.start() else None
+    return stop
 
 
 def _is_option(text: str, end: int) -> bool:
@@ -283,27 +295,30 @@ def _is_harmless(lower: str, end: int) -> bool:
     return is_bare_key or any(word in identifier for word in _names().harmless)
 
 
-def _is_password(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:
-    """Whether what follows a word such as `password` is one: anything but prose and code where assigned, mixed characters where said."""
-    if not 4 <= len(value) <= 256 or " " in value or value.lower() in _names().not_passwords or not any(c.isalnum() for c in value):
+def _is_secret(text: str, value: _Value, *, strong: bool) -> bool:
+    """Whether a value looks like a password, or, after a weak name such as `token`, random enough to be a key."""
+    if " " in text or not any(c.isalnum() for c in text):
         return False
-    classes = _classes(value)
-    if not is_assignment:
-        mixes = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
-        return len(value) >= 6 and (classes >= 3 or mixes or len(_CAMEL.findall(value)) >= 2)
-    if is_quoted:
-        return classes >= 2 or len(value) >= 6
-    return classes >= 2 and not _CODE.fullmatch(value) and not _CAPITALISED.fullmatch(value)
+    if strong:
+        return _is_password(text, value)
+    return len(text) >= (10 if value.is_assignment else 14) and _looks_random(text)
 
 
-def _is_key(value: str, *, is_assignment: bool, is_quoted: bool) -> bool:
-    """Whether what follows a word such as `token` looks random enough to be one."""
-    del is_quoted
-    return len(value) >= (10 if is_assignment else 14) and " " not in value and _looks_random(value)
+def _is_password(text: str, value: _Value) -> bool:
+    """Anything but prose and code where it is assigned, mixed characters where it is said."""
+    if not 4 <= len(text) <= 256 or text.lower() in _names().not_passwords:
+        return False
+    classes = _classes(text)
+    if not value.is_assignment:
+        mixes = any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
+        return len(text) >= 6 and (classes >= 3 or mixes or len(_CAMEL.findall(text)) >= 2)
+    if value.is_quoted:
+        return (classes >= 2 or len(text) >= 6) and "://" not in text
+    return classes >= 2 and not _CODE.fullmatch(text) and not _CAPITALISED.fullmatch(text)
 
 
 _CODE = re.compile(
-    r"[A-Za-z_][\w]*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[a-z]+(?:[A-Z][a-z]+)+|[\w]+\(.*|/[\w./-]*|https?:.*|[-+]?[0-9.,]+%?|[A-Z]+(?:_[A-Z]+)*"
+    r"[A-Za-z_][\w]*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[a-z]+(?:[A-Z][a-z]+)+|[\w]+\(.*|/[\w./-]*|[a-z][a-z0-9+.-]*://.*|[-+]?[0-9.,]+%?|[A-Z]+(?:_[A-Z]+)*"
 )
 _CAPITALISED = re.compile(r"[^\W\d_]{1,40}(?:[-'’][^\W\d_]{1,40})*")
 _CAMEL = re.compile(r"(?<=[a-z])[A-Z]")
@@ -330,14 +345,14 @@ def entropy(value: str) -> float:
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
 
 
-_STRUCTURAL = re.compile(r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|\{[^}]*\}?|@[A-Za-z_]+@|[xX*.•●_#-]+")
-_RUN = re.compile(r"(.)\1{4}")
+_STRUCTURAL = re.compile(r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|\{[^}]*\}?|@+[A-Za-z_]+@+|[xX*.•●_#-]+")
+_HOLE = re.compile(r"<[A-Za-z_ -]{1,40}>|\.\.\.|…|(.)\1{4}")  # something left out, or one character again and again
 
 
 def is_placeholder(value: str) -> bool:
     """Whether a value stands for a secret: `<YOUR_KEY>`, `${TOKEN}`, `xxxxxxxx`, `changeme`, `AKIA…EXAMPLE`, a masked one."""
     lower = value.lower()
-    if _STRUCTURAL.fullmatch(value) or _RUN.search(lower) or len(set(lower)) <= min(3, len(lower) - 1):
+    if _STRUCTURAL.fullmatch(value) or _HOLE.search(lower) or len(set(lower)) <= min(3, len(lower) - 1):
         return True
     return _says_placeholder(lower)
 

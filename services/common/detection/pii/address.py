@@ -16,7 +16,8 @@ from services.common.detection.pii.words import word_set
 _PARTS = 6
 _HOUSE_AFTER = re.compile(r" [0-9]{1,4}[A-Za-z]?(?=,|\n| (?:Apt|Suite))")
 _UNIT = re.compile(
-    r"[ ,\n?>]{1,8}(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Building|Bldg|Appt|Appartement|Bât|Bâtiment|Esc|Escalier|Étage|Lot|No)"
+    r"[ ,\n?>]{1,8}(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Building|Bldg|Appt|Appartement|Bât|Bâtiment|Esc|Escalier|Étage|Lot|No"
+    r"|Puerta|Piso|Piano|Appartamento|Interno|Scala|Bloque|Wohnung|Whg|Etage|bus|bte)"
     r"\.? ?#?[A-Z]?[0-9]{1,5}[A-Z]?(?!\w)"
     r"|(?:Apt|Suite|Ste|Unit|Flat|Bât|Bâtiment|Building)\.? [A-Z](?!\w)|# ?[0-9]{1,5}(?!\w))",
     re.IGNORECASE,
@@ -31,6 +32,9 @@ _CODE = re.compile(
     r"(?:[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][A-Z]{2}|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]|(?:[A-Z]{1,2}-)?[0-9]{5}(?:-[0-9]{3,4})?"
     r"|[0-9]{4} ?[A-Z]{2}|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3}|[0-9]{4,6})(?!\w|-\w)"
 )
+
+
+_BEFORE_TOWN = re.compile(r",? |,?\n")
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
@@ -80,7 +84,8 @@ def _end_of_units(text: str, end: int) -> int:
 
 def _after_code(text: str, end: int, *, is_first: bool) -> int:
     """Past what may follow a post code: the town when the code came first, then a country."""
-    town = _PLACE.match(text, end + 1) if is_first and text[end : end + 1] == " " else None
+    between = _BEFORE_TOWN.match(text, end) if is_first else None
+    town = _PLACE.match(text, between.end()) if between else None
     end = town.end() if town else end
     joint = _JOINT.match(text, end)
     country = _PLACE.match(text, joint.end()) if joint and joint.end() > end else None

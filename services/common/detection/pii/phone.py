@@ -24,7 +24,7 @@ _LINK = re.compile(
 )
 _AFTER = re.compile(r"\)?,? {0,2}-? ?\(?(?:fax|office|mobile|cell|desk|home|work|bureau|portable|domicile|\(m\)|\(h\)|\(w\))(?![A-Za-z])", re.IGNORECASE)
 _MEASURE = re.compile(
-    r" ?(?:€|\$|£|%|euros?|eur|usd|dollars?|chf|km|kg|m²|habitants|inhabitants|people|personnes|bytes|octets|ms|tokens|votes|rows|lignes|units)(?![A-Za-z])",
+    r" ?(?:€|\$|£|%|euros?|eur|usd|dollars?|chf|km|kg|m²|habitants|inhabitants|people|personnes|bytes|octets|ms|ns|tokens|votes|rows|lignes|units)(?![A-Za-z])",
     re.IGNORECASE,
 )
 # How people write numbers: a plus or 00, a parenthesised area code, groups parted by single marks.
@@ -32,8 +32,9 @@ _INTERNATIONAL = re.compile(
     r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0\)[ .\-]?)?(?:\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
 )
 _NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([ .-]))[0-9]{3}[ .-][0-9]{4}")
-_LEADING_ZERO = re.compile(r"\(?0[0-9]{1,5}\)?(?:(?:[ .\-/]| - |\) )\(?[0-9]{2,8}\)?){1,5}")
-_TRIPLES = re.compile(r"[0-9]{3}(?:[ .-][0-9]{3}){2,}")  # a row of codes; no plan groups so
+_LEADING_ZERO = re.compile(r"(?:\(0[0-9]{1,5}\) ?|0[0-9]{1,5}(?:[ .\-/]| - ))[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}")
+_NANP_LIKE = re.compile(r"(?:1[ .-]?)?(?:[2-9][0-9]{9}|[0-9]{3}([ .-])[0-9]{3}\1[0-9]{4})")
+_TRIPLES = re.compile(r"[0-9]{3}(?:[ .-][0-9]{3}){2,}|[0-9]{4}(?:[ .-][0-9]{4}){2,}")  # a row of codes; no plan groups so
 _SEPARATORS = re.compile(r"[ \u00a0\u202f.\-/()+]+")
 _DIGITS = {ord(c): None for c in " \u00a0\u202f.-/()+"}
 
@@ -72,7 +73,7 @@ def _is_table(groups: tuple[tuple[int, int], ...]) -> bool:
 def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int) -> tuple[Finding, int] | None:
     """The longest number that begins with group `first`, and how many groups it takes."""
     text = passage.text
-    start = run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0])
+    start = _closed_opening(text, run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0]), groups)
     fewest = max(first + 1, first + min(2, len(groups) - first))
     for last in range(len(groups), fewest - 1, -1):
         digits = sum(b - a for a, b in groups[first:last])
@@ -96,6 +97,13 @@ def _opening(text: str, start: int) -> int:
     return start
 
 
+def _closed_opening(text: str, start: int, groups: tuple[tuple[int, int], ...]) -> int:
+    """The opening without parentheses that the number itself does not close: `(06 12 …)`, `((212) 555 …)`."""
+    while text[start] == "(" and text.count("(", start, groups[-1][1]) > text.count(")", start, groups[-1][1]):
+        start += 1
+    return start
+
+
 def _trim(text: str, start: int, end: int) -> int:
     """Leave out an opening parenthesis that the number does not close."""
     return start + 1 if text[start] == "(" and ")" not in text[start:end] else start
@@ -113,7 +121,8 @@ def _judge(passage: Passage, start: int, end: int) -> tuple[float, str] | None:
     digits = value.translate(_DIGITS)
     if not 7 <= len(digits) <= 18 or len(set(digits)) < 2:
         return None
-    if value.startswith(("+", "00", "(+", "(00", "011")) and _INTERNATIONAL.fullmatch(value):
+    is_bare_00 = value.isdigit() and passage.last_before(vocabulary("other_number"), start, 32) >= 0
+    if value.startswith(("+", "00", "(+", "(00", "011")) and not is_bare_00 and _INTERNATIONAL.fullmatch(value):
         quality = _international(value)
         if quality:
             return quality
@@ -159,6 +168,8 @@ def _by_form(value: str, digits: str, *, in_context: bool) -> tuple[float, str] 
     region = _region_of(digits)
     if region and digits[0] == "0" and _is_written_as_phone(value):
         return 0.9, f"numbering plan of {region}, its way of writing"
+    if in_context and _NANP_LIKE.fullmatch(value):
+        return 0.8, "North American length, in context"
     return (0.85, f"numbering plan of {region}, in context") if region and in_context else None
 
 
@@ -168,7 +179,7 @@ def _is_written_as_phone(value: str) -> bool:
         return (len(value) == 10 and value[1] != "0") or (len(value) == 11 and value.startswith("07"))
     if not _LEADING_ZERO.fullmatch(value):
         return False
-    return _one_mark(value) and sum(map(str.isdigit, value)) >= 9 and not _TRIPLES.fullmatch(value)
+    return _one_mark(value) and value.count(".") != 1 and sum(map(str.isdigit, value)) >= 9 and not _TRIPLES.fullmatch(value)
 
 
 def _one_mark(value: str) -> bool:

@@ -30,7 +30,7 @@ class Core(NamedTuple):
 def cores(passage: Passage) -> list[Core]:
     """Beginnings of addresses by position, the longest first where several begin at one place."""
     closings = _closings(passage)
-    found = [*_french(passage, closings), *_english(passage, closings), *_continental(passage), *_boxes(passage)]
+    found = [*_french(passage, closings), *_english(passage, closings), *_continental(passage), *_boxes(passage, closings)]
     return sorted(found, key=lambda core: (core.start, -core.end))
 
 
@@ -55,9 +55,11 @@ _WAY_NAME = re.compile(
     rf"(?: (?:{_SMALL}){{0,3}}(?:(?!Ap+t|Suite|Bât){CAPITALISED}|[0-9]{{1,2}} [a-zà-ÿ]+(?: (?:19|20)[0-9]{{2}})?)){{0,6}}"
 )
 _IS_NAME = re.compile(r" {1,2}(?:(?:de la|de l['’]|des|du|de|d['’]|la|le) ?)?[A-ZÀ-Þ]")
+_NUMBER_AFTER = re.compile(r",? [0-9]{1,4}[a-z]?(?=[ ,\n])")  # Switzerland, Belgium
 _TO_TOWN = re.compile(r"[^.!?;:0-9]{0,40}(?:(?:BP|CS|B\.P\.) ?[0-9]{1,6}[ ,\n-]{1,3})?(?:F-|FR-)?")
 _TOWN = re.compile(
-    rf"[0-9]{{2}} ?[0-9]{{3}} {{1,2}}{CAPITALISED}(?:(?:[ -](?:sur|sous|de la|de|du|des|la|le|les|en|lès|lez|aux?|et))?[ -](?:[ld]['’])?{CAPITALISED})*+"
+    rf"(?:[0-9]{{2}} ?[0-9]{{3}}|(?!19|20)[0-9]{{4}}) {{1,2}}{CAPITALISED}"
+    rf"(?:(?:[ -](?:sur|sous|de la|de|du|des|la|le|les|en|lès|lez|aux?|et))?[ -](?:[ld]['’])?{CAPITALISED})*+"
     r"(?: cedex(?: [0-9]{1,2})?)?(?:,? France)?(?!\w)",
     re.IGNORECASE,
 )
@@ -79,7 +81,9 @@ def _french(passage: Passage, closings: list[int]) -> Iterator[Core]:
         if town_end:
             yield Core(start, town_end, is_sure=True, evidence="way, post code and town")
         elif number and (is_plain or _IS_NAME.match(name.group())):
-            yield Core(start, _without_marks(text, name), is_plain, "numbered way")
+            yield Core(start, _strip(text, name.end()), is_plain, "numbered way")
+        elif last_number := _NUMBER_AFTER.match(text, name.end()):
+            yield Core(begin, last_number.end(), is_sure=False, evidence="way and number")
 
 
 def _town_after(text: str, way_end: int, name_end: int, closings: list[int]) -> int:
@@ -101,10 +105,6 @@ def _last_capitalised(text: str, start: int, end: int) -> int:
     """The end of a town's name without the lower-case words that a pattern blind to case took along."""
     tail = _LOWER_TAIL.search(text, start, end)
     return _strip(text, tail.start() if tail else end)
-
-
-def _without_marks(text: str, name: re.Match[str]) -> int:
-    return _strip(text, name.end())
 
 
 def _strip(text: str, end: int) -> int:
@@ -177,10 +177,9 @@ def _is_date_or_year(text: str, start: int, end: int) -> bool:
 
 # -- The Continent.
 _BUILDING = re.compile(r"(?<![\w.,/-])[0-9]{1,6} \Z")
-_ENDS_IN_NUMBER = re.compile(r",? {1,2}(?:n[°º.] ?)?[0-9]{1,4}(?: ?[A-Za-z])?(?!\w)")
-_NAME_AND_NUMBER = re.compile(
-    rf"(?: (?:{CAPITALISED}|de|la|las|los|del|della|delle|dei|di|da|do|dos|das|y|e|san|santa)){{1,5}},? {{1,2}}(?:n[°º.] ?)?[0-9]{{1,4}}(?: ?[A-Za-z])?(?!\w)"
-)
+_LAST_NUMBER = r",? {1,2}(?:n[°º.] ?)?[0-9]{1,4}(?: ?[A-Za-z])?(?:[-/][0-9]{1,4}[a-z]?)?(?!\w)"
+_ENDS_IN_NUMBER = re.compile(_LAST_NUMBER)
+_NAME_AND_NUMBER = re.compile(rf"(?: (?:{CAPITALISED}|de|la|las|los|del|della|delle|dei|di|da|do|dos|das|y|e|san|santa)){{1,5}}{_LAST_NUMBER}")
 
 
 def _continental(passage: Passage) -> Iterator[Core]:
@@ -196,10 +195,12 @@ def _continental(passage: Passage) -> Iterator[Core]:
             if not text[begin].isupper() and passage.lower[begin:end] == "via":
                 continue  # `via Port 80`
             building = _BUILDING.search(text, max(0, begin - 8), begin)
-            yield Core(building.start() if building else begin, rest.end(), text[begin].isupper(), "street and number")
+            is_sure = text[begin].isupper() and not passage.lower[begin:end].endswith("ring")  # `During 2017`
+            yield Core(building.start() if building else begin, rest.end(), is_sure, "street and number")
 
 
-# -- Boxes.
+# -- Boxes, and flats that come before their house.
+_FLAT = re.compile(rf"(?<!\w)(?:Flat|Studio|Unit|Apartment|Suite) [0-9]{{1,4}}[A-Za-z]?[,\n]\s?{CAPITALISED}(?: {CAPITALISED}){{0,3}}")
 _MILITARY = re.compile(
     r"(?:(?:Unit [0-9]{1,5},? Box [0-9]{1,5}|PSC [0-9]{1,5},? Box [0-9]{1,5}|US(?:NS|S|CGC|NV|CG) [A-Z][\w'’-]+)[,\s]{1,3})"
     r"(?:APO|FPO|DPO),? A[AEP] [0-9]{5}(?:-[0-9]{4})?",
@@ -208,7 +209,9 @@ _MILITARY = re.compile(
 _BOX = re.compile(r"(?:P\. ?O\. ?Box|PO Box|Post Office Box|Postfach|Casella postale|Apartado(?: de correos)?)(?: n[°º])? ?[0-9]{1,6}(?!\w)", re.IGNORECASE)
 
 
-def _boxes(passage: Passage) -> Iterator[Core]:
+def _boxes(passage: Passage, closings: list[int]) -> Iterator[Core]:
+    if passage.words & {"flat", "studio", "unit", "apartment", "suite"}:
+        yield from (Core(m.start(), m.end(), is_sure=False, evidence="flat and names") for m in _FLAT.finditer(passage.text) if _is_closed(closings, m.start()))
     if passage.words & {"apo", "fpo", "dpo"}:
         yield from (Core(m.start(), m.end(), is_sure=True, evidence="military post office") for m in _MILITARY.finditer(passage.text))
     if passage.words & {"box", "postfach", "casella", "apartado"}:

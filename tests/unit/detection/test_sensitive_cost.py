@@ -1,0 +1,59 @@
+"""Hostile texts: nothing raises, and work grows with the length, counted in steps rather than in time."""
+
+import sys
+from itertools import pairwise
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common.detection.masking import mask
+from services.common.detection.sensitive import find_sensitive
+from tests.unit.detection.sensitive_texts import hostile, texts
+
+
+def steps(text: str) -> int:
+    """Lines of Python that an inspection runs: a measure of work that the machine's load does not touch."""
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        find_sensitive(text)
+    finally:
+        sys.settrace(None)
+    return count
+
+
+SMALL, LARGE = hostile(2_000), hostile(8_000)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_hostile_text_four_times_as_long_costs_about_four_times_as_much(name: str) -> None:
+    """No text makes the number of steps grow faster than its length."""
+    find_sensitive("call 06 12 34 56 78, born 1/1/1990, 12 rue de la Paix, password=x")  # tables load on first use
+    assert steps(LARGE[name]) <= 5 * steps(SMALL[name]) + 6 * len(LARGE[name])
+
+
+@given(st.one_of(st.text(max_size=400), st.binary(max_size=400).map(lambda b: b.decode("latin-1")), texts()))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_inspected_without_raising(text: str) -> None:
+    """Findings lie within the text, in order and apart."""
+    findings = find_sensitive(text, with_names=True)
+    assert all(0 <= f.start < f.end <= len(text) and 0 < f.score <= 1 for f in findings)
+    assert all(a.end <= b.start for a, b in pairwise(findings))
+
+
+def test_megabyte_of_addresses_and_of_rubbish_is_masked() -> None:
+    """Long texts go through, dense with values or with none."""
+    dense = "jean.dupont@exemple.fr 4111 1111 1111 1111\n" * 3_000
+    masked = mask(dense)
+    assert masked.text == "[EMAIL_1] [CARD_1]\n" * 3_000
+    assert masked.original == dense
+    assert find_sensitive("\0\x9f" * 500_000) == ()
