@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from schemas.topics import TOPICS
 from services.common.bus.inspection import lag, topic_state
@@ -125,6 +126,17 @@ async def _rollups(store: Store) -> Finding:
             "rollups", ok=False, detail=f"they disagree with the table: {listed}", remedy="run this again; if it stays, rebuild the hours named from the table"
         )
     return Finding("rollups", ok=True, detail="they agree with the table")
+
+
+async def _lasting(store: Store, sql: str) -> list[dict[str, Any]]:
+    """What a query finds three times in a row: while a block is being written, the table and its rollups differ for a moment."""
+    found: list[dict[str, Any]] = []
+    for pause_s in (0.0, 0.5, 1.5):
+        await asyncio.sleep(pause_s)
+        found = await store.query(sql)
+        if not found:
+            break
+    return found
 
 
 async def _dead_letters(store: Store) -> Finding:

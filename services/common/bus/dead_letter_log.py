@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from schemas.dead_letters import DeadLettered
 from schemas.topics import TOPICS, dead_letter_name
+from services.common.bus.inspection import partition_counts
 from services.common.bus.quiet import quieten
 from services.common.errors import BusUnavailableError, ConfigError
 
@@ -86,9 +87,8 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         async with asyncio.timeout(_CONNECT_S):
             await reader.start()
-            await reader.topics()
-            partitions = reader.partitions_for_topic(dead_letter_name(topic)) or ()
-        reader.assign([TopicPartition(dead_letter_name(topic), one) for one in partitions])
+            partitions = (await partition_counts(url)).get(dead_letter_name(topic), 0)
+        reader.assign([TopicPartition(dead_letter_name(topic), one) for one in range(partitions)])
         yield reader
     except (TimeoutError, KafkaError, OSError) as error:
         raise BusUnavailableError(f"the dead letters of {topic} cannot be read from Kafka at {url}: {error!r}") from error

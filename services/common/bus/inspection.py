@@ -27,14 +27,22 @@ async def topic_state(url: str, models: Iterable[ModelConfig], scale: float, tim
     Raises:
         BusUnavailableError: no broker within `timeout_s`.
     """
-    wanted = topics_for(models)
-    try:
-        async with asyncio.timeout(timeout_s + 5), admin(url, timeout_s=timeout_s) as client:
-            there = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
-    except (TimeoutError, KafkaError) as error:
-        raise BusUnavailableError(f"Kafka at {url} does not describe its topics: {error!r}") from error
+    wanted, there = topics_for(models), await partition_counts(url, timeout_s)
     few = tuple(name for name, topic in wanted if 0 < there.get(name, 0) < topic.partition_count(scale))
     return TopicState(len(wanted), tuple(name for name, _ in wanted if name not in there), few)
+
+
+async def partition_counts(url: str, timeout_s: float = 5.0) -> dict[str, int]:
+    """How many partitions each topic has that is there.
+
+    Raises:
+        BusUnavailableError: no broker within `timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s + 5), admin(url, timeout_s=timeout_s) as client:
+            return {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
+    except (TimeoutError, KafkaError) as error:
+        raise BusUnavailableError(f"Kafka at {url} does not describe its topics: {error!r}") from error
 
 
 async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, int]:
@@ -43,12 +51,14 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
     Raises:
         BusUnavailableError: no broker, or it did not answer within `timeout_s`.
     """
+    wanted = set(topics)
     consumer = AIOKafkaConsumer(bootstrap_servers=url, isolation_level="read_committed", enable_auto_commit=False)
     try:
         async with asyncio.timeout(timeout_s):
             await consumer.start()
-            there = await consumer.topics() & set(topics)
-            places = [TopicPartition(topic, one) for topic in there for one in consumer.partitions_for_topic(topic) or ()]
+            there = {topic: count for topic, count in (await partition_counts(url)).items() if topic in wanted}
+            places = [TopicPartition(topic, one) for topic, count in there.items() for one in range(count)]
+            consumer.assign(places)
             ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)
             committed = await committed_offsets(url, group)
     except (TimeoutError, KafkaError, OSError) as error:
