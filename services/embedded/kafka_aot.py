@@ -8,6 +8,7 @@ is ready. Nothing depends on it: without the image, or with one that this Java c
 
 import asyncio
 import fcntl
+import logging
 import os
 import sys
 import tempfile
@@ -93,6 +94,7 @@ async def _make_traffic(bootstrap: str) -> None:
 def main() -> None:
     """Makes the image at the lowest priority."""
     os.nice(19)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a new broker's first group is always refused a few times
     try:
         make_image()
     except TocsinError as error:

@@ -18,11 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-from jgo.config import GlobalSettings
-from jgo.constants import MAVEN_CENTRAL_URL
-from jgo.maven import MavenContext
-
 from services.common.errors import ConfigError
 
 LOCK = Path(__file__).parents[2] / "infra" / "kafka" / "jgo.lock.toml"
@@ -95,9 +90,14 @@ def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
     """Takes a jar from the local Maven repository, else from Maven Central or from the mirror that jgo's configuration names.
 
     Raises:
-        requests.RequestException: the repository can't be reached.
+        OSError: the repository can't be reached (requests' exceptions are OSErrors).
         RuntimeError: no repository has it.
     """
+    # Here and not above, since it takes 0.3 s, and a broker that was killed is to be back soon.
+    from jgo.config import GlobalSettings  # noqa: PLC0415
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
     settings = GlobalSettings.load()
     context = MavenContext(
         repo_cache=folder,
@@ -119,7 +119,7 @@ def _fetch_all(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
             for done, download in enumerate(as_completed(downloads), 1):
                 download.result()
                 _show_progress(version, done, len(jars))
-        except (requests.RequestException, RuntimeError, OSError) as error:
+        except (RuntimeError, OSError) as error:
             pool.shutdown(cancel_futures=True)
             raise ConfigError(_cannot_fetch(version, error)) from error
         except BaseException:
@@ -134,7 +134,7 @@ def _fetch_one(jar: Jar, staging: Path, fetch: Fetch) -> None:
         with tempfile.TemporaryDirectory(dir=staging.parent) as folder:
             try:
                 path = fetch(jar, Path(folder))
-            except requests.RequestException:
+            except OSError:
                 if attempt == _ATTEMPTS:
                     raise
                 continue

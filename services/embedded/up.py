@@ -196,7 +196,7 @@ class Installation:
         ]
         if password := self.passwords.get("analyst"):
             store = self.addresses.clickhouse_url.removesuffix("/tocsin")
-            query = "SELECT * FROM tocsin.v_ledger FORMAT PrettyCompact"
+            query = "SELECT * FROM tocsin.v_requests ORDER BY completed_at DESC LIMIT 3 FORMAT Vertical"
             lines.append(f'  curl {store} -u analyst:{password} --data-binary "{query}"')
         lines += [f"  source {self.home.connection_file}   # then openai.OpenAI() finds it by itself", "", "Ctrl-C or `tocsin down` stops it all."]
         return "\n".join(lines)
