@@ -145,7 +145,7 @@ def measure(rows: Sequence[Row], *, examples: int = 0) -> dict[str, Any]:
         score.add(row, findings, "SECRET_", exact=False)
     unknown = {s["type"] for row in rows for s in row["spans"]} - set(PII_TYPES) - set(secret_types)
     figures: dict[str, Any] = {
-        "types": {kind: score.figures(kind) for kind in (*PII_TYPES, *secret_types) if score.labelled[kind] or score.wrong[kind]},
+        "per_type": {kind: score.figures(kind) for kind in (*PII_TYPES, *secret_types) if score.labelled[kind] or score.wrong[kind]},
         "secrets": {**score.figures("SECRET_"), "placeholders": placeholder_rate(rows, found)},
         "cpu_ms": cpu_ms([row["text"] for row in rows]),
         "cpu_ms_2kb": cpu_ms(texts_of(rows, 2048)),
@@ -160,7 +160,7 @@ def measure(rows: Sequence[Row], *, examples: int = 0) -> dict[str, Any]:
 def table(figures: dict[str, Any]) -> str:
     """The figures as a table for people."""
     lines = [f"{'type':28}{'precision':>10}{'recall':>10}{'n':>7}"]
-    for kind, row in [*figures["types"].items(), ("all secrets, any type", figures["secrets"])]:
+    for kind, row in [*figures["per_type"].items(), ("all secrets, any type", figures["secrets"])]:
         shown = ["-" if row[k] is None else f"{row[k]:.3f}" for k in ("precision", "recall")]
         lines.append(f"{kind:28}{shown[0]:>10}{shown[1]:>10}{row['n']:>7}")
     placeholders = figures["secrets"]["placeholders"]

@@ -10,7 +10,7 @@ from services.common.detection.passage import Passage
 from services.common.detection.pii.words import months, vocabulary
 
 _AFTER = re.compile(
-    r"[\s,(]{0,3}(?:is|was|est|était|being|is also)\s(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la)\s"
+    r"(?<=[\s,(])(?:is|was|est|était|being|is also)\s(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la)\s"
     r"(?:date of birth|birth ?date|birthday|dob|date de naissance|anniversaire)",
     re.IGNORECASE,
 )
@@ -46,9 +46,11 @@ def recognise(passage: Passage) -> Iterator[Finding]:
 
 
 def _named_after(passage: Passage) -> Iterator[Finding]:
-    for match in _date_pattern().finditer(passage.lower):
-        if _is_date(match) and _AFTER.match(passage.text, match.end()):
-            yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "date before a word of birth")
+    """Dates that stand just before `is my date of birth`."""
+    for word in _AFTER.finditer(passage.text):
+        for match in _date_pattern().finditer(passage.lower, max(0, word.start() - 32), word.start()):
+            if word.start() - match.end() <= 3 and _is_date(match):
+                yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "date before a word of birth")
 
 
 def _is_same_sentence(gap: str) -> bool:

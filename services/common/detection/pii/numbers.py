@@ -23,10 +23,9 @@ _DATE = re.compile(
     r"|(?:3[01]|[12][0-9]|0?[1-9])([-/.])(?:3[01]|[12][0-9]|0?[1-9])\2(?:19|20)[0-9]{2})(?![0-9])"
 )
 
-_NINO = re.compile(
-    r"(?<![A-Za-z0-9])([A-Za-z]{2})([ -]?)([0-9]{2})\2([0-9]{2})\2([0-9]{2})\2([A-Za-z])(?![A-Za-z0-9])"
-    r"|(?<![A-Za-z0-9])([A-Za-z]{2}) [0-9]{6} ([A-Za-z])(?![A-Za-z0-9])"
-)
+# Found from its digits: a pattern that begins with two letters would be tried at every letter.
+_NINO_TAIL = re.compile(r"(?<![0-9])[0-9]{2}([ -]?)[0-9]{2}\1[0-9]{2}[ -]?([A-Za-z])(?![A-Za-z0-9])")
+_NINO_PREFIX = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[ -]?\Z")
 _NINO_ALLOTTED = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][A-D]")
 _NINO_UNUSED = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
 _NIR_CORSICA = re.compile(
@@ -269,12 +268,15 @@ def _corsican_nir(passage: Passage) -> Iterator[Finding]:
 
 def _national_insurance(passage: Passage) -> Iterator[Finding]:
     """UK national insurance numbers: allotted prefixes and suffix in capitals; any letters, such as those of samples, where named."""
-    for match in _NINO.finditer(passage.text):
-        prefix, suffix = match.group(1) or match.group(7), match.group(6) or match.group(8)
-        if passage.last_before(vocabulary("nino"), match.start(), 40) >= 0:
-            yield Finding(match.start(), match.end(), "UK_NINO", 0.97, "form, named")
+    for tail in _NINO_TAIL.finditer(passage.text):
+        letters = _NINO_PREFIX.search(passage.text, max(0, tail.start() - 4), tail.start())
+        if letters is None:
+            continue
+        start, prefix, suffix = letters.start(), letters.group(1), tail.group(2)
+        if passage.last_before(vocabulary("nino"), start, 40) >= 0:
+            yield Finding(start, tail.end(), "UK_NINO", 0.97, "form, named")
         elif _NINO_ALLOTTED.fullmatch(prefix + suffix) and prefix not in _NINO_UNUSED:
-            yield Finding(match.start(), match.end(), "UK_NINO", 0.9, "prefix and suffix")
+            yield Finding(start, tail.end(), "UK_NINO", 0.9, "prefix and suffix")
 
 
 _CHECKS = {"card": _card, "ssn": _ssn, "siren": _siren, "siret": _siret, "nir": _nir}

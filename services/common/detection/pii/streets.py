@@ -144,19 +144,18 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
     text, kinds = passage.text, passage.hits(vocabulary("streets"))
     for number in _NUMBERED.finditer(text):
         start, end = number.span()
-        if _is_date_or_year(text, start, end):
-            continue
-        if bisect_right(kinds, end + 48) > bisect_right(kinds, end):
-            street = _street_name().match(text, end)
-            if street and (street.group("kind")[0].isupper() or text[end:].islower()):
-                yield Core(start, street.end(), is_sure=True, evidence="number and street")
-                continue
+        has_kind = bisect_right(kinds, end + 48) > bisect_right(kinds, end)
         is_announced = passage.last_before(vocabulary("address"), start, 24) >= 0
-        if is_announced or _is_closed(closings, end):
-            loose = _LOOSE.match(text, end)
-            ends_in_number = loose is not None and loose.group().rstrip(".")[-1].isdigit()
-            if loose and (ends_in_number or " " in loose.group()):
-                yield Core(start, loose.end(), is_announced and ends_in_number, "number and names")
+        if not (has_kind or is_announced or _is_closed(closings, end)) or _is_date_or_year(text, start, end):
+            continue
+        street = _street_name().match(text, end) if has_kind else None
+        if street and street.group("kind")[0].isupper():
+            yield Core(start, street.end(), is_sure=True, evidence="number and street")
+            continue
+        loose = _LOOSE.match(text, end)
+        ends_in_number = loose is not None and loose.group().rstrip(".")[-1].isdigit()
+        if loose and (ends_in_number or " " in loose.group()) and (is_announced or _is_closed(closings, end)):
+            yield Core(start, loose.end(), is_announced and ends_in_number, "number and names")
 
 
 _YEAR = re.compile(
