@@ -95,7 +95,7 @@ def _plan_tests(window: Window, baseline: Window) -> Iterator[_Test]:
         rows = [absent if part.embeddings is None else part.embeddings for part in (window, baseline)]
         yield _Test("embeddings", _counts(rows), partial(embedding_readings, *rows), readings=3)
     if window.risk is not None or baseline.risk is not None:
-        risks = [absent if part.risk is None else part.risk for part in (window, baseline)]
+        risks = [absent if part.risk is None else _present(part.risk) for part in (window, baseline)]
         yield _Test("flagged_rate", _counts(risks), _single(partial(flagged_rate, *risks)))
     for name in sorted(window.categories.keys() | baseline.categories.keys()):
         labels = [part.categories.get(name, ()) for part in (window, baseline)]

@@ -27,8 +27,9 @@ Statistic = Callable[[FloatArray], FloatArray]
 """Takes differences of means, (B, f), and gives one or more statistics for each, (B,) or (B, s): larger is more different."""
 
 _FIRST_LOOK = 200
-_ENOUGH = 10  # exceedances in the draws so far after which a p-value is not pursued
+_ENOUGH, _CLEARLY = 10, 0.02  # a p-value is not pursued after so many exceedances, if they are more than this share of the draws
 _CHUNK = 1000  # draws computed together: bounds memory
+_KEPT = 6  # chunks kept for the next test; checks at a very small alpha draw many more, and draw them anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,13 @@ class Deals:
         shape = (plan.window_blocks, plan.baseline_blocks)
         known = self._known.setdefault(shape, [])
         for index, rows in enumerate(_chunk_sizes(self.draws)):
-            if index == len(known):
-                known.append(self._deal(rows, *shape))
-            yield known[index]
+            if index < len(known):
+                yield known[index]
+                continue
+            labels = self._deal(rows, *shape)
+            if index < _KEPT:
+                known.append(labels)
+            yield labels
 
     def _deal(self, rows: int, window_blocks: int, baseline_blocks: int) -> NDArray[np.float32]:
         keys = self.rng.random((rows, window_blocks + baseline_blocks), dtype=np.float32)
@@ -100,15 +105,18 @@ def resample(window: Sums, baseline: Sums, *, plan: BlockPlan, statistic: Statis
     observed = np.atleast_2d(_columns(statistic((window.mean - baseline.mean)[None, :])))
     values = np.concatenate([window.values, baseline.values])
     sizes = np.concatenate([window.sizes, baseline.sizes])
-    null = np.empty((0, observed.shape[1]))
-    p_value = 1.0
+    parts: list[FloatArray] = []
+    drawn = next_look = 0
     for labels in deals.chunks(plan):
-        differences = _differences(labels, values, sizes) * np.float32(np.sqrt(plan.inflation))
-        null = np.concatenate([null, _columns(statistic(differences))])
-        p_value, exceeding = _p_value(observed, null)
-        if exceeding >= _ENOUGH and p_value > 0.02:
-            break
-    return Outcome(observed=observed[0], null_mean=null.mean(axis=0), p_value=p_value, draws=len(null))
+        parts.append(_columns(statistic(_differences(labels, values, sizes) * np.float32(np.sqrt(plan.inflation)))))
+        drawn += len(labels)
+        if drawn >= next_look:
+            if _exceeding(observed, np.concatenate(parts)) >= max(_ENOUGH, _CLEARLY * drawn):
+                break
+            next_look = 2 * drawn
+    null = np.concatenate(parts)
+    p_value = (1 + _exceeding(observed, null)) / (1 + drawn)
+    return Outcome(observed=observed[0], null_mean=null.mean(axis=0), p_value=p_value, draws=drawn)
 
 
 def _chunk_sizes(draws: int) -> list[int]:
@@ -130,16 +138,13 @@ def _columns(statistics: FloatArray) -> FloatArray:
     return statistics[:, None] if statistics.ndim == 1 else statistics
 
 
-def _p_value(observed: FloatArray, null: FloatArray) -> tuple[float, int]:
-    """The combined p-value and how many deals were at least as surprising as what was observed."""
+def _exceeding(observed: FloatArray, null: FloatArray) -> int:
+    """How many deals were at least as surprising as what was observed."""
     tolerance = 1e-6 * np.abs(observed)  # float32 sums of the same blocks in another order must count as ties
     if observed.shape[1] == 1:
-        exceeding = int((null >= observed - tolerance).sum())
-    else:
-        everything = np.concatenate([observed - tolerance, null])
-        best = _tail_ranks(everything).min(axis=1)
-        exceeding = int((best[1:] <= best[0]).sum())
-    return (1 + exceeding) / (1 + len(null)), exceeding
+        return int((null >= observed - tolerance).sum())
+    best = _tail_ranks(np.concatenate([observed - tolerance, null])).min(axis=1)
+    return int((best[1:] <= best[0]).sum())
 
 
 def _tail_ranks(statistics: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ class Window:
     """Requests in order of arrival, one entry per request in every column.
 
     The order matters: tests read the traffic's autocorrelation from it. A column that is absent is not tested; a NaN in
-    `scalars` means that this request has no such value (no rating, say) and leaves only that test.
+    `scalars` or `risk` means that this request has no such value (no rating, say) and leaves only that test.
     """
 
     embeddings: FloatArray | None = None  # (n, d), rows of unit length
@@ -26,12 +26,17 @@ class Window:
     scalars: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> (n,) (length, quality, latency, usage)
 
     def __post_init__(self) -> None:
-        """Refuse columns that do not describe the same requests."""
+        """Refuse columns that do not describe the same requests, or that no test can judge."""
         sizes = {name: len(column) for name, column in self._columns().items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"columns of a window have one entry per request, got lengths {sizes}: pass NaN for a missing value")
         if self.embeddings is not None and self.embeddings.ndim != 2:
             raise ValueError(f"embeddings are (n, d), got shape {self.embeddings.shape}")
+        if self.embeddings is not None and not np.isfinite(self.embeddings).all():
+            raise ValueError("embeddings hold NaN or infinity, which would pass for a drift: leave those requests out")
+        infinite = [name for name, values in self.scalars.items() if np.isinf(values).any()]
+        if infinite:
+            raise ValueError(f"{infinite} hold infinity, which has no distance to anything: clip it or pass NaN")
 
     def __len__(self) -> int:
         columns = self._columns()

@@ -99,6 +99,26 @@ def test_window_refuses_flat_embeddings() -> None:
         Window(embeddings=np.zeros(5))
 
 
+def test_window_refuses_embeddings_that_are_not_finite() -> None:
+    """NaN compares with nothing, and so would look more extreme than everything."""
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        Window(embeddings=np.full((3, 2), np.nan))
+
+
+def test_window_refuses_infinite_scalars() -> None:
+    """The column is named."""
+    with pytest.raises(ValueError, match="latency"):
+        Window(scalars={"latency": np.array([1.0, np.inf])})
+
+
+def test_prompts_without_a_risk_leave_only_that_test() -> None:
+    """NaN is a prompt that the detector has not seen."""
+    rng = np.random.default_rng(12)
+    risk = np.where(rng.random(400) < 0.5, np.nan, 0.1)
+    found = compare(Window(risk=risk), Window(risk=np.full(400, 0.1)), rng=rng)
+    assert [(verdict.reading.test, verdict.reading.p_value) for verdict in found.verdicts] == [("flagged_rate", 1.0)]
+
+
 def test_cut_and_latest_take_all_columns_alike() -> None:
     """The last three of ten, and all when more are asked for."""
     window = traffic(10, seed=11)

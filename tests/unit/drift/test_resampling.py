@@ -110,3 +110,11 @@ def test_deals_are_shared_by_tests_of_the_same_shape() -> None:
     assert [len(chunk) for chunk in first] == [200, 1000, 300]
     assert all(one is other for one, other in zip(first, again, strict=True))
     assert all((chunk.sum(axis=1) == 7).all() for chunk in first)
+
+
+def test_deals_keep_a_bounded_number_of_chunks() -> None:
+    """A check at a tiny alpha draws hundreds of thousands: the later ones are drawn anew instead of filling the memory."""
+    deals = Deals(np.random.default_rng(7), 9000)
+    first, again = (list(deals.chunks(BlockPlan(3, 4))) for _ in range(2))
+    assert sum(map(len, first)) == sum(map(len, again)) == 9000
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True] * 6 + [False] * 4
