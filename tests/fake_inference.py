@@ -16,13 +16,14 @@ from schemas.inference import (
     LogPosition,
     Outcome,
     Piece,
+    QueueStatus,
     ReplyBeat,
     ReplyChunk,
     ReplyEnded,
     RetryNeeded,
     Usage,
 )
-from schemas.topics import COMMANDS, REPLIES, requests_topic
+from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC, requests_topic
 from services.common.bus import Producer, Start, Tail
 from services.common.bus.producer import Outgoing
 
@@ -89,6 +90,17 @@ class FakeInference:
         await self.producer.send(
             Outgoing(topic=REPLIES.name, value=message, subject=request.request_id, tenant=request.tenant, partition=request.reply_to.partition)
         )
+
+    async def answer(self, request: InferenceRequested) -> None:
+        """Answers a request that was left unanswered."""
+        await self._answer(request, LogPosition(topic=requests_topic(self.model, request.lane), partition=0, offset=0))
+
+    async def tell_queue(self, positions: dict[str, int], *, eta_ms: float) -> None:
+        """Says again and again where requests stand, as a dispatcher does."""
+        status = QueueStatus(dispatcher_id="fake", model=self.model, host="h", pid=1, active=True, eta_ms=eta_ms, positions=positions)
+        while True:
+            await self.producer.send(Outgoing(topic=STATUS_TOPIC.name, value=status, subject="fake", tenant=""))
+            await asyncio.sleep(0.25)
 
     async def _serve(self, tail: Tail) -> None:
         while True:

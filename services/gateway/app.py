@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from schemas.inference import Lane
-from schemas.topics import CONTROL, REPLIES, inbox_partition, requests_topic
+from schemas.topics import CONTROL, REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
 from services.common.bus.consumer import Tail
 from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
@@ -22,6 +22,7 @@ from services.gateway.keeper import StreamKeeper
 from services.gateway.key_table import KeyTable
 from services.gateway.log_scan import LogScans
 from services.gateway.outbox import Outbox
+from services.gateway.queue_board import QueueBoard
 from services.gateway.reattach import Reattacher
 from services.gateway.replies import ReaderPool, ReplyReader
 from services.gateway.routes.access import answer_problems
@@ -45,7 +46,8 @@ def make_serving(settings: Settings) -> Serving:
         Tail(url, f"{name}-watch", topic=REPLIES.name), health, [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
     )
     outbox = Outbox(Producer(url, name, timeout_s=settings.ack_timeout_s), watch, settings.ack_timeout_s)
-    keeper = StreamKeeper(settings, outbox, watch, utc_now, monotonic_s)
+    board = QueueBoard(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
+    keeper = StreamKeeper(settings, outbox, watch, board, utc_now, monotonic_s)
     readers = ReaderPool(reader)
     return Serving(
         settings=settings,
@@ -122,7 +124,7 @@ class Gateway:
         serving = self.serving
         _spare_the_collector()
         async with asyncio.TaskGroup() as tasks:
-            for work in (serving.readers, serving.keys, serving.keeper, serving.outbox, serving.watch):
+            for work in (serving.readers, serving.keys, serving.keeper, serving.keeper.board, serving.outbox, serving.watch):
                 tasks.create_task(work.run())
 
     async def drain(self) -> None:

@@ -1,10 +1,12 @@
 """The outermost layer: each request gets an id, a clock, a line in the log and a place in the metrics; no exception gets past it."""
 
+import functools
 import time
 from typing import Any
 from uuid import uuid4
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import metrics
@@ -56,7 +58,17 @@ def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:
 
 def _record(scope: Scope, noted: dict[str, Any], seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
-    metrics.GATEWAY_REQUESTS.labels(route, noted["status"]).inc()
-    metrics.GATEWAY_SECONDS.labels(route).observe(seconds)
+    _counter(route, noted["status"]).inc()
+    _histogram(route).observe(seconds)
     if scope["path"] not in _QUIET:
         log.info("request_served", method=scope["method"], route=route, duration_ms=round(seconds * 1000, 2), **noted)
+
+
+@functools.lru_cache(maxsize=512)
+def _counter(route: str, status: int) -> Counter:
+    return metrics.GATEWAY_REQUESTS.labels(route, status)
+
+
+@functools.lru_cache(maxsize=64)
+def _histogram(route: str) -> Histogram:
+    return metrics.GATEWAY_SECONDS.labels(route)

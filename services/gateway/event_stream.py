@@ -7,13 +7,17 @@ from starlette.types import Receive, Scope, Send
 
 from services.common import metrics
 from services.gateway.domain.chunks import ChunkWriter, EventId, error_frame, frame
+from services.gateway.domain.streams import Phase
 from services.gateway.follower import Arrival, Follower
 from services.gateway.http_input import watched_for_leaving
 from services.gateway.keeper import StreamKeeper
+from services.gateway.queue_board import Place
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _KEEP_ALIVE = b": keep-alive\n"
 """No blank line: some clients take a comment of its own for an empty event."""
+
+_QUEUE_NEWS_S = 1.0
 
 
 class EventStream(Response):
@@ -33,6 +37,8 @@ class EventStream(Response):
         self._keep_alive_s = keep_alive_s
         self._began = began
         self._after = after
+        self._told: Place | None = None
+        self._commented_at = began
         request = follower.request
         self._writer = ChunkWriter(request.request_id, request.kind, request.model, include_usage=request.include_usage)
         self._partition = request.reply_to.partition
@@ -49,7 +55,7 @@ class EventStream(Response):
     async def _write(self, send: Send) -> None:
         follower, first = self._follower, True
         while True:
-            arrivals = await follower.take(self._keep_alive_s)
+            arrivals = await follower.take(self._patience_s())
             body = b"".join(self._blocks(arrivals))
             if first and body:
                 first = False
@@ -62,8 +68,27 @@ class EventStream(Response):
             if follower.problem is not None:
                 await send({"type": "http.response.body", "body": body + error_frame(follower.problem)})
                 return
-            if body or not arrivals:
-                await send({"type": "http.response.body", "body": body or _KEEP_ALIVE, "more_body": True})
+            if comment := self._comment() if not arrivals else b"":
+                await send({"type": "http.response.body", "body": comment, "more_body": True})
+            elif body:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _patience_s(self) -> float:
+        waiting = self._follower.state.phase is Phase.WAITING
+        return min(_QUEUE_NEWS_S, self._keep_alive_s) if waiting else self._keep_alive_s
+
+    def _comment(self) -> bytes:
+        """Something for a stream that was silent: where it stands in the queue, or else, now and then, that the connection is alive."""
+        request, now = self._follower.request, self._keeper.monotonic()
+        place = self._keeper.board.place_of(request.request_id, request.model) if self._follower.state.phase is Phase.WAITING else None
+        if place is not None and place != self._told:
+            self._told, self._commented_at = place, now
+            eta = "" if place.eta_ms is None else f" eta_ms={place.eta_ms:.0f}"
+            return f": queue position={place.position}{eta}\n".encode()
+        if now - self._commented_at < self._keep_alive_s:
+            return b""
+        self._commented_at = now
+        return _KEEP_ALIVE
 
     def _blocks(self, arrivals: list[Arrival]) -> list[bytes]:
         blocks = []

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import uuid4
 
 from schemas.inference import LogPosition
 from services.common import metrics
@@ -36,7 +35,8 @@ class Follower:
     ) -> None:  # fmt: skip
         self.request = request
         self.traceparent = traceparent
-        self.follower_id = uuid4().hex
+        self.follower_id = ""
+        """What it calls itself where it took the stream over from another follower."""
         self.key = request.request_id.encode()
         self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
         self.origin: LogPosition | None = None

@@ -130,11 +130,11 @@ def _request(
 ) -> GatewayRequest:  # fmt: skip
     settings, now, lane = serving.settings, serving.clock(), lane_of(body, model)
     timeout_s = settings.interactive_timeout_s if lane is Lane.INTERACTIVE else settings.batch_timeout_s
-    return GatewayRequest.model_construct(
+    return GatewayRequest(
         request_id=new_request_id(kind, time_ms=time.time_ns() // 1_000_000, random_bits=secrets.randbits(74)),
         kind=kind, model=model.name, lane=lane, tenant=key.tenant, key_id=key.key_id,
         user=pseudonym(settings.pseudonym_key.get_secret_value(), tenant=key.tenant, user=body.user or key.user),
         messages=messages, prompt=prompt, sampling=sampling, stream=stream, include_usage=body.include_usage,
-        reply_to=ReplyTo.model_construct(partition=serving.readers.own.partition, gateway_id=settings.instance),
+        reply_to=ReplyTo(partition=serving.readers.own.partition, gateway_id=settings.instance),
         requested_at=now, deadline=now + timedelta(seconds=timeout_s),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from services.gateway.domain.problems import not_in_time, unavailable
 from services.gateway.domain.streams import Phase
 from services.gateway.follower import Follower
 from services.gateway.outbox import Outbox
+from services.gateway.queue_board import QueueBoard
 from services.gateway.replies import ReplyReader
 from services.gateway.settings import Settings
 
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 _TICK_S = 0.25
 _AFTERLIFE_S = 10.0
 """How long an ended request is remembered: a dispatcher that lost its end asks for it within a few seconds."""
+_PATIENCE_S = 0.5
+"""A stream that waits longer is told where it stands."""
 _GRACE = timedelta(seconds=1)
 """The dispatcher, which also knows the deadline, gets the first word."""
 
@@ -36,6 +39,7 @@ class StreamKeeper:
     settings: Settings
     outbox: Outbox
     watch: BusWatch
+    board: QueueBoard
     clock: Clock
     monotonic: MonotonicClock
     _readers: dict[Follower, ReplyReader] = field(default_factory=dict, init=False)
@@ -111,11 +115,15 @@ class StreamKeeper:
         now = self.monotonic()
         for follower in list(self._serving):
             self._look_after(follower, now)
+        self.board.want(wanted=any(self._waits_visibly(follower, now) for follower in self._serving))
         for follower in list(self._leaving):
             self._look_after(follower, now)
             self._part_with(follower, now)
         while self._ended and self._ended[0][0] <= now:
             self._drop(self._ended.popleft()[1])
+
+    def _waits_visibly(self, follower: Follower, now: float) -> bool:
+        return follower.state.phase is Phase.WAITING and follower.request.stream and now - follower.heard_at > _PATIENCE_S
 
     def _look_after(self, follower: Follower, now: float) -> None:
         phase = follower.state.phase

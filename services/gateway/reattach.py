@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -83,6 +84,7 @@ class Reattacher:
         except BaseException:
             self.keeper.forget(follower)
             raise
+        follower.follower_id = uuid4().hex
         taken = StreamTaken(request_id=request.request_id, gateway_id=self.gateway_id, follower_id=follower.follower_id)
         self.outbox.tell_followers(request.reply_to, taken, request.tenant)
         metrics.GATEWAY_REATTACHED.inc()

@@ -70,7 +70,7 @@ def _sampling(body: CommonBody, model: ModelConfig, *, max_choices: int, max_tok
         raise malformed(f"n is {n}; at most {max_choices} choices are given.", "n")
     if max_tokens is not None and max_tokens > model.context_length:
         raise malformed(f"max_tokens is {max_tokens}; the context of {model.name} has {model.context_length} tokens.", "max_tokens")
-    return Sampling.model_construct(
+    return Sampling(
         temperature=body.temperature, top_p=body.top_p, max_tokens=max_tokens, n=n, stop=body.stops, seed=body.seed,
         presence_penalty=body.presence_penalty, frequency_penalty=body.frequency_penalty, logit_bias=body.logit_bias or None, **rest,
     )  # fmt: skip

@@ -88,7 +88,7 @@ def _on_chunk(state: StreamState, chunk: ReplyChunk) -> Step:
     if chunk.seq > state.next_seq:
         return _retry(state, "gap", None)
     pieces, choices = _deliver_wanted(state.choices, chunk.pieces)
-    state = replace(state, choices=choices, phase=Phase.RUNNING, replica_id=chunk.replica_id, next_seq=chunk.seq + 1)
+    state = StreamState(choices, state.max_attempts, state.attempt, Phase.RUNNING, chunk.replica_id, chunk.seq + 1)
     if chunk.end is None:
         return Step(state, pieces)
     if chunk.end.retryable:
@@ -141,7 +141,7 @@ def _finish(state: StreamState, pieces: tuple[Piece, ...], end: End) -> Step:
         unfinished = tuple(Piece(index=index, finish_reason="stop") for index, choice in enumerate(state.choices) if not choice.finish_reason)
         closing, choices = _deliver_wanted(state.choices, unfinished)
         pieces, state = pieces + closing, replace(state, choices=choices)
-    return Step(replace(state, phase=Phase.ENDED, end=end), pieces, end)
+    return Step(StreamState(state.choices, state.max_attempts, state.attempt, Phase.ENDED, state.replica_id, state.next_seq, end), pieces, end)
 
 
 def _deliver_wanted(choices: tuple[Delivered, ...], pieces: tuple[Piece, ...]) -> tuple[tuple[Piece, ...], tuple[Delivered, ...]]:

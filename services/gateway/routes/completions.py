@@ -12,7 +12,7 @@ from services.gateway.event_stream import EventStream
 from services.gateway.follower import Follower
 from services.gateway.handlers import Serving, ask_chat, ask_completion, gather
 from services.gateway.http_input import read_json, resume_window_s, traceparent_of, watched_for_leaving
-from services.gateway.routes.access import caller, json_response
+from services.gateway.routes.access import RawRoute, caller, json_response
 from services.gateway.routes.documents import body_of, errors, streamed_or_whole
 
 _WATCH_AFTER_S = 0.25
@@ -21,7 +21,7 @@ _WATCH_AFTER_S = 0.25
 
 def completions_router(serving: Serving) -> APIRouter:
     """The routes that generate."""
-    router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
+    router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], route_class=RawRoute)
 
     @router.post("/chat/completions", openapi_extra=body_of(ChatBody), responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504))
     async def chat_completions(request: Request) -> Response:

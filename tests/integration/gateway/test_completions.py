@@ -1,5 +1,6 @@
 """Chat and text completions, whole and streamed, over the real bus."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -104,3 +105,24 @@ async def test_generate_answers_in_the_platforms_form(scene: Scene, client: http
     answer = (await client.post("/generate", json=body)).json()
     assert set(answer) == {"result", "latency", "model", "usage", "request_id"}
     assert answer["usage"]["completion_tokens"] == 3
+
+
+async def test_stream_that_waits_is_told_its_place_in_the_queue(scene: Scene, client: httpx.AsyncClient, inference: FakeInference) -> None:
+    """Comments at the front of the first block say where the request stands; the events themselves are what they always are."""
+    inference.mute = True
+    async with client.stream("POST", "/v1/chat/completions", json=chat(scene, stream=True)) as response:
+        request_id = response.headers["x-request-id"]
+        await inference.until(lambda: bool(inference.asked))
+        lines = response.aiter_lines()
+
+        async def told() -> str:
+            return await anext(lines)
+
+        telling = asyncio.create_task(inference.tell_queue({request_id: 3}, eta_ms=300))
+        assert await told() == ": queue position=3 eta_ms=900"
+        telling.cancel()
+        inference.mute = False
+        await inference.answer(inference.asked[0])
+        rest = [line async for line in lines]
+    assert rest[0].startswith("id: ")
+    assert rest[-2] == "data: [DONE]"
