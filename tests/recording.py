@@ -119,6 +119,12 @@ class RecorderProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "services.analyzer"], env=self._environment, stdout=log, stderr=log)
 
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill -9."""
         if self._process is not None:

@@ -57,7 +57,7 @@ async def measure(events: int, folder: Path, broker: EmbeddedKafka, running: Run
         await eventually(lambda: _at_least(store, events), within_s=600, what="the last row")
         seconds, used, memory = time.perf_counter() - begun, _cpu(recorder.pid) - cpu_before, process.memory_info().rss
         await eventually(lambda: _agree(store), within_s=10, what="the rollups agree")
-        row = await ledger(store, source.source)
+        row, agree = await ledger(store, source.source), await _agree(store)
     finally:
         recorder.terminate()
         await source.close()
@@ -66,7 +66,7 @@ async def measure(events: int, folder: Path, broker: EmbeddedKafka, running: Run
     return Result(
         events=events, seconds=round(seconds, 2), rows_per_s=round(rows / seconds), recorder_cpu_us_per_row=round(used / rows * 1e6, 1),
         recorder_cpu_s=round(used, 2), store_cpu_s=round(_cpu(running.pid) - cpu["store"], 2), kafka_cpu_s=round(_cpu(broker.pid or 0) - cpu["kafka"], 2),
-        recorder_rss_mb=round(memory / 2**20), gaps=int(str(row["gaps"])), doubles=int(str(row["doubles"])), rollups_agree=True,
+        recorder_rss_mb=round(memory / 2**20), gaps=int(str(row["gaps"])), doubles=int(str(row["doubles"])), rollups_agree=agree,
     )  # fmt: skip
 
 
