@@ -91,10 +91,17 @@ class Progress:
         return {name: str(getattr(self, name)) for name in self.__slots__}
 
 
-def cut(data: bytes) -> Generator[bytes, None, None]:
+def cut(data: bytes | memoryview) -> Generator[bytes, None, None]:
     """Pieces of a mebibyte at most."""
     for at in range(0, len(data), _PIECE):
-        yield data[at : at + _PIECE]
+        yield bytes(data[at : at + _PIECE])
+
+
+def _pieces_of(result: Any) -> Generator[bytes, None, None]:
+    """A result's bytes without a second copy of the whole. The view does not keep the result's memory: these names do."""
+    if result.size():
+        wrapper = result.get_memview()
+        yield from cut(wrapper.view())
 
 
 def quote(text: str) -> str:
@@ -112,10 +119,10 @@ class Handle:
 
     def command(self, sql: str) -> bytes:
         """Runs a statement of ours; its result as TSV."""
-        return self.query(sql, "TSV")
+        return b"".join(self.query(sql, "TSV"))
 
-    def query(self, sql: str, output_format: str) -> bytes:
-        """Runs a statement to its end; the whole result."""
+    def query(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
+        """Runs a statement to its end; then its result in pieces, out of the engine's own memory."""
         try:
             result = self._connection.query(sql, output_format)
         except Exception as error:
@@ -126,7 +133,7 @@ class Handle:
         progress.written_rows = max(progress.written_rows, int(result.rows_written() or 0))
         progress.written_bytes = max(progress.written_bytes, int(result.bytes_written() or 0))
         progress.elapsed_ns = max(progress.elapsed_ns, int((result.elapsed() or 0) * 1e9))
-        return bytes(result.bytes() or b"")
+        return _pieces_of(result)
 
     def stream(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
         """Runs a query; its result in pieces, as it is computed. Closing the iterator cancels the query."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from services.embedded.clickhouse import rights, vocabulary
-from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, cut, tag, use_database
+from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, tag, use_database
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.formats import is_streamed
 from services.embedded.clickhouse.request import Body, Request, too_long
@@ -209,7 +209,7 @@ class Execution:
             if result.streamed and result.format is not None:
                 blocks = handle.stream(sql, result.format)
             else:
-                blocks = cut(await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone))
+                blocks = await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone)
             if result.streamed and request.flag("wait_end_of_query"):
                 blocks = await self._workers.run(partial(_spool, blocks), request.query_id, gone=gone)
             try:
