@@ -22,13 +22,13 @@ from services.embedded.ports import free_port
 from tests.kafka import Broker
 
 
-async def make_topic(bootstrap: str) -> str:
+async def make_topic(bootstrap: str, **configuration: str) -> str:
     """A topic of one partition with a name of its own."""
     name = f"test-{uuid.uuid4().hex}"
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, 1, 1)])
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs=configuration)])
     finally:
         await admin.close()
     return name
@@ -61,6 +61,26 @@ async def test_broker_gives_back_what_was_produced(kafka: Broker) -> None:
     finally:
         await producer.stop()
     assert await read_all(kafka.bootstrap, topic) == [b"hello"]
+
+
+@pytest.mark.e2e  # the broker looks at retention for the first time after 30 s
+async def test_broker_with_an_idle_short_lived_topic_forgets_what_is_older(kafka: Broker) -> None:
+    """Retention holds for a topic that nobody writes to any more: a receipt of erasure relies on it."""
+    topic = await make_topic(kafka.bootstrap, **{"retention.ms": "500", "segment.ms": "100"})
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    await consumer.start()
+    try:
+        await producer.send_and_wait(topic, b"private")
+        partition = TopicPartition(topic, 0)
+        async with asyncio.timeout(90):
+            while (await consumer.beginning_offsets([partition]))[partition] < 1:  # noqa: ASYNC110 (the condition lies in the broker)
+                await asyncio.sleep(0.2)
+    finally:
+        await consumer.stop()
+        await producer.stop()
+    assert await read_all(kafka.bootstrap, topic) == []
 
 
 async def test_broker_killed_under_an_idempotent_producer_loses_and_doubles_nothing(kafka: Broker) -> None:
