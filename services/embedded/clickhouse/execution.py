@@ -103,12 +103,10 @@ class Execution:
             StoreError: It is refused, or it fails.
             ClientGoneError: The client went; the query has been killed.
         """
-        request, statement, role = exchange.request, exchange.statement, exchange.user.role
-        statement.parsed = list(tokens(statement.sql))
-        rights.check_statement(statement.parsed, role, parameters=request.parameters, reading_only=_is_reading_only(request))
         async with self._handle(exchange) as handle:
-            statement.progress = handle.progress
-            await (self._insert(exchange, handle, statement.insert) if statement.insert else self._query(exchange, handle))
+            exchange.statement.progress = handle.progress
+            head = exchange.statement.insert
+            await (self._insert(exchange, handle, head) if head else self._query(exchange, handle))
         # The session is free again before the client can have seen the end and come back.
         await exchange.response.finish()
 
@@ -126,7 +124,9 @@ class Execution:
             await self._workers.run(close, query_id)
 
     def _open(self, exchange: Exchange) -> tuple[Handle, Callable[[], None]]:
-        request, user = exchange.request, exchange.user
+        request, user, statement = exchange.request, exchange.user, exchange.statement
+        statement.parsed = list(tokens(statement.sql))
+        rights.check_statement(statement.parsed, user.role, parameters=request.parameters, reading_only=_is_reading_only(request))
         settings = self._settings(exchange)
         database = rights.check_database(request.interface.get("database", ""), user.role)
         # An analyst's session could hold nothing (no SET, no temporary tables), and a read-only handle cannot be given settings twice: it is not kept.

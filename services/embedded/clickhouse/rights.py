@@ -73,7 +73,7 @@ def _check_name(name: str, after: list[Token], names_after: list[str]) -> None:
         raise StoreError(48, "NOT_IMPLEMENTED", "input() is not supported by the embedded store: insert the rows as they are")
     if _is_forbidden_word(name) or (sign == "(" and name in vocabulary.FORBIDDEN_CALLS):
         raise _denied(name, "it reaches out of the store")
-    if name in vocabulary.FORBIDDEN_SETTINGS:
+    if vocabulary.FORBIDDEN_SETTING.fullmatch(name):
         raise _denied(f"The setting {name}", "it is the store's own")
     if name == "default" and sign == ".":
         raise _denied("The database `default`", f"it shows the machine's files; use {DATABASE}")
@@ -179,7 +179,7 @@ def check_settings(settings: Mapping[str, str], role: Role, *, max_execution_s: 
 def _check_setting(name: str, value: str, role: Role) -> None:
     if not _NAME.fullmatch(name):
         raise StoreError(115, "UNKNOWN_SETTING", f"Unknown setting {name!r}")
-    if name.lower() in vocabulary.FORBIDDEN_SETTINGS:
+    if vocabulary.FORBIDDEN_SETTING.fullmatch(name.lower()):
         raise StoreError(452, "SETTING_CONSTRAINT_VIOLATION", f"Setting {name} should not be changed: it is the store's own")
     if value != vocabulary.PINNED_SETTINGS.get(name, value):
         raise StoreError(

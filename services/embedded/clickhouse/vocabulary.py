@@ -47,12 +47,15 @@ FORBIDDEN_ENGINES = _words("""
 """)
 
 # They change how the very text is read, or the protection itself, or name files: nobody sets them, in whatever place.
-FORBIDDEN_SETTINGS = _words("""
-    dialect implicit_select implicit_table_at_top_level allow_experimental_kusto_dialect allow_experimental_prql_dialect
-    allow_experimental_eval_table_function input_format_values_interpret_expressions input_format_values_deduce_templates_of_expressions
-    input_format_values_accurate_types_of_literals format_schema format_template_resultset format_template_row format_template_resultset_format
-    format_template_row_format default_table_engine default_temporary_table_engine allow_introspection_functions
-""")
+FORBIDDEN_SETTING = re.compile(
+    r"""
+    \w*dialect\w* | implicit_select | implicit_table_at_top_level | allow_experimental_eval_table_function | allow_introspection_functions
+    | input_format_values_(interpret_expressions|deduce_templates_of_expressions|accurate_types_of_literals)
+    | \w*file_path | format_schema\w* | output_format_schema | format_template_\w* | rename_files_after_processing | dynamic_disk_allow_\w* | ai_function_\w*
+    | default(_temporary)?_table_engine
+    """,
+    re.VERBOSE,
+)
 # The store sets them on every handle; a client may ask for the same.
 PINNED_SETTINGS = {"async_insert": "0"}
 

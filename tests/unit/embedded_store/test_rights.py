@@ -287,7 +287,19 @@ def test_check_settings_of_an_analyst_are_few_and_capped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("dialect", "kusto"), ("DIALECT", "prql"), ("implicit_select", "1"), ("async_insert", "1"), ("a b", "1"), ("a=1,b", "1"), ("é", "1")]
+    ("name", "value"),
+    [
+        ("dialect", "kusto"),
+        ("DIALECT", "prql"),
+        ("enable_trino_dialect", "1"),
+        ("input_format_record_errors_file_path", "x"),
+        ("format_schema", "x"),
+        ("implicit_select", "1"),
+        ("async_insert", "1"),
+        ("a b", "1"),
+        ("a=1,b", "1"),
+        ("é", "1"),
+    ],
 )
 def test_check_settings_of_the_stores_own_are_refused_to_all(name: str, value: str) -> None:
     """Nobody changes how the text is read, or makes an answer mean less than stored."""
