@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from services.embedded.clickhouse.users import create_users_file
@@ -110,14 +111,21 @@ def service_environment(home: Home, addresses: Addresses, passwords: Mapping[str
     """What every service and every `tocsin` command of this installation needs to know."""
     kept = home.secrets()
     defaults = {"TOCSIN_LOG_FORMAT": "json", "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE, "TOCSIN_HOST": "127.0.0.1", "RAY_USAGE_STATS_ENABLED": "0"}
-    return {name: environ.get(name, value) for name, value in defaults.items()} | {
-        "PYTHONUNBUFFERED": "1",
-        "TOCSIN_HOME": str(home.root),
-        "TOCSIN_KAFKA_URL": addresses.kafka_url,
-        "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
-        "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
-        "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
-    }
+    models_file = environ.get("TOCSIN_MODELS_FILE")
+    # The processes work in the checkout: a path that the user gave is relative to where the user is.
+    models = {"TOCSIN_MODELS_FILE": str(Path(models_file).resolve())} if models_file else {}
+    return (
+        {name: environ.get(name, value) for name, value in defaults.items()}
+        | models
+        | {
+            "PYTHONUNBUFFERED": "1",
+            "TOCSIN_HOME": str(home.root),
+            "TOCSIN_KAFKA_URL": addresses.kafka_url,
+            "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
+            "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
+            "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
+        }
+    )
 
 
 def build_table(

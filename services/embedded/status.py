@@ -38,7 +38,7 @@ def render(report: Mapping[str, Any]) -> str:
     rows += [["-" if one[name] is None else str(one[name]) for name in columns] for one in report["processes"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"Tocsin is {report['state']}: {report['url']} (supervisor {report['pid']}, data in {report['home']})", "", *lines])
+    return "\n".join([f"Tocsin is {report['state']}: {report['url'] or '(no address yet)'} (supervisor {report['pid']}, data in {report['home']})", "", *lines])
 
 
 def _entry(one: Mapping[str, Any]) -> dict[str, Any]:

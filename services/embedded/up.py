@@ -46,7 +46,7 @@ def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the probe expects Kafka to be away at times
     with lock:
         try:
-            _clear_remains(home)
+            _take_over(home)
             _run(plan)
         except TocsinError as error:
             print(error, file=sys.stderr)  # noqa: T201
@@ -215,10 +215,16 @@ def _models_file(environment: Mapping[str, str]) -> Path:
     return ROOT / (environment.get("TOCSIN_MODELS_FILE") or os.environ.get("TOCSIN_MODELS_FILE") or "infra/models/models.yaml")
 
 
-def _clear_remains(home: Home) -> None:
-    """Kills what a supervisor that was killed may have left, should its warden have died with it."""
-    for entry in home.read_state().get("processes", []):
+def _take_over(home: Home) -> None:
+    """Begins a new state, which keeps of the last one what the next start needs: ports and addresses.
+
+    Kills what a supervisor that was killed may have left, should its warden have died with it.
+    """
+    before = home.read_state()
+    for entry in before.get("processes", []):
         pid, started = entry.get("pid"), entry.get("started")
         with suppress(psutil.NoSuchProcess):
             if pid and started and abs(psutil.Process(pid).create_time() - started) < 1.0:
                 kill_session(pid)
+    kept = {name: before[name] for name in ("ports", "ours") if name in before}
+    home.write_state(kept | {"pid": os.getpid(), "state": "starting", "processes": []})

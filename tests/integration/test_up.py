@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ class Runs:
 
     def until_ready(self) -> None:
         """Waits for the installation."""
-        until(lambda: self.home.read_state().get("state") == "ready")
+        until(lambda: self.home.read_state().get("state") == "ready" and self.home.is_locked())
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "TOCSIN_HOME": str(self.home.root)}
@@ -137,6 +138,23 @@ def test_up_while_another_runs_says_where_and_starts_nothing(runs: Runs) -> None
     assert runs.home.read_state()["url"] in second.communicate(timeout=30)[0]
     assert second.returncode == 0
     assert runs.status()["state"] == "ready"
+
+
+def test_up_after_a_supervisor_that_left_something_ends_it_and_spares_others(runs: Runs) -> None:
+    """What the last state names is ended if it is the same process still, and not another that has its number by now."""
+    idle = [sys.executable, "-c", "import time; time.sleep(600)"]
+    left, other = (subprocess.Popen(idle, start_new_session=True) for _ in range(2))
+    runs.home.create()
+    entries = [{"pid": left.pid, "started": time.time()}, {"pid": other.pid, "started": time.time() - 3600}]
+    runs.home.write_state({"state": "ready", "processes": entries})
+    try:
+        runs.up()
+        assert left.wait(30) == -signal.SIGKILL
+        runs.until_ready()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_down_with_nothing_running_says_so(runs: Runs) -> None:

@@ -84,6 +84,13 @@ def test_environment_prefers_what_the_user_set(home: Home) -> None:
     assert {name: environment[name] for name in user} == user
 
 
+def test_environment_with_a_relative_models_file_names_it_in_full(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The services work elsewhere than the user who named it."""
+    monkeypatch.chdir(tmp_path)
+    environment = service_environment(home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), {"TOCSIN_MODELS_FILE": "mine.yaml"})
+    assert environment["TOCSIN_MODELS_FILE"] == str(tmp_path / "mine.yaml")
+
+
 def test_given_in_a_shell_that_sourced_connection_env_is_nothing() -> None:
     """The addresses of this home's own bus and store do not keep it from starting them."""
     addresses = Addresses(DEFAULT_PORTS, NOTHING)
