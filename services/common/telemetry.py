@@ -1,7 +1,7 @@
 """Logs as structured events, and one trace from HTTP to the store.
 
-Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no exporter is configured it is passed on and no span is made, which costs next
-to nothing; with `TOCSIN_OTLP_ENDPOINT` each step is a span.
+Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no exporter is configured it is passed on and no span is made,
+which costs next to nothing; with `TOCSIN_OTLP_ENDPOINT` each step is a span.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
         structlog.stdlib.ProcessorFormatter(processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], foreign_pre_chain=shared)
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("uvicorn", "urllib3", "httpx", "clickhouse_connect"):
+    for noisy in ("uvicorn", "urllib3", "httpx", "clickhouse_connect", "aiokafka"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
     structlog.contextvars.bind_contextvars(service=service, instance=settings.instance)
 

@@ -89,9 +89,9 @@ class InferenceApp:
                 include_dashboard=False, object_store_memory=100 * 1024 * 1024, log_to_driver=True, configure_logging=False,
             )  # fmt: skip
         serve.start(proxy_location="Disabled")
-        serve.run(dispatcher_application(settings, self.models), name="dispatcher", route_prefix=None)
-        for model in self.models:
-            serve.run(model_application(settings, model), name=f"model-{model_slug(model.name)}", route_prefix=None)
+        targets = [serve.RunTarget(dispatcher_application(settings, self.models), "dispatcher", None)]
+        targets += [serve.RunTarget(model_application(settings, model), f"model-{model_slug(model.name)}", None) for model in self.models]
+        serve.run_many(targets)
         log.info("deployed", models=[model.name for model in self.models])
 
     def _on_status(self, record: Record) -> None:

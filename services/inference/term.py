@@ -58,10 +58,9 @@ class Term:
 
     def __post_init__(self) -> None:
         model = self.rules.model
-        self._ends = TransactionalProducer(url=self.url, name=f"dispatcher/{model}", transactional_id=f"tocsin.dispatcher.{self.lanes.group}")
+        self._ends = TransactionalProducer(url=self.url, name=f"dispatcher/{model}", transactional_id=self.lanes.group)
         self._status = Tail(url=self.url, name=self.dispatcher_id, topic=STATUS_TOPIC.name)
         self._commands = Tail(url=self.url, name=self.dispatcher_id, topic=COMMANDS.name)
-        self._work = Tail(url=self.url, name=self.dispatcher_id, topic=WORK_TOPIC.name)
 
     def end(self) -> None:
         """Ends the term: what has ended is committed, then `run` returns."""
@@ -98,12 +97,11 @@ class Term:
 
     async def _take_over(self) -> None:
         """Fences the predecessor, then reads what is pending and what was running. The order matters: nothing pending is read before the fence stands."""
-        await self._ends.start()
+        await asyncio.gather(self._ends.start(), self._status.start([0]), self._commands.start([0]))
         self._epoch = self._ends.epoch
-        await self._work.start(partitions=[], start={})
-        inboxes = await self._work.partitions(WORK_TOPIC.name)
+        inboxes = range(await self.out.partitions(WORK_TOPIC.name))
         trackers = await self._restore_trackers()
-        barrier = await self._work.end_offsets(WORK_TOPIC.name, range(inboxes))
+        barrier = await self._status.end_offsets(WORK_TOPIC.name, inboxes)
         self._dispatch = Dispatch(self.rules, trackers, barrier, time.monotonic())
         oldest_ms = await self._read_pending()
         await self._replay(oldest_ms - _REPLAY_MARGIN_MS)
@@ -137,7 +135,6 @@ class Term:
     async def _replay(self, since_ms: int) -> None:
         """Reads status and commands from `since_ms` on: what replicas finished and were running while nobody looked."""
         for tail in (self._status, self._commands):
-            await tail.start()
             for partition, offset in (await tail.offsets_at([0], since_ms)).items():
                 tail.seek(tail.topic, partition, offset)
         end = (await self._status.end_offsets(STATUS_TOPIC.name, [0]))[0]
@@ -249,7 +246,7 @@ class Term:
         return Outgoing(COMPLETED.name, end, subject=end.request_id, tenant=end.tenant, traceparent=self._traces.pop(end.request_id, None))
 
     async def _close(self) -> None:
-        for part in (self._status, self._commands, self._work):
+        for part in (self._status, self._commands):
             await part.close()
         await self._ends.close()
 
