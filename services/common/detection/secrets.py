@@ -201,6 +201,7 @@ _QUERY_VALUE = re.compile(r"[^\s&\"'<>#]{1,512}+")
 _BEARER = re.compile(r"(?:bearer|basic|token)[ ]{1,2}([\w.~+/-]{16,2000}={0,2})", re.IGNORECASE)
 _CURL_USER = re.compile(r"(?:-u|--user)[ =]['\"]?[\w.@+-]{1,64}:([^\s'\"]{4,128})")
 _KEY_OF_A_SECRET = ("api ", "access ", "secret ", "license ", "encryption ", "private ")
+_GOES_ON = re.compile(r"[\w.-]")
 _IDENTIFIER_BEFORE = 40
 
 
@@ -221,7 +222,8 @@ def _assigned(passage: Passage) -> Iterator[Finding]:
 def _named(passage: Passage, names: Vocabulary, *, strong: bool) -> Iterator[Finding]:
     text, done = passage.text, -1
     for end in passage.hits(names):
-        value = _value_after(text, end) if end > done else None
+        is_other_word = text[end - 4 : end].lower() == "pass" and _GOES_ON.match(text, end)  # `pass_name`
+        value = _value_after(text, end) if end > done and not is_other_word else None
         if value is None:
             continue
         done = value.end
@@ -318,7 +320,7 @@ def _is_password(text: str, value: _Value) -> bool:
 
 
 _CODE = re.compile(
-    r"[A-Za-z_][\w]*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[a-z]+(?:[A-Z][a-z]+)+|[\w]+\(.*|/[\w./-]*|[a-z][a-z0-9+.-]*://.*|[-+]?[0-9.,]+%?|[A-Z]+(?:_[A-Z]+)*"
+    r"[A-Za-z_][\w]*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[a-z]*(?:[A-Z][a-z]+)+|0x[0-9A-Fa-f]+|[\w]+\(.*|/[\w./-]*|[a-z][a-z0-9+.-]*://.*|[-+]?[0-9.,]+%?|[A-Z]+(?:_[A-Z]+)*"
 )
 _CAPITALISED = re.compile(r"[^\W\d_]{1,40}(?:[-'’][^\W\d_]{1,40})*")
 _CAMEL = re.compile(r"(?<=[a-z])[A-Z]")

@@ -83,6 +83,10 @@ HARMLESS = [
     "In 1995 Baker Street was quiet; during 2017, Allstate Insurance Group grew.",
     "She was born to win in 2020",
     "icon@2x.png and git@github.com:foo/bar.git and @types/node@20.1.0",
+    "x[0::2] and y[1::2] and frame.loc[::10], [-0.9893633723258972, -2.4662880897521973]",
+    'ObjectIdentifier("2.5.29.35"), Version=1.0.0.0',
+    "Math. Monthly 77, 259-264 1970, ISSN 0123-4567, Boston, MA 02110-1301",
+    "for digit in '0123456789': pass",
     "SIREN 732 829 321 and IBAN FR1420041010050500013M02607 fail their checks",
 ]
 

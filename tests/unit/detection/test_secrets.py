@@ -56,6 +56,8 @@ NONE = [
     "Votre mot de passe est incorrect.",
     "postgres://user:password@localhost/db",
     "mongodb://<user>:<password>@host/db",
+    "def call(secret_client: SecretClient, connection_key: ConnectionKey) -> None:",
+    'pass_name = "custom_backend_passes"; PHILOX_KEY_B = 0xBB67AE85',
     "hf_your_token_here",
     "max_tokens=4096; token: string;",
     "cache_key: user:1234:profile:v2",

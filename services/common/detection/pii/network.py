@@ -17,6 +17,7 @@ _OBFUSCATED = re.compile(
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\w)", re.ASCII)
+_ROUND_VERSION = re.compile(r"[1-9]\.0\.0\.0")  # a version more often than a network
 _HEX = "0-9A-Fa-f"
 # Both are found from their separators: a pattern that may begin with any letter would be tried at every letter.
 _TWO_COLONS = re.compile(rf":[{_HEX}]{{0,4}}:")
@@ -64,7 +65,7 @@ def _local_start(text: str, at: int) -> int:
 
 def _ipv4(passage: Passage) -> Iterator[Finding]:
     for match in _IPV4.finditer(passage.text):
-        if passage.last_before(vocabulary("version"), match.start(), 10) < 0:
+        if not _ROUND_VERSION.fullmatch(match.group()) and passage.last_before(vocabulary("version"), match.start(), 10) < 0:
             yield Finding(match.start(), match.end(), "IP_ADDRESS", 0.9, "four octets")
 
 
@@ -82,13 +83,16 @@ def _ipv6(text: str) -> Iterator[Finding]:
         done = end = match.end()
         if text[end - 1] == ":" and text[end - 2] != ":":
             end -= 1
-        if end - start >= 3 and not text[end : end + 1].isalnum() and _is_ipv6(text[start:end]):
+        is_index = text[start - 1 : start] == "[" and text[start - 2 : start - 1].isalnum()
+        if end - start >= 3 and not is_index and not text[end : end + 1].isalnum() and _is_ipv6(text[start:end]):
             yield Finding(start, end, "IP_ADDRESS", 0.9, "RFC 4291 syntax")
 
 
 def _is_ipv6(value: str) -> bool:
     """Whether the value is an IPv6 address that prose and code would not hold by chance (`a::b`)."""
-    if value.count(":") != 7 and not any(c.isdigit() for c in value):
+    groups = [group for group in value.split(":") if group]
+    is_slice = len(groups) < 3 and all(len(group) < 3 for group in groups) and value != "::1"  # `x[::2]`
+    if is_slice or (value.count(":") != 7 and not any(c.isdigit() for c in value)):
         return False
     try:
         IPv6Address(value)

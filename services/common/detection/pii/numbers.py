@@ -127,6 +127,8 @@ def _identifiers(passage: Passage, run: DigitRun) -> list[Finding]:
     lengths = tuple([end - start for start, end in groups])
     found = []
     for first, length in enumerate(lengths):
+        if first and length > 5 and passage.text[groups[first - 1][1] : groups[first][0]] == ".":
+            continue  # the decimals of a number
         shapes = _SINGLE.get(length, _NONE) + _BY_BEGINNING.get(lengths[first : first + 2], _NONE)
         for shape, kinds in shapes:
             last = first + len(shape)

@@ -31,9 +31,10 @@ _MEASURE = re.compile(
 _INTERNATIONAL = re.compile(
     r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0\)[ .\-]?)?(?:\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
 )
-_NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([ .-]))[0-9]{3}[ .-][0-9]{4}")
+_NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\)[ .-]?[0-9]{3}[ .-][0-9]{4}|[2-9][0-9]{2}(?:([ .-])[0-9]{3}\1| [0-9]{3}-)[0-9]{4})")
 _LEADING_ZERO = re.compile(r"(?:\(0[0-9]{1,5}\) ?|0[0-9]{1,5}(?:[ .\-/]| - ))[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}")
 _NANP_LIKE = re.compile(r"(?:1[ .-]?)?(?:[2-9][0-9]{9}|[0-9]{3}([ .-])[0-9]{3}\1[0-9]{4})")
+_ZIP_PLUS_FOUR = re.compile(r"[0-9]{5}-[0-9]{4}")
 _TRIPLES = re.compile(r"[0-9]{3}(?:[ .-][0-9]{3}){2,}|[0-9]{4}(?:[ .-][0-9]{4}){2,}")  # a row of codes; no plan groups so
 _SEPARATORS = re.compile(r"[ \u00a0\u202f.\-/()+]+")
 _DIGITS = {ord(c): None for c in " \u00a0\u202f.-/()+"}
@@ -166,6 +167,8 @@ def _by_form(value: str, digits: str, *, in_context: bool) -> tuple[float, str] 
     if _NANP.fullmatch(value) and _one_mark(value):
         return 0.88, "North American form"
     region = _region_of(digits)
+    if digits in "01234567890" or _ZIP_PLUS_FOUR.fullmatch(value):
+        return None
     if region and digits[0] == "0" and _is_written_as_phone(value):
         return 0.9, f"numbering plan of {region}, its way of writing"
     if in_context and _NANP_LIKE.fullmatch(value):
