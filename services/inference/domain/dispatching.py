@@ -381,8 +381,10 @@ class Dispatch:
     def _ended_before(self, request: InferenceRequested) -> bool:
         """An attempt whose predecessor is finished in the log came too late: the request has had its end."""
         previous = request.previous
-        tracker = self.trackers.get(previous.topic) if previous is not None else None
-        return tracker is not None and previous is not None and tracker.is_finished(previous.offset)
+        if previous is None or previous.offset < 0:  # a follower that reattached may not know where the earlier record lies
+            return False
+        tracker = self.trackers.get(previous.topic)
+        return tracker is not None and tracker.is_finished(previous.offset)
 
     def _tell_ended(self, request: InferenceRequested, position: LogPosition) -> list[Action]:
         self.trackers[position.topic].finish(position.offset)
