@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,14 @@ class RecorderProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
+
+    def pause(self) -> None:
+        """Lets it do nothing, and know nothing of it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Lets it take up where it was."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def terminate(self, timeout_s: float = 30.0) -> int:
         """SIGTERM; its exit code."""

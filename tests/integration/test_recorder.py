@@ -52,6 +52,27 @@ async def test_recorder_that_joins_or_dies_hands_partitions_over_exactly(scene: 
         second.kill()
 
 
+@pytest.mark.chaos
+async def test_recorder_that_was_taken_for_dead_and_comes_back_doubles_nothing(scene: Scene) -> None:
+    """It was stopped in the middle of its work, another took its partitions over, and it goes on with what it was about to do."""
+    second = scene.another_recorder()
+    scene.recorder.start()
+    try:
+        await scene.source.send(200)
+        await scene.all_recorded()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scene.source.send(3 * _LOAD))
+            await eventually(lambda: _more_than(scene.store, 200), within_s=90, what="the recorder is at work")
+            scene.recorder.pause()
+            taken = scene.recorder.output.count("partition_taken")
+            second.start()
+            await eventually(lambda: _taken(second, taken + 1), within_s=90, what="the other has taken over")
+            scene.recorder.go_on()
+        await scene.all_recorded()
+    finally:
+        second.kill()
+
+
 async def test_recorder_with_some_invalid_events_sets_them_aside_and_records_them_as_dead_letters(scene: Scene) -> None:
     """Their neighbours are recorded, and the ledger has no gap."""
     scene.recorder.start()
@@ -112,3 +133,7 @@ async def _more_than(store: Store, rows: int) -> bool:
 
 async def _says(recorder: RecorderProcess, what: str) -> bool:
     return what in recorder.output
+
+
+async def _taken(recorder: RecorderProcess, times: int) -> bool:
+    return recorder.output.count("partition_taken") >= times

@@ -51,6 +51,7 @@ class Recorder:
     monotonic_s: Callable[[], float] = time.monotonic
     _shelves: dict[Place, Shelf] = field(default_factory=dict, init=False)
     _new: set[Place] = field(default_factory=set, init=False)
+    _assignments: int = field(default=0, init=False)
     _batch_since: float | None = field(default=None, init=False)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -92,6 +93,7 @@ class Recorder:
 
     async def _on_assigned(self, places: set[Place]) -> None:
         """Only notes them: no heartbeat is sent while this runs, and the store may be away."""
+        self._assignments += 1
         self._new |= places
 
     async def _on_revoked(self, places: set[Place]) -> None:
@@ -104,17 +106,17 @@ class Recorder:
                 log.info("partitions_given_back", count=len(places))
 
     async def _settle(self) -> None:
-        """Finds out where to begin in newly assigned partitions, and goes there."""
+        """Finds out where to begin in newly assigned partitions, and goes there. What was found out under an earlier assignment counts no more."""
         if not self._new:
             return
-        places = frozenset(self._new)
+        places, assignments = frozenset(self._new), self._assignments
 
         async def look() -> None:
             stored: dict[Place, int] = {}
             for table in {recording.table.name: recording.table for recording in self.recordings.values()}.values():
                 stored |= await self.tables.highest_offsets(table)
             committed, ends = await self.events.committed(places), await self.events.ends(places)
-            for place in places & self._new:
+            for place in places & self._new if assignments == self._assignments else ():
                 self._begin(place, stored.get(place, NOTHING), committed.get(place), ends[place])
 
         await self.patience.until_done(look, lambda: bool(places & self._new))

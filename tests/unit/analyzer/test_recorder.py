@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -162,3 +163,21 @@ async def test_recorder_told_to_drain_records_what_it_holds() -> None:
     await recorder.drain()
     assert len(tables.rows) == 10
     assert log.committed[Place(*PLACE)] == Committed(10, "9 -1 -1")
+
+
+async def test_recorder_reassigned_while_it_asks_where_to_begin_asks_again() -> None:
+    """Meanwhile the partition was another's, who went on in it."""
+    log, tables = FakeLog([record(number, number) for number in range(20)]), FakeTables()
+
+    class Interrupted(FakeEvents):
+        async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+            found = await super().committed(places)
+            if not tables.rows:
+                await recorder._on_revoked({PLACE})
+                assert not await _live(_recorder(FakeEvents(log), tables, FakeAside()))
+                await recorder._on_assigned({PLACE})
+            return found
+
+    recorder = _recorder(Interrupted(log), tables, FakeAside(), rows=7)
+    assert not await _live(recorder)
+    assert len(tables.rows) == 20
