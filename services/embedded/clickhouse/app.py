@@ -132,7 +132,7 @@ class Store:
         if user.role is not Role.ANALYST:
             yield
             return
-        start, error = time.perf_counter(), "cancelled"
+        start, error = time.perf_counter(), "not finished"
         try:
             yield
             error = ""

@@ -214,7 +214,7 @@ class Engine:
         import chdb  # noqa: PLC0415 - see above
 
         self._connect = chdb.connect
-        self._control = self._new_handle(Role.ADMIN)
+        self._control = self.handle(Role.ADMIN)
         self._control.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
         self.version, self.timezone = self._control.command("SELECT version(), timezone()").decode().split()
 
@@ -228,7 +228,8 @@ class Engine:
             _CONFIG.format(users=users, memory=self._limits.memory_bytes, cache=min(self._limits.memory_bytes // 16, 128 << 20)), encoding="utf-8"
         )
 
-    def _new_handle(self, role: Role) -> Handle:
+    def handle(self, role: Role) -> Handle:
+        """A new handle in the role, without settings and in no particular database."""
         try:
             handle = Handle(self._connect("data?config-file=config/config.xml"))
         except Exception as error:
@@ -236,17 +237,8 @@ class Engine:
         handle.command(f"SET ROLE store_{role.value}")
         return handle
 
-    def handle(self, role: Role) -> Handle:
-        """A new handle with the role's defaults and limits, in no particular database."""
-        handle = self._new_handle(role)
-        try:
-            apply_settings(handle, self._defaults(role))
-        except StoreError:
-            handle.close()
-            raise
-        return handle
-
-    def _defaults(self, role: Role) -> dict[str, str]:
+    def defaults(self, role: Role) -> dict[str, str]:
+        """The settings that every handle of the role begins with: its limits, and what makes an answer mean the same in every mode."""
         limits = self._limits
         analyst = role is Role.ANALYST
         return {

@@ -135,8 +135,10 @@ class Execution:
             return self._open_session(request, user, session_id, settings, database)
         handle = self._engine.handle(user.role)
         try:
-            _prepare(handle, request, settings, database)
-            _make_read_only(handle, request, user)
+            use_database(handle, database)
+            read_only = {"readonly": "2"} if user.role is Role.ANALYST or _is_reading_only(request) else {}
+            apply_settings(handle, {**self._engine.defaults(user.role), **settings, **read_only})
+            apply_parameters(handle, request.parameters)
         except StoreError:
             handle.close()
             raise
@@ -167,6 +169,7 @@ class Execution:
         def make() -> Handle:
             handle = self._engine.handle(user.role)
             use_database(handle, rights.DATABASE)
+            apply_settings(handle, self._engine.defaults(user.role))
             return handle
 
         timeout_s = session_timeout_s(request.interface.get("session_timeout"))
@@ -226,17 +229,6 @@ class Execution:
             if gone.done():
                 raise ClientGoneError
             piece = await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)
-
-
-def _prepare(handle: Handle, request: Request, settings: dict[str, str], database: str) -> None:
-    use_database(handle, database)
-    apply_settings(handle, settings)
-    apply_parameters(handle, request.parameters)
-
-
-def _make_read_only(handle: Handle, request: Request, user: User) -> None:
-    if user.role is Role.ANALYST or _is_reading_only(request):
-        apply_settings(handle, {"readonly": "2"})
 
 
 def _is_reading_only(request: Request) -> bool:
