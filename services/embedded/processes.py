@@ -28,6 +28,7 @@ _STABLE_AFTER_S = 5.0
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _WRONG_SETTING = 2  # a service's exit status when a setting is wrong: another try would end the same way
 _LAST_WORDS_S = 0.2
+_STOP_STARTING_S = 5.0
 _LINE_LIMIT = 64 * 1024
 
 Probe = Callable[[], Awaitable[bool]]
@@ -65,7 +66,7 @@ class ProcessSpec:
     once: bool = False
     required: bool = True
     start_timeout_s: float = 300.0
-    stop_timeout_s: float = 25.0
+    stop_timeout_s: float = 30.0
     hung_after_s: float = 60.0
 
     @property
@@ -154,10 +155,12 @@ class ManagedProcess:
         self._enter(State.STOPPING)
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
+        # What was never ready has nothing to finish.
+        timeout_s = self.spec.stop_timeout_s if self.was_ready.is_set() else min(self.spec.stop_timeout_s, _STOP_STARTING_S)
         try:
-            await asyncio.wait_for(self._process.wait(), self.spec.stop_timeout_s)
+            await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
-            self._surroundings.changed(self, f"did not stop within {self.spec.stop_timeout_s:g} s: killed")
+            self._surroundings.changed(self, f"did not stop within {timeout_s:g} s: killed")
             self.kill()
             await self._process.wait()
 

@@ -194,6 +194,14 @@ async def test_supervisor_when_a_process_ignores_the_request_kills_it(stage: Sta
     assert stage.survivors() == []
 
 
+async def test_supervisor_when_told_a_second_time_kills_at_once(stage: Stage) -> None:
+    """Whoever presses Ctrl-C twice does not want to wait for the drain."""
+    async with stage.running(stage.spec("door", "stubborn", stop_timeout_s=600.0)) as supervisor:
+        supervisor.stop()
+        await until(lambda: stage.entry("door")["state"] == "stopping")
+    assert stage.survivors() == []
+
+
 async def test_supervisor_when_its_warden_is_killed_calls_another(stage: Stage) -> None:
     """Somebody always waits for the supervisor's end."""
     async with stage.running(stage.spec("door")) as supervisor:
