@@ -44,7 +44,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     except ClientDisconnect as error:
         raise ProblemError(CLIENT_LEFT) from error
     if size > limit_bytes:
-        raise too_large(limit_bytes)
+        raise too_large(limit_bytes, hang_up=size > _DISCARD_BYTES)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

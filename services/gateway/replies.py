@@ -118,6 +118,8 @@ class ReaderPool:
         starting = self._others.get(partition)
         if starting is None or (starting.done() and (starting.cancelled() or starting.exception() is not None)):
             starting = self._others[partition] = asyncio.create_task(self._open(partition))
+        elif starting.done():
+            starting.result().idle_since = self.own.clock()
         return await asyncio.shield(starting)
 
     async def _open(self, partition: int) -> ReplyReader:

@@ -82,9 +82,10 @@ def no_such_request(request_id: str) -> ProblemError:
     return ProblemError(Problem(404, "request_not_found", message, "request_id"))
 
 
-def too_large(limit_bytes: int) -> ProblemError:
-    """413: the body is larger than this gateway takes."""
-    return ProblemError(Problem(413, "body_too_large", f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit."))
+def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
+    """413: the body is larger than this gateway takes. `hang_up` closes the connection, on which more of it would come."""
+    headers = (("connection", "close"),) if hang_up else ()
+    return ProblemError(Problem(413, "body_too_large", f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit.", headers=headers))
 
 
 def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int = 1) -> ProblemError:

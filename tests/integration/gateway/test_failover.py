@@ -184,3 +184,11 @@ async def test_request_that_no_replica_takes_is_given_up_and_cancelled(scene: Sc
         response = await client.post("/v1/chat/completions", json=chat(scene, stream=False))
         assert (response.status_code, response.json()["error"]["code"]) == (504, "queue_timeout")
         await inference.until(lambda: bool(inference.cancelled))
+
+
+async def test_client_that_leaves_a_whole_answer_cancels_it(scene: Scene, client: httpx.AsyncClient, inference: FakeInference) -> None:
+    """A client that gives up waiting for an answer in one piece takes its request back too."""
+    inference.gate.clear()
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post("/v1/chat/completions", json=chat(scene, stream=False), timeout=1.0)
+    await inference.until(lambda: bool(inference.cancelled))

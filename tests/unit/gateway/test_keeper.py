@@ -1,0 +1,231 @@
+"""Silence, deadlines, leaving and coming back, on a clock that the test moves."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.inference import End, InferenceRequested, Lane, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyTo, RetryNeeded
+from services.common.health import HealthState
+from services.gateway.bus_watch import BusWatch
+from services.gateway.domain.peer_messages import GatewayRequest, StreamTaken
+from services.gateway.domain.streams import Phase
+from services.gateway.follower import Follower
+from services.gateway.keeper import StreamKeeper
+from services.gateway.queue_board import QueueBoard
+from services.gateway.replies import ReplyReader
+from services.gateway.settings import Settings
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ORIGIN = LogPosition(topic="t", partition=0, offset=7)
+
+
+@dataclass
+class FakeOutbox:
+    """Keeps what would be sent."""
+
+    asked: list[InferenceRequested] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
+
+    def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: Any) -> None:
+        self.asked.append(request)
+        on_ack(ORIGIN)
+
+    def cancel(self, request: InferenceRequested, reason: str) -> None:
+        self.cancelled.append(reason)
+
+    def tell_followers(self, reply_to: ReplyTo, message: Any, tenant: str) -> None:
+        self.told.append(message)
+
+
+@dataclass
+class Stage:
+    """A keeper with a clock in the test's hands, and one request that it follows."""
+
+    keeper: StreamKeeper
+    outbox: FakeOutbox
+    reader: ReplyReader
+    watch: BusWatch
+    time_s: float = 0.0
+    offset: int = 0
+
+    def follow(self, **more: Any) -> Follower:
+        """A follower of a new request."""
+        request = GatewayRequest(
+            request_id="r", kind="chat", model="m", lane=Lane.INTERACTIVE, tenant="t", key_id="k", stream=True,
+            reply_to=ReplyTo(partition=0, gateway_id="g"), requested_at=NOW, deadline=NOW + timedelta(seconds=60),
+        )  # fmt: skip
+        return self.keeper.follow(request, self.reader, **more)
+
+    def hear(self, follower: Follower, message: Any) -> None:
+        """The next record of the log."""
+        self.offset += 1
+        follower.hear(self.offset, message, self.time_s)
+
+    def pass_time(self, seconds: float) -> None:
+        """Lets time pass, looking after everything twice a second."""
+        for _ in range(int(seconds * 2)):
+            self.time_s += 0.5
+            self.keeper.tick()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A keeper on a steady bus."""
+    settings = Settings(key_pepper="p" * 16, pseudonym_key="p" * 16, max_buffered_records=16)  # type: ignore[arg-type]
+    reader = ReplyReader("nowhere:1", "test")
+    watch = BusWatch(reader.tail, HealthState(), [])
+    watch.steady_since = 0.0
+    outbox = FakeOutbox()
+    board = QueueBoard(reader.tail)
+    keeper = StreamKeeper(settings, outbox, watch, board, lambda: NOW + timedelta(seconds=made.time_s), lambda: made.time_s)  # type: ignore[arg-type]
+    made = Stage(keeper, outbox, reader, watch)
+    return made
+
+
+def chunk(seq: int, text: str = "a", end: End | None = None) -> ReplyChunk:
+    """A chunk of the first attempt."""
+    return ReplyChunk(request_id="r", tenant="t", attempt=1, replica_id="x", seq=seq, pieces=(Piece(text=text, tokens=1),), end=end)
+
+
+def beat() -> ReplyBeat:
+    """A sign of life of the first attempt."""
+    return ReplyBeat(request_id="r", attempt=1, replica_id="x")
+
+
+def lost(attempt: int = 1) -> RetryNeeded:
+    """News of a death."""
+    return RetryNeeded(request_id="r", tenant="t", attempt=attempt, reason="no heartbeat", origin=ORIGIN)
+
+
+DONE = End(outcome=Outcome.COMPLETED)
+
+
+def test_silence_of_a_running_request_is_written_into_the_log(stage: Stage) -> None:
+    """Two seconds without a sign: the log is told, and only what comes back from it starts the next attempt."""
+    follower = stage.follow()
+    stage.hear(follower, chunk(0))
+    stage.pass_time(2)
+    assert stage.outbox.told == []
+    stage.pass_time(0.5)
+    (silence,) = stage.outbox.told
+    assert (silence.attempt, silence.reason, stage.outbox.asked) == (1, "silence", [])
+    stage.hear(follower, silence)
+    (again,) = stage.outbox.asked
+    assert (again.attempt, again.delivered[0].text) == (2, "a")
+    stage.pass_time(10)
+    assert len(stage.outbox.told) == 1
+
+
+def test_beats_are_no_silence(stage: Stage) -> None:
+    """A replica that computes without a word is alive."""
+    follower = stage.follow()
+    for _ in range(10):
+        stage.hear(follower, beat())
+        stage.pass_time(1)
+    assert stage.outbox.told == []
+
+
+def test_silence_while_the_bus_is_away_is_the_buss(stage: Stage) -> None:
+    """While Kafka does not answer nothing is concluded; a replica gets its time again once it does."""
+    follower = stage.follow()
+    stage.hear(follower, beat())
+    stage.watch.note_failure(TimeoutError())
+    stage.pass_time(30)
+    stage.watch.steady_since = stage.time_s
+    stage.pass_time(2)
+    assert stage.outbox.told == []
+
+
+def test_request_that_waits_beyond_its_deadline_is_given_up(stage: Stage) -> None:
+    """504 for the client, and the bus is told once the client was."""
+    follower = stage.follow()
+    stage.pass_time(60)
+    assert follower.problem is None
+    stage.pass_time(2)
+    assert follower.problem is not None
+    assert follower.problem.status == 504
+    stage.keeper.release(follower, window_s=100)
+    assert stage.outbox.cancelled == ["queue_timeout"]
+
+
+def test_request_that_runs_has_no_deadline(stage: Stage) -> None:
+    """The deadline is for the beginning."""
+    follower = stage.follow()
+    for _ in range(100):
+        stage.hear(follower, beat())
+        stage.pass_time(1)
+    assert follower.problem is None
+
+
+async def test_client_that_leaves_with_a_window_is_waited_for(stage: Stage) -> None:
+    """Within the window the request is followed and kept alive through a death; after it, cancelled."""
+    follower = stage.follow()
+    stage.keeper.release(follower, window_s=5)
+    stage.hear(follower, lost())
+    stage.pass_time(4)
+    assert (len(stage.outbox.asked), stage.outbox.cancelled, stage.keeper.followed) == (1, [], 1)
+    stage.pass_time(2)
+    assert (stage.outbox.cancelled, stage.keeper.followed) == (["client_left"], 0)
+    assert await follower.take(0) == []
+
+
+def test_stream_that_was_taken_over_is_not_cancelled(stage: Stage) -> None:
+    """Neither a client that leaves after its successor came, nor a window that passes, ends the successor's stream."""
+    first, second = stage.follow(), stage.follow()
+    stage.keeper.release(second, window_s=5)
+    for follower in (first, second):
+        stage.hear(follower, StreamTaken(request_id="r", gateway_id="other", follower_id="f"))
+    stage.keeper.release(first)
+    stage.pass_time(10)
+    assert (stage.outbox.cancelled, stage.keeper.followed) == ([], 0)
+
+
+def test_own_taking_over_is_not_anothers(stage: Stage) -> None:
+    """A follower that took over is cancelled with its client; only a later one takes it from it."""
+    follower = stage.follow(replaying=True)
+    follower.follower_id = "mine"
+    follower.go_live([(1, StreamTaken(request_id="r", gateway_id="g", follower_id="older"))], 0)
+    assert follower.taken
+    follower.hear(2, StreamTaken(request_id="r", gateway_id="g", follower_id="mine"), 0)
+    assert not follower.taken
+
+
+def test_ended_request_is_remembered_for_a_lost_end(stage: Stage) -> None:
+    """For some seconds after its end a request can still be told again; then it is forgotten."""
+    follower = stage.follow()
+    stage.hear(follower, chunk(0, end=DONE))
+    stage.keeper.release(follower)
+    stage.hear(follower, lost())
+    assert stage.outbox.asked[0].ended == DONE
+    stage.pass_time(11)
+    assert not stage.reader._followers
+    assert stage.outbox.cancelled == []
+
+
+async def test_replaying_follower_asks_for_nothing_until_it_is_live(stage: Stage) -> None:
+    """What history already led to is not asked for again, unless nobody was seen to begin it; early live records wait and repeats are dropped."""
+    follower = stage.follow(replaying=True)
+    follower.hear(3, lost(), 0)
+    history = [(1, chunk(0)), (2, chunk(1, "b")), (3, lost())]
+    follower.go_live(history, 0)
+    assert [one.attempt for one in stage.outbox.asked] == [2]
+    assert [arrival.offset for arrival in await follower.take(0)] == [1, 2]
+    begun = stage.follow(replaying=True)
+    second = ReplyChunk(request_id="r", tenant="t", attempt=2, replica_id="y", seq=0)
+    begun.go_live([*history, (4, second)], 0)
+    assert len(stage.outbox.asked) == 1
+    assert begun.state.phase is Phase.RUNNING
+
+
+async def test_client_that_reads_too_slowly_is_cut(stage: Stage) -> None:
+    """What a client has not read is bounded; beyond that its stream ends with a reason."""
+    follower = stage.follow()
+    for seq in range(20):
+        stage.hear(follower, chunk(seq))
+    assert follower.problem is not None
+    assert follower.problem.code == "client_too_slow"
+    assert len(await follower.take(0)) == 16
