@@ -196,7 +196,7 @@ def cpu_ms(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[st
             assert baseline.embeddings is not None
             assert window.risk is not None
             assert baseline.risk is not None
-            deals = Deals(rng, draws_for(FAMILY_ALPHA, 9))
+            deals = Deals(rng, draws_for(FAMILY_ALPHA, 11))
             embeddings = window.embeddings, baseline.embeddings
             plan = plan_blocks(*embeddings)
             calls = {

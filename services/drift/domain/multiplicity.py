@@ -1,18 +1,25 @@
-"""Many tests, one error rate: Holm's step-down correction (Holm 1979, Scandinavian Journal of Statistics 6)."""
+"""Many tests, one error rate: Holm's step-down correction, with weights.
+
+Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, sections 2 and 4.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Adjust p-values so that calling those <= alpha significant errs anywhere in the family with probability <= alpha.
 
-    The k-th smallest of m becomes max over j <= k of (m - j + 1) p_(j), at most 1. Valid whatever the dependence between tests.
+    With tests in order of p / w, the k-th becomes max over j <= k of (w_j + ... + w_m) p_j / w_j, at most 1; equal weights by default. A test of
+    weight 3 gets three shares of alpha; the error rate stays what it is as long as weights are fixed beforehand. Valid whatever the
+    dependence between tests.
     """
+    shares = [1.0] * len(p_values) if weights is None else list(weights)
     adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+    left, running = sum(shares), 0.0
+    for index in sorted(range(len(p_values)), key=lambda index: p_values[index] / shares[index]):
+        running = max(running, min(1.0, left * p_values[index] / shares[index]))
         adjusted[index] = running
+        left -= shares[index]
     return adjusted

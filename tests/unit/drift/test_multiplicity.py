@@ -18,6 +18,11 @@ def test_holm_of_one_test_changes_nothing() -> None:
     assert holm([]) == []
 
 
+def test_holm_with_weights_of_a_worked_example() -> None:
+    """By hand: p/w is .01, .005, .04, so the order is b, a, c: 4 * .005 = .02, then 2 * .01 = .02, then 1 * .04 = .04, none below the one before."""
+    assert holm([0.01, 0.01, 0.04], [1.0, 2.0, 1.0]) == pytest.approx([0.02, 0.02, 0.04])
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_between_the_p_value_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
     """Never below the p-value, never above Bonferroni or 1, and the ranking stays."""
