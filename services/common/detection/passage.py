@@ -30,9 +30,9 @@ class Vocabulary:
         return {first: tuple(words) for first, words in grouped.items()}
 
     @cached_property
-    def open_ended(self) -> tuple[str, ...]:
-        """The words with a `*`."""
-        return tuple(word for word in self.words if "*" in word)
+    def open_ended(self) -> tuple[tuple[str, str], ...]:
+        """The words with a `*`, each after its letters."""
+        return tuple((word.strip("*"), word) for word in self.words if "*" in word)
 
 
 class Passage:
@@ -57,7 +57,8 @@ class Passage:
         found = self._hits.get(vocabulary)
         if found is None:
             present = [word for first in self.words & vocabulary.by_first_word.keys() for word in vocabulary.by_first_word[first]]
-            found = sorted({end for word in (*present, *vocabulary.open_ended) for end in self._ends(word)})
+            present += [word for stem, word in vocabulary.open_ended if stem in self.lower]
+            found = sorted({end for word in present for end in self._ends(word)})
             self._hits[vocabulary] = found
         return found
 

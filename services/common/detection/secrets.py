@@ -64,6 +64,7 @@ class _Names(NamedTuple):
     weak: Vocabulary
     harmless: tuple[str, ...]
     placeholders: tuple[str, ...]
+    long_placeholders: tuple[str, ...]
     not_passwords: frozenset[str]
 
 
@@ -92,7 +93,9 @@ def _formats() -> _Formats:
 def _names() -> _Names:
     table = _table()
     strong, weak = (Vocabulary(tuple(table["names"][kind])) for kind in ("strong", "weak"))
-    return _Names(strong, weak, tuple(table["harmless"]), tuple(table["placeholders"]), frozenset(table["not_passwords"]))
+    placeholders = tuple(table["placeholders"])
+    long_placeholders = tuple(word for word in placeholders if len(word) > 5)  # shorter ones stand in long random values by chance
+    return _Names(strong, weak, tuple(table["harmless"]), placeholders, long_placeholders, frozenset(table["not_passwords"]))
 
 
 def find_secrets(text: str) -> tuple[Finding, ...]:
@@ -360,5 +363,8 @@ def is_placeholder(value: str) -> bool:
 
 
 def _says_placeholder(lower: str) -> bool:
-    is_short = len(lower) <= 64
-    return any(word in lower for word in _names().placeholders if is_short or len(word) > 5)
+    words = _names().placeholders if len(lower) <= 64 else _names().long_placeholders
+    for word in words:  # noqa: SIM110 - twice as fast as any(), on every candidate
+        if word in lower:
+            return True
+    return False

@@ -87,7 +87,8 @@ def _numbers(size: int) -> str:
 
 
 _REPEATED = {
-    "letters": "a", "at signs": "@", "at words": "a@a.", "digits": "1", "digit pairs": "1 ", "two digits": "12 ", "dashed digits": "1-",
+    "letters": "a", "at signs": "@", "at words": "a@a.", "digits": "1", "digit pairs": "1 ", "two digits": "12 ", "zeros": "01 ",
+    "zero pairs": "01 23 45 67 ", "dashed digits": "1-",
     "groups": "1234 ", "short numbers": "x1234567 ", "dots": ".", "octets": "1.1.1.", "colons": ":", "hex colons": "a:", "brackets": "[",
     "placeholders": "[EMAIL_1]", "key words": "password ", "assignments": "key=", "said": "password is ", "token words": "token:",
     "jwt heads": "eyJ.", "jwt": "eyJhbGciOiJ.eyJhbGciOiJ.", "pem heads": "-----BEGIN PRIVATE KEY-----", "urls": "a://b:c@", "schemes": "://",

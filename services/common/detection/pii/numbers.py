@@ -77,6 +77,8 @@ def _without_dates(text: str, start: int, groups: list[Group]) -> Iterator[Digit
 def recognise(passage: Passage) -> Iterator[Finding]:
     """Cards, phones, US SSN, French NIR, SIREN and SIRET, UK national insurance numbers."""
     for run in digit_runs(passage.text):
+        if len(run.groups) > 8 and {end - start for start, end in run.groups} == {4}:
+            continue  # a table
         identified = _identifiers(passage, run)
         yield from identified
         yield from phone.recognise(passage, run.start, _left_over(run.groups, identified))
@@ -140,12 +142,10 @@ def _identifiers(passage: Passage, run: DigitRun) -> list[Finding]:
 
 def luhn(digits: str) -> bool:
     """Whether the digits pass the Luhn check (ISO/IEC 7812-1, annex B)."""
-    odd = digits[-1::-2]
-    even = digits[-2::-2]
-    return (sum(map(int, odd)) + sum(_DOUBLED[c] for c in even)) % 10 == 0
+    return sum(map(int, digits[-1::-2] + digits[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
-_DOUBLED = {c: int("0246813579"[int(c)]) for c in "0123456789"}
+_DOUBLED = str.maketrans("0123456789", "0246813579")  # the digit sum of the double
 _ISSUERS = re.compile(
     r"(?P<visa>4(?:[0-9]{12}|[0-9]{15}|[0-9]{18}))"
     r"|(?P<mastercard>(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12})"
@@ -219,7 +219,7 @@ def _siren(passage: Passage, start: int, end: int) -> Finding | None:
     return Finding(start, end, "FR_SIREN", 0.95, "Luhn, named")
 
 
-_VAT = re.compile(r"(?<![A-Za-z0-9])FR ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3} ?[0-9]{3})(?![A-Za-z0-9])", re.IGNORECASE)
+_VAT = re.compile(r"(?<![A-Za-z0-9])[Ff][Rr] ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3} ?[0-9]{3})(?![A-Za-z0-9])")
 
 
 def _vat(text: str) -> Iterator[Finding]:

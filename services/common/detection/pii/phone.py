@@ -48,7 +48,7 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
         run_start: where the run begins, its plus or parenthesis included.
         groups: the run's digit groups that are nothing more certain.
     """
-    if not groups or groups[-1][1] - groups[0][0] < 7 or _is_table(groups):
+    if not groups or groups[-1][1] - groups[0][0] < 7 or not _may_hold_phone(passage, run_start, groups):
         return
     first = 0
     while first < len(groups):
@@ -65,10 +65,14 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
             return
 
 
-def _is_table(groups: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the run is a row of figures: more groups of three or four digits than any phone number has."""
-    lengths = {end - start for start, end in groups}
-    return len(groups) > 5 and len(lengths) == 1 and lengths != {2}
+def _may_hold_phone(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...]) -> bool:
+    """Whether anything speaks for a phone number: a plus, a leading 0, an American grouping, or a word around. Most rows of figures have none."""
+    text = passage.text
+    lengths = [end - start for start, end in groups]
+    if len(groups) > 5 and len(set(lengths)) == 1 and lengths[0] != 2:
+        return False  # a table: more groups of one length than any number has
+    has_form = text[run_start] in "+(" or any(text[start] == "0" for start, _ in groups) or lengths[:3] == [3, 3, 4] or lengths[1:4] == [3, 3, 4]
+    return has_form or passage.last_before(vocabulary("phone"), run_start, 40) >= 0 or _AFTER.match(text, groups[-1][1]) is not None
 
 
 def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int) -> tuple[Finding, int] | None:
@@ -76,9 +80,12 @@ def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: 
     text = passage.text
     start = _closed_opening(text, run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0]), groups)
     fewest = max(first + 1, first + min(2, len(groups) - first))
+    most = 18 if text.startswith(("+", "(", "00", "011"), start) else 13
     for last in range(len(groups), fewest - 1, -1):
+        if groups[last - 1][1] - start > 26:
+            continue
         digits = sum(b - a for a, b in groups[first:last])
-        if digits > 15 + 3 or groups[last - 1][1] - start > 26:
+        if digits > most:
             continue
         if digits < 7:
             break

@@ -34,7 +34,7 @@ def cores(passage: Passage) -> list[Core]:
     return sorted(found, key=lambda core: (core.start, -core.end))
 
 
-_CODE_LIKE = re.compile(r"(?<![0-9])[0-9]{4,6}(?![0-9])|[0-9]{2} [0-9]{3}(?![0-9])|(?<![A-Za-z0-9])[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][A-Z]")
+_CODE_LIKE = re.compile(r"(?<![0-9])(?:[0-9]{4,6}(?![0-9])|[0-9]{2} [0-9]{3}(?![0-9])|[0-9][A-Z][A-Z0-9](?![A-Za-z0-9]))")  # the last: London, Toronto
 
 
 def _closings(passage: Passage) -> list[int]:
