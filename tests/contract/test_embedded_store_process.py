@@ -84,10 +84,10 @@ def test_query_id_and_session_in_use_are_refused(store: RunningStore) -> None:
 
 
 def test_large_insert_takes_no_memory_of_its_size(own_store: RunningStore) -> None:
-    """Half a gibibyte goes in, in pieces, while the process stays near the size of a block."""
+    """A gigabyte goes in, in pieces, while the process grows by a few blocks of 64 MiB and their merges."""
     own_store.ask("CREATE TABLE big (a UInt64, s String CODEC(NONE)) ENGINE = MergeTree ORDER BY tuple()")
     line = b"12345678," + b"x" * 990 + b"\n"
-    piece, pieces = line * 4096, 128
+    piece, pieces = line * 4096, 256
     process = psutil.Process(own_store.pid)
     before, peak = process.memory_info().rss, 0
     connection = _open_request(own_store, "query=INSERT+INTO+big+FORMAT+CSV", length=len(piece) * pieces)
@@ -97,7 +97,7 @@ def test_large_insert_takes_no_memory_of_its_size(own_store: RunningStore) -> No
             peak = max(peak, process.memory_info().rss)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
     assert own_store.ask("SELECT count() FROM big").text == str(4096 * pieces)
-    assert peak - before < 400 * _MIB, f"{(peak - before) // _MIB} MiB for {len(piece) * pieces // _MIB} MiB"
+    assert peak - before < 600 * _MIB, f"{(peak - before) // _MIB} MiB for {len(piece) * pieces // _MIB} MiB"
 
 
 def test_large_result_takes_no_memory_of_its_size(own_store: RunningStore) -> None:
