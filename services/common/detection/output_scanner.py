@@ -100,8 +100,14 @@ class ScanStep:
 
 def scan_rules(*, system_prompt: str = "", user_texts: Iterable[str] = (), redact_personal: bool = True) -> ScanRules:
     """Prepare a scan: what the user said is found once, the system prompt indexed once."""
-    known = frozenset(identity_of(f.type, text[f.start : f.end]) for text in user_texts for f in find_sensitive(text))
+    known = frozenset(_said(f.type, text[f.start : f.end]) for text in user_texts for f in find_sensitive(text))
     return ScanRules(known, watch(system_prompt) if system_prompt else None, redact_personal)
+
+
+def _said(kind: str, value: str) -> tuple[str, str]:
+    """What makes a value of the output one that the user said; a phone number also when the model adds its country code."""
+    name, canonical = identity_of(kind, value)
+    return name, canonical[-8:] if name == "PHONE" else canonical
 
 
 def scan_chunk(rules: ScanRules, state: ScanState, chunk: str) -> tuple[ScanState, ScanStep]:
@@ -192,7 +198,7 @@ class _Scan:
         return [
             replace(f, start=max(f.start + shift, self.start + begin), end=f.end + shift)
             for f in find_sensitive(text)
-            if f.end > len(before) and identity_of(f.type, text[f.start : f.end]) not in self.rules.known
+            if f.end > len(before) and _said(f.type, text[f.start : f.end]) not in self.rules.known
         ]
 
     def _report(self, finding: Finding) -> None:

@@ -51,9 +51,9 @@ def test_scan_leaked_secret_is_replaced() -> None:
 
 def test_scan_personal_data_of_the_input_is_no_leak() -> None:
     """What the user said may be said back, in any writing; what he did not say is hidden."""
-    rules = scan_rules(user_texts=["I am A.B@corp.fr, card 4111 1111 1111 1111"])
-    text, findings, _ = scan(rules, words("Your address a.b@corp.fr and card 4111-1111-1111-1111 are noted, write to c.d@corp.fr for more."))
-    assert text == "Your address a.b@corp.fr and card 4111-1111-1111-1111 are noted, write to [REDACTED EMAIL] for more. "
+    rules = scan_rules(user_texts=["I am A.B@corp.fr, card 4111 1111 1111 1111, tel. 06 12 34 56 78"])
+    text, findings, _ = scan(rules, words("I noted a.b@corp.fr, 4111-1111-1111-1111 and +33 6 12 34 56 78, write to c.d@corp.fr for more."))
+    assert text == "I noted a.b@corp.fr, 4111-1111-1111-1111 and +33 6 12 34 56 78, write to [REDACTED EMAIL] for more. "
     assert [f.type for f in findings] == ["EMAIL_ADDRESS"]
 
 

@@ -15,7 +15,6 @@ from services.common.detection.passage import Passage
 from services.common.detection.pii.words import vocabulary
 
 EXTENSION = re.compile(r" ?(?:x|ext\.?|extension|poste|p\.|durchwahl|#) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
-_REGIONS = ("FR", "US", "GB", "DE", "ES", "IT", "BE", "CH", "CA")
 # Between a word that announces a phone and the number nothing but these may stand; then even a number of no known plan is one.
 _LINK = re.compile(
     r"(?:-(?:moi|nous))?(?: ?(?:me|us|him|her|back|number|no|num[eé]ro|n°|nr|#))?\.?"
@@ -198,21 +197,24 @@ def _one_mark(value: str) -> bool:
     return "." not in marks or marks <= {"."}
 
 
+_TRUNK_ZERO = ("FR", "GB", "DE", "BE", "CH")  # a national number begins with 0, which is no part of it
+_NO_TRUNK = ("ES", "IT")
+_AMERICAN = ("US", "CA")
+
+
 def _region_of(digits: str) -> str | None:
     """The first of the nine countries in whose plan national digits are."""
-    for region in _REGIONS:
-        if _in_plan(region, _without_trunk(region, digits)):
-            return region
-    return None
+    if digits[0] == "0":
+        found = _plans(_TRUNK_ZERO).fullmatch(digits, 1) or _plans(_NO_TRUNK).fullmatch(digits)
+    else:
+        found = _plans(_AMERICAN).fullmatch(digits, 1 if len(digits) == 11 and digits[0] == "1" else 0) or _plans(_NO_TRUNK).fullmatch(digits)
+    return found.lastgroup if found else None
 
 
-def _without_trunk(region: str, digits: str) -> str:
-    """National digits without the trunk prefix, which Italy and Spain do not have; empty where it must be there and is not."""
-    if region in ("IT", "ES"):
-        return digits
-    if region in ("US", "CA"):
-        return digits[1:] if len(digits) == 11 and digits[0] == "1" else digits
-    return digits[1:] if digits[0] == "0" else ""
+@lru_cache(maxsize=8)
+def _plans(regions: tuple[str, ...]) -> re.Pattern[str]:
+    """The plans of several regions in one pattern, each as a group with the region's name."""
+    return re.compile("|".join(f"(?P<{region}>{plan.pattern})" for region in regions if (plan := _plan(region)) is not None))
 
 
 def _in_plan(region: str, national: str) -> bool:
