@@ -98,7 +98,7 @@ class Gateway:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=int(settings.drain_timeout_s) + 5,
             )
         )
 

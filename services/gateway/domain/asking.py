@@ -105,6 +105,8 @@ def _asked_of_chat(body: ChatBody) -> Iterator[str]:
 def _check_text_only(body: ChatBody) -> None:
     for place, message in enumerate(body.messages):
         content = message.get("content")
+        if content is None and message["role"] != "assistant":
+            raise malformed(f"messages[{place}] has no content; only an assistant's may lack it.", "messages", "missing_required_parameter")
         if isinstance(content, list):
             for part in content:
                 if part["type"] != "text" or "text" not in part:

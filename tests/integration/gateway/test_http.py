@@ -40,6 +40,7 @@ async def status_becomes(client: httpx.AsyncClient, status: int, headers: dict[s
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages", "invalid_value"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages", "missing_required_parameter"),
         ({"temperature": 0.5}, "temperature", "unsupported_parameter"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
