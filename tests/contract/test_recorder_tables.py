@@ -8,7 +8,8 @@ import pytest
 from services.analyzer.recorder.effects import StoreTables, Tables
 from services.analyzer.recorder.rows import INFERENCE_COMPLETED, INFERENCE_EVENTS, Position, Row, process_message
 from services.common.bus.events import Place
-from services.common.errors import StoreRejectedError
+from services.common.errors import StoreRejectedError, StoreUnavailableError
+from services.common.migrations import migrate
 from services.common.store import Store
 from tests.recorder_fakes import FakeTables, record
 from tests.recording import TOPIC, fresh_database, rollups_disagree
@@ -104,3 +105,17 @@ async def test_insert_of_a_row_that_does_not_fit_is_refused_whole(subject: Subje
     assert (await subject.counts())[0] == 0
     await subject.tables.insert(INFERENCE_EVENTS, rows, token="b")
     assert await subject.counts() == (10, 10)
+
+
+async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: RunningStore) -> None:
+    """The rights of the embedded store's users suffice for the recorder and for every view, and no further."""
+    migrate(store.url("admin"))
+    service, analyst = Store(store.url("service")), Store(store.url("analyst"))
+    await StoreTables(service).insert(INFERENCE_EVENTS, _rows(range(10)), token="rights")
+    assert (await StoreTables(service).highest_offsets(INFERENCE_EVENTS))[Place(TOPIC, 0)] >= 9
+    for view in ("v_requests", "v_errors", "v_models_hourly", "v_models_minutely", "v_usage", "v_dead_letters", "v_ledger", "v_rollups"):
+        await analyst.query(f"SELECT * FROM {view} LIMIT 10")
+    with pytest.raises(StoreUnavailableError, match="privileges"):
+        await StoreTables(analyst).insert(INFERENCE_EVENTS, _rows(range(10)), token="none")
+    await service.close()
+    await analyst.close()
