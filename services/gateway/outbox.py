@@ -60,7 +60,9 @@ class Outbox:
                 sent.add_done_callback(lambda future: self._cancel_late(request, future))
             if isinstance(error, asyncio.CancelledError):
                 raise
-            self.watch.note_failure(error)
+            log.warning("request_not_taken", request_id=request.request_id, error=repr(error))
+            if isinstance(error, TimeoutError):
+                self.watch.note_failure(error)
             raise unavailable("The message bus did not take the request; nothing was begun. Try again.", code="bus_unavailable") from error
         return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
 
