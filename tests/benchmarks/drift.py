@@ -80,9 +80,11 @@ def main() -> None:
         print(f"\n{name} ({time.process_time() - part_started:.0f} CPU-s)")
         _print_power(result[name]) if name == "power" else _print_rows(result[name])
     result["cpu_s"] = round(time.process_time() - started, 1)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{result['cpu_s']} CPU-s, written to {arguments.out}")
+    print(f"\n{result['cpu_s']} CPU-s")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"written to {arguments.out}")
     if arguments.plots:
         from tests.benchmarks.drift_plots import draw_plots
 
@@ -305,7 +307,7 @@ def _print_power(rows: list[dict[str, Any]]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="prompts, one JSON object a line: text, label, category, lang, source")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--plots", type=Path, help="folder for PNG plots")
     parser.add_argument(
         "--scorer",
