@@ -34,19 +34,24 @@ _CODE = re.compile(
 )
 
 
+_FIRST_LETTER = re.compile(r"(?<![\w'’])[a-zà-öø-þ]")
 _BEFORE_TOWN = re.compile(r",? |,?\n")
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
-    """Postal addresses of a passage, each once."""
+    """Postal addresses of a passage, each once. In a text without capitals only those that a code or a country closes."""
+    is_lower = passage.text == passage.lower
+    if is_lower:
+        passage = Passage(_FIRST_LETTER.sub(lambda letter: letter.group().upper(), passage.text))
     done = -1
     for core in cores(passage):
         if core.start < done:
             continue
         end, is_closed = _tail(passage.text, core.end)
-        if core.is_sure or is_closed:
+        is_whole = is_closed or core.is_closed
+        if (core.is_sure and is_whole) if is_lower else (core.is_sure or is_whole):
             done = end
-            yield Finding(core.start, end, "ADDRESS", 0.85 if is_closed else 0.75, core.evidence + (", town or country" if is_closed else ""))
+            yield Finding(core.start, end, "ADDRESS", 0.85 if is_whole else 0.75, core.evidence + (", code or country" if is_closed else ""))
 
 
 def _tail(text: str, core_end: int) -> tuple[int, bool]:

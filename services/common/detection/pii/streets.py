@@ -19,12 +19,13 @@ _REACH = 110  # characters within which a code or a country must follow a core t
 
 
 class Core(NamedTuple):
-    """The beginning of an address: where it stands, whether it is one without a town too, and why."""
+    """The beginning of an address: where it stands, whether it is one without a town too, why, and whether it has its town already."""
 
     start: int
     end: int
     is_sure: bool
     evidence: str
+    is_closed: bool = False
 
 
 def cores(passage: Passage) -> list[Core]:
@@ -79,7 +80,7 @@ def _french(passage: Passage, closings: list[int]) -> Iterator[Core]:
         is_plain = passage.lower[begin:end] in word_set("french_ways")
         town_end = _town_after(text, end, name.end(), closings)
         if town_end:
-            yield Core(start, town_end, is_sure=True, evidence="way, post code and town")
+            yield Core(start, town_end, is_sure=True, evidence="way, post code and town", is_closed=True)
         elif number and (is_plain or _IS_NAME.match(name.group())):
             yield Core(start, _strip(text, name.end()), is_plain, "numbered way")
         elif last_number := _NUMBER_AFTER.match(text, name.end()):
