@@ -35,7 +35,7 @@ def main() -> None:
     """Read the arguments, measure, print, write."""
     parser = argparse.ArgumentParser(description="Error rates and cost of the prompt detector.")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it")
     parser.add_argument("--plots", type=Path, help="folder for roc.png and reliability.png")
     arguments = parser.parse_args()
@@ -43,7 +43,8 @@ def main() -> None:
     detector = PromptDetector.load()
     verdicts = cross_validated(rows) if arguments.cv else [detector.inspect(row.text) for row in rows]
     report = figures(rows, verdicts) | {"cpu_ms": costs(rows, detector), "n": len(rows)}
-    arguments.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(report))
     if arguments.plots:
         plot(rows, verdicts, arguments.plots)

@@ -4,8 +4,8 @@
     verdict = detector.inspect("Ignore all previous instructions and …")
     verdict.level, verdict.action, verdict.threats
 
-Two depths. `inline` (in the gateway, before a prompt is served) reads the first 2,048 and the last 1,024 characters; `full` (in the analyzer, afterwards)
-reads up to 64 stretches of 2,048 characters, evenly spread where the text is longer than they are. Whatever the input, the work is bounded and nothing is
+Two depths. `inline` (in the gateway, before a prompt is served) reads the first 1,536 and the last 768 characters; `full` (in the analyzer, afterwards)
+reads up to 80 stretches of 1,536 characters, evenly spread where the text is longer than they are. Whatever the input, the work is bounded and nothing is
 raised.
 """
 
@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from services.common.detection.model import MODEL_FOLDER, PromptModel, Signals, load_model, points
-from services.common.detection.normalise import Limits, normalise
+from services.common.detection.model import MODEL_FOLDER, PromptModel, Signals, load_model, points, readable_text
+from services.common.detection.normalise import Limits, Normalised, normalise
 from services.common.detection.rules import Hit, RuleSet, load_rules
+from services.common.detection.windows import HEAD_CHARS, TAIL_CHARS, inline_text
 
 ANCHOR_POINTS = (0.0, 3.0, 7.0, 12.0, 20.0, 30.0)
 
@@ -48,9 +49,15 @@ _ORDER = tuple(Level)
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """From how many points a level begins, and from which level something is done. Characters: how much is read.
+    """From how many points a level begins, from which level something is done, and how much is read.
 
-    `agreeing_points`: how many points rules must give before a text can be critical; `agreeing_log_odds`: what the models must say then, at least.
+    Attributes:
+        low, medium, high, critical: points at which a level begins.
+        flag_at, block_at: the levels from which a prompt is flagged or blocked.
+        agreeing_points: how many points rules must give before a text can be critical.
+        agreeing_log_odds: what one of the models must say then, at least.
+        stretches: how many stretches of a long text the rules read in full depth.
+        stretches_judged: how many of them, the most suspicious ones, the models judge.
     """
 
     low: float = 3.0
@@ -61,9 +68,8 @@ class DetectorConfig:
     block_at: Level = Level.CRITICAL
     agreeing_points: float = 5.0
     agreeing_log_odds: float = 0.0
-    head_chars: int = 2048
-    tail_chars: int = 1024
-    chunks: int = 64
+    stretches: int = 80
+    stretches_judged: int = 3
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.medium < self.high < self.critical:
@@ -126,6 +132,15 @@ class _Excerpt:
         return self.start + start, self.start + min(end, self.cut)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A stretch, its views, and the rules that matched in them."""
+
+    excerpt: _Excerpt
+    normalised: Normalised
+    hits: Sequence[Hit]
+
+
 class PromptDetector:
     """Rules and model behind one door. Stateless after loading, safe to share between threads."""
 
@@ -144,37 +159,42 @@ class PromptDetector:
         return cls(load_rules(), load_model(model_dir or MODEL_FOLDER), config)
 
     def inspect(self, text: str, *, depth: Literal["inline", "full"] = "inline") -> Verdict:
-        """Judge a text; of several stretches the worst one decides."""
-        verdicts = [self._judge(excerpt) for excerpt in self._excerpts(text, depth)]
+        """Judge a text. Of several stretches rules read all, the encoder the most suspicious ones, and the worst one decides."""
+        readings = [self._read(excerpt) for excerpt in self._excerpts(text, depth)]
+        readings.sort(key=self._suspicion, reverse=True)
+        verdicts = [self._judge(reading) for reading in readings[: self.config.stretches_judged]]
         worst = max(verdicts, key=lambda verdict: (verdict.score, verdict.probability))
-        read = self.config.head_chars + self.config.tail_chars if depth == "inline" else self.config.head_chars * self.config.chunks
-        return _merged(worst, verdicts, partial=len(text) > read)
+        read = HEAD_CHARS + TAIL_CHARS if depth == "inline" else HEAD_CHARS * self.config.stretches
+        return _merged(worst, readings, partial=len(text) > read)
 
     def rules_only(self, text: str) -> Verdict:
         """What the rules alone say about the beginning and the end of a text: their points are the score, and only near-certain ones reach critical."""
-        excerpt = next(self._excerpts(text, "inline"))
-        hits = self._hits(excerpt)
+        reading = self._read(next(self._excerpts(text, "inline")))
+        hits = reading.hits
         total = max(0.0, sum(map(points, hits)))
         certain = _near_certain(hits)
         score = max(total, self.config.critical) if certain else min(total, self.config.critical - 0.01)
-        partial = len(text) > len(excerpt.text)
-        return self._verdict(excerpt, hits, score, probability=1 - math.exp(-total / 10), signals=None, capped=total > score, partial=partial)
+        partial = len(text) > len(reading.excerpt.text)
+        return self._verdict(reading, score, probability=1 - math.exp(-total / 10), signals=None, capped=total > score, partial=partial)
 
-    def _judge(self, excerpt: _Excerpt) -> Verdict:
+    def _read(self, excerpt: _Excerpt) -> _Reading:
         normalised = normalise(excerpt.text, limits=Limits(chars=len(excerpt.text)))
-        hits = self._rules.match(normalised)
-        signals = self._model.signals(normalised, hits, at_most=12, embedded=2 if len(excerpt.text) <= 2048 else 1)
+        return _Reading(excerpt, normalised, self._rules.match(normalised))
+
+    def _suspicion(self, reading: _Reading) -> float:
+        """What decides which stretches are judged in full: rules' points, and what the n-grams say."""
+        return sum(map(points, reading.hits)) + self._model.ngram_logit(readable_text(reading.normalised))
+
+    def _judge(self, reading: _Reading) -> Verdict:
+        signals = self._model.signals(reading.normalised, reading.hits)
         log_odds = self._model.log_odds(signals)
         score = self.score(log_odds)
         capped = False
-        if _near_certain(hits):
+        if _near_certain(reading.hits):
             score = max(score, self.config.critical)
         elif score >= self.config.critical and not self._agree(signals):
             score, capped = self.config.critical - 0.01, True
-        return self._verdict(excerpt, hits, score, probability=1 / (1 + math.exp(-max(-60.0, log_odds))), signals=signals, capped=capped)
-
-    def _hits(self, excerpt: _Excerpt) -> list[Hit]:
-        return self._rules.match(normalise(excerpt.text, limits=Limits(chars=len(excerpt.text))))
+        return self._verdict(reading, score, probability=1 / (1 + math.exp(-max(-60.0, log_odds))), signals=signals, capped=capped)
 
     def score(self, log_odds: float) -> float:
         """Points for the model's log-odds: straight lines between the anchors that training put at low, medium, high and critical. 0 … 30."""
@@ -185,15 +205,22 @@ class PromptDetector:
         models = max(signals.ngram_highest, signals.vector_highest)
         return signals.rule_points >= self.config.agreeing_points and models >= self.config.agreeing_log_odds
 
-    def _verdict(
-        self, excerpt: _Excerpt, hits: Sequence[Hit], score: float, *, probability: float, signals: Signals | None, capped: bool, partial: bool = False
-    ) -> Verdict:
+    def _verdict(self, reading: _Reading, score: float, *, probability: float, signals: Signals | None, capped: bool, partial: bool = False) -> Verdict:
         level = self._level(score)
-        threats = sorted((_threat(hit, excerpt) for hit in hits), key=lambda threat: -threat.weight)
-        categories = dict.fromkeys(threat.category for threat in threats if threat.weight > 0)
-        version = self._model.weights.version
-        action = self._action(level)
-        return Verdict(level, action, score, probability, tuple(categories), tuple(threats), signals, version, self._rules.version, capped, partial)
+        threats = _threats([reading])
+        return Verdict(
+            level=level,
+            action=self._action(level),
+            score=score,
+            probability=probability,
+            categories=_categories(threats),
+            threats=threats,
+            signals=signals,
+            model_version=self._model.weights.version,
+            rules_version=self._rules.version,
+            capped=capped,
+            partial=partial,
+        )
 
     def _level(self, score: float) -> Level:
         config = self.config
@@ -206,17 +233,15 @@ class PromptDetector:
         return Action.FLAG if _ORDER.index(level) >= _ORDER.index(self.config.flag_at) else Action.ALLOW
 
     def _excerpts(self, text: str, depth: str) -> Iterator[_Excerpt]:
-        head, tail = self.config.head_chars, self.config.tail_chars
-        if len(text) <= head:
+        if len(text) <= HEAD_CHARS:
             yield _Excerpt(text, 0, len(text) + 1, 0)
         elif depth == "inline":
-            rest = min(tail, len(text) - head)
-            yield _Excerpt(text[:head] + "\n" + text[len(text) - rest :], 0, head + 1, len(text) - rest)
+            yield _Excerpt(inline_text(text), 0, HEAD_CHARS + 1, max(HEAD_CHARS, len(text) - TAIL_CHARS))
         else:
-            count = min(self.config.chunks, math.ceil(len(text) / head))
+            count = min(self.config.stretches, math.ceil(len(text) / HEAD_CHARS))
             for index in range(count):
-                start = round(index * (len(text) - head) / max(1, count - 1))
-                yield _Excerpt(text[start : start + head], start, head + 1, 0)
+                start = round(index * (len(text) - HEAD_CHARS) / max(1, count - 1))
+                yield _Excerpt(text[start : start + HEAD_CHARS], start, HEAD_CHARS + 1, 0)
 
 
 def _near_certain(hits: Sequence[Hit]) -> bool:
@@ -224,15 +249,24 @@ def _near_certain(hits: Sequence[Hit]) -> bool:
     return any(hit.rule.certain and not hit.quoted for hit in hits) and not any(hit.rule.weight < 0 for hit in hits)
 
 
+def _threats(readings: Sequence[_Reading]) -> tuple[Threat, ...]:
+    """What the rules found in any of the readings, strongest first."""
+    found = {_threat(hit, reading.excerpt) for reading in readings for hit in reading.hits}
+    return tuple(sorted(found, key=lambda threat: (-threat.weight, threat.start, threat.rule, threat.end)))
+
+
 def _threat(hit: Hit, excerpt: _Excerpt) -> Threat:
     start, end = excerpt.span(hit.start, hit.end)
     return Threat(hit.rule.category, hit.rule.id, points(hit), start, end, hit.view, hit.quoted)
 
 
-def _merged(worst: Verdict, verdicts: Sequence[Verdict], *, partial: bool) -> Verdict:
+def _categories(threats: Sequence[Threat]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(threat.category for threat in threats if threat.weight > 0))
+
+
+def _merged(worst: Verdict, readings: Sequence[_Reading], *, partial: bool) -> Verdict:
     """The worst verdict with what was found anywhere."""
-    if len(verdicts) == 1:
+    if len(readings) == 1:
         return replace(worst, partial=partial)
-    threats = sorted({threat for verdict in verdicts for threat in verdict.threats}, key=lambda threat: (-threat.weight, threat.start, threat.rule))
-    categories = dict.fromkeys(threat.category for threat in threats if threat.weight > 0)
-    return replace(worst, threats=tuple(threats), categories=tuple(categories), partial=partial)
+    threats = _threats(readings)
+    return replace(worst, threats=threats, categories=_categories(threats), partial=partial)

@@ -36,6 +36,8 @@ FEATURES = (
     "foreign",
 )
 QUOTED_SHARE = 0.4
+MAX_WINDOWS = 12
+FEW_WINDOWS = 6
 
 
 class Embeds(Protocol):
@@ -123,16 +125,14 @@ class PromptModel:
         """Read a model folder (weights.npz, encoder.onnx, tokenizer.json)."""
         return cls(Weights.load(folder / "weights.npz"), Encoder(folder))
 
-    def signals(self, normalised: Normalised, hits: Sequence[Hit], *, at_most: int, embedded: int) -> Signals:
-        """Read a normalised text: n-grams over up to `at_most` windows, vectors over the first and the `embedded` - 1 most suspicious ones."""
+    def signals(self, normalised: Normalised, hits: Sequence[Hit]) -> Signals:
+        """Read a normalised text: n-grams over all its windows, vectors over those that `windows_to_embed` picks."""
         text = readable_text(normalised)
-        pieces = windows(text, at_most=at_most)
+        pieces = windows(text, at_most=MAX_WINDOWS)
         pieces.extend(view.text for view in normalised.views[1:] if view.kind not in ("plain", "undisguised"))
         whole = self.ngram_logit(text)
-        single = len(pieces) == 1
-        piecewise = [whole] if single else [self.ngram_logit(piece) for piece in pieces]
-        rest = sorted(range(1, len(pieces)), key=lambda index: -piecewise[index])[: embedded - 1]
-        vectors = self._encoder.embed([pieces[index] for index in (0, *rest)])
+        piecewise = [whole] if len(pieces) == 1 else [self.ngram_logit(piece) for piece in pieces]
+        vectors = self._encoder.embed([pieces[index] for index in windows_to_embed(piecewise)])
         logits = vectors @ self.weights.head + self.weights.head_bias
         return combine(normalised, hits, ngram_logits=(whole, *piecewise), vector_logits=tuple(float(logit) for logit in logits))
 
@@ -145,6 +145,17 @@ class PromptModel:
     def log_odds(self, signals: Signals) -> float:
         """The weighed log-odds of an attack."""
         return float(signals.vector() @ self.weights.stack) + self.weights.stack_bias
+
+
+def windows_to_embed(piecewise: Sequence[float]) -> list[int]:
+    """Which windows the encoder reads, by the n-grams' log-odds of each: the first and the most suspicious other one; of more than six windows only the latter.
+
+    The encoder is the dearest reader (3 ms a window), so a long text gets no more of it than a short one.
+    """
+    by_suspicion = sorted(range(len(piecewise)), key=lambda index: -piecewise[index])
+    if len(piecewise) > FEW_WINDOWS:
+        return by_suspicion[:1]
+    return [0, *[index for index in by_suspicion if index != 0][:1]]
 
 
 def combine(normalised: Normalised, hits: Sequence[Hit], *, ngram_logits: Sequence[float], vector_logits: Sequence[float]) -> Signals:

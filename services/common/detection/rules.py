@@ -7,7 +7,7 @@ what keeps the rules cheap.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,25 @@ _CLOSE = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,2}?\W{1,4})"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
+class Need:
+    """Literals of which one must occur. Their first three letters are looked up in the text's, which settles most texts without a search."""
+
+    __slots__ = ("long", "short", "starts")
+
+    def __init__(self, literals: Sequence[str]) -> None:
+        self.short = tuple(literal for literal in literals if len(literal) < 3)
+        self.long = tuple(literal for literal in literals if len(literal) >= 3)
+        self.starts = frozenset(literal[:3] for literal in self.long)
+
+    def met(self, text: str, trigrams: Set[str]) -> bool:
+        """Whether one of the literals occurs in `text`; `trigrams`: every three letters of it."""
+        if not self.starts.isdisjoint(trigrams):
+            for literal in self.long:
+                if literal[:3] in trigrams and literal in text:
+                    return True
+        return bool(self.short) and any(literal in text for literal in self.short)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One reviewed rule. `weight` is in score points (negative: speaks for innocence); `certain`: enough for critical on its own."""
@@ -31,10 +50,24 @@ class Rule:
     category: str
     weight: float
     pattern: re.Pattern[str]
-    needs: tuple[tuple[str, ...], ...]
+    needs: tuple[Need, ...]
     certain: bool
+    at_word: bool
     must_match: tuple[str, ...]
     must_not_match: tuple[str, ...]
+
+    def find(self, text: str) -> re.Match[str] | None:
+        """The first match. A pattern that begins with ^ is only tried at the beginning.
+
+        One that begins with a word's start is compiled without it, and the start checked here: the engine skips to the letters that a bare list of words can
+        begin with, five times faster than it tests for a word's start everywhere.
+        """
+        if self.pattern.pattern.startswith("^"):
+            return self.pattern.match(text)
+        match = self.pattern.search(text)
+        while self.at_word and match and match.start() and _is_word(text[match.start() - 1]):
+            match = self.pattern.search(text, match.start() + 1)
+        return match
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +97,14 @@ class RuleSet:
         return list(hits.values())
 
     def _match_view(self, view: View) -> Iterable[Hit]:
-        present: dict[tuple[str, ...], bool] = {}
         body = view.text
+        trigrams = {body[place : place + 3] for place in range(len(body) - 2)}
         for rule in self.rules:
-            for group in rule.needs:
-                known = present.get(group)
-                if known is None:
-                    known = present[group] = any(literal in body for literal in group)
-                if not known:
+            for need in rule.needs:
+                if not need.met(body, trigrams):
                     break
             else:
-                match = rule.pattern.search(body)
+                match = rule.find(body)
                 if match:
                     start, end = view.span(*match.span())
                     yield Hit(rule, start, end, view.kind, _is_quoted(body, *match.span()))
@@ -108,13 +138,16 @@ def load_rules(path: Path = RULES_FILE) -> RuleSet:
 
 def _rule(entry: Mapping[str, Any], vocabulary: Mapping[str, tuple[str, ...]]) -> Rule:
     try:
+        pattern = expand(entry["pattern"], vocabulary)
+        at_word = pattern.startswith(r"\b(?:") and not _has_alternatives(pattern)
         return Rule(
             id=entry["id"],
             category=entry["category"],
             weight=float(entry["weight"]),
-            pattern=re.compile(expand(entry["pattern"], vocabulary)),
-            needs=tuple(vocabulary[need] if isinstance(need, str) else tuple(map(str, need)) for need in entry["needs"]),
+            pattern=re.compile(pattern.removeprefix(r"\b") if at_word else pattern),
+            needs=tuple(Need(vocabulary[need] if isinstance(need, str) else [str(one) for one in need]) for need in entry["needs"]),
             certain=bool(entry.get("certain", False)),
+            at_word=at_word,
             must_match=tuple(entry["must_match"]),
             must_not_match=tuple(entry["must_not_match"]),
         )
@@ -131,8 +164,24 @@ def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
             return _GAP
         if name == "close":
             return _CLOSE
-        return "(?:" + "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name]) + ")"
+        words = "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name])
+        stands_in_list = spaced[match.start() - 1] in ":|" and spaced[match.end() : match.end() + 1] in ("|", ")")
+        return words if match.start() and stands_in_list else f"(?:{words})"
 
     optional = pattern.replace(" ?", r"\s{0,3}")
     spaced = re.sub(r"(?<!\\)(?<!\[) (?![^\[\]]*\])", r"\\s{1,3}", optional)
     return _PLACEHOLDER.sub(written_out, spaced)
+
+
+def _has_alternatives(pattern: str) -> bool:
+    """Whether `|` stands outside all brackets."""
+    depth = 0
+    for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", pattern):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "|" and depth == 0:
+            return True
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -4,7 +4,15 @@ import re
 from collections.abc import Iterator
 
 WINDOW_CHARS = 280
+HEAD_CHARS, TAIL_CHARS = 1536, 768
 _END = re.compile(r"[.!?:;\n|]\s")
+
+
+def inline_text(text: str) -> str:
+    """What the inline depth reads: the whole of a short text, the first 1,536 and the last 768 characters of a longer one, with a line break between them."""
+    if len(text) <= HEAD_CHARS:
+        return text
+    return text[:HEAD_CHARS] + "\n" + text[max(HEAD_CHARS, len(text) - TAIL_CHARS) :]
 
 
 def windows(text: str, *, at_most: int) -> list[str]:

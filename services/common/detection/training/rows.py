@@ -33,6 +33,11 @@ class Row:
         """Harmless, though it looks like an attack."""
         return self.label == 0 and self.category == "hard_benign"
 
+    @property
+    def authored(self) -> bool:
+        """Written for this project rather than taken from a data set."""
+        return self.source.startswith("authored:")
+
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a JSON-lines file with text and label, and category, lang and source where they are known.

@@ -1,6 +1,6 @@
 """Train the prompt detector in one command, with fixed seeds.
 
-    python -m services.common.detection.training.train_prompt_model --data security.jsonl [--out services/common/detection/models]
+    python -m services.common.detection.training --data prompts.jsonl [--out services/common/detection/models]
 
 Writes encoder.onnx, tokenizer.json and weights.npz. The figures of the model card come from `python -m tests.benchmarks.detection --cv`.
 """
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from services.common.detection.encoder import Encoder
 from services.common.detection.model import MODEL_FOLDER, Weights
 from services.common.detection.rules import load_rules
+from services.common.detection.training.authored import authored_rows
 from services.common.detection.training.encoder import MeanPooled, export_encoder
 from services.common.detection.training.fit import CachedEmbed, Fitted, Prepared, fit, prepare, to_weights
 from services.common.detection.training.rows import Row, read_rows
 
-FLAG_BENIGN, FLAG_HARD_BENIGN = 0.012, 0.05
+FLAG_BENIGN, FLAG_HARD_BENIGN = 0.015, 0.06
 CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.002, 0.01
 
 
@@ -47,7 +48,7 @@ def train(rows: list[Row], folder: Path) -> Weights:
 
 def training_rows(rows: list[Row]) -> list[Row]:
     """The rows to fit on: those given, and the authored ones."""
-    return list(rows)
+    return [*rows, *authored_rows()]
 
 
 def anchors(data: Prepared, chosen: NDArray[np.int64], fitted: Fitted) -> tuple[float, float, float, float]:
@@ -58,7 +59,7 @@ def anchors(data: Prepared, chosen: NDArray[np.int64], fitted: Fitted) -> tuple[
     scores = fitted.log_odds(fitted.held_out)
     labels = data.labels[chosen]
     hard = np.array([data.rows[position].hard_benign for position in chosen])
-    given = np.array([not data.rows[position].source.startswith("authored:") for position in chosen])
+    given = np.array([not data.rows[position].authored for position in chosen])
     plain, tricky = scores[(labels == 0) & ~hard & given], scores[hard & given]
     medium = max(np.quantile(plain, 1 - FLAG_BENIGN), np.quantile(tricky, 1 - FLAG_HARD_BENIGN))
     critical = max(np.quantile(plain, 1 - CRITICAL_BENIGN), np.quantile(tricky, 1 - CRITICAL_HARD_BENIGN), medium + 1.0)
