@@ -1,5 +1,6 @@
 """`tocsin`: the commands. Each one's work is in a module of its own, imported only when it is called."""
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from schemas.control import Scope
 app = typer.Typer(name="tocsin", help="Serve language models over a message bus, and watch what you serve.", no_args_is_help=True, add_completion=False)
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+dead_letters = typer.Typer(help="What consumers could not use.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dlq")
 
 
 @app.command()
@@ -55,6 +58,30 @@ def migrate() -> None:
     _run(migrate_store)
 
 
+@app.command()
+def doctor() -> None:
+    """Check the bus, the store and the ledger, and say what to do."""
+    from services.common.commands import examine
+
+    _run(examine)
+
+
+@dead_letters.command("list")
+def list_dead_letters() -> None:
+    """Show what was set aside and not replayed."""
+    from services.common.commands import show_dead_letters
+
+    _run(show_dead_letters)
+
+
+@dead_letters.command()
+def replay(limit: Annotated[int | None, typer.Option(min=1, help="At most so many a topic.")] = None) -> None:
+    """Send what was set aside to where it came from."""
+    from services.common.commands import replay as command
+
+    _run(lambda: command(limit))
+
+
 @keys.command()
 def create(  # noqa: PLR0917 (typer turns them into options)
     name: Annotated[str, typer.Option(help="What the key is for.")],
@@ -88,9 +115,11 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The eight characters afte
 
 
 def _run(command: Callable[[], int]) -> None:
-    """Runs a command; what is wrong is said in one line."""
+    """Runs a command beside the installation of this folder, if one runs; what is wrong is said in one line."""
     from services.common.errors import ConfigError, TocsinError
+    from services.embedded.nearby import nearby_environment
 
+    os.environ.update(nearby_environment(os.environ))
     try:
         raise typer.Exit(command())
     except TocsinError as error:

@@ -41,7 +41,7 @@ class Installation:
     def status(self) -> list[dict[str, Any]]:
         """What `tocsin status --json` lists: every process."""
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli", "status", "--json"], cwd=ROOT, env=_environment(self.home, {}), capture_output=True, check=True, timeout=60
+            [sys.executable, "-m", "services.cli", "status", "--json"], cwd=ROOT, env=_environment(self.home, {}), capture_output=True, check=False, timeout=60
         )
         listed = json.loads(done.stdout)
         return list(listed["processes"] if isinstance(listed, dict) else listed)

@@ -1,4 +1,4 @@
-"""What `tocsin topics`, `tocsin migrate` and `tocsin keys` do. The first two can be run again at any time."""
+"""What `tocsin topics`, `migrate`, `doctor`, `dlq` and `keys` do. The first three can be run again at any time."""
 
 import asyncio
 import json
@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from schemas.control import KeyChanged, Scope
-from services.common import keys_admin
+from services.common import doctor, keys_admin
 from services.common.bus.admin import provision
+from services.common.bus.dead_letter_log import dead_letter_topics, list_dead_letters, replay_dead_letters
 from services.common.clock import utc_now
 from services.common.migrations import migrate
 from services.common.model_catalogue import load_models
@@ -65,6 +66,45 @@ def revoke_key(key_id: str) -> int:
     """
     record = asyncio.run(keys_admin.revoke(CommonSettings.load().kafka_url, key_id, now=utc_now()))
     print(f"{record.key_id} ({record.name}) is revoked")  # noqa: T201
+    return 0
+
+
+def examine() -> int:
+    """Checks the bus, the store and the ledger, and says what to do about what is wrong; returns the exit status, 0 where all is well.
+
+    Raises:
+        ConfigError: a setting or the models file is wrong.
+    """
+    settings = CommonSettings.load()
+    findings = asyncio.run(doctor.examine(settings, load_models(settings.models_file)))
+    print(doctor.report(findings))  # noqa: T201
+    return doctor.exit_code(findings)
+
+
+def show_dead_letters() -> int:
+    """Lists what consumers could not use and nobody has replayed; returns the exit status.
+
+    Raises:
+        BusUnavailableError: Kafka cannot be read.
+    """
+    url = CommonSettings.load().kafka_url
+    for topic in dead_letter_topics():
+        for letter in asyncio.run(list_dead_letters(url, topic)):
+            print(
+                f"{letter.topic}[{letter.partition}]@{letter.offset}  {letter.failed_at:%Y-%m-%d %H:%M:%S}  {letter.consumer}  {letter.error_type}: {letter.error}"
+            )  # noqa: T201
+    return 0
+
+
+def replay(limit: int | None) -> int:
+    """Sends dead letters to the topics that they came from, at most `limit` a topic; returns the exit status.
+
+    Raises:
+        BusUnavailableError: Kafka cannot be read or written.
+    """
+    url = CommonSettings.load().kafka_url
+    for topic in dead_letter_topics():
+        print(f"{topic}: {asyncio.run(replay_dead_letters(url, topic, limit=limit))}")  # noqa: T201
     return 0
 
 

@@ -100,8 +100,8 @@ def prepare(directory: Path, port: int, controller_port: int, distribution: Dist
 
 
 def _format(properties: Path, distribution: Distribution) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", str(properties)]
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with a hyphen, hence the = below
+    arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", str(properties)]
     command = [*distribution.java(use_aot=False), *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_FORMAT_TIMEOUT_S)
     if done.returncode:

@@ -1,7 +1,7 @@
 """The one door to Kafka: producers, consumers, administration. Nothing else imports the drivers.
 
 `Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group, `GroupConsumer` shares a topic's partitions and commits by hand,
-`events.py` makes FastStream brokers for consumers of events.
+`events.py` reads events for keeps.
 """
 
 from aiokafka import TopicPartition

@@ -160,7 +160,8 @@ class TransactionalProducer(Producer):
 
         Raises:
             FencedError: a newer producer has taken over; nothing was committed.
-            BusUnavailableError: the transaction could not be committed; nothing became visible.
+            BusUnavailableError: it is not known whether the transaction was committed. This producer is of no more use: start another, which settles it, and
+                read the committed offsets anew.
         """
         driver, before = self._running(), dict(self._sequences)
         try:
@@ -171,9 +172,9 @@ class TransactionalProducer(Producer):
                         await driver.send_offsets_to_transaction(offsets, group)
         except ProducerFenced as error:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
-        except (KafkaError, TimeoutError) as error:
+        except (KafkaError, TimeoutError, AssertionError) as error:  # the driver asserts where a commit was cut short
             self._sequences = before
-            raise BusUnavailableError(f"a transaction of {self.name} was not committed: {error!r}") from error
+            raise BusUnavailableError(f"a transaction of {self.name} was not confirmed: {error!r}") from error
         except BaseException:
             self._sequences = before
             raise
