@@ -37,7 +37,7 @@ def create_key(*, name: str, tenant: str, user: str, scopes: list[Scope], models
         expires_at=expires_at,
     )  # fmt: skip
     clear, record = asyncio.run(made)
-    print(json.dumps({"key": clear, **_shown(record)}) if as_json else f"{clear}\n(shown this once; only its hash is kept)")  # noqa: T201
+    print(json.dumps({"key": clear, **_shown(record)}) if as_json else f"{clear}\n(shown this once; only its hash is kept)")
     return 0
 
 
@@ -49,11 +49,11 @@ def list_keys(*, as_json: bool) -> int:
     """
     keys = [_shown(one) for one in asyncio.run(keys_admin.list_keys(CommonSettings.load().kafka_url))]
     if as_json:
-        print(json.dumps(keys))  # noqa: T201
+        print(json.dumps(keys))
         return 0
     for key in keys:
         state = f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
-        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {','.join(key['scopes']):<28} {state}")  # noqa: T201
+        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {','.join(key['scopes']):<28} {state}")
     return 0
 
 
@@ -65,7 +65,7 @@ def revoke_key(key_id: str) -> int:
         BusUnavailableError: Kafka did not take it; the key is as it was.
     """
     record = asyncio.run(keys_admin.revoke(CommonSettings.load().kafka_url, key_id, now=utc_now()))
-    print(f"{record.key_id} ({record.name}) is revoked")  # noqa: T201
+    print(f"{record.key_id} ({record.name}) is revoked")
     return 0
 
 
@@ -77,7 +77,7 @@ def examine() -> int:
     """
     settings = CommonSettings.load()
     findings = asyncio.run(doctor.examine(settings, load_models(settings.models_file)))
-    print(doctor.report(findings))  # noqa: T201
+    print(doctor.report(findings))
     return doctor.exit_code(findings)
 
 
@@ -90,9 +90,8 @@ def show_dead_letters() -> int:
     url = CommonSettings.load().kafka_url
     for topic in dead_letter_topics():
         for letter in asyncio.run(list_dead_letters(url, topic)):
-            print(
-                f"{letter.topic}[{letter.partition}]@{letter.offset}  {letter.failed_at:%Y-%m-%d %H:%M:%S}  {letter.consumer}  {letter.error_type}: {letter.error}"
-            )  # noqa: T201
+            place = f"{letter.topic}[{letter.partition}]@{letter.offset}"
+            print(f"{place}  {letter.failed_at:%Y-%m-%d %H:%M:%S}  {letter.consumer}  {letter.error_type}: {letter.error}")
     return 0
 
 
@@ -104,7 +103,7 @@ def replay(limit: int | None) -> int:
     """
     url = CommonSettings.load().kafka_url
     for topic in dead_letter_topics():
-        print(f"{topic}: {asyncio.run(replay_dead_letters(url, topic, limit=limit))}")  # noqa: T201
+        print(f"{topic}: {asyncio.run(replay_dead_letters(url, topic, limit=limit))}")
     return 0
 
 
@@ -121,9 +120,9 @@ def provision_topics() -> int:
     """
     settings = CommonSettings.load()
     done = asyncio.run(provision(settings.kafka_url, load_models(settings.models_file), settings.partition_scale))
-    print(f"topics: {len(done.created)} created, {len(done.updated)} updated, {len(done.unchanged)} as they should be")  # noqa: T201
+    print(f"topics: {len(done.created)} created, {len(done.updated)} updated, {len(done.unchanged)} as they should be")
     for name in done.too_few_partitions:
-        print(f"topics: {name} has fewer partitions than TOCSIN_PARTITION_SCALE={settings.partition_scale} asks for; Kafka keeps them, and so do we")  # noqa: T201
+        print(f"topics: {name} has fewer partitions than TOCSIN_PARTITION_SCALE={settings.partition_scale} asks for; Kafka keeps them, and so do we")
     return 0
 
 
@@ -135,5 +134,5 @@ def migrate_store() -> int:
         ConfigError: an applied migration was changed.
     """
     applied = migrate(CommonSettings.load().clickhouse_url)
-    print(f"migrate: {', '.join(applied) or 'nothing to do'}")  # noqa: T201
+    print(f"migrate: {', '.join(applied) or 'nothing to do'}")
     return 0
