@@ -25,7 +25,7 @@ from services.gateway.outbox import Outbox
 from services.gateway.queue_board import QueueBoard
 from services.gateway.reattach import Reattacher
 from services.gateway.replies import ReaderPool, ReplyReader
-from services.gateway.routes.access import answer_problems
+from services.gateway.routes.access import RawRoute, answer_problems, crash_response
 from services.gateway.routes.completions import completions_router
 from services.gateway.routes.documents import document
 from services.gateway.routes.models import models_router
@@ -33,6 +33,7 @@ from services.gateway.routes.operations import operations_router
 from services.gateway.routes.platform import platform_router
 from services.gateway.routes.requests import requests_router
 from services.gateway.settings import Settings
+from services.gateway.shortcut import Shortcut
 
 
 def make_serving(settings: Settings) -> Serving:
@@ -64,19 +65,20 @@ def make_serving(settings: Settings) -> Serving:
     )
 
 
-def make_app(serving: Serving) -> FastAPI:
+def make_app(serving: Serving) -> Edge:
     """The HTTP application."""
     app = FastAPI(
         title="Tocsin", version="1", description="Language models over a message bus, with OpenAI's API.", docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
+    completions = completions_router(serving)
     for router in (
-        completions_router(serving), models_router(serving), requests_router(serving), platform_router(serving), operations_router(serving.health),
+        completions, models_router(serving), requests_router(serving), platform_router(serving), operations_router(serving.health),
     ):  # fmt: skip
         app.include_router(router)
     answer_problems(app)
     document(app)
-    return app
+    return Edge(Shortcut(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response)
 
 
 class Gateway:
@@ -87,7 +89,7 @@ class Gateway:
         self.health = self.serving.health
         self._server = EmbeddedServer(
             uvicorn.Config(
-                Edge(make_app(self.serving)),
+                make_app(self.serving),
                 host=settings.host,
                 port=settings.port,
                 log_config=None,

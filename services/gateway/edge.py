@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +18,11 @@ _QUIET = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Edge:
-    """Pure ASGI around the application."""
+    """Pure ASGI around the application. `on_crash` gives the answer for a path where the application gave none."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, on_crash: Callable[[str], ASGIApp]) -> None:
         self._app = app
+        self._on_crash = on_crash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -39,8 +41,10 @@ class Edge:
 
         try:
             await self._app(scope, receive, send_marked)
-        except Exception:  # the application has answered 500 already; nobody else would write this down
+        except Exception:
             log.exception("request_failed", path=scope["path"], request_id=noted["request_id"])
+            if not noted["status"]:
+                await self._on_crash(scope["path"])(scope, receive, send_marked)
         finally:
             _record(scope, noted, time.perf_counter() - began)
 
