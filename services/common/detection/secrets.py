@@ -18,7 +18,7 @@ from services.common.detection.passage import Passage, Vocabulary
 
 GENERIC = "SECRET_GENERIC_PASSWORD"
 _TABLE = Path(__file__).with_name("secrets.yaml")
-_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9][\w.+/=~:-]{13,}+")
+_TOKEN = re.compile(r"[A-Za-z0-9](?<![A-Za-z0-9_-][A-Za-z0-9])[\w.+/=~:-]{13,}+")
 _PEM = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:[\sA-Za-z0-9+/=,:\\.-](?!-{4})){0,8192}+[A-Za-z0-9+/=\s\\]{0,3}(?:-{4,5}END [A-Z0-9 ]{0,40}-{4,5})?"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
-from services.common.detection.pii.streets import cores
+from services.common.detection.pii.streets import cores, find_closings
 from services.common.detection.pii.words import word_set
 
 _PARTS = 6
@@ -41,10 +41,13 @@ _BEFORE_TOWN = re.compile(r",? |,?\n")
 def recognise(passage: Passage) -> Iterator[Finding]:
     """Postal addresses of a passage, each once. In a text without capitals only those that a code or a country closes."""
     is_lower = passage.text == passage.lower
+    closings = find_closings(passage)
+    if is_lower and not closings:
+        return
     if is_lower:
         passage = Passage(_FIRST_LETTER.sub(lambda letter: letter.group().upper(), passage.text))
     done = -1
-    for core in cores(passage):
+    for core in cores(passage, closings):
         if core.start < done:
             continue
         end, is_closed = _tail(passage.text, core.end)

@@ -28,7 +28,7 @@ _COUNTRIES_BY_LENGTH = (
     (33, "RU"),
 )
 _LENGTHS = {country: length for length, countries in _COUNTRIES_BY_LENGTH for country in countries.split()}
-_CHECK_DIGITS = re.compile(r"(?<=[A-Za-z]{2})(?<![^\W_][A-Za-z]{2})[0-9]{2}(?=[ \u00a0\u202f-]?[A-Za-z0-9])")
+_CHECK_DIGITS = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![^\W_][A-Za-z]{2}[0-9])[0-9](?=[ \u00a0\u202f-]?[A-Za-z0-9])")
 _BODY = re.compile(r"(?:[ \u00a0\u202f-]?[A-Za-z0-9])*+")
 _DROP = {ord(c): None for c in " \u00a0\u202f-"}
 

@@ -15,8 +15,7 @@ _OBFUSCATED = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64} ?[\[({] ?(?:at|arobase|a) ?[\])}] ?[\w-]{1,63}(?: ?(?:\.|[\[({] ?(?:dot|point) ?[\])}]) ?[\w-]{1,63}){1,4}", re.IGNORECASE
 )
 
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\w)", re.ASCII)
+_IPV4 = re.compile(r"[0-9](?<![\w.][0-9])[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?!\w|\.\w)")
 _ROUND_VERSION = re.compile(r"[1-9]\.0\.0\.0")  # a version more often than a network
 _HEX = "0-9A-Fa-f"
 # Both are found from their separators: a pattern that may begin with any letter would be tried at every letter.
@@ -65,7 +64,8 @@ def _local_start(text: str, at: int) -> int:
 
 def _ipv4(passage: Passage) -> Iterator[Finding]:
     for match in _IPV4.finditer(passage.text):
-        if not _ROUND_VERSION.fullmatch(match.group()) and passage.last_before(vocabulary("version"), match.start(), 10) < 0:
+        is_valid = all(octet == str(int(octet)) and int(octet) < 256 for octet in match.group().split("."))
+        if is_valid and not _ROUND_VERSION.fullmatch(match.group()) and passage.last_before(vocabulary("version"), match.start(), 10) < 0:
             yield Finding(match.start(), match.end(), "IP_ADDRESS", 0.9, "four octets")
 
 

@@ -10,11 +10,13 @@ from services.common.detection.pii import phone
 from services.common.detection.pii.words import vocabulary
 
 _GROUP_LIMIT = 12
+# Patterns begin with a character and look behind it afterwards: one that begins with a look-behind is tried at every character.
 # A run: groups of ASCII digits with at most three separators between them, seven digits and more. Bounded and possessive: linear on any input.
 _RUN = re.compile(
-    rf"(?<![0-9A-Za-z_])(?<![0-9A-Za-z_][.-])[+(]{{0,2}}+(?=(?:[0-9][ \u00a0\u202f./()-]{{0,3}}+){{6}}[0-9])"
-    rf"[0-9]++(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
+    rf"[0-9](?<![0-9A-Za-z_][0-9])(?<![0-9A-Za-z_][.-][0-9])(?=(?:[ \u00a0\u202f./()-]{{0,3}}+[0-9]){{6}})"
+    rf"[0-9]*+(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
 )
+_OPENING = re.compile(r"(?<![0-9A-Za-z_])[+(]{1,2}\Z")
 _SINGLE_DIGITS = re.compile(r"(?:[0-9][ \u00a0\u202f./()-]{1,3}+){9}")  # a row of figures
 _GROUPS = re.compile(r"[0-9]++")
 _WORD_FOLLOWS = re.compile(r"[A-Za-z_\u00c0-\u024f]|[-.][A-Za-z][0-9]|[%€$£]")
@@ -24,12 +26,12 @@ _DATE = re.compile(
 )
 
 # Found from its digits: a pattern that begins with two letters would be tried at every letter.
-_NINO_TAIL = re.compile(r"(?<![0-9])[0-9]{2}([ -]?)[0-9]{2}\1[0-9]{2}[ -]?([A-Za-z])(?![A-Za-z0-9])")
+_NINO_TAIL = re.compile(r"[0-9](?<![0-9][0-9])[0-9]([ -]?)[0-9]{2}\1[0-9]{2}[ -]?([A-Za-z])(?![A-Za-z0-9])")
 _NINO_PREFIX = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[ -]?\Z")
 _NINO_ALLOTTED = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][A-D]")
 _NINO_UNUSED = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
 _NIR_CORSICA = re.compile(
-    r"(?<![A-Za-z0-9])[1-478][ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?2[ABab][ .-]?[0-9]{3}[ .-]?[0-9]{3}(?:[ .-/]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
+    r"[1-478](?<![A-Za-z0-9][1-478])[ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?2[ABab][ .-]?[0-9]{3}[ .-]?[0-9]{3}(?:[ .-/]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
 )
 _NIR_FORM = re.compile(r"[1-478][0-9]{2}(?:0[1-9]|1[0-2]|[2-3][0-9]|4[0-2]|[5-9][0-9])(?:0[1-9]|[1-8][0-9]|9[0-9])[0-9]{6}")
 # A canonical sample that nobody was given: told only where the text itself calls it a social security number.
@@ -54,6 +56,8 @@ def digit_runs(text: str) -> Iterator[DigitRun]:
         if _SINGLE_DIGITS.match(text, start):
             continue
         groups = [group.span() for group in _GROUPS.finditer(text, start, end)]
+        opening = _OPENING.search(text, max(0, start - 3), start) if text[start - 1 : start] in ("+", "(") else None
+        start = opening.start() if opening else start
         if end < len(text) and _WORD_FOLLOWS.match(text, end) and not phone.EXTENSION.match(text, end):
             groups.pop()
         if len(groups) >= 3:
@@ -219,7 +223,7 @@ def _siren(passage: Passage, start: int, end: int) -> Finding | None:
     return Finding(start, end, "FR_SIREN", 0.95, "Luhn, named")
 
 
-_VAT = re.compile(r"(?<![A-Za-z0-9])[Ff][Rr] ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3} ?[0-9]{3})(?![A-Za-z0-9])")
+_VAT = re.compile(r"[Ff](?<![A-Za-z0-9][Ff])[Rr] ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3} ?[0-9]{3})(?![A-Za-z0-9])")
 
 
 def _vat(text: str) -> Iterator[Finding]:

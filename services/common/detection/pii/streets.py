@@ -28,17 +28,16 @@ class Core(NamedTuple):
     is_closed: bool = False
 
 
-def cores(passage: Passage) -> list[Core]:
+def cores(passage: Passage, closings: list[int]) -> list[Core]:
     """Beginnings of addresses by position, the longest first where several begin at one place."""
-    closings = _closings(passage)
     found = [*_french(passage, closings), *_english(passage, closings), *_continental(passage), *_boxes(passage, closings)]
     return sorted(found, key=lambda core: (core.start, -core.end))
 
 
-_CODE_LIKE = re.compile(r"(?<![0-9])(?:[0-9]{4,6}(?![0-9])|[0-9]{2} [0-9]{3}(?![0-9])|[0-9][A-Z][A-Z0-9](?![A-Za-z0-9]))")  # the last: London, Toronto
+_CODE_LIKE = re.compile(r"[0-9](?<![0-9][0-9])(?:[0-9]{3,5}(?![0-9])|[0-9] [0-9]{3}(?![0-9])|[A-Z][A-Z0-9](?![A-Za-z0-9]))")  # the last: London, Toronto
 
 
-def _closings(passage: Passage) -> list[int]:
+def find_closings(passage: Passage) -> list[int]:
     """Where something stands that may close an address: a post code or a country. Most numbers have none near, and cost nothing more."""
     return sorted([*(match.start() for match in _CODE_LIKE.finditer(passage.text)), *passage.hits(vocabulary("countries"))])
 
@@ -123,7 +122,7 @@ def _word_start(text: str, end: int) -> int:
 
 
 # -- English.
-_NUMBERED = re.compile(r"(?<![\w.,/-])(?<!# )[0-9]{1,6}(?:-[0-9]{1,4})?[A-Za-z]?(?: [0-9]{1,4})?,? (?=[A-ZÀ-Þ0-9Ά-ΏΑ-ΩА-Я])")
+_NUMBERED = re.compile(r"[0-9](?<![\w.,/-][0-9])(?<!# [0-9])[0-9]{0,5}(?:-[0-9]{1,4})?[A-Za-z]?(?: [0-9]{1,4})?,? (?=[A-ZÀ-Þ0-9Ά-ΏΑ-ΩА-Я])")
 _LOOSE = re.compile(
     rf"(?:{CAPITALISED}|r|rúa|rue|via)(?: (?:{CAPITALISED}|de|da|do|dos|di|del|della|la|el|los|van|der|den|zu|am|i|y|e|du|des|u\.|út|utca|útja|ul\.)){{0,5}}"
     r"(?: [0-9]{1,4}[A-Za-z]?(?!\w)\.?)?"
