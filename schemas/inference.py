@@ -4,7 +4,7 @@
 |-|-|
 | inference.requests.<model>.<lane> | InferenceRequested |
 | inference.work | Work = WorkAssigned or WorkCancelled |
-| inference.replies | Reply = ReplyChunk, ReplyBeat, ReplyEnded or RetryNeeded |
+| inference.replies | Reply = ReplyChunk, ReplyBeat, ReplyEnded, RetryNeeded or StreamTaken |
 | inference.commands | CancelRequested |
 | inference.status | Status = ReplicaBeat, RequestFinished or QueueStatus |
 | inference.completed | InferenceCompleted |
@@ -137,6 +137,7 @@ class InferenceRequested(Message):
     prompt: str = ""
     sampling: Sampling = Sampling()
     stream: bool = False
+    include_usage: bool = False
     reply_to: ReplyTo
     requested_at: datetime
     deadline: datetime
@@ -218,7 +219,10 @@ class ReplyEnded(Message):
 
 
 class RetryNeeded(Message):
-    """The replica of this attempt died: whoever follows the stream publishes the next attempt, with what was delivered."""
+    """This attempt will not be finished: whoever follows the stream publishes the next one, with what was delivered.
+
+    The dispatcher says so when a replica dies; a gateway that hears nothing says so too, and acts only when it reads it back, so that all followers agree.
+    """
 
     kind: Literal["retry_needed"] = "retry_needed"
     request_id: str
@@ -226,6 +230,15 @@ class RetryNeeded(Message):
     attempt: int
     reason: str
     origin: LogPosition
+
+
+class StreamTaken(Message):
+    """A client has reattached: whoever followed the stream for it before shall not cancel it when its own client leaves."""
+
+    kind: Literal["taken"] = "taken"
+    request_id: str
+    gateway_id: str
+    follower_id: str
 
 
 class CancelRequested(Message):
@@ -325,9 +338,10 @@ class InferenceCompleted(Message):
 
 
 Work = Annotated[WorkAssigned | WorkCancelled, Field(discriminator="kind")]
-Reply = Annotated[ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded, Field(discriminator="kind")]
+AnyReply = ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded | StreamTaken
+Reply = Annotated[AnyReply, Field(discriminator="kind")]
 Status = Annotated[ReplicaBeat | RequestFinished | QueueStatus, Field(discriminator="kind")]
 
 WORK: TypeAdapter[WorkAssigned | WorkCancelled] = TypeAdapter(Work)
-REPLY: TypeAdapter[ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded] = TypeAdapter(Reply)
+REPLY: TypeAdapter[AnyReply] = TypeAdapter(Reply)
 STATUS: TypeAdapter[ReplicaBeat | RequestFinished | QueueStatus] = TypeAdapter(Status)

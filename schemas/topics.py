@@ -77,7 +77,7 @@ WORK_TOPIC = Topic(
     "Replicas' inboxes: each replica reads the one partition that its id hashes to.", scaled=True,
 )  # fmt: skip
 REPLIES = Topic(
-    "inference.replies.v1", REPLY, "request_id", 64, _QUARTER_HOUR, ("replica", "dispatcher"), ("gateway",),
+    "inference.replies.v1", REPLY, "request_id", 64, _QUARTER_HOUR, ("replica", "dispatcher", "gateway"), ("gateway",),
     "Gateways' inboxes: generated text on its way to the client.", scaled=True,
 )  # fmt: skip
 COMMANDS = Topic(

@@ -5,13 +5,12 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schemas.inference import LogPosition
+from schemas.inference import AnyReply, InferenceRequested, LogPosition, StreamTaken
 from services.common import metrics
-from services.gateway.domain.peer_messages import GatewayRequest, Heard, StreamTaken
 from services.gateway.domain.problems import Problem, unavailable
 from services.gateway.domain.streams import Phase, Step, StreamState, advance, new_stream
 
-NextAttempt = Callable[["Follower", GatewayRequest, str], None]
+NextAttempt = Callable[["Follower", InferenceRequested, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Follower:
     """
 
     def __init__(
-        self, request: GatewayRequest, *, max_attempts: int, max_buffered: int, now: float, next_attempt: NextAttempt,
+        self, request: InferenceRequested, *, max_attempts: int, max_buffered: int, now: float, next_attempt: NextAttempt,
         traceparent: str | None = None, replaying: bool = False,
     ) -> None:  # fmt: skip
         self.request = request
@@ -51,7 +50,7 @@ class Follower:
         self.muted = False
         """Nobody reads what arrives any more."""
         self._replaying = replaying
-        self._early: list[tuple[int, Heard]] = []
+        self._early: list[tuple[int, AnyReply]] = []
         self._unanswered: Step | None = None
         self._next_attempt = next_attempt
         self._max_buffered = max_buffered
@@ -64,7 +63,7 @@ class Follower:
         """Whether the request is over."""
         return self.state.phase is Phase.ENDED
 
-    def hear(self, offset: int, heard: Heard, now: float) -> None:
+    def hear(self, offset: int, heard: AnyReply, now: float) -> None:
         """Takes a record. One that was taken before changes nothing."""
         if self._replaying:
             if len(self._early) >= self._max_buffered:
@@ -74,7 +73,7 @@ class Follower:
         else:
             self._take_in(offset, heard, now)
 
-    def go_live(self, history: list[tuple[int, Heard]], now: float) -> None:
+    def go_live(self, history: list[tuple[int, AnyReply]], now: float) -> None:
         """Takes the history, then what came meanwhile; from here on the follower acts. An attempt that nobody was seen to begin is asked for again."""
         for offset, heard in history:
             self._take_in(offset, heard, now)
@@ -111,7 +110,7 @@ class Follower:
         taken, self._buffer = self._buffer, []
         return taken
 
-    def _take_in(self, offset: int, heard: Heard, now: float) -> None:
+    def _take_in(self, offset: int, heard: AnyReply, now: float) -> None:
         if offset <= self._last_offset:
             return
         self._last_offset = offset

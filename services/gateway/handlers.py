@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from schemas.control import KeyChanged
-from schemas.inference import Lane, ReplyTo, Sampling
+from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.common.health import HealthState
@@ -17,7 +17,6 @@ from services.gateway.bus_watch import BusWatch
 from services.gateway.catalogue import Catalogue
 from services.gateway.domain.asking import chat_sampling, completion_sampling, lane_of
 from services.gateway.domain.bodies import ChatBody, CompletionBody
-from services.gateway.domain.peer_messages import GatewayRequest
 from services.gateway.domain.problems import CLIENT_LEFT, ProblemError, problem_of_end, unavailable
 from services.gateway.domain.request_ids import Kind, new_request_id
 from services.gateway.domain.whole_answer import WholeAnswer
@@ -111,7 +110,7 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
     serving.outbox.cancel(request, "asked")
 
 
-async def _ask(serving: Serving, request: GatewayRequest, traceparent: str | None) -> Follower:
+async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> Follower:
     serving.keeper.require_room()
     follower = serving.keeper.follow(request, serving.readers.own, traceparent=traceparent)
     try:
@@ -127,10 +126,10 @@ async def _ask(serving: Serving, request: GatewayRequest, traceparent: str | Non
 def _request(
     serving: Serving, key: KeyChanged, body: ChatBody | CompletionBody, *, model: ModelConfig, kind: Kind, sampling: Sampling, stream: bool,
     messages: tuple[Any, ...] = (), prompt: str = "",
-) -> GatewayRequest:  # fmt: skip
+) -> InferenceRequested:  # fmt: skip
     settings, now, lane = serving.settings, serving.clock(), lane_of(body, model)
     timeout_s = settings.interactive_timeout_s if lane is Lane.INTERACTIVE else settings.batch_timeout_s
-    return GatewayRequest(
+    return InferenceRequested(
         request_id=new_request_id(kind, time_ms=time.time_ns() // 1_000_000, random_bits=secrets.randbits(74)),
         kind=kind, model=model.name, lane=lane, tenant=key.tenant, key_id=key.key_id,
         user=pseudonym(settings.pseudonym_key.get_secret_value(), tenant=key.tenant, user=body.user or key.user),

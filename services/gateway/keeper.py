@@ -7,12 +7,11 @@ from datetime import timedelta
 
 import structlog
 
-from schemas.inference import LogPosition, RetryNeeded
+from schemas.inference import InferenceRequested, LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.gateway.bus_watch import BusWatch
-from services.gateway.domain.peer_messages import GatewayRequest
 from services.gateway.domain.problems import not_in_time, unavailable
 from services.gateway.domain.streams import Phase
 from services.gateway.follower import Follower
@@ -67,7 +66,7 @@ class StreamKeeper:
         if self.followed >= self.settings.max_in_flight:
             raise unavailable(f"This gateway already serves {self.settings.max_in_flight} requests. Try again.", code="overloaded")
 
-    def follow(self, request: GatewayRequest, reader: ReplyReader, *, traceparent: str | None = None, replaying: bool = False) -> Follower:
+    def follow(self, request: InferenceRequested, reader: ReplyReader, *, traceparent: str | None = None, replaying: bool = False) -> Follower:
         """A new follower of a request, which hears from now on what its reader reads."""
         follower = Follower(
             request, max_attempts=self.settings.max_attempts, max_buffered=self.settings.max_buffered_records, now=self.monotonic(),
@@ -142,7 +141,7 @@ class StreamKeeper:
         log.warning("replica_silent", request_id=request.request_id, attempt=follower.state.attempt, replica_id=follower.state.replica_id)
         self.outbox.tell_followers(request.reply_to, silence, request.tenant)
 
-    def _ask_again(self, follower: Follower, request: GatewayRequest, reason: str) -> None:
+    def _ask_again(self, follower: Follower, request: InferenceRequested, reason: str) -> None:
         known = reason if reason in {"gap", "silence", "end_lost", "replica_gave_up"} else "replica_lost"
         metrics.GATEWAY_ATTEMPTS.labels(known).inc()
         log.info("next_attempt", request_id=request.request_id, attempt=request.attempt, reason=reason)

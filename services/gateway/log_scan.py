@@ -83,7 +83,7 @@ class LogScan:
         asking = Tail(self.url, self.name, topic=self.topic)
         try:
             await asking.start([], {})
-            begin = await asking.offsets_at([self.partition], since_ms)
+            begin = await asking.offsets_at(asking.topic, [self.partition], since_ms)
             end = await asking.end_offsets(self.topic, [self.partition])
         finally:
             await asking.close()

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.inference import CancelRequested, InferenceRequested, LogPosition, ReplyTo, RetryNeeded
+from schemas.inference import CancelRequested, InferenceRequested, LogPosition, ReplyTo, RetryNeeded, StreamTaken
 from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
 from services.common.retry import retry
 from services.gateway.bus_watch import BusWatch
-from services.gateway.domain.peer_messages import StreamTaken
 from services.gateway.domain.problems import unavailable
 
 log = structlog.get_logger(__name__)

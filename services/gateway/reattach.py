@@ -8,7 +8,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from schemas.control import KeyChanged
-from schemas.inference import Lane, LogPosition
+from schemas.inference import InferenceRequested, Lane, LogPosition, StreamTaken
 from schemas.topics import REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.consumer import Record
@@ -16,7 +16,6 @@ from services.common.clock import Clock, MonotonicClock
 from services.common.errors import BusUnavailableError
 from services.common.model_catalogue import ModelConfig
 from services.gateway.domain.chunks import EventId
-from services.gateway.domain.peer_messages import GatewayRequest, StreamTaken
 from services.gateway.domain.problems import Problem, ProblemError, malformed, no_such_request, unavailable
 from services.gateway.domain.request_ids import is_expired, time_ms_of
 from services.gateway.follower import Follower
@@ -42,7 +41,7 @@ class Reattacher:
     clock: Clock
     monotonic: MonotonicClock
 
-    async def find(self, request_id: str, key: KeyChanged) -> tuple[GatewayRequest, LogPosition]:
+    async def find(self, request_id: str, key: KeyChanged) -> tuple[InferenceRequested, LogPosition]:
         """A request of the caller's tenant as it was first published, and where.
 
         Raises:
@@ -63,7 +62,7 @@ class Reattacher:
             raise unavailable("The message bus is away; the request could not be looked up. Try again.", code="bus_unavailable") from failures[0]
         raise no_such_request(request_id)
 
-    async def join(self, request: GatewayRequest, origin: LogPosition, *, after: EventId | None, traceparent: str | None) -> Follower:
+    async def join(self, request: InferenceRequested, origin: LogPosition, *, after: EventId | None, traceparent: str | None) -> Follower:
         """A follower of a stream's whole history, which goes on live.
 
         Raises:
@@ -109,10 +108,10 @@ def _has_lost_its_beginning(first: object) -> bool:
     return getattr(first, "attempt", 1) > 1 or getattr(first, "seq", 0) > 0
 
 
-def _first_attempt(records: Iterable[Record]) -> tuple[GatewayRequest, LogPosition] | None:
+def _first_attempt(records: Iterable[Record]) -> tuple[InferenceRequested, LogPosition] | None:
     for record in records:
         try:
-            request = GatewayRequest.model_validate_json(record.value or b"")
+            request = InferenceRequested.model_validate_json(record.value or b"")
         except ValidationError:
             continue
         if request.attempt == 1:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import ValidationError
 
+from schemas.inference import REPLY, AnyReply
 from schemas.topics import REPLIES
 from services.common import metrics
 from services.common.bus.consumer import Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
-from services.gateway.domain.peer_messages import HEARD, Heard
 from services.gateway.follower import Follower
 
 log = structlog.get_logger(__name__)
@@ -20,10 +20,10 @@ _POLL_S = 1.0
 _IDLE_S = 60.0
 
 
-def read_reply(record: Record) -> Heard | None:
+def read_reply(record: Record) -> AnyReply | None:
     """What a record says; None, counted, where this version cannot read it."""
     try:
-        return HEARD.validate_json(record.value or b"")
+        return REPLY.validate_json(record.value or b"")
     except ValidationError as error:
         metrics.GATEWAY_UNREADABLE.labels(REPLIES.name).inc()
         log.warning("reply_unreadable", partition=record.partition, offset=record.offset, problems=error.error_count())

@@ -39,6 +39,7 @@ _TICK_S = 0.1
 _STATUS_S = 0.25
 _COMMIT_EVERY_S = 0.025
 _REPLAY_MARGIN_MS = 2_000
+_BUS_SILENCE_S = 0.75
 
 
 @dataclass
@@ -55,12 +56,14 @@ class Term:
     _committing: asyncio.Event = field(default_factory=asyncio.Event)
     _traces: dict[str, str] = field(default_factory=dict)
     _dispatch: Dispatch = field(init=False)
+    _heard_s: float = 0.0
 
     def __post_init__(self) -> None:
         model = self.rules.model
         self._ends = TransactionalProducer(url=self.url, name=f"dispatcher/{model}", transactional_id=self.lanes.group)
         self._status = Tail(url=self.url, name=self.dispatcher_id, topic=STATUS_TOPIC.name)
         self._commands = Tail(url=self.url, name=self.dispatcher_id, topic=COMMANDS.name)
+        self._offsets = Tail(url=self.url, name=self.dispatcher_id)  # fetches nothing: a query need not wait behind a fetch's long poll
 
     def end(self) -> None:
         """Ends the term: what has ended is committed, then `run` returns."""
@@ -97,11 +100,11 @@ class Term:
 
     async def _take_over(self) -> None:
         """Fences the predecessor, then reads what is pending and what was running. The order matters: nothing pending is read before the fence stands."""
-        await asyncio.gather(self._ends.start(), self._status.start([0]), self._commands.start([0]))
+        await asyncio.gather(self._ends.start(), self._offsets.start([], {}), self._status.start([0], {0: 0}), self._commands.start([0], {0: 0}))
         self._epoch = self._ends.epoch
         inboxes = range(await self.out.partitions(WORK_TOPIC.name))
         trackers = await self._restore_trackers()
-        barrier = await self._status.end_offsets(WORK_TOPIC.name, inboxes)
+        barrier = await self._offsets.end_offsets(WORK_TOPIC.name, inboxes)
         self._dispatch = Dispatch(self.rules, trackers, barrier, time.monotonic())
         oldest_ms = await self._read_pending()
         await self._replay(oldest_ms - _REPLAY_MARGIN_MS)
@@ -110,7 +113,7 @@ class Term:
         committed = await committed_offsets(self.url, self.lanes.group)
         trackers = {}
         for place in self.places:
-            start = (await self.lanes.beginning_offsets(place.topic, [place.partition]))[place.partition]
+            start = (await self._offsets.beginning_offsets(place.topic, [place.partition]))[place.partition]
             known = committed.get(place)
             tracker = OffsetTracker.restore(known.offset, known.metadata or "") if known else OffsetTracker(start)
             gone = tracker.forget_before(start)
@@ -123,7 +126,7 @@ class Term:
     async def _read_pending(self) -> int:
         """Reads the lanes to their present end or as far as the window allows; returns when the oldest pending request came, in Unix milliseconds."""
         oldest_ms = int(time.time() * 1000)
-        ends = {place: (await self.lanes.end_offsets(place.topic, [place.partition]))[place.partition] for place in self.places}
+        ends = {place: (await self._offsets.end_offsets(place.topic, [place.partition]))[place.partition] for place in self.places}
         while self._dispatch.unfinished < MAX_UNFINISHED:
             if all([await self.lanes.position(*place) >= end for place, end in ends.items()]):
                 break
@@ -135,9 +138,9 @@ class Term:
     async def _replay(self, since_ms: int) -> None:
         """Reads status and commands from `since_ms` on: what replicas finished and were running while nobody looked."""
         for tail in (self._status, self._commands):
-            for partition, offset in (await tail.offsets_at([0], since_ms)).items():
+            for partition, offset in (await self._offsets.offsets_at(tail.topic, [0], since_ms)).items():
                 tail.seek(tail.topic, partition, offset)
-        end = (await self._status.end_offsets(STATUS_TOPIC.name, [0]))[0]
+        end = (await self._offsets.end_offsets(STATUS_TOPIC.name, [0]))[0]
         while await self._status.position(STATUS_TOPIC.name, 0) < end:
             await self._on_status_records(await self._status.poll(timeout_s=1.0), live_from=end)
 
@@ -164,7 +167,8 @@ class Term:
     async def _tick(self) -> None:
         last_status_s = 0.0
         while True:
-            await self._perform(self._dispatch.on_tick(_now()))
+            if time.monotonic() - self._heard_s < _BUS_SILENCE_S:  # our own status comes back with the rest: without it the bus is away, and nobody is to blame
+                await self._perform(self._dispatch.on_tick(_now()))
             if time.monotonic() - last_status_s >= _STATUS_S:
                 last_status_s = time.monotonic()
                 status = self._dispatch.status(self.dispatcher_id, socket.gethostname(), os.getpid(), _now())
@@ -197,6 +201,7 @@ class Term:
 
     async def _on_status_records(self, records: Iterable[Record], live_from: int = 0) -> None:
         for record in records:
+            self._heard_s = time.monotonic()
             if record.key is None or not record.key.startswith(self._key_prefix):
                 continue
             status = STATUS.validate_json(record.value)
@@ -246,7 +251,7 @@ class Term:
         return Outgoing(COMPLETED.name, end, subject=end.request_id, tenant=end.tenant, traceparent=self._traces.pop(end.request_id, None))
 
     async def _close(self) -> None:
-        for part in (self._status, self._commands):
+        for part in (self._status, self._commands, self._offsets):
             await part.close()
         await self._ends.close()
 

@@ -129,7 +129,10 @@ class _Consumer:
 
 @dataclass
 class Tail(_Consumer):
-    """Follows partitions of one topic, every record for every reader; nothing is committed."""
+    """Follows partitions of one topic, every record for every reader; nothing is committed.
+
+    One that is started with `start([], {})` follows nothing and is there to be asked: a query on a consumer that fetches waits behind its long poll.
+    """
 
     topic: str = ""
 
@@ -154,9 +157,9 @@ class Tail(_Consumer):
                 driver.seek(place, offset)
 
     @_bus_errors
-    async def offsets_at(self, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
+    async def offsets_at(self, topic: str, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
         """For each partition the first offset whose record is of `time_ms` (Unix milliseconds) or later; its end where there is none."""
-        places = [TopicPartition(self.topic, one) for one in partitions]
+        places = [TopicPartition(topic, one) for one in partitions]
         found = await self._running().offsets_for_times(dict.fromkeys(places, time_ms))
         ends = await self._running().end_offsets(places)
         return {place.partition: found[place].offset if found.get(place) else ends[place] for place in places}

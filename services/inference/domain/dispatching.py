@@ -47,7 +47,11 @@ _POSITIONS_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class DispatchRules:
-    """What a dispatcher goes by; times in seconds."""
+    """What a dispatcher goes by; times in seconds.
+
+    `takeover_silence_s` and `reconnect_s` are how long replicas may take to be heard of after a takeover, and after the bus was away: they
+    reconnect at their own pace.
+    """
 
     model: str
     price: Price
@@ -55,8 +59,10 @@ class DispatchRules:
     max_attempts: int = 5
     replica_silence_s: float = 1.0
     takeover_listen_s: float = 0.6
+    takeover_silence_s: float = 3.0
+    reconnect_s: float = 2.0
     lost_work_s: float = 2.0
-    retry_answer_s: float = 5.0
+    retry_answer_s: float = 10.0
     overdue_s: float = 5.0
 
 
@@ -208,12 +214,16 @@ class Dispatch:
         return self._on_attempt_ended(tracked, finished, now) + self._serve(now)
 
     def on_tick(self, now: Moment) -> list[Action]:
-        """Time passes: the dead are buried, the expired ended, the takeover concluded."""
-        gap_s, self._ticked_s = now.monotonic_s - self._ticked_s, now.monotonic_s
-        if gap_s > self.rules.replica_silence_s / 2:
-            self.fleet.forgive(gap_s)
+        """Time passes: the dead are buried, the expired ended, the takeover concluded.
+
+        Not called while the bus is away. A gap between two calls, whether the bus or this process stood still, is nobody's silence.
+        """
+        rules, gap_s = self.rules, now.monotonic_s - self._ticked_s
+        self._ticked_s = now.monotonic_s
+        if gap_s > rules.replica_silence_s / 2:
+            self._forgive(gap_s, now)
         actions: list[Action] = []
-        for replica in self.fleet.bury_silent(now.monotonic_s, self.rules.replica_silence_s):
+        for replica in self.fleet.bury_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s):
             for key in replica.assigned:
                 actions += self._on_lost(replica, key, now)
         self._conclude_takeover(now)
@@ -221,6 +231,13 @@ class Dispatch:
             for tracked in [one for one in self._tracked.values() if self._is_overdue(one, now)]:
                 actions += self._on_overdue(tracked, now)
         return actions + self._serve(now)
+
+    def _forgive(self, gap_s: float, now: Moment) -> None:
+        self.fleet.forgive(now.monotonic_s + self.rules.reconnect_s - self.rules.replica_silence_s)
+        for tracked in self._tracked.values():
+            tracked.since_s += gap_s
+        for replica in self.fleet:
+            replica.assigned = {key: since_s + gap_s for key, since_s in replica.assigned.items()}
 
     # What is asked.
 

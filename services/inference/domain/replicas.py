@@ -1,6 +1,6 @@
 """What a dispatcher knows of the replicas: who lives, what each holds, who has a free slot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from schemas.inference import ReplicaBeat
@@ -47,6 +47,9 @@ class Fleet:
         replica.confirmed = replica.confirmed or confirmed
         return replica
 
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(self._replicas.values())
+
     def get(self, replica_id: str) -> Replica | None:
         """A living replica."""
         return self._replicas.get(replica_id)
@@ -60,17 +63,17 @@ class Fleet:
         """The replica to give the next request to: the least loaded with a free slot."""
         return min((one for one in self._replicas.values() if one.free > 0), key=lambda one: one.load, default=None)
 
-    def bury_silent(self, now_s: float, silence_s: float) -> list[Replica]:
-        """Takes out those without a heartbeat for `silence_s`."""
-        dead = [one for one in self._replicas.values() if now_s - one.beat_s > silence_s]
+    def bury_silent(self, now_s: float, silence_s: float, unconfirmed_silence_s: float) -> list[Replica]:
+        """Takes out those without a heartbeat for `silence_s`, or for `unconfirmed_silence_s` where a takeover has yet to hear of them."""
+        dead = [one for one in self._replicas.values() if now_s - one.beat_s > (silence_s if one.confirmed else unconfirmed_silence_s)]
         for one in dead:
             del self._replicas[one.replica_id]
         return dead
 
-    def forgive(self, gap_s: float) -> None:
-        """The dispatcher itself stood still for `gap_s`: nobody's silence in that time counts."""
+    def forgive(self, until_s: float) -> None:
+        """Nobody could be heard of late: each replica's silence counts from `until_s` on at the earliest."""
         for one in self._replicas.values():
-            one.beat_s += gap_s
+            one.beat_s = max(one.beat_s, until_s)
 
     @property
     def unconfirmed(self) -> Iterable[Replica]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.inference import End, InferenceRequested, Lane, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyTo, RetryNeeded
+from schemas.inference import End, InferenceRequested, Lane, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyTo, RetryNeeded, StreamTaken
 from services.common.health import HealthState
 from services.gateway.bus_watch import BusWatch
-from services.gateway.domain.peer_messages import GatewayRequest, StreamTaken
 from services.gateway.domain.streams import Phase
 from services.gateway.follower import Follower
 from services.gateway.keeper import StreamKeeper
@@ -54,7 +53,7 @@ class Stage:
 
     def follow(self, **more: Any) -> Follower:
         """A follower of a new request."""
-        request = GatewayRequest(
+        request = InferenceRequested(
             request_id="r", kind="chat", model="m", lane=Lane.INTERACTIVE, tenant="t", key_id="k", stream=True,
             reply_to=ReplyTo(partition=0, gateway_id="g"), requested_at=NOW, deadline=NOW + timedelta(seconds=60),
         )  # fmt: skip

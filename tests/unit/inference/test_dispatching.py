@@ -241,13 +241,13 @@ def test_dispatch_replica_silent_for_a_second_asks_for_a_retry() -> None:
 
 
 def test_dispatch_retry_unanswered_ends_failed() -> None:
-    """With its replica dead and nobody following, a request ends as failed after five seconds."""
+    """With its replica dead and nobody following, a request ends as failed after ten seconds."""
     world = World(follows=False)
     world.pass_time(1)
     name = world.add_replica()
     world.ask(request(1))
     del world.replicas[name]
-    world.pass_time(8)
+    world.pass_time(13)
     world.commit()
     assert [(end.outcome, end.error_code) for end in world.ends] == [(Outcome.FAILED, "replica_lost")]
 
