@@ -55,12 +55,13 @@ def _family(family: Mapping[str, Any], slots: Mapping[str, Sequence[str]], forms
 
 
 def fill(form: str, slots: Mapping[str, Sequence[str]], rng: random.Random) -> str:
-    """One sentence of a form: choices made from the inside out, then slots filled."""
+    """One sentence of a form: choices made from the inside out, then slots filled, and the slots in those."""
     text = form.strip()
     while match := _CHOICE.search(text):
         text = text[: match.start()] + rng.choice(re.split(r"(?<!\\)\|", match[1])) + text[match.end() :]
-    text = _SLOT.sub(lambda match: str(rng.choice(slots[match[1]])) if match[1] in slots else match[0], text)
-    return re.sub(r" {2,}", " ", text.replace("\\|", "|").replace("\\n", "\n")).strip()
+    for _ in range(2):
+        text = _SLOT.sub(lambda match: str(rng.choice(slots[match[1]])) if match[1] in slots else match[0], text)
+    return re.sub(r" {2,}", " ", text.replace("\\|", "|").replace("\\$", "$").replace("\\n", "\n")).strip()
 
 
 def roughen(text: str, rng: random.Random) -> str:

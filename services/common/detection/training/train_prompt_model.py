@@ -22,7 +22,7 @@ from services.common.detection.training.fit import CachedEmbed, Fitted, Prepared
 from services.common.detection.training.rows import Row, read_rows
 
 FLAG_BENIGN, FLAG_HARD_BENIGN = 0.015, 0.06
-CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.002, 0.01
+CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.0025, 0.012
 
 
 def main() -> None:
