@@ -29,7 +29,7 @@ from services.drift.domain.windows import FloatArray
 _BIAS = 0.1  # share of the long-run variance that a block may miss
 _FINEST = 100  # blocks in the smaller stretch when there is no dependence: coarser is cheaper, finer hardly stronger
 _MOST = 1000  # blocks in all when there is no dependence: bounds the work when a long baseline meets a short window
-_FEWEST = 16  # blocks in the smaller stretch at the strongest dependence: fewer cannot give a small p-value
+_FEWEST = 10  # blocks in the smaller stretch at the strongest dependence: fewer cannot give a small p-value
 _TELLING = 1000  # requests
 _ANCHORS = 64
 _SPREAD_ROWS = 256  # rows from which the effective dimension is read

@@ -38,3 +38,23 @@ def spend(budget: AlarmBudget, *, last_check: datetime | None, now: datetime) ->
     if now <= last_check:
         raise ValueError(f"a check must come after the last one, got {now.isoformat()} after {last_check.isoformat()}")
     return min(budget.most_per_check, budget.false_alarms * ((now - last_check) / budget.period))
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A drift that has been reported and is not over."""
+
+    raised_at: datetime
+    last_seen: datetime  # the last check that found it
+
+
+def follow(episode: Episode | None, *, drifted: bool, window_start: datetime, now: datetime) -> tuple[bool, Episode | None]:
+    """Say whether a check raises a new alarm, and what is open afterwards.
+
+    A drift goes on being found while windows share its requests, and longer if the traffic stays as it is: that is one alarm. It is over after a
+    check without drift whose window begins after the last one that found it.
+    """
+    if drifted:
+        return episode is None, Episode(raised_at=now if episode is None else episode.raised_at, last_seen=now)
+    over = episode is None or window_start >= episode.last_seen
+    return False, None if over else episode

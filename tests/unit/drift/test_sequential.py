@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.drift.domain.sequential import AlarmBudget, spend
+from services.drift.domain.sequential import AlarmBudget, Episode, follow, spend
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,3 +39,27 @@ def test_spend_refuses_a_check_before_the_last() -> None:
     """Time does not run backwards."""
     with pytest.raises(ValueError, match="must come after"):
         spend(AlarmBudget(), last_check=START, now=START)
+
+
+def days(*, window: int, now: int) -> dict[str, datetime]:
+    """A check on day `now` of the traffic since day `window`."""
+    return {"window_start": START + timedelta(days=window), "now": START + timedelta(days=now)}
+
+
+def test_follow_raises_one_alarm_for_one_drift() -> None:
+    """Found on days 2, 3 and 5 by windows of two days, quiet on day 4 whose window still holds its requests: one alarm."""
+    episode: Episode | None = None
+    raised = []
+    for now, drifted in ((1, False), (2, True), (3, True), (4, False), (5, True)):
+        alarm, episode = follow(episode, drifted=drifted, **days(window=now - 2, now=now))
+        raised.append(alarm)
+    assert raised == [False, True, False, False, False]
+    assert episode == Episode(raised_at=START + timedelta(days=2), last_seen=START + timedelta(days=5))
+
+
+def test_follow_ends_an_episode_when_a_clean_window_shares_nothing_with_it() -> None:
+    """Last found on day 2: a clean window from day 2 on closes it, and the next drift is a new alarm."""
+    open_since = Episode(raised_at=START, last_seen=START + timedelta(days=2))
+    assert follow(open_since, drifted=False, **days(window=1, now=3)) == (False, open_since)
+    assert follow(open_since, drifted=False, **days(window=2, now=4)) == (False, None)
+    assert follow(None, drifted=True, **days(window=5, now=7))[0]
