@@ -58,7 +58,7 @@ class Stream:
 class Client:
     """Streams from several gateways. `resume_window_s` keeps a request alive while its client is away."""
 
-    def __init__(self, urls: list[str], key: str, model: str, *, resume_window_s: int = 120) -> None:
+    def __init__(self, urls: list[str], key: str, model: str, *, resume_window_s: int = 300) -> None:
         self._urls = itertools.cycle(urls)
         self._headers = {"authorization": f"Bearer {key}", "x-resume-window": str(resume_window_s)}
         self._model = model
@@ -72,7 +72,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def stream(self, number: int, *, tokens: int, patience_s: float = 120.0) -> Stream:
+    async def stream(self, number: int, *, tokens: int, patience_s: float = 300.0) -> Stream:
         """Asks once, and follows until the end, however often the connection breaks."""
         stream, end_s = Stream(number, tokens), time.monotonic() + patience_s
         await self._begin(stream)
