@@ -10,7 +10,6 @@ DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", [
 DISPATCH_RUNNING = Gauge("tocsin_dispatch_running", "Requests that replicas hold.", ["model"])
 REPLICA_RUNNING = Gauge("tocsin_replica_running", "Requests that a replica generates.", ["model", "replica"])
 REPLICA_TOKENS_PER_SECOND = Gauge("tocsin_replica_tokens_per_second", "Tokens generated a second, over the last five.", ["model", "replica"])
-ATTEMPTS_FINISHED = Counter("tocsin_attempts_finished_total", "Attempts that replicas ended.", ["model", "outcome"])
 
 # Gateway.
 GATEWAY_REQUESTS = Counter("tocsin_gateway_requests_total", "HTTP requests answered.", ["route", "status"])

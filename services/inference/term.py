@@ -1,6 +1,6 @@
 """A dispatcher's term: from taking a model's lanes over to giving them up.
 
-`domain/dispatching.py` judges, this carries the traffic: lanes, status and commands in, work and replies out, and every 25 ms the ends of
+`domain/dispatching.py` judges, this carries the traffic: lanes, status and commands in, work and replies out, and every 50 ms the ends of
 requests, in one transaction with the offsets that they finish. Any failure to commit ends the term, since only the log knows then what became
 visible.
 """
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 0.1
 _STATUS_S = 0.25
-_COMMIT_EVERY_S = 0.025
+_COMMIT_EVERY_S = 0.05
 _REPLAY_MARGIN_MS = 2_000
 _BUS_SILENCE_S = 0.75
 
