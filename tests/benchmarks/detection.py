@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it")
-    parser.add_argument("--plots", type=Path, help="folder for roc.png and reliability.png")
+    parser.add_argument("--plots", type=Path, help="folder for detection-roc.png and detection-reliability.png")
     arguments = parser.parse_args()
     rows = read_rows(arguments.data)
     detector = PromptDetector.load()
@@ -162,7 +162,7 @@ def _number(value: float | None) -> str:
 
 
 def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None:
-    """Write roc.png (the low false-positive end enlarged beside it) and reliability.png."""
+    """Write detection-roc.png (the low false-positive end enlarged beside it) and detection-reliability.png."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -177,7 +177,7 @@ def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None
         axes.set(xlim=(0, limit), ylim=(0, 1), xlabel="harmless prompts flagged", ylabel="attacks caught")
         axes.grid(alpha=0.3)
     figure.suptitle("Receiver operating characteristic")
-    figure.savefig(folder / "roc.png", dpi=110)
+    figure.savefig(folder / "detection-roc.png", dpi=110)
     plt.close(figure)
     chances = np.array([verdict.probability for verdict in verdicts])
     bins = np.minimum((chances * 10).astype(int), 9)
@@ -187,7 +187,7 @@ def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None
     axes.plot([chances[bins == index].mean() for index in filled], [labels[bins == index].mean() for index in filled], marker="o")
     axes.set(xlabel="probability given", ylabel="share that are attacks", title="Reliability")
     axes.grid(alpha=0.3)
-    figure.savefig(folder / "reliability.png", dpi=110)
+    figure.savefig(folder / "detection-reliability.png", dpi=110)
     plt.close(figure)
 
 

@@ -19,10 +19,13 @@ from functools import lru_cache
 
 from services.common.detection.lookalikes import LETTERS, segment_words
 
+SURROUNDINGS = 160
 _LEET = str.maketrans(
     {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i", "|": "l", "+": "t"}
 )
 _LEET_WORD = re.compile(r"(?<![\w@$|+])(?=[\d@$!|+]*[a-z])[a-z\d@$!|+]*(?:[a-z][\d@$!|+]|[\d@$|+][a-z])[a-z\d@$!|+]*[a-z\d@$|+]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LEET_SIGN = re.compile(r"[\d@$!|+]")
 _SPACED = re.compile(r"(?<!\w)[^\W_](?:[ .\-_*\\/|~]{1,3}[^\W_](?!\w)){4,200}")
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _WORD = re.compile(r"\w+")
@@ -130,7 +133,7 @@ _FOLD = _FoldTable()
 def _fold(text: str) -> tuple[str, list[int] | None, int]:
     """The folded text, the origin of each of its characters (None: one to one), and how many characters were invisible."""
     if text.isascii():
-        return text.translate(_CONTROL).lower(), None, 0
+        return _CONTROL.sub(" ", text).lower(), None, 0
     pieces = {character: fold_character(character) for character in set(text)}
     if all(len(piece) == 1 for piece in pieces.values()):
         return text.translate(_FOLD), None, 0
@@ -143,9 +146,6 @@ def _fold(text: str) -> tuple[str, list[int] | None, int]:
         folded.append(piece)
         offsets.extend([position] * len(piece))
     return "".join(folded), offsets, hidden
-
-
-_CONTROL = dict.fromkeys([*range(9), 11, 12, 13, *range(14, 32), 127], " ")
 
 
 def _replace_lookalikes(text: str) -> tuple[str, int]:
@@ -174,13 +174,16 @@ _LETTERS = str.maketrans(LETTERS)
 
 
 def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
-    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in `text`; how many words that changed."""
+    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in `text`; how many words that changed.
+
+    What stands more than SURROUNDINGS characters before the first or behind the last disguise is left out: the plain view has it.
+    """
     edits = sorted(_edits(text))
     if not edits:
         return text, None, 0
     pieces: list[str] = []
     offsets: list[int] = []
-    cursor = 0
+    cursor = max(0, edits[0][0] - SURROUNDINGS)
     for start, end, replacement in edits:
         if start < cursor:
             continue
@@ -188,8 +191,8 @@ def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
         offsets.extend(range(cursor, start))
         offsets.extend(min(end - 1, start + index * (end - start) // max(1, len(replacement))) for index in range(len(replacement)))
         cursor = end
-    pieces.append(text[cursor:])
-    offsets.extend(range(cursor, len(text)))
+    pieces.append(text[cursor : cursor + SURROUNDINGS])
+    offsets.extend(range(cursor, min(len(text), cursor + SURROUNDINGS)))
     return "".join(pieces), offsets, len(edits)
 
 
@@ -198,8 +201,9 @@ def _edits(text: str) -> Iterator[tuple[int, int, str]]:
         letters = re.sub(r"[ .\-_*\\/|~]{2,}", " ", match[0])
         joined = re.sub(r"(?<=\w)[ .\-_*\\/|~](?=\w)", "", letters) if " " not in match[0] or "  " not in match[0] else _join_double_spaced(match[0])
         yield match.start(), match.end(), " ".join(segment_words(word) for word in joined.split())
-    for match in _LEET_WORD.finditer(text):
-        yield match.start(), match.end(), _STRETCHED.sub(r"\1", match[0].translate(_LEET))
+    if _LEET_SIGN.search(text):
+        for match in _LEET_WORD.finditer(text):
+            yield match.start(), match.end(), _STRETCHED.sub(r"\1", match[0].translate(_LEET))
     for match in _STRETCHED.finditer(text):
         yield match.start(), match.end(), match[1]
 
@@ -217,7 +221,9 @@ def _compose(outer: list[int] | None, inner: list[int] | None) -> list[int] | No
 def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:
     """What the encoded pieces of `source` say, as far as it is readable text."""
     found: list[View] = []
-    for kind, pattern, decode in _DECODERS:
+    for kind, pattern, decode, sign in _DECODERS:
+        if sign and not sign.search(source):
+            continue
         for match in pattern.finditer(source):
             if len(found) >= limits.decoded:
                 return found
@@ -266,8 +272,9 @@ def _decode_escapes(piece: str) -> str:
     return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
 
 
-_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...] = (
-    ("base64", _BASE64, _decode_base64),
-    ("hex", _HEX, _decode_hex),
-    ("escapes", _ESCAPES, _decode_escapes),
+# kind, what an encoded piece looks like, how to read it, and a sign without which there is none
+_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
+    ("base64", _BASE64, _decode_base64, None),
+    ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
+    ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
 )
