@@ -200,7 +200,7 @@ def _held_out_scores(embeddings: FloatArray, attack: np.ndarray, sources: np.nda
     if len(set(sources[attack])) < 2:
         centres, _ = kmeans(embeddings.astype(np.float64), 30, iter=2, rng=np.random.default_rng(2))
         groups = vq(embeddings.astype(np.float64), centres)[0].astype(str)
-    folds = {group: index % 5 for index, group in enumerate(sorted(set(groups), key=lambda group: -int((groups == group).sum())))}
+    folds = {group: index % 5 for index, group in enumerate(sorted(set(groups), key=lambda group: (-int((groups == group).sum()), group)))}
     fold = np.array([folds[group] for group in groups])
     scores = np.empty(len(groups))
     for index in range(5):
