@@ -11,7 +11,6 @@ from services.common.detection.training.fit import fit_stack, inner_parts
 from services.common.detection.training.rows import folds, group_of, read_rows
 from services.common.detection.training.train_prompt_model import save
 
-
 ROWS = authored_rows()
 
 
