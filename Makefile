@@ -19,13 +19,13 @@ help: ## Show this list
 
 .venv/.run: .venv/.tools requirements/all.txt pyproject.toml
 	@echo "installing what Tocsin needs into .venv (once)"
-	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/all.txt
+	@$(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements/all.txt
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.dev: .venv/.tools requirements/dev.txt pyproject.toml
 	@echo "installing what Tocsin's tests need into .venv (once; torch makes it 7 GB)"
-	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@ .venv/.run
 
