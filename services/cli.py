@@ -43,6 +43,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 
 
 @app.command()
+def demo() -> None:
+    """Ask a running installation a few questions, and show what was recorded."""
+    from services.embedded.demo import demo as command
+
+    _run(command)
+
+
+@app.command()
 def topics() -> None:
     """Create the bus's topics where they are missing, and mend the settings of those that differ."""
     from services.common.commands import provision_topics
