@@ -16,3 +16,6 @@ lock dev all train dev
 grep -E '^[a-zA-Z0-9]' requirements/dev.txt | sed 's/ *\\$//' > "$constraints"
 for service in gateway inference analyzer drift; do lock "$service" "$service"; done
 lock all all
+# Beside vLLM, which pins an older FastAPI; vLLM and torch come with its image.
+echo 'fastapi<0.137' > "$constraints"
+lock vllm inference
