@@ -8,7 +8,13 @@ import typer
 
 from schemas.control import Scope
 
-app = typer.Typer(name="tocsin", help="Serve language models over a message bus, and watch what you serve.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="tocsin",
+    help="Serve language models over a message bus, and watch what you serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 dead_letters = typer.Typer(help="What consumers could not use.", no_args_is_help=True)

@@ -48,10 +48,11 @@ def _recorded(settings: dict[str, str], request_ids: list[str]) -> str:
     columns = "model, outcome, prompt_tokens, completion_tokens, round(ttft_ms) AS ttft_ms, round(duration_ms) AS duration_ms, cost_usd"
     sql = f"SELECT {columns} FROM tocsin.inference_events WHERE request_id IN ({names}) ORDER BY completed_at FORMAT PrettyCompact"  # noqa: S608
     login = base64.b64encode(f"{settings['TOCSIN_ANALYST_USER']}:{settings['TOCSIN_ANALYST_PASSWORD']}".encode()).decode()
+    store = settings["TOCSIN_CLICKHOUSE_URL"].rpartition("/")[0] + "/"  # the path names the database
     end_s, table = time.monotonic() + _RECORDED_WITHIN_S, ""
     while time.monotonic() < end_s and f"{len(request_ids)}. │" not in table:
         time.sleep(0.3)
-        table = _send(settings["TOCSIN_CLICKHOUSE_URL"], sql.encode(), {"authorization": f"Basic {login}"}).decode()
+        table = _send(store, sql.encode(), {"authorization": f"Basic {login}"}).decode()
     return table
 
 
