@@ -100,7 +100,11 @@ class Term:
 
     async def _take_over(self) -> None:
         """Fences the predecessor, then reads what is pending and what was running. The order matters: nothing pending is read before the fence stands."""
-        await asyncio.gather(self._ends.start(), self._offsets.start([], {}), self._status.start([0], {0: 0}), self._commands.start([0], {0: 0}))
+        async with asyncio.TaskGroup() as connecting:  # where one fails or this is cancelled, none is left half open
+            connecting.create_task(self._ends.start())
+            connecting.create_task(self._offsets.start([], {}))
+            connecting.create_task(self._status.start([0], {0: 0}))
+            connecting.create_task(self._commands.start([0], {0: 0}))
         self._epoch = self._ends.epoch
         inboxes = range(await self.out.partitions(WORK_TOPIC.name))
         trackers = await self._restore_trackers()

@@ -122,6 +122,9 @@ class _Consumer:
             except (KafkaError, OSError) as error:
                 await driver.stop()
                 raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+            except BaseException:  # cancelled while it connects
+                await driver.stop()
+                raise
             return driver
 
         self._driver = await retry(attempt, timeout_s=60.0)

@@ -140,6 +140,9 @@ class Producer:
         except (KafkaError, OSError) as error:
             await driver.stop()
             raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+        except BaseException:  # cancelled while it connects
+            await driver.stop()
+            raise
         self._driver = driver
 
 
