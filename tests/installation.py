@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.embedded.home import Home
+
 ROOT = Path(__file__).resolve().parents[1]
 _PRIVATE = ("TOCSIN_", "OPENAI_")
 
@@ -100,9 +102,7 @@ def _wait_until_ready(running: Installation, timeout_s: float) -> None:
             raise RuntimeError(f"tocsin up did not become ready:\n{running.log()}")
         time.sleep(0.1)
     running.ready_s = time.monotonic() - began_s
-    lines = (running.home / "connection.env").read_text().splitlines()
-    pairs = (line.removeprefix("export ").partition("=") for line in lines if "=" in line and not line.startswith("#"))
-    running.environment = {name: value.strip("'\"") for name, _, value in pairs}
+    running.environment = Home(running.home).read_connection()
 
 
 def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ def demo(home: Home | None = None) -> int:
     home = home or Home()
     if not home.is_locked() or not home.connection_file.exists():
         raise ConfigError(f"Tocsin does not run in {home.root}; `make up` starts it")
-    settings = _read(home)
+    settings = home.read_connection()
     asked = [_ask(settings, question) for question in QUESTIONS]
     print("\nWhat was recorded (no text, unless TOCSIN_STORE_TEXT=raw):")  # noqa: T201
     print(_recorded(settings, asked))  # noqa: T201
@@ -59,8 +59,3 @@ def _recorded(settings: dict[str, str], request_ids: list[str]) -> str:
 def _send(url: str, body: bytes | None, headers: dict[str, str]) -> bytes:
     with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310  addresses of our own installation
         return bytes(answer.read())
-
-
-def _read(home: Home) -> dict[str, str]:
-    pairs = (line.removeprefix("export ").partition("=") for line in home.connection_file.read_text(encoding="utf-8").splitlines() if "=" in line)
-    return {name: value.strip("'\"") for name, _, value in pairs}

@@ -76,6 +76,11 @@ class Home:
         """Writes connection.env: after `source`, clients find the gateway, the bus and the store."""
         _replace(self.connection_file, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
 
+    def read_connection(self) -> dict[str, str]:
+        """What connection.env exports."""
+        exports = (shlex.split(line)[1] for line in self.connection_file.read_text(encoding="utf-8").splitlines())
+        return {name: value for name, _, value in (one.partition("=") for one in exports)}
+
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -64,3 +64,10 @@ def test_state_never_written_is_empty(home: Home) -> None:
     assert home.read_state() == {}
     home.write_state({"pid": 1})
     assert home.read_state() == {"pid": 1}
+
+
+def test_connection_file_read_back_gives_every_value_exactly(home: Home) -> None:
+    """What was written is what is read, quotes and spaces included."""
+    values = {"OPENAI_API_KEY": "tsn_key", "TOCSIN_ANALYST_PASSWORD": 'it\'s "odd" = $this'}
+    home.write_connection(values)
+    assert home.read_connection() == values

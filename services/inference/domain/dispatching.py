@@ -126,17 +126,9 @@ class _Tracked:
         return self.request.request_id, self.request.attempt
 
 
-@dataclass(slots=True)
-class _Takeover:
-    """Until the running work is known. `barrier` maps an inbox partition to its end when the takeover began."""
-
-    since_s: float
-    barrier: Mapping[int, int]
-
-
 @dataclass
 class Dispatch:
-    """The state of one model's dispatching, from a takeover on."""
+    """The state of one model's dispatching, from a takeover on. `barrier` maps an inbox partition to its end when the takeover began, at `began_s`."""
 
     rules: DispatchRules
     trackers: dict[str, OffsetTracker]
@@ -149,7 +141,7 @@ class Dispatch:
         self.fleet = Fleet()
         self.queue = FairQueue()
         self._tracked: dict[str, _Tracked] = {}
-        self._takeover: _Takeover | None = _Takeover(self.began_s, self.barrier)
+        self._taking_over = True  # until the running work is known
         self._ended: OrderedDict[str, tuple[End, tuple[Delivered, ...]]] = OrderedDict()
         self._early_ends: OrderedDict[AttemptKey, RequestFinished] = OrderedDict()
         self._early_cancels: OrderedDict[str, CancelRequested] = OrderedDict()
@@ -191,7 +183,7 @@ class Dispatch:
 
     def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
         """A replica's heartbeat; `live` False for one from before the takeover."""
-        caught_up = live and (self._takeover is None or beat.inbox_position >= self._takeover.barrier.get(beat.inbox, 0))
+        caught_up = live and (not self._taking_over or beat.inbox_position >= self.barrier.get(beat.inbox, 0))
         replica = self.fleet.beat(beat, now_s=now.monotonic_s if live else self.began_s, confirmed=caught_up)
         held = {(one.request_id, one.attempt) for one in beat.running}
         actions = [action for key in held if key not in replica.assigned for action in self._on_unexpected(replica, key, now)]
@@ -227,7 +219,7 @@ class Dispatch:
             for key in replica.assigned:
                 actions += self._on_lost(replica, key, now)
         self._conclude_takeover(now)
-        if self._takeover is None:
+        if not self._taking_over:
             for tracked in [one for one in self._tracked.values() if self._is_overdue(one, now)]:
                 actions += self._on_overdue(tracked, now)
         return actions + self._serve(now)
@@ -274,10 +266,10 @@ class Dispatch:
         cancel = self._early_cancels.pop(request.request_id, None)
         if cancel is not None:
             return self._end(tracked, End(outcome=Outcome.CANCELLED), request.delivered, now, tell=True)
-        if self._takeover is None and request.deadline <= now.utc:
+        if not self._taking_over and request.deadline <= now.utc:
             return self._expire(tracked, now)
         if request.attempt > self.rules.max_attempts:
-            return self._fail(tracked, "too_many_attempts", f"{self.rules.max_attempts} replicas in turn did not finish this request", now)
+            return self._give_up(tracked, now)
         tracked.state, tracked.since_s = _State.WAITING, now.monotonic_s
         self.queue.push(request.request_id, lane=request.lane, tenant=request.tenant, retry=request.attempt > 1)
         return self._serve(now)
@@ -306,7 +298,7 @@ class Dispatch:
     def _serve(self, now: Moment) -> list[Action]:
         """Gives what waits to free slots."""
         actions: list[Action] = []
-        while self._takeover is None and len(self.queue):
+        while not self._taking_over and len(self.queue):
             replica = self.fleet.idlest()
             if replica is None:
                 break
@@ -350,13 +342,13 @@ class Dispatch:
         if tracked is None or tracked.key != key or tracked.state is not _State.ASSIGNED:
             return []
         if tracked.request.attempt >= self.rules.max_attempts:
-            return self._fail(tracked, "too_many_attempts", f"{self.rules.max_attempts} replicas in turn did not finish this request", now)
+            return self._give_up(tracked, now)
         return self._ask_retry(tracked, f"replica {replica.replica_id} is gone", now)
 
     def _conclude_takeover(self, now: Moment) -> None:
-        if self._takeover is None or now.monotonic_s - self._takeover.since_s < self.rules.takeover_listen_s or self.fleet.unconfirmed:
-            return
-        self._takeover = None
+        listened = now.monotonic_s - self.began_s >= self.rules.takeover_listen_s
+        if self._taking_over and listened and not self.fleet.unconfirmed:
+            self._taking_over = False
 
     # Ends.
 
@@ -374,6 +366,9 @@ class Dispatch:
     def _expire(self, tracked: _Tracked, now: Moment) -> list[Action]:
         error = ErrorDetail(status=504, code="deadline_exceeded", message="the request's deadline passed before it was answered")
         return self._end(tracked, End(outcome=Outcome.EXPIRED, error=error), tracked.request.delivered, now, tell=True)
+
+    def _give_up(self, tracked: _Tracked, now: Moment) -> list[Action]:
+        return self._fail(tracked, "too_many_attempts", f"{self.rules.max_attempts} replicas in turn did not finish this request", now)
 
     def _fail(self, tracked: _Tracked, code: str, message: str, now: Moment) -> list[Action]:
         return self._end(
