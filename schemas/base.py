@@ -4,7 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Message(BaseModel):
-    """A frozen message. Unknown fields are tolerated, so that an older consumer reads a newer producer."""
+    """A frozen message.
+
+    Unknown fields are tolerated, so that an older consumer reads a newer producer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 

@@ -1,7 +1,11 @@
-"""Whether a schema may follow a released one. Pure: two JSON Schemas in, what breaks out.
+"""Whether a schema may follow a released one.
 
-A message of the old schema must still be accepted (nothing removed, narrowed or newly required), and one of the new schema must still be readable by whoever
-knows only the old one (nothing that was required may be left out now). Consumers are deployed before producers, so a type or an enumeration may grow.
+Pure: two JSON Schemas in, what breaks out.
+
+A message of the old schema must still be accepted (nothing removed, narrowed or newly
+required), and one of the new schema must still be readable by whoever knows only the
+old one (nothing that was required may be left out now). Consumers are deployed before
+producers, so a type or an enumeration may grow.
 """
 
 from typing import Any
@@ -15,7 +19,9 @@ _PROSE = frozenset({"title", "description", "examples"})
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
-    """Every change from `old` to `new` that breaks somebody, as `path: what`; empty if none does."""
+    """Every change from `old` to `new` that breaks somebody, as `path: what`; empty if
+    none does.
+    """
     return sorted(set(_compare(old, new, _Definitions(old, new), "$", frozenset())))
 
 
@@ -30,8 +36,14 @@ def without_prose(schema: Any) -> Any:
         return [without_prose(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    named = {key: {name: without_prose(one) for name, one in schema[key].items()} for key in ("properties", "$defs") if key in schema}
-    return {key: without_prose(value) for key, value in schema.items() if key not in _PROSE and key not in named} | named
+    named = {
+        key: {name: without_prose(one) for name, one in schema[key].items()}
+        for key in ("properties", "$defs")
+        if key in schema
+    }
+    return {
+        key: without_prose(value) for key, value in schema.items() if key not in _PROSE and key not in named
+    } | named
 
 
 class _Definitions:
@@ -45,11 +57,15 @@ class _Definitions:
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
     while "$ref" in schema:
-        schema = {key: value for key, value in schema.items() if key != "$ref"} | definitions[schema["$ref"].removeprefix("#/$defs/")]
+        schema = {key: value for key, value in schema.items() if key != "$ref"} | definitions[
+            schema["$ref"].removeprefix("#/$defs/")
+        ]
     return schema
 
 
-def _compare(old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]) -> list[str]:
+def _compare(
+    old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]
+) -> list[str]:
     names = (old.get("$ref", ""), new.get("$ref", ""))
     if names in seen:
         return []
@@ -70,11 +86,17 @@ def _alternatives(schema: Schema) -> list[Schema]:
     return list(schema.get("anyOf") or schema.get("oneOf") or [])
 
 
-def _compare_alternatives(old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]) -> list[str]:
-    """Each old alternative must be accepted by some new one; the least broken names what is wrong."""
+def _compare_alternatives(
+    old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]
+) -> list[str]:
+    """Each old alternative must be accepted by some new one; the least broken names
+    what is wrong.
+    """
     found: list[str] = []
     for one in _alternatives(old) or [old]:
-        attempts: list[list[str]] = [_compare(one, other, definitions, path, seen) for other in _alternatives(new) or [new]]
+        attempts: list[list[str]] = [
+            _compare(one, other, definitions, path, seen) for other in _alternatives(new) or [new]
+        ]
         least = min(range(len(attempts)), key=lambda number: len(attempts[number]))
         found += attempts[least]
     return found
@@ -115,26 +137,41 @@ def _values(schema: Schema) -> list[Any] | None:
 
 def _narrowed_bounds(old: Schema, new: Schema, path: str) -> list[str]:
     found = [
-        f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}" for name in _LOWER_BOUNDS if name in new and new[name] > old.get(name, float("-inf"))
+        f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}"
+        for name in _LOWER_BOUNDS
+        if name in new and new[name] > old.get(name, float("-inf"))
     ]
     found += [
-        f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}" for name in _UPPER_BOUNDS if name in new and new[name] < old.get(name, float("inf"))
+        f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}"
+        for name in _UPPER_BOUNDS
+        if name in new and new[name] < old.get(name, float("inf"))
     ]
-    return found + [f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}" for name in _EXACT if name in new and new[name] != old.get(name)]
+    return found + [
+        f"{path}: {name} was {old.get(name, 'none')} and is {new[name]}"
+        for name in _EXACT
+        if name in new and new[name] != old.get(name)
+    ]
 
 
-def _compare_properties(old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]) -> list[str]:
+def _compare_properties(
+    old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]
+) -> list[str]:
     before, after = old.get("properties", {}), new.get("properties", {})
     needed_before, needed_after = set(old.get("required", ())), set(new.get("required", ()))
     found = [f"{path}.{name}: the field was removed" for name in before if name not in after]
     found += [f"{path}.{name}: the field is required now" for name in needed_after - needed_before]
-    found += [f"{path}.{name}: the field is no longer required, but older consumers need it" for name in (needed_before - needed_after) & set(after)]
+    found += [
+        f"{path}.{name}: the field is no longer required, but older consumers need it"
+        for name in (needed_before - needed_after) & set(after)
+    ]
     for name in before.keys() & after.keys():
         found += _compare(before[name], after[name], definitions, f"{path}.{name}", seen)
     return found
 
 
-def _compare_items(old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]) -> list[str]:
+def _compare_items(
+    old: Schema, new: Schema, definitions: _Definitions, path: str, seen: frozenset[tuple[str, str]]
+) -> list[str]:
     """Of arrays (`items`, `prefixItems`) and of maps (`additionalProperties`)."""
     found: list[str] = []
     for name, mark in (("items", "[]"), ("additionalProperties", "{}")):
@@ -142,7 +179,11 @@ def _compare_items(old: Schema, new: Schema, definitions: _Definitions, path: st
         if after is False and before is not False:
             found.append(f"{path}{mark}: nothing more is allowed")
         elif isinstance(after, dict):
-            found += _compare(before if isinstance(before, dict) else {}, after, definitions, f"{path}{mark}", seen)
-    for number, (one, other) in enumerate(zip(old.get("prefixItems", ()), new.get("prefixItems", ()), strict=False)):
+            found += _compare(
+                before if isinstance(before, dict) else {}, after, definitions, f"{path}{mark}", seen
+            )
+    for number, (one, other) in enumerate(
+        zip(old.get("prefixItems", ()), new.get("prefixItems", ()), strict=False)
+    ):
         found += _compare(one, other, definitions, f"{path}[{number}]", seen)
     return found

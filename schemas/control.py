@@ -1,4 +1,6 @@
-"""What an administrator changes, as a compacted topic: the newest record of each id is the truth, and every gateway holds them all in memory."""
+"""What an administrator changes, as a compacted topic: the newest record of each id is
+the truth, and every gateway holds them all in memory.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +19,11 @@ class Scope(StrEnum):
 
 
 class KeyChanged(Message):
-    """An API key as it now stands. Only its HMAC travels, never the key. `models` empty means all; `revoked_at` in the past means refused."""
+    """An API key as it now stands.
+
+    Only its HMAC travels, never the key. `models` empty means all; `revoked_at` in the
+    past means refused.
+    """
 
     kind: Literal["key"] = "key"
     key_id: str

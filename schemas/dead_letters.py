@@ -6,7 +6,11 @@ from schemas.base import Message
 
 
 class DeadLettered(Message):
-    """A record that was set aside. Its value and headers are base64, since they may be anything; `source` and `sequence` are its envelope's where readable."""
+    """A record that was set aside.
+
+    Its value and headers are base64, since they may be anything; `source` and
+    `sequence` are its envelope's where readable.
+    """
 
     topic: str
     partition: int

@@ -1,8 +1,10 @@
-"""CloudEvents 1.0 in Kafka's binary mode: the attributes travel as `ce_*` headers, the data as the record's value.
+"""CloudEvents 1.0 in Kafka's binary mode: the attributes travel as `ce_*` headers, the
+data as the record's value.
 
-Beside the standard attributes an envelope carries `ce_tenant` and, for the ledger, `ce_sequence`: every incarnation of a producer (`ce_source`) counts the
-events that it sends to a topic from 0. Rows in the store keep both, so a lost or doubled event shows as a gap or a repeat, whatever transaction markers do to
-the log's offsets.
+Beside the standard attributes an envelope carries `ce_tenant` and, for the ledger,
+`ce_sequence`: every incarnation of a producer (`ce_source`) counts the events that it
+sends to a topic from 0. Rows in the store keep both, so a lost or doubled event shows
+as a gap or a repeat, whatever transaction markers do to the log's offsets.
 """
 
 from collections.abc import Iterable
@@ -18,12 +20,18 @@ _SPEC_VERSION = ("ce_specversion", b"1.0")
 
 
 class EnvelopeError(ValueError):
-    """A record's headers are not a CloudEvents envelope: the message names what is missing or malformed."""
+    """A record's headers are not a CloudEvents envelope: the message names what is
+    missing or malformed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who says what, when, for whom. `occurred_at` is aware UTC; `sequence` counts from 0 within (source, topic), -1 where nobody counts."""
+    """Who says what, when, for whom.
+
+    `occurred_at` is aware UTC; `sequence` counts from 0 within (source, topic), -1
+    where nobody counts.
+    """
 
     event_id: str
     type: str
@@ -35,7 +43,17 @@ class Envelope:
     traceparent: str | None = None
 
     @classmethod
-    def create(cls, *, type_: str, source: str, occurred_at: datetime, subject: str, tenant: str, sequence: int = -1, traceparent: str | None = None) -> Self:
+    def create(
+        cls,
+        *,
+        type_: str,
+        source: str,
+        occurred_at: datetime,
+        subject: str,
+        tenant: str,
+        sequence: int = -1,
+        traceparent: str | None = None,
+    ) -> Self:
         """A new envelope with an id of its own."""
         return cls(uuid4().hex, type_, source, occurred_at, subject, tenant, sequence, traceparent)
 
@@ -77,6 +95,8 @@ class Envelope:
                 traceparent=found["traceparent"].decode() if "traceparent" in found else None,
             )
         except KeyError as error:
-            raise EnvelopeError(f"the record has no {error.args[0]} header; producers must send CloudEvents binary mode") from error
+            raise EnvelopeError(
+                f"the record has no {error.args[0]} header; producers must send CloudEvents binary mode"
+            ) from error
         except ValueError as error:
             raise EnvelopeError(f"a CloudEvents header cannot be read: {error}") from error

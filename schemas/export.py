@@ -1,8 +1,12 @@
-"""Writes what follows from `schemas.topics`: the JSON Schemas and the AsyncAPI document. `python -m schemas.export [--check | --release]`.
+"""Writes what follows from `schemas.topics`: the JSON Schemas and the AsyncAPI
+document. `python -m schemas.export [--check | --release]`.
 
-Each topic has a folder of numbered revisions in `jsonschema/`. `released.json` holds the digests of those that were released: they never change. A change of a
-model goes to the newest revision while that one is a draft, and to the next one after its release, if it is compatible with every released revision; otherwise
-it needs a new topic (`.v2`). With `--check` nothing is written; what is not as it should be is printed, and the exit status is 1.
+Each topic has a folder of numbered revisions in `jsonschema/`. `released.json` holds
+the digests of those that were released: they never change. A change of a model goes to
+the newest revision while that one is a draft, and to the next one after its release, if
+it is compatible with every released revision; otherwise it needs a new topic (`.v2`).
+With `--check` nothing is written; what is not as it should be is printed, and the exit
+status is 1.
 """
 
 import hashlib
@@ -46,13 +50,21 @@ def plan(home: Path = HOME) -> list[Written]:
     """The files that differ from what they should be.
 
     Raises:
-        BreakingChangeError: a model breaks a released revision, or a released file was changed.
+        BreakingChangeError: a model breaks a released revision, or a released file was
+            changed.
     """
     released = _released(home)
     _check_digests(home, released)
     wanted = [_schema_file(home, topic, released) for topic in all_topics()]
     current = {folder_name(topic): one.path for topic, one in zip(all_topics(), wanted, strict=True)}
-    wanted.append(Written(home / "asyncapi.yaml", asyncapi_document(all_topics(), lambda topic: current[folder_name(topic)].relative_to(home).as_posix())))
+    wanted.append(
+        Written(
+            home / "asyncapi.yaml",
+            asyncapi_document(
+                all_topics(), lambda topic: current[folder_name(topic)].relative_to(home).as_posix()
+            ),
+        )
+    )
     return [one for one in wanted if not one.path.exists() or one.path.read_text() != one.text]
 
 
@@ -72,7 +84,10 @@ def main(arguments: Sequence[str]) -> int:
     except BreakingChangeError as error:
         return _say(str(error), status=1)
     if "--check" in arguments:
-        names = "\n".join(f"{one.path.relative_to(HOME.parent)} is not current: run `python -m schemas.export`" for one in differing)
+        names = "\n".join(
+            f"{one.path.relative_to(HOME.parent)} is not current: run `python -m schemas.export`"
+            for one in differing
+        )
         return _say(names or "schemas are current", status=bool(names))
     for one in differing:
         one.path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,17 +107,24 @@ def _schema_file(home: Path, topic: Topic, released: dict[str, str]) -> Written:
         if problems := breaking_changes(json.loads(path.read_text()), schema):
             reasons = "\n  ".join(problems)
             raise BreakingChangeError(
-                f"the model of {topic.name} breaks {_key(home, path)}, which was released:\n  {reasons}\nUndo it, or make it a new topic."
+                f"the model of {topic.name} breaks {_key(home, path)}, which was released:\n  "
+                f"{reasons}\nUndo it, or make it a new topic."
             )
     if revisions and revisions[-1] in frozen:
         if same_meaning(json.loads(revisions[-1].read_text()), schema):
             return Written(revisions[-1], revisions[-1].read_text())
         return Written(revisions[-1].with_name(f"{len(revisions) + 1}.json"), _dumped(schema))
-    return Written(revisions[-1] if revisions else home / "jsonschema" / folder_name(topic) / "1.json", _dumped(schema))
+    return Written(
+        revisions[-1] if revisions else home / "jsonschema" / folder_name(topic) / "1.json", _dumped(schema)
+    )
 
 
 def _schema(topic: Topic) -> Schema:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"tocsin:{folder_name(topic)}", **topic.model.json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"tocsin:{folder_name(topic)}",
+        **topic.model.json_schema(),
+    }
 
 
 def _revisions(home: Path, topic: Topic) -> list[Path]:
@@ -123,7 +145,10 @@ def _changed(home: Path, released: dict[str, str]) -> Iterator[str]:
     for name, digest in released.items():
         path = home / "jsonschema" / name
         if not path.exists() or _digest(path) != digest:
-            yield f"schemas/jsonschema/{name} was released and must stay as it was: `git checkout` it; a change goes to the next revision"
+            yield (
+                f"schemas/jsonschema/{name} was released and must stay as it was: `git checkout` it; a "
+                "change goes to the next revision"
+            )
 
 
 def _key(home: Path, path: Path) -> str:

@@ -1,4 +1,5 @@
-"""A request's way over the bus: asked, assigned, answered in chunks, finished, completed.
+"""A request's way over the bus: asked, assigned, answered in chunks, finished,
+completed.
 
 | topic | models |
 |-|-|
@@ -20,7 +21,9 @@ from pydantic import Field, TypeAdapter
 from schemas.base import Message
 
 Logprob = dict[str, Any]
-"""One token's log-probability as the OpenAI API shows it: token, logprob, bytes, top_logprobs."""
+"""One token's log-probability as the OpenAI API shows it: token, logprob, bytes,
+top_logprobs.
+"""
 
 
 class Lane(StrEnum):
@@ -50,7 +53,9 @@ class LogPosition(Message):
 
 
 class ReplyTo(Message):
-    """Where a request's answers go: a partition of inference.replies and the gateway that reads it."""
+    """Where a request's answers go: a partition of inference.replies and the gateway
+    that reads it.
+    """
 
     partition: int
     gateway_id: str
@@ -104,8 +109,9 @@ class Usage(Message):
 class End(Message):
     """How an attempt ended, and what it took.
 
-    `queue_ms` and `ttft_ms` count from the client's request. `mean_logprob` is over all generated tokens, where the engine tells. `retryable` asks for another
-    attempt elsewhere: the client has not been told of this end.
+    `queue_ms` and `ttft_ms` count from the client's request. `mean_logprob` is over all
+    generated tokens, where the engine tells. `retryable` asks for another attempt
+    elsewhere: the client has not been told of this end.
     """
 
     outcome: Outcome
@@ -121,8 +127,10 @@ class End(Message):
 class InferenceRequested(Message):
     """A request, or a further attempt at one that a dead replica left unfinished.
 
-    `delivered` has one entry a choice from the second attempt on: generation continues exactly after it. `previous` is the earlier attempt's record.
-    `ended` is set where the client already has the whole answer, and only the record of its end was lost: nothing is generated then.
+    `delivered` has one entry a choice from the second attempt on: generation continues
+    exactly after it. `previous` is the earlier attempt's record. `ended` is set where
+    the client already has the whole answer, and only the record of its end was lost:
+    nothing is generated then.
     """
 
     request_id: str
@@ -149,7 +157,8 @@ class InferenceRequested(Message):
 class WorkAssigned(Message):
     """The dispatcher gives a request to a replica.
 
-    `epoch` grows with every takeover: a replica ignores what an overtaken dispatcher sends. `waiting` is the queue behind this request, for autoscaling.
+    `epoch` grows with every takeover: a replica ignores what an overtaken dispatcher
+    sends. `waiting` is the queue behind this request, for autoscaling.
     """
 
     kind: Literal["assigned"] = "assigned"
@@ -183,7 +192,11 @@ class Piece(Message):
 
 
 class ReplyChunk(Message):
-    """A replica's next pieces of an attempt. `seq` counts from 0 without a gap within (request_id, attempt, replica_id); the last chunk carries `end`."""
+    """A replica's next pieces of an attempt.
+
+    `seq` counts from 0 without a gap within (request_id, attempt, replica_id); the last
+    chunk carries `end`.
+    """
 
     kind: Literal["chunk"] = "chunk"
     request_id: str
@@ -205,7 +218,8 @@ class ReplyBeat(Message):
 
 
 class ReplyEnded(Message):
-    """The dispatcher ends a request itself: it expired or was cancelled in the queue, failed for good, or had ended before this attempt came.
+    """The dispatcher ends a request itself: it expired or was cancelled in the queue,
+    failed for good, or had ended before this attempt came.
 
     `choices` holds the whole text where the request had in fact completed.
     """
@@ -219,9 +233,11 @@ class ReplyEnded(Message):
 
 
 class RetryNeeded(Message):
-    """This attempt will not be finished: whoever follows the stream publishes the next one, with what was delivered.
+    """This attempt will not be finished: whoever follows the stream publishes the next
+    one, with what was delivered.
 
-    The dispatcher says so when a replica dies; a gateway that hears nothing says so too, and acts only when it reads it back, so that all followers agree.
+    The dispatcher says so when a replica dies; a gateway that hears nothing says so
+    too, and acts only when it reads it back, so that all followers agree.
     """
 
     kind: Literal["retry_needed"] = "retry_needed"
@@ -233,7 +249,9 @@ class RetryNeeded(Message):
 
 
 class StreamTaken(Message):
-    """A client has reattached: whoever followed the stream for it before shall not cancel it when its own client leaves."""
+    """A client has reattached: whoever followed the stream for it before shall not
+    cancel it when its own client leaves.
+    """
 
     kind: Literal["taken"] = "taken"
     request_id: str
@@ -261,7 +279,8 @@ class Running(Message):
 class ReplicaBeat(Message):
     """A replica every 250 ms.
 
-    `inbox_position` is the next offset of its inbox partition that it will read: whatever lies before it is in `running` or ended.
+    `inbox_position` is the next offset of its inbox partition that it will read:
+    whatever lies before it is in `running` or ended.
     """
 
     kind: Literal["beat"] = "beat"
@@ -290,7 +309,9 @@ class RequestFinished(Message):
 
 
 class QueueStatus(Message):
-    """The active dispatcher of a model, every 250 ms: how many wait in each lane, and how long the next one will."""
+    """The active dispatcher of a model, every 250 ms: how many wait in each lane, and
+    how long the next one will.
+    """
 
     kind: Literal["queue"] = "queue"
     dispatcher_id: str
@@ -306,7 +327,10 @@ class QueueStatus(Message):
 
 
 class InferenceCompleted(Message):
-    """The one end of a request. Texts are None unless the operator stores raw text; `user` is a pseudonym."""
+    """The one end of a request.
+
+    Texts are None unless the operator stores raw text; `user` is a pseudonym.
+    """
 
     request_id: str
     tenant: str

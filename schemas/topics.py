@@ -1,6 +1,8 @@
-"""The one list of topics: what each carries, how it is keyed, how long it keeps, who writes and who reads.
+"""The one list of topics: what each carries, how it is keyed, how long it keeps, who
+writes and who reads.
 
-`tocsin topics` provisions from it; the AsyncAPI document, the JSON Schemas and the contract tests are made from it.
+`tocsin topics` provisions from it; the AsyncAPI document, the JSON Schemas and the
+contract tests are made from it.
 """
 
 import hashlib
@@ -31,8 +33,10 @@ _LEGAL = re.compile(r"[a-z0-9._-]{1,80}")
 class Topic:
     """A topic, or with `{model}` and `{lane}` in its name a family of them.
 
-    `partitions` is the count at full scale. `scaled` topics may have fewer on a small machine; the others need exactly this many for their order.
-    `retention` None means compacted: the newest record of a key stays. `ledger` topics are counted by their producers and proven complete by `v_ledger`.
+    `partitions` is the count at full scale. `scaled` topics may have fewer on a small
+    machine; the others need exactly this many for their order. `retention` None means
+    compacted: the newest record of a key stays. `ledger` topics are counted by their
+    producers and proven complete by `v_ledger`.
     """
 
     name: str
@@ -59,8 +63,16 @@ class Topic:
 
     @property
     def segment(self) -> timedelta | None:
-        """How long a segment stays open. Kafka deletes whole closed segments, so a record lives at most `retention + segment`; a fifth keeps that true."""
-        return None if self.retention is None else max(timedelta(minutes=1), min(self.retention / 5, timedelta(days=1)))
+        """How long a segment stays open.
+
+        Kafka deletes whole closed segments, so a record lives at most `retention +
+        segment`; a fifth keeps that true.
+        """
+        return (
+            None
+            if self.retention is None
+            else max(timedelta(minutes=1), min(self.retention / 5, timedelta(days=1)))
+        )
 
 
 _QUARTER_HOUR = timedelta(minutes=15)
@@ -69,33 +81,80 @@ _WEEK = timedelta(days=7)
 _MONTH = timedelta(days=30)
 
 REQUESTS = Topic(
-    "inference.requests.{model}.{lane}.v1", TypeAdapter(InferenceRequested), "request_id", 1, _HOUR, ("gateway",), ("dispatcher",),
+    "inference.requests.{model}.{lane}.v1",
+    TypeAdapter(InferenceRequested),
+    "request_id",
+    1,
+    _HOUR,
+    ("gateway",),
+    ("dispatcher",),
     "Requests for one model in one lane. One partition: a total order, so that a queue position is exact.",
-)  # fmt: skip
+)
 WORK_TOPIC = Topic(
-    "inference.work.v1", WORK, "replica_id", 64, _QUARTER_HOUR, ("dispatcher",), ("replica",),
-    "Replicas' inboxes: each replica reads the one partition that its id hashes to.", scaled=True,
-)  # fmt: skip
+    "inference.work.v1",
+    WORK,
+    "replica_id",
+    64,
+    _QUARTER_HOUR,
+    ("dispatcher",),
+    ("replica",),
+    "Replicas' inboxes: each replica reads the one partition that its id hashes to.",
+    scaled=True,
+)
 REPLIES = Topic(
-    "inference.replies.v1", REPLY, "request_id", 64, _QUARTER_HOUR, ("replica", "dispatcher", "gateway"), ("gateway",),
-    "Gateways' inboxes: generated text on its way to the client.", scaled=True,
-)  # fmt: skip
+    "inference.replies.v1",
+    REPLY,
+    "request_id",
+    64,
+    _QUARTER_HOUR,
+    ("replica", "dispatcher", "gateway"),
+    ("gateway",),
+    "Gateways' inboxes: generated text on its way to the client.",
+    scaled=True,
+)
 COMMANDS = Topic(
-    "inference.commands.v1", TypeAdapter(CancelRequested), "request_id", 1, _QUARTER_HOUR, ("gateway",), ("dispatcher",),
+    "inference.commands.v1",
+    TypeAdapter(CancelRequested),
+    "request_id",
+    1,
+    _QUARTER_HOUR,
+    ("gateway",),
+    ("dispatcher",),
     "What clients and gateways take back.",
-)  # fmt: skip
+)
 STATUS_TOPIC = Topic(
-    "inference.status.v1", STATUS, "replica_id", 1, _QUARTER_HOUR, ("replica", "dispatcher"), ("dispatcher", "gateway", "inference"),
+    "inference.status.v1",
+    STATUS,
+    "replica_id",
+    1,
+    _QUARTER_HOUR,
+    ("replica", "dispatcher"),
+    ("dispatcher", "gateway", "inference"),
     "Heartbeats, finished attempts and queue lengths.",
-)  # fmt: skip
+)
 COMPLETED = Topic(
-    "inference.completed.v1", TypeAdapter(InferenceCompleted), "request_id", 12, _WEEK, ("dispatcher",), ("recorder",),
-    "The one end of each request.", scaled=True, ledger=True, dead_letters=True,
-)  # fmt: skip
+    "inference.completed.v1",
+    TypeAdapter(InferenceCompleted),
+    "request_id",
+    12,
+    _WEEK,
+    ("dispatcher",),
+    ("recorder",),
+    "The one end of each request.",
+    scaled=True,
+    ledger=True,
+    dead_letters=True,
+)
 CONTROL = Topic(
-    "control.changes.v1", TypeAdapter(KeyChanged), "id", 1, None, ("cli",), ("gateway",),
+    "control.changes.v1",
+    TypeAdapter(KeyChanged),
+    "id",
+    1,
+    None,
+    ("cli",),
+    ("gateway",),
     "API keys as they now stand.",
-)  # fmt: skip
+)
 
 TOPICS: tuple[Topic, ...] = (REQUESTS, WORK_TOPIC, REPLIES, COMMANDS, STATUS_TOPIC, COMPLETED, CONTROL)
 
@@ -103,9 +162,16 @@ TOPICS: tuple[Topic, ...] = (REQUESTS, WORK_TOPIC, REPLIES, COMMANDS, STATUS_TOP
 def dead_letter_topic(topic: Topic) -> Topic:
     """Where a consumer of `topic` sets aside what it cannot use."""
     return Topic(
-        dead_letter_name(topic.name), TypeAdapter(DeadLettered), topic.key, topic.partitions, _MONTH, topic.consumers, ("recorder",),
-        f"What a consumer of {topic.name} could not use.", scaled=topic.scaled,
-    )  # fmt: skip
+        dead_letter_name(topic.name),
+        TypeAdapter(DeadLettered),
+        topic.key,
+        topic.partitions,
+        _MONTH,
+        topic.consumers,
+        ("recorder",),
+        f"What a consumer of {topic.name} could not use.",
+        scaled=topic.scaled,
+    )
 
 
 def dead_letter_name(topic: str) -> str:
@@ -114,7 +180,9 @@ def dead_letter_name(topic: str) -> str:
 
 
 def model_slug(model: str) -> str:
-    """A model's name as a part of a topic's name: itself where legal, else with a digest in place of what Kafka does not allow."""
+    """A model's name as a part of a topic's name: itself where legal, else with a
+    digest in place of what Kafka does not allow.
+    """
     if _LEGAL.fullmatch(model) and "." not in model[:1]:
         return model
     digest = hashlib.sha256(model.encode()).hexdigest()[:8]

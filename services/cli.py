@@ -1,4 +1,7 @@
-"""`tocsin`: the commands. Each one's work is in a module of its own, imported only when it is called."""
+"""`tocsin`: the commands.
+
+Each one's work is in a module of its own, imported only when it is called.
+"""
 
 import os
 from collections.abc import Callable
@@ -23,10 +26,17 @@ app.add_typer(dead_letters, name="dlq")
 
 @app.command()
 def up(
-    gateways: Annotated[int, typer.Option(min=1, max=32, help="How many gateways, on consecutive ports.")] = 1,
-    detach: Annotated[bool, typer.Option("--detach", help="Start in the background and return once it is ready.")] = False,  # noqa: FBT002 (typer's way to a flag)
+    gateways: Annotated[
+        int, typer.Option(min=1, max=32, help="How many gateways, on consecutive ports.")
+    ] = 1,
+    detach: Annotated[  # noqa: FBT002 (typer's way to a flag)
+        bool, typer.Option("--detach", help="Start in the background and return once it is ready.")
+    ] = False,
 ) -> None:
-    """Start everything on this machine and keep it running. Data lies in .tocsin/ (or TOCSIN_HOME)."""
+    """Start everything on this machine and keep it running.
+
+    Data lies in .tocsin/ (or TOCSIN_HOME).
+    """
     from services.embedded import up as command
 
     raise typer.Exit(command.up_detached(gateways=gateways) if detach else command.up(gateways=gateways))
@@ -58,7 +68,9 @@ def demo() -> None:
 
 @app.command()
 def topics() -> None:
-    """Create the bus's topics where they are missing, and mend the settings of those that differ."""
+    """Create the bus's topics where they are missing, and mend the settings of those
+    that differ.
+    """
     from services.common.commands import provision_topics
 
     _run(provision_topics)
@@ -101,15 +113,32 @@ def create(  # noqa: PLR0917 (typer turns them into options)
     name: Annotated[str, typer.Option(help="What the key is for.")],
     tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
     user: Annotated[str, typer.Option(help="The user whom its requests count for.")] = "",
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")] = [Scope.INFER, Scope.FEEDBACK],  # noqa: B006 (typer copies it)
-    model: Annotated[list[str], typer.Option(help="A model that it may use; repeatable; none means all.")] = [],  # noqa: B006
-    expires_in_days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; none means never.")] = None,
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")] = [  # noqa: B006 (typer copies it)
+        Scope.INFER,
+        Scope.FEEDBACK,
+    ],
+    model: Annotated[
+        list[str], typer.Option(help="A model that it may use; repeatable; none means all.")
+    ] = [],  # noqa: B006 (typer copies it)  # noqa: B006
+    expires_in_days: Annotated[
+        float | None, typer.Option(min=0, help="Days until it expires; none means never.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Make a key, and show it this once."""
     from services.common.commands import create_key
 
-    _run(lambda: create_key(name=name, tenant=tenant, user=user, scopes=scope, models=model, expires_in_days=expires_in_days, as_json=as_json))
+    _run(
+        lambda: create_key(
+            name=name,
+            tenant=tenant,
+            user=user,
+            scopes=scope,
+            models=model,
+            expires_in_days=expires_in_days,
+            as_json=as_json,
+        )
+    )
 
 
 @keys.command("list")
@@ -129,7 +158,9 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The eight characters afte
 
 
 def _run(command: Callable[[], int]) -> None:
-    """Runs a command beside the installation of this folder, if one runs; what is wrong is said in one line."""
+    """Runs a command beside the installation of this folder, if one runs; what is wrong
+    is said in one line.
+    """
     from services.common.errors import ConfigError, TocsinError
     from services.embedded.nearby import nearby_environment
 
@@ -138,7 +169,9 @@ def _run(command: Callable[[], int]) -> None:
         raise typer.Exit(command())
     except TocsinError as error:
         typer.echo(f"tocsin: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error  # 2: trying again would end the same way
+        raise typer.Exit(
+            2 if isinstance(error, ConfigError) else 1
+        ) from error  # 2: trying again would end the same way
 
 
 def main() -> None:

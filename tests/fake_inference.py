@@ -1,4 +1,6 @@
-"""The inference side as a small coroutine: reads lanes, answers with words that depend on the prompt alone, and can die in the middle."""
+"""The inference side as a small coroutine: reads lanes, answers with words that depend
+on the prompt alone, and can die in the middle.
+"""
 
 import asyncio
 import contextlib
@@ -35,7 +37,11 @@ def words_of(prompt: str, choice: int, count: int) -> list[str]:
 
 @dataclass
 class FakeInference:
-    """Serves one model. `die_after` names how many words an attempt gives before its replica dies; `on_death` says how that is noticed."""
+    """Serves one model.
+
+    `die_after` names how many words an attempt gives before its replica dies;
+    `on_death` says how that is noticed.
+    """
 
     url: str
     model: str
@@ -59,14 +65,18 @@ class FakeInference:
         self.producer = Producer(self.url, "fake-inference", timeout_s=60.0)
 
     @contextlib.asynccontextmanager
-    async def running(self, lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BATCH)) -> AsyncIterator["FakeInference"]:
+    async def running(
+        self, lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BATCH)
+    ) -> AsyncIterator["FakeInference"]:
         """Serves while the context lasts."""
         tails = [Tail(self.url, "fake-lane", topic=requests_topic(self.model, lane)) for lane in lanes]
         commands = Tail(self.url, "fake-commands", topic=COMMANDS.name)
         await self.producer.start()
         for tail in [*tails, commands]:
             await tail.start([0], Start.END)
-        tasks = [asyncio.create_task(self._serve(tail)) for tail in tails] + [asyncio.create_task(self._obey(commands))]
+        tasks = [asyncio.create_task(self._serve(tail)) for tail in tails] + [
+            asyncio.create_task(self._obey(commands))
+        ]
         try:
             yield self
         finally:
@@ -88,18 +98,36 @@ class FakeInference:
     async def say(self, request: InferenceRequested, message: Message) -> None:
         """Writes into a request's reply partition."""
         await self.producer.send(
-            Outgoing(topic=REPLIES.name, value=message, subject=request.request_id, tenant=request.tenant, partition=request.reply_to.partition)
+            Outgoing(
+                topic=REPLIES.name,
+                value=message,
+                subject=request.request_id,
+                tenant=request.tenant,
+                partition=request.reply_to.partition,
+            )
         )
 
     async def answer(self, request: InferenceRequested) -> None:
         """Answers a request that was left unanswered."""
-        await self._answer(request, LogPosition(topic=requests_topic(self.model, request.lane), partition=0, offset=0))
+        await self._answer(
+            request, LogPosition(topic=requests_topic(self.model, request.lane), partition=0, offset=0)
+        )
 
     async def tell_queue(self, positions: dict[str, int], *, eta_ms: float) -> None:
         """Says again and again where requests stand, as a dispatcher does."""
-        status = QueueStatus(dispatcher_id="fake", model=self.model, host="h", pid=1, active=True, eta_ms=eta_ms, positions=positions)
+        status = QueueStatus(
+            dispatcher_id="fake",
+            model=self.model,
+            host="h",
+            pid=1,
+            active=True,
+            eta_ms=eta_ms,
+            positions=positions,
+        )
         while True:
-            await self.producer.send(Outgoing(topic=STATUS_TOPIC.name, value=status, subject="fake", tenant=""))
+            await self.producer.send(
+                Outgoing(topic=STATUS_TOPIC.name, value=status, subject="fake", tenant="")
+            )
             await asyncio.sleep(0.25)
 
     async def _serve(self, tail: Tail) -> None:
@@ -108,7 +136,11 @@ class FakeInference:
                 request = InferenceRequested.model_validate_json(record.value)
                 self.asked.append(request)
                 self._changed.set()
-                if (request.request_id, request.attempt) in self._seen or request.deadline < datetime.now(UTC) or self.mute:
+                if (
+                    (request.request_id, request.attempt) in self._seen
+                    or request.deadline < datetime.now(UTC)
+                    or self.mute
+                ):
                     continue
                 self._seen.add((request.request_id, request.attempt))
                 origin = LogPosition(topic=record.topic, partition=record.partition, offset=record.offset)
@@ -127,7 +159,15 @@ class FakeInference:
                 if task is not None and request is not None and not task.done():
                     task.cancel()
                     end = End(outcome=Outcome.CANCELLED)
-                    await self.say(request, ReplyEnded(request_id=cancel.request_id, tenant=cancel.tenant, attempt=request.attempt, end=end))
+                    await self.say(
+                        request,
+                        ReplyEnded(
+                            request_id=cancel.request_id,
+                            tenant=cancel.tenant,
+                            attempt=request.attempt,
+                            end=end,
+                        ),
+                    )
 
     async def _answer(self, request: InferenceRequested, origin: LogPosition) -> None:
         replica, given = f"replica-{request.attempt}", 0
@@ -143,17 +183,32 @@ class FakeInference:
             given = stop
             end = self._end(request) if stop == total else None
             chunk = ReplyChunk(
-                request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, replica_id=replica, seq=seq, pieces=pieces, end=end
+                request_id=request.request_id,
+                tenant=request.tenant,
+                attempt=request.attempt,
+                replica_id=replica,
+                seq=seq,
+                pieces=pieces,
+                end=end,
             )
             await self.say(request, chunk)
             while not self.gate.is_set():
-                await self.say(request, ReplyBeat(request_id=request.request_id, attempt=request.attempt, replica_id=replica))
+                await self.say(
+                    request,
+                    ReplyBeat(request_id=request.request_id, attempt=request.attempt, replica_id=replica),
+                )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.gate.wait(), 0.2)
 
     async def _die(self, request: InferenceRequested, origin: LogPosition) -> None:
         if self.announce_death:
-            needed = RetryNeeded(request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, reason="no heartbeat", origin=origin)
+            needed = RetryNeeded(
+                request_id=request.request_id,
+                tenant=request.tenant,
+                attempt=request.attempt,
+                reason="no heartbeat",
+                origin=origin,
+            )
             await self.say(request, needed)
             await self.say(request, needed)
 
@@ -169,7 +224,9 @@ class FakeInference:
 
     def _end(self, request: InferenceRequested) -> End:
         tokens = (request.sampling.max_tokens or self.words) * request.sampling.n
-        return self.prepare_end(request, End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=7, completion_tokens=tokens)))
+        return self.prepare_end(
+            request, End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=7, completion_tokens=tokens))
+        )
 
     @staticmethod
     def _prompt(request: InferenceRequested) -> str:

@@ -1,4 +1,6 @@
-"""The inference side in a test's own process: dispatchers and replicas without Ray, and a client that follows streams as a gateway does."""
+"""The inference side in a test's own process: dispatchers and replicas without Ray, and
+a client that follows streams as a gateway does.
+"""
 
 import asyncio
 import contextlib
@@ -36,9 +38,17 @@ SCALE = 0.1
 
 
 def scripted_model(*, tokens_per_s: float = 0.0, slots: int = 4, **fields: object) -> ModelConfig:
-    """A scripted model under a name of its own, so that tests on one broker share no lane."""
+    """A scripted model under a name of its own, so that tests on one broker share no
+    lane.
+    """
     return ModelConfig.model_validate(
-        {"name": f"scripted-{uuid4().hex[:8]}", "engine": "scripted", "options": {"tokens_per_s": tokens_per_s}, "slots": slots, "context_length": 4096}
+        {
+            "name": f"scripted-{uuid4().hex[:8]}",
+            "engine": "scripted",
+            "options": {"tokens_per_s": tokens_per_s},
+            "slots": slots,
+            "context_length": 4096,
+        }
         | fields
     )
 
@@ -72,7 +82,9 @@ class Stage:
     async def add_dispatcher(self, **rules: float) -> RunningPart:
         """Starts a dispatcher."""
         wanted = DispatchRules(model=self.model.name, price=self.model.price, **rules)  # type: ignore[arg-type]
-        dispatcher = Dispatcher(url=self.url, dispatcher_id=f"{self.model.name}@{uuid4().hex[:6]}", model=self.model, rules=wanted)
+        dispatcher = Dispatcher(
+            url=self.url, dispatcher_id=f"{self.model.name}@{uuid4().hex[:6]}", model=self.model, rules=wanted
+        )
         return self._run(dispatcher)
 
     async def add_replica(self) -> RunningPart:
@@ -124,7 +136,9 @@ class Followed:
 
 
 class Client:
-    """Asks and follows; answers a dead replica with the next attempt, as a gateway does."""
+    """Asks and follows; answers a dead replica with the next attempt, as a gateway
+    does.
+    """
 
     def __init__(self, url: str, model: ModelConfig) -> None:
         self.url, self.model = url, model
@@ -147,14 +161,30 @@ class Client:
         await self._out.close()
 
     async def ask(
-        self, prompt: str, *, max_tokens: int = 16, seed: int = 1, tenant: str = "acme", deadline_s: float = 60, lane: Lane = Lane.INTERACTIVE
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = 16,
+        seed: int = 1,
+        tenant: str = "acme",
+        deadline_s: float = 60,
+        lane: Lane = Lane.INTERACTIVE,
     ) -> Followed:
         """Publishes a request."""
         request = InferenceRequested(
-            request_id=f"chatcmpl-{uuid4().hex}", kind="completion", model=self.model.name, lane=lane, tenant=tenant, key_id="test", prompt=prompt,
-            sampling=Sampling(max_tokens=max_tokens, seed=seed), stream=True, reply_to=ReplyTo(partition=self._partition, gateway_id=self.id),
-            requested_at=utc_now(), deadline=utc_now() + timedelta(seconds=deadline_s),
-        )  # fmt: skip
+            request_id=f"chatcmpl-{uuid4().hex}",
+            kind="completion",
+            model=self.model.name,
+            lane=lane,
+            tenant=tenant,
+            key_id="test",
+            prompt=prompt,
+            sampling=Sampling(max_tokens=max_tokens, seed=seed),
+            stream=True,
+            reply_to=ReplyTo(partition=self._partition, gateway_id=self.id),
+            requested_at=utc_now(),
+            deadline=utc_now() + timedelta(seconds=deadline_s),
+        )
         followed = self.followed[request.request_id] = Followed(request)
         await self._publish(request)
         return followed
@@ -162,11 +192,22 @@ class Client:
     async def cancel(self, followed: Followed) -> None:
         """Takes a request back."""
         request = followed.request
-        command = CancelRequested(request_id=request.request_id, model=request.model, tenant=request.tenant, reason="test")
-        await self._out.send(Outgoing(COMMANDS.name, command, subject=request.request_id, tenant=request.tenant))
+        command = CancelRequested(
+            request_id=request.request_id, model=request.model, tenant=request.tenant, reason="test"
+        )
+        await self._out.send(
+            Outgoing(COMMANDS.name, command, subject=request.request_id, tenant=request.tenant)
+        )
 
     async def _publish(self, request: InferenceRequested) -> LogPosition:
-        return await self._out.send(Outgoing(requests_topic(request.model, request.lane), request, subject=request.request_id, tenant=request.tenant))
+        return await self._out.send(
+            Outgoing(
+                requests_topic(request.model, request.lane),
+                request,
+                subject=request.request_id,
+                tenant=request.tenant,
+            )
+        )
 
     async def _follow(self) -> None:
         while True:
@@ -189,8 +230,12 @@ class Client:
         elif isinstance(reply, ReplyEnded):
             self._finish(followed, reply.end.outcome)
         elif isinstance(reply, RetryNeeded) and reply.attempt == followed.request.attempt:
-            delivered = Delivered(text=followed.text, tokens=followed.tokens, finish_reason=followed.finish_reason)
-            followed.request = followed.request.model_copy(update={"attempt": reply.attempt + 1, "delivered": (delivered,), "previous": reply.origin})
+            delivered = Delivered(
+                text=followed.text, tokens=followed.tokens, finish_reason=followed.finish_reason
+            )
+            followed.request = followed.request.model_copy(
+                update={"attempt": reply.attempt + 1, "delivered": (delivered,), "previous": reply.origin}
+            )
             followed.next_seq = 0
             await self._publish(followed.request)
 
@@ -201,16 +246,28 @@ class Client:
         followed.grew.set()
 
 
-async def completed_events(url: str, model: str, expected: int, *, timeout_s: float = 20.0) -> list[InferenceCompleted]:
-    """The ends of a model's requests, as a consumer that reads committed records sees them, once `expected` came and the topic's end is reached."""
+async def completed_events(
+    url: str, model: str, expected: int, *, timeout_s: float = 20.0
+) -> list[InferenceCompleted]:
+    """The ends of a model's requests, as a consumer that reads committed records sees
+    them, once `expected` came and the topic's end is reached.
+    """
     tail = Tail(url=url, name="completed-events", topic=COMPLETED.name, committed_only=True)
     await tail.start(start=Start.BEGINNING)
     found: list[InferenceCompleted] = []
     try:
         async with asyncio.timeout(timeout_s):
             while len(found) < expected:
-                found += [event for record in await tail.poll(timeout_s=0.2) if (event := InferenceCompleted.model_validate_json(record.value)).model == model]
-            found += [event for record in await tail.poll(timeout_s=0.5) if (event := InferenceCompleted.model_validate_json(record.value)).model == model]
+                found += [
+                    event
+                    for record in await tail.poll(timeout_s=0.2)
+                    if (event := InferenceCompleted.model_validate_json(record.value)).model == model
+                ]
+            found += [
+                event
+                for record in await tail.poll(timeout_s=0.5)
+                if (event := InferenceCompleted.model_validate_json(record.value)).model == model
+            ]
     finally:
         await tail.close()
     return found

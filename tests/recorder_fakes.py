@@ -1,4 +1,6 @@
-"""A log and a store in memory that fail where a test says: what the recorder's rules are proven on."""
+"""A log and a store in memory that fail where a test says: what the recorder's rules
+are proven on.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +32,22 @@ class EndOfLogError(Exception):
 def record(number: int, offset: int, *, valid: bool = True, place: Place = PLACE) -> Record:
     """Event `number` as it lies in the log at `offset`."""
     value = (completed(number) if valid else Unreadable()).encode()
-    envelope = Envelope.create(type_=f"tocsin.{TOPIC}", source="test", occurred_at=EPOCH, subject="s", tenant="t", sequence=number)
-    return ConsumerRecord(place.topic, place.partition, offset, 0, 0, b"key", value, None, 3, len(value), tuple(envelope.to_headers()))
+    envelope = Envelope.create(
+        type_=f"tocsin.{TOPIC}", source="test", occurred_at=EPOCH, subject="s", tenant="t", sequence=number
+    )
+    return ConsumerRecord(
+        place.topic,
+        place.partition,
+        offset,
+        0,
+        0,
+        b"key",
+        value,
+        None,
+        3,
+        len(value),
+        tuple(envelope.to_headers()),
+    )
 
 
 @dataclass
@@ -44,7 +60,10 @@ class FakeLog:
 
 @dataclass
 class FakeEvents:
-    """One member's view of the log. It may be killed before or after any of its commits."""
+    """One member's view of the log.
+
+    It may be killed before or after any of its commits.
+    """
 
     log: FakeLog
     kill_at: set[str] = field(default_factory=set)
@@ -65,7 +84,9 @@ class FakeEvents:
             EndOfLogError: there are none.
         """
         del timeout_s
-        found = [one for one in self.log.records if one.offset >= self.position][: min(max_records, self.poll_size)]
+        found = [one for one in self.log.records if one.offset >= self.position][
+            : min(max_records, self.poll_size)
+        ]
         if not found:
             raise EndOfLogError
         self.position = found[-1].offset + 1
@@ -156,7 +177,9 @@ class FakeTables:
     async def highest_offsets(self, table: Table) -> dict[Place, int]:
         """Where to begin; what is late arrives right after."""
         del table
-        offset, partition, topic = (list(INFERENCE_EVENTS.columns).index(name) for name in ("offset", "partition", "topic"))
+        offset, partition, topic = (
+            list(INFERENCE_EVENTS.columns).index(name) for name in ("offset", "partition", "topic")
+        )
         found: dict[Place, int] = {}
         for row in self.rows:
             place = Place(row[topic], row[partition])

@@ -1,4 +1,6 @@
-"""Everything between an event and its row, as fixtures: tests/integration/conftest.py offers them."""
+"""Everything between an event and its row, as fixtures: tests/integration/conftest.py
+offers them.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -8,7 +10,15 @@ import pytest
 
 from services.common.store import Store
 from tests.kafka import OwnBroker
-from tests.recording import EventSource, RecorderProcess, eventually, fresh_database, ledger, provision_topics, rollups_disagree
+from tests.recording import (
+    EventSource,
+    RecorderProcess,
+    eventually,
+    fresh_database,
+    ledger,
+    provision_topics,
+    rollups_disagree,
+)
 from tests.store import RunningStore
 
 
@@ -38,7 +48,9 @@ class Scene:
         return RecorderProcess(self.broker.bootstrap, self.url, self.folder / "recorder.log", **environment)
 
     async def all_recorded(self, invalid: int = 0, within_s: float = 120.0) -> None:
-        """Waits until every event that was sent has its row or is among the dead letters, then proves that each is there once."""
+        """Waits until every event that was sent has its row or is among the dead
+        letters, then proves that each is there once.
+        """
 
         async def complete() -> bool:
             row = await ledger(self.store, self.source.source)
@@ -48,12 +60,19 @@ class Scene:
             await eventually(complete, within_s=within_s, what="everything is recorded")
         except AssertionError as error:
             raise AssertionError(
-                f"{error}; {self.source.sent} sent, ledger {await ledger(self.store, self.source.source)}; {self.recorder.output[-2000:]}"
+                f"{error}; {self.source.sent} sent, ledger "
+                f"{await ledger(self.store, self.source.source)}; {self.recorder.output[-2000:]}"
             ) from None
         assert await ledger(self.store, self.source.source) == {
-            "topic": "inference.completed.v1", "source": self.source.source, "rows": self.source.sent - invalid, "dead_lettered": invalid,
-            "first": 0, "last": self.source.sent - 1, "gaps": 0, "doubles": 0,
-        }  # fmt: skip
+            "topic": "inference.completed.v1",
+            "source": self.source.source,
+            "rows": self.source.sent - invalid,
+            "dead_lettered": invalid,
+            "first": 0,
+            "last": self.source.sent - 1,
+            "gaps": 0,
+            "doubles": 0,
+        }
         await eventually(self._rollups_agree, within_s=10, what="the rollups agree with the table")
 
     async def _rollups_agree(self) -> bool:
@@ -62,12 +81,22 @@ class Scene:
 
 @pytest.fixture
 async def scene(own_broker: OwnBroker, store: RunningStore, tmp_path: Path) -> AsyncIterator[Scene]:
-    """A broker with its topics, a migrated database, a source of events; the recorder is not started yet."""
+    """A broker with its topics, a migrated database, a source of events; the recorder
+    is not started yet.
+    """
     await provision_topics(own_broker.bootstrap)
     url = fresh_database(store)
     source, door = EventSource(own_broker.bootstrap), Store(url, timeout_s=20)
     await source.start()
-    found = Scene(own_broker, store, url, door, source, RecorderProcess(own_broker.bootstrap, url, tmp_path / "recorder.log"), tmp_path)
+    found = Scene(
+        own_broker,
+        store,
+        url,
+        door,
+        source,
+        RecorderProcess(own_broker.bootstrap, url, tmp_path / "recorder.log"),
+        tmp_path,
+    )
     yield found
     found.recorder.kill()
     await found.source.close()

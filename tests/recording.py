@@ -1,4 +1,6 @@
-"""What tests of the recorder share: events to record, a producer of them, a recorder as a process of its own."""
+"""What tests of the recorder share: events to record, a producer of them, a recorder as
+a process of its own.
+"""
 
 import asyncio
 import os
@@ -26,7 +28,10 @@ from services.common.store import Store
 from tests.store import RunningStore
 
 EPOCH = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
-"""When the first event ends. Of today, since tables delete what is old by their own clock."""
+"""When the first event ends.
+
+Of today, since tables delete what is old by their own clock.
+"""
 TOPIC = COMPLETED.name
 
 
@@ -34,13 +39,28 @@ def completed(number: int = 0, **changes: object) -> InferenceCompleted:
     """The end of request `number`; its figures follow from the number."""
     at = EPOCH + timedelta(milliseconds=number)
     values: dict[str, object] = {
-        "request_id": f"request-{number:08}", "tenant": f"tenant-{number % 3}", "key_id": "key00001", "user": f"user-{number % 7}",
+        "request_id": f"request-{number:08}",
+        "tenant": f"tenant-{number % 3}",
+        "key_id": "key00001",
+        "user": f"user-{number % 7}",
         "model": f"model-{number % 2}",
-        "kind": "chat", "lane": Lane.INTERACTIVE, "stream": True, "outcome": Outcome.FAILED if number % 50 == 49 else Outcome.COMPLETED,
-        "finish_reasons": ("stop",), "attempts": 1 + (number % 20 == 0), "replica_id": "replica-1", "prompt_tokens": 10 + number % 5,
-        "completion_tokens": 20 + number % 9, "cost_usd": Decimal(number % 11) / 1_000_000, "requested_at": at - timedelta(milliseconds=40), "completed_at": at,
-        "duration_ms": 40.0 + number % 13, "ttft_ms": 5.0 + number % 3, "prompt_chars": 40, "response_chars": 80,
-    }  # fmt: skip
+        "kind": "chat",
+        "lane": Lane.INTERACTIVE,
+        "stream": True,
+        "outcome": Outcome.FAILED if number % 50 == 49 else Outcome.COMPLETED,
+        "finish_reasons": ("stop",),
+        "attempts": 1 + (number % 20 == 0),
+        "replica_id": "replica-1",
+        "prompt_tokens": 10 + number % 5,
+        "completion_tokens": 20 + number % 9,
+        "cost_usd": Decimal(number % 11) / 1_000_000,
+        "requested_at": at - timedelta(milliseconds=40),
+        "completed_at": at,
+        "duration_ms": 40.0 + number % 13,
+        "ttft_ms": 5.0 + number % 3,
+        "prompt_chars": 40,
+        "response_chars": 80,
+    }
     return InferenceCompleted(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -52,7 +72,10 @@ class Unreadable(Message):
 
 @dataclass
 class CountingProducer(Producer):
-    """An idempotent producer that counts its events as a transactional one does. Without transactions it outlives any broker."""
+    """An idempotent producer that counts its events as a transactional one does.
+
+    Without transactions it outlives any broker.
+    """
 
     _next: int = 0
 
@@ -62,11 +85,15 @@ class CountingProducer(Producer):
 
 
 class EventSource:
-    """Sends counted events: as the dispatcher does in transactions, whose markers leave holes in the offsets, or without."""
+    """Sends counted events: as the dispatcher does in transactions, whose markers leave
+    holes in the offsets, or without.
+    """
 
     def __init__(self, url: str, *, transactions: bool = True) -> None:
         name = f"test-{uuid4().hex[:8]}"
-        self._transactional = TransactionalProducer(url, name, timeout_s=60, transactional_id=name) if transactions else None
+        self._transactional = (
+            TransactionalProducer(url, name, timeout_s=60, transactional_id=name) if transactions else None
+        )
         self._producer = self._transactional or CountingProducer(url, name, timeout_s=60)
         self.sent = 0
 
@@ -79,13 +106,23 @@ class EventSource:
         """Connects."""
         await self._producer.start()
 
-    async def send(self, count: int, *, batch: int = 100, invalid: Callable[[int], bool] = lambda _: False) -> None:
-        """Sends the next `count` events; those whose number is `invalid` are unreadable."""
+    async def send(
+        self, count: int, *, batch: int = 100, invalid: Callable[[int], bool] = lambda _: False
+    ) -> None:
+        """Sends the next `count` events; those whose number is `invalid` are
+        unreadable.
+        """
         end = self.sent + count
         while self.sent < end:
             numbers = range(self.sent, min(end, self.sent + batch))
             records = [
-                Outgoing(TOPIC, Unreadable() if invalid(one) else completed(one), subject=f"request-{one:08}", tenant=f"tenant-{one % 3}") for one in numbers
+                Outgoing(
+                    TOPIC,
+                    Unreadable() if invalid(one) else completed(one),
+                    subject=f"request-{one:08}",
+                    tenant=f"tenant-{one % 3}",
+                )
+                for one in numbers
             ]
             if self._transactional is None:
                 await send_all(self._producer, records, 60)
@@ -109,16 +146,22 @@ class RecorderProcess:
 
     def __init__(self, kafka_url: str, store_url: str, log: Path, **environment: str) -> None:
         self._environment = os.environ | {
-            "TOCSIN_KAFKA_URL": kafka_url, "TOCSIN_CLICKHOUSE_URL": store_url, "TOCSIN_RECORDER_SESSION_TIMEOUT_S": "3", "TOCSIN_RECORDER_LINGER_MS": "100",
-            "PYTHONPATH": str(Path(__file__).resolve().parents[1]), **environment,
-        }  # fmt: skip
+            "TOCSIN_KAFKA_URL": kafka_url,
+            "TOCSIN_CLICKHOUSE_URL": store_url,
+            "TOCSIN_RECORDER_SESSION_TIMEOUT_S": "3",
+            "TOCSIN_RECORDER_LINGER_MS": "100",
+            "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+            **environment,
+        }
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "services.analyzer"], env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.analyzer"], env=self._environment, stdout=log, stderr=log
+            )
 
     @property
     def pid(self) -> int:
@@ -195,7 +238,9 @@ DLQ = dead_letter_name(TOPIC)
 
 
 def fresh_database(store: RunningStore) -> str:
-    """A migrated database of a test's own; its address, for the administrator: the service may enter no other than tocsin."""
+    """A migrated database of a test's own; its address, for the administrator: the
+    service may enter no other than tocsin.
+    """
     url = store.url("admin", f"test_{uuid4().hex[:12]}")
     migrate(url)
     return url

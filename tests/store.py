@@ -1,4 +1,7 @@
-"""One embedded store for a whole test session, as a process of its own. Tests that fill it make tables of their own in it."""
+"""One embedded store for a whole test session, as a process of its own.
+
+Tests that fill it make tables of their own in it.
+"""
 
 import contextlib
 import signal
@@ -42,7 +45,9 @@ class Answer:
 
 @dataclass
 class RunningStore:
-    """A store that runs: where it listens, who may come in, and how to stop and start it."""
+    """A store that runs: where it listens, who may come in, and how to stop and start
+    it.
+    """
 
     folder: Path
     port: int
@@ -71,35 +76,72 @@ class RunningStore:
     def client(self, user: str, **options: Any) -> Any:
         """A clickhouse-connect client, without a session of its own."""
         return clickhouse_connect.get_client(
-            host=self.host, port=self.port, username=user, password=self.passwords[user], **({"autogenerate_session_id": False} | options)
+            host=self.host,
+            port=self.port,
+            username=user,
+            password=self.passwords[user],
+            **({"autogenerate_session_id": False} | options),
         )
 
     def admin_client(self, **options: Any) -> Any:
         """A clickhouse-connect client that may do all."""
         return self.client("admin", **options)
 
-    def ask(self, sql: str | bytes = b"", *, user: str = "admin", method: str = "POST", headers: dict[str, str] | None = None, **query: object) -> "Answer":
+    def ask(
+        self,
+        sql: str | bytes = b"",
+        *,
+        user: str = "admin",
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
+        **query: object,
+    ) -> "Answer":
         """One plain HTTP request; `query` are the URL's parameters, `sql` is the body."""
         body = sql.encode() if isinstance(sql, str) else sql
         with contextlib.closing(HTTPConnection(self.host, self.port, timeout=60)) as connection:
-            given = {"X-ClickHouse-User": user, "X-ClickHouse-Key": self.passwords.get(user, ""), **(headers or {})}
+            given = {
+                "X-ClickHouse-User": user,
+                "X-ClickHouse-Key": self.passwords.get(user, ""),
+                **(headers or {}),
+            }
             connection.request(method, "/?" + urlencode(query), body=body or None, headers=given)
             response = connection.getresponse()
-            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+            return Answer(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
+            )
 
     def start(self) -> None:
         """Starts the process and returns when it answers."""
-        command = [sys.executable, "-m", "services.embedded.clickhouse", "--path", str(self.folder / "data"), "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "services.embedded.clickhouse",
+            "--path",
+            str(self.folder / "data"),
+            "--port",
+            str(self.port),
+        ]
         with (self.folder / "store.log").open("ab") as log:
-            self.process = subprocess.Popen([*command, "--users", str(self.folder / "users.json"), *self.arguments], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*command, "--users", str(self.folder / "users.json"), *self.arguments],
+                stdout=log,
+                stderr=log,
+            )
         self._wait_until_ready(time.monotonic() + _START_S)
 
     def _wait_until_ready(self, give_up: float) -> None:
         while True:
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"the store did not start: {(self.folder / 'store.log').read_text()[-2000:]}")
-            with contextlib.suppress(OSError), contextlib.closing(HTTPConnection(self.host, self.port, timeout=1)) as connection:
+                raise RuntimeError(
+                    f"the store did not start: {(self.folder / 'store.log').read_text()[-2000:]}"
+                )
+            with (
+                contextlib.suppress(OSError),
+                contextlib.closing(HTTPConnection(self.host, self.port, timeout=1)) as connection,
+            ):
                 connection.request("GET", "/ping")
                 if connection.getresponse().status == 200:
                     return
@@ -125,7 +167,9 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def running_store(folder: Path, *arguments: str) -> Iterator[RunningStore]:
-    """A store with its data, users and log under `folder`; `arguments` are further ones of its command line. No process is left at the end."""
+    """A store with its data, users and log under `folder`; `arguments` are further ones
+    of its command line. No process is left at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     passwords = create_users_file(folder / "users.json")
     running = RunningStore(folder, _free_port(), passwords, arguments)
@@ -140,6 +184,9 @@ def running_store(folder: Path, *arguments: str) -> Iterator[RunningStore]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    """The session's store. Kill or restart it only in a test that starts it again: others share it."""
+    """The session's store.
+
+    Kill or restart it only in a test that starts it again: others share it.
+    """
     with running_store(tmp_path_factory.mktemp("store")) as running:
         yield running

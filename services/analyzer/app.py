@@ -25,22 +25,43 @@ class App:
         self.health = HealthState()
         self._producer = Producer(settings.kafka_url, f"recorder-{settings.instance}")
         self._events = EventConsumer(
-            settings.kafka_url, f"recorder-{settings.instance}", settings.recorder_group, session_timeout_s=settings.recorder_session_timeout_s
+            settings.kafka_url,
+            f"recorder-{settings.instance}",
+            settings.recorder_group,
+            session_timeout_s=settings.recorder_session_timeout_s,
         )
-        self._store = Store(settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s)
+        self._store = Store(
+            settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s
+        )
         tables, patience = StoreTables(self._store), Patience(self._events, self.health)
         writer = Writer(
-            events=self._events, tables=tables, aside=DeadLetters(self._producer, "recorder"), patience=patience,
-            invalid=_share(settings), refused=_share(settings),
+            events=self._events,
+            tables=tables,
+            aside=DeadLetters(self._producer, "recorder"),
+            patience=patience,
+            invalid=_share(settings),
+            refused=_share(settings),
             final=frozenset(name for name, recording in RECORDINGS.items() if recording is DEAD_LETTERED),
-        )  # fmt: skip
+        )
         self._recorder = Recorder(
-            events=self._events, tables=tables, writer=writer, patience=patience, recordings=RECORDINGS, health=self.health,
-            batching=Batching(settings.recorder_batch_rows, settings.recorder_batch_bytes, settings.recorder_linger_ms / 1000),
-        )  # fmt: skip
+            events=self._events,
+            tables=tables,
+            writer=writer,
+            patience=patience,
+            recordings=RECORDINGS,
+            health=self.health,
+            batching=Batching(
+                settings.recorder_batch_rows,
+                settings.recorder_batch_bytes,
+                settings.recorder_linger_ms / 1000,
+            ),
+        )
 
     async def start(self) -> None:
-        """Connects to Kafka and joins the group. The store is waited for later, with every partition's place kept."""
+        """Connects to Kafka and joins the group.
+
+        The store is waited for later, with every partition's place kept.
+        """
         await self._producer.start()
         await self._recorder.start()
 
@@ -60,4 +81,6 @@ class App:
 
 
 def _share(settings: Settings) -> InvalidShare:
-    return InvalidShare(settings.recorder_invalid_share, settings.recorder_invalid_window, settings.recorder_invalid_minimum)
+    return InvalidShare(
+        settings.recorder_invalid_share, settings.recorder_invalid_window, settings.recorder_invalid_minimum
+    )

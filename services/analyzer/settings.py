@@ -8,14 +8,38 @@ from services.common.settings import CommonSettings
 class Settings(CommonSettings):
     """The analyzer's settings; each is a `TOCSIN_*` variable."""
 
-    recorder_group: str = Field("recorder", description="The recorders' consumer group; those of one store share it.")
-    recorder_batch_rows: int = Field(5000, ge=1, le=100_000, description="A batch is written when it has so many events.")
-    recorder_batch_bytes: int = Field(16 * 1024 * 1024, ge=65_536, description="A batch is written when its events have so many bytes.")
-    recorder_linger_ms: int = Field(500, ge=1, le=60_000, description="A batch is written so long after its first event, however small it is.")
-    recorder_invalid_share: float = Field(
-        0.5, gt=0, le=1, description="The recorder halts above this share of invalid events; 1 sets every one aside, whatever comes."
+    recorder_group: str = Field(
+        "recorder", description="The recorders' consumer group; those of one store share it."
     )
-    recorder_invalid_window: int = Field(100, ge=1, description="The share is taken over so many of the latest events.")
-    recorder_invalid_minimum: int = Field(20, ge=1, description="The share counts from so many invalid events.")
-    recorder_session_timeout_s: float = Field(6.0, ge=1, le=300, description="A recorder that is silent for so long loses its partitions to another.")
+    recorder_batch_rows: int = Field(
+        5000, ge=1, le=100_000, description="A batch is written when it has so many events."
+    )
+    recorder_batch_bytes: int = Field(
+        16 * 1024 * 1024, ge=65_536, description="A batch is written when its events have so many bytes."
+    )
+    recorder_linger_ms: int = Field(
+        500,
+        ge=1,
+        le=60_000,
+        description="A batch is written so long after its first event, however small it is.",
+    )
+    recorder_invalid_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The recorder halts above this share of invalid events; 1 sets every one aside, "
+        "whatever comes.",
+    )
+    recorder_invalid_window: int = Field(
+        100, ge=1, description="The share is taken over so many of the latest events."
+    )
+    recorder_invalid_minimum: int = Field(
+        20, ge=1, description="The share counts from so many invalid events."
+    )
+    recorder_session_timeout_s: float = Field(
+        6.0,
+        ge=1,
+        le=300,
+        description="A recorder that is silent for so long loses its partitions to another.",
+    )
     store_timeout_s: float = Field(30.0, gt=0, description="How long an insert or a query may take.")

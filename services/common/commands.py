@@ -1,4 +1,7 @@
-"""What `tocsin topics`, `migrate`, `doctor`, `dlq` and `keys` do. The first three can be run again at any time."""
+"""What `tocsin topics`, `migrate`, `doctor`, `dlq` and `keys` do.
+
+The first three can be run again at any time.
+"""
 
 import asyncio
 import json
@@ -20,10 +23,23 @@ from services.common.settings import CommonSettings
 class KeySettings(CommonSettings):
     """What making keys needs beside the bus."""
 
-    key_pepper: SecretStr = Field(min_length=16, description="Secret under which API keys are hashed, at least 16 characters, the same on every gateway.")
+    key_pepper: SecretStr = Field(
+        min_length=16,
+        description="Secret under which API keys are hashed, at least 16 characters, the same on every "
+        "gateway.",
+    )
 
 
-def create_key(*, name: str, tenant: str, user: str, scopes: list[Scope], models: list[str], expires_in_days: float | None, as_json: bool) -> int:
+def create_key(
+    *,
+    name: str,
+    tenant: str,
+    user: str,
+    scopes: list[Scope],
+    models: list[str],
+    expires_in_days: float | None,
+    as_json: bool,
+) -> int:
     """Makes a key and shows it, this once; returns the exit status.
 
     Raises:
@@ -33,11 +49,22 @@ def create_key(*, name: str, tenant: str, user: str, scopes: list[Scope], models
     settings, now = KeySettings.load(), utc_now()
     expires_at = now + timedelta(days=expires_in_days) if expires_in_days else None
     made = keys_admin.create(
-        settings.kafka_url, pepper=settings.key_pepper.get_secret_value(), name=name, tenant=tenant, now=now, user=user, scopes=scopes, models=models,
+        settings.kafka_url,
+        pepper=settings.key_pepper.get_secret_value(),
+        name=name,
+        tenant=tenant,
+        now=now,
+        user=user,
+        scopes=scopes,
+        models=models,
         expires_at=expires_at,
-    )  # fmt: skip
+    )
     clear, record = asyncio.run(made)
-    print(json.dumps({"key": clear, **_shown(record)}) if as_json else f"{clear}\n(shown this once; only its hash is kept)")
+    print(
+        json.dumps({"key": clear, **_shown(record)})
+        if as_json
+        else f"{clear}\n(shown this once; only its hash is kept)"
+    )
     return 0
 
 
@@ -52,7 +79,9 @@ def list_keys(*, as_json: bool) -> int:
         print(json.dumps(keys))
         return 0
     for key in keys:
-        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
+        state = (
+            f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
+        )
         print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {','.join(key['scopes']):<28} {state}")
     return 0
 
@@ -70,7 +99,8 @@ def revoke_key(key_id: str) -> int:
 
 
 def examine() -> int:
-    """Checks the bus, the store and the ledger, and says what to do about what is wrong; returns the exit status, 0 where all is well.
+    """Checks the bus, the store and the ledger, and says what to do about what is
+    wrong; returns the exit status, 0 where all is well.
 
     Raises:
         ConfigError: a setting or the models file is wrong.
@@ -82,7 +112,8 @@ def examine() -> int:
 
 
 def show_dead_letters() -> int:
-    """Lists what consumers could not use and nobody has replayed; returns the exit status.
+    """Lists what consumers could not use and nobody has replayed; returns the exit
+    status.
 
     Raises:
         BusUnavailableError: Kafka cannot be read.
@@ -91,12 +122,16 @@ def show_dead_letters() -> int:
     for topic in dead_letter_topics():
         for letter in asyncio.run(list_dead_letters(url, topic)):
             place = f"{letter.topic}[{letter.partition}]@{letter.offset}"
-            print(f"{place}  {letter.failed_at:%Y-%m-%d %H:%M:%S}  {letter.consumer}  {letter.error_type}: {letter.error}")
+            print(
+                f"{place}  {letter.failed_at:%Y-%m-%d %H:%M:%S}  {letter.consumer}  {letter.error_type}: "
+                f"{letter.error}"
+            )
     return 0
 
 
 def replay(limit: int | None) -> int:
-    """Sends dead letters to the topics that they came from, at most `limit` a topic; returns the exit status.
+    """Sends dead letters to the topics that they came from, at most `limit` a topic;
+    returns the exit status.
 
     Raises:
         BusUnavailableError: Kafka cannot be read or written.
@@ -112,17 +147,26 @@ def _shown(record: KeyChanged) -> dict[str, Any]:
 
 
 def provision_topics() -> int:
-    """Creates missing topics, mends settings, and tells what it did; returns the exit status.
+    """Creates missing topics, mends settings, and tells what it did; returns the exit
+    status.
 
     Raises:
         BusUnavailableError: no Kafka at `TOCSIN_KAFKA_URL`.
         ConfigError: a setting or the models file is wrong.
     """
     settings = CommonSettings.load()
-    done = asyncio.run(provision(settings.kafka_url, load_models(settings.models_file), settings.partition_scale))
-    print(f"topics: {len(done.created)} created, {len(done.updated)} updated, {len(done.unchanged)} as they should be")
+    done = asyncio.run(
+        provision(settings.kafka_url, load_models(settings.models_file), settings.partition_scale)
+    )
+    print(
+        f"topics: {len(done.created)} created, {len(done.updated)} updated, {len(done.unchanged)} as they "
+        "should be"
+    )
     for name in done.too_few_partitions:
-        print(f"topics: {name} has fewer partitions than TOCSIN_PARTITION_SCALE={settings.partition_scale} asks for; Kafka keeps them, and so do we")
+        print(
+            f"topics: {name} has fewer partitions than TOCSIN_PARTITION_SCALE={settings.partition_scale} "
+            "asks for; Kafka keeps them, and so do we"
+        )
     return 0
 
 

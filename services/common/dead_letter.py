@@ -1,7 +1,9 @@
-"""What to do with a message that cannot be used: try again a few times, then set it aside whole in `<topic>.dlq`, with where it was and why.
+"""What to do with a message that cannot be used: try again a few times, then set it
+aside whole in `<topic>.dlq`, with where it was and why.
 
-Setting aside suits the odd bad message. When most are bad, the consumer or its producer is broken, and emptying the topic into the dead letters would only move
-the trouble: then the consumer halts, and the messages stay where they are.
+Setting aside suits the odd bad message. When most are bad, the consumer or its producer
+is broken, and emptying the topic into the dead letters would only move the trouble:
+then the consumer halts, and the messages stay where they are.
 """
 
 import base64
@@ -26,12 +28,17 @@ log = structlog.get_logger(__name__)
 
 
 class TooManyInvalidError(TocsinError):
-    """Too large a share of the messages cannot be used: the process must stop, and somebody must look."""
+    """Too large a share of the messages cannot be used: the process must stop, and
+    somebody must look.
+    """
 
 
 @dataclass
 class InvalidShare:
-    """Watches the share of unusable messages among the last `window`. It halts above `limit` (0 to 1), once there were `minimum` of them."""
+    """Watches the share of unusable messages among the last `window`.
+
+    It halts above `limit` (0 to 1), once there were `minimum` of them.
+    """
 
     limit: float = 0.5
     window: int = 100
@@ -54,8 +61,10 @@ class InvalidShare:
         self._invalid += not valid
         if not valid and self._invalid >= self.minimum and self._invalid > self.limit * len(self._recent):
             raise TooManyInvalidError(
-                f"{self._invalid} of the last {len(self._recent)} messages cannot be used, more than {self.limit:.0%}: halting instead of moving them all to"
-                " the dead letters. Deploy the consumer or the producer that fits, then start again; nothing was lost"
+                f"{self._invalid} of the last {len(self._recent)} messages cannot be used, more than "
+                f"{self.limit:.0%}: halting instead of moving them all to"
+                " the dead letters. Deploy the consumer or the producer that fits, then start again; "
+                "nothing was lost"
             )
 
 
@@ -78,7 +87,8 @@ class DeadLetters:
     send: Callable[[Producer, Sequence[Outgoing], float], Awaitable[None]] = send_all
 
     async def set_aside(self, failures: Sequence[Failure]) -> None:
-        """Sends records to the dead-letter topics of theirs, and returns when the broker has them all. Sending one again does no harm.
+        """Sends records to the dead-letter topics of theirs, and returns when the
+        broker has them all. Sending one again does no harm.
 
         Raises:
             BusUnavailableError: not within `timeout_s`; some may have arrived.
@@ -86,12 +96,25 @@ class DeadLetters:
         await self.send(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
         for one in failures:
             log.warning(
-                "message_set_aside", topic=one.record.topic, partition=one.record.partition, offset=one.record.offset, attempts=one.attempts,
-                error_type=type(one.error).__name__, error=str(one.error),
-            )  # fmt: skip
+                "message_set_aside",
+                topic=one.record.topic,
+                partition=one.record.partition,
+                offset=one.record.offset,
+                attempts=one.attempts,
+                error_type=type(one.error).__name__,
+                error=str(one.error),
+            )
 
-    async def handle(self, record: Record, handler: Callable[[Record], Awaitable[None]], *, share: InvalidShare, attempts: int = 5) -> None:
-        """Gives a record to `handler`, up to `attempts` times with growing pauses, and sets it aside if it never works.
+    async def handle(
+        self,
+        record: Record,
+        handler: Callable[[Record], Awaitable[None]],
+        *,
+        share: InvalidShare,
+        attempts: int = 5,
+    ) -> None:
+        """Gives a record to `handler`, up to `attempts` times with growing pauses, and
+        sets it aside if it never works.
 
         Raises:
             TooManyInvalidError: too many were set aside lately; this one was not.
@@ -116,11 +139,20 @@ class DeadLetters:
         record = failure.record
         envelope = _envelope(record.headers)
         letter = DeadLettered(
-            topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.decode(errors="replace") if record.key is not None else None,
-            value=_base64(record.value), headers=tuple((name, _base64(value)) for name, value in record.headers),
-            source=envelope.source if envelope else "", sequence=envelope.sequence if envelope else -1, consumer=self.consumer, attempts=failure.attempts,
-            error_type=type(failure.error).__name__, error=str(failure.error)[:2000], failed_at=self.clock(),
-        )  # fmt: skip
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key.decode(errors="replace") if record.key is not None else None,
+            value=_base64(record.value),
+            headers=tuple((name, _base64(value)) for name, value in record.headers),
+            source=envelope.source if envelope else "",
+            sequence=envelope.sequence if envelope else -1,
+            consumer=self.consumer,
+            attempts=failure.attempts,
+            error_type=type(failure.error).__name__,
+            error=str(failure.error)[:2000],
+            failed_at=self.clock(),
+        )
         subject = f"{record.topic}/{record.partition}/{record.offset}"
         return Outgoing(
             dead_letter_name(record.topic),

@@ -1,4 +1,6 @@
-"""`tocsin doctor`: is everything there, is it as it should be, is anything lost; and what to do where it is not."""
+"""`tocsin doctor`: is everything there, is it as it should be, is anything lost; and
+what to do where it is not.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +29,9 @@ class Finding:
     remedy: str = ""
 
 
-async def examine(settings: CommonSettings, models: Sequence[ModelConfig], recorder_group: str = _RECORDER) -> list[Finding]:
+async def examine(
+    settings: CommonSettings, models: Sequence[ModelConfig], recorder_group: str = _RECORDER
+) -> list[Finding]:
     """Runs every check; one that fails does not keep the others from running."""
     store = Store(settings.clickhouse_url, name="tocsin-doctor", timeout_s=_STORE_TIMEOUT_S)
     checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
@@ -71,22 +75,35 @@ async def _topics(settings: CommonSettings, models: Sequence[ModelConfig]) -> Fi
     state = await topic_state(settings.kafka_url, models, settings.partition_scale)
     if state.missing:
         return Finding(
-            "topics", ok=False, detail=f"{len(state.missing)} of {state.wanted} are missing: {', '.join(state.missing)}", remedy="run `tocsin topics`"
+            "topics",
+            ok=False,
+            detail=f"{len(state.missing)} of {state.wanted} are missing: {', '.join(state.missing)}",
+            remedy="run `tocsin topics`",
         )
     if state.too_few_partitions:
         return Finding(
-            "topics", ok=False, detail=f"too few partitions: {', '.join(state.too_few_partitions)}",
-            remedy="lower TOCSIN_PARTITION_SCALE, or add partitions with kafka-topics --alter while nothing is in flight",
-        )  # fmt: skip
+            "topics",
+            ok=False,
+            detail=f"too few partitions: {', '.join(state.too_few_partitions)}",
+            remedy="lower TOCSIN_PARTITION_SCALE, or add partitions with kafka-topics --alter while "
+            "nothing is in flight",
+        )
     return Finding("topics", ok=True, detail=f"all {state.wanted} are there")
 
 
 async def _recorder(settings: CommonSettings, group: str) -> Finding:
     behind = await lag(settings.kafka_url, group, [topic.name for topic in TOPICS if topic.ledger])
-    detail = ", ".join(f"{count} behind on {topic}" for topic, count in sorted(behind.items())) or "no topics yet"
+    detail = (
+        ", ".join(f"{count} behind on {topic}" for topic, count in sorted(behind.items())) or "no topics yet"
+    )
     # Transaction markers are offsets too, so a few may remain when all is recorded.
     ok = all(count < 10_000 for count in behind.values())
-    return Finding("recorder", ok=ok, detail=detail, remedy="look at the analyzer's log and /ready: it may be waiting for the store")
+    return Finding(
+        "recorder",
+        ok=ok,
+        detail=detail,
+        remedy="look at the analyzer's log and /ready: it may be waiting for the store",
+    )
 
 
 async def _migrations(settings: CommonSettings) -> Finding:
@@ -94,42 +111,74 @@ async def _migrations(settings: CommonSettings) -> Finding:
     changed = [one.name for one in states if one.state in ("changed", "unknown")]
     if changed:
         return Finding(
-            "migrations", ok=False, detail=f"not what the store was built with: {', '.join(changed)}", remedy="check out the release that this store belongs to"
+            "migrations",
+            ok=False,
+            detail=f"not what the store was built with: {', '.join(changed)}",
+            remedy="check out the release that this store belongs to",
         )
     pending = [one.name for one in states if one.state == "pending"]
     if pending:
-        return Finding("migrations", ok=False, detail=f"pending: {', '.join(pending)}", remedy="run `tocsin migrate`")
+        return Finding(
+            "migrations", ok=False, detail=f"pending: {', '.join(pending)}", remedy="run `tocsin migrate`"
+        )
     return Finding("migrations", ok=True, detail=f"all {len(states)} are applied")
 
 
 async def _ledger(store: Store) -> Finding:
-    total = (await store.query("SELECT count() AS sources, sum(rows) AS events, sum(gaps) AS gaps, sum(doubles) AS doubles FROM v_ledger"))[0]
+    total = (
+        await store.query(
+            "SELECT count() AS sources, sum(rows) AS events, sum(gaps) AS gaps, sum(doubles) AS doubles "
+            "FROM v_ledger"
+        )
+    )[0]
     worst = await store.query(
-        "SELECT topic, source, first, last, gaps, doubles FROM v_ledger WHERE gaps != 0 OR doubles != 0 ORDER BY gaps + doubles DESC LIMIT 5"
+        "SELECT topic, source, first, last, gaps, doubles FROM v_ledger WHERE gaps != 0 OR doubles != 0 "
+        "ORDER BY gaps + doubles DESC LIMIT 5"
     )
     if worst:
-        listed = "; ".join(f"{one['source']} on {one['topic']}: {one['gaps']} missing, {one['doubles']} doubled up to number {one['last']}" for one in worst)
+        listed = "; ".join(
+            f"{one['source']} on {one['topic']}: {one['gaps']} missing, {one['doubles']} doubled up to "
+            f"number {one['last']}"
+            for one in worst
+        )
         return Finding(
-            "ledger", ok=False, detail=f"{total['gaps']} events are missing and {total['doubles']} doubled: {listed}",
-            remedy="if the recorder is behind, run this again when it has caught up; otherwise keep the topic and report it",
-        )  # fmt: skip
-    return Finding("ledger", ok=True, detail=f"{total['events']} events of {total['sources']} producers, none missing, none doubled")
+            "ledger",
+            ok=False,
+            detail=f"{total['gaps']} events are missing and {total['doubles']} doubled: {listed}",
+            remedy="if the recorder is behind, run this again when it has caught up; otherwise keep the "
+            "topic and report it",
+        )
+    return Finding(
+        "ledger",
+        ok=True,
+        detail=f"{total['events']} events of {total['sources']} producers, none missing, none doubled",
+    )
 
 
 async def _rollups(store: Store) -> Finding:
     wrong = await store.query(
-        "SELECT hour, in_table, in_minutes, in_hours FROM v_rollups WHERE in_table != in_minutes OR in_table != in_hours ORDER BY hour LIMIT 5"
+        "SELECT hour, in_table, in_minutes, in_hours FROM v_rollups WHERE in_table != in_minutes OR "
+        "in_table != in_hours ORDER BY hour LIMIT 5"
     )
     if wrong:
-        listed = "; ".join(f"{one['hour']:%Y-%m-%d %H:00}: {one['in_table']} rows, {one['in_minutes']} by minute, {one['in_hours']} by hour" for one in wrong)
+        listed = "; ".join(
+            f"{one['hour']:%Y-%m-%d %H:00}: {one['in_table']} rows, {one['in_minutes']} by minute, "
+            f"{one['in_hours']} by hour"
+            for one in wrong
+        )
         return Finding(
-            "rollups", ok=False, detail=f"they disagree with the table: {listed}", remedy="run this again; if it stays, rebuild the hours named from the table"
+            "rollups",
+            ok=False,
+            detail=f"they disagree with the table: {listed}",
+            remedy="run this again; if it stays, rebuild the hours named from the table",
         )
     return Finding("rollups", ok=True, detail="they agree with the table")
 
 
 async def _lasting(store: Store, sql: str) -> list[dict[str, Any]]:
-    """What a query finds three times in a row: while a block is being written, the table and its rollups differ for a moment."""
+    """What a query finds three times in a row: while a block is being written, the
+    table and its rollups differ for a moment.
+    """
     found: list[dict[str, Any]] = []
     for pause_s in (0.0, 0.5, 1.5):
         await asyncio.sleep(pause_s)
@@ -141,9 +190,12 @@ async def _lasting(store: Store, sql: str) -> list[dict[str, Any]]:
 
 async def _dead_letters(store: Store) -> Finding:
     rows = await store.query(
-        "SELECT origin_topic, consumer, count() AS n FROM v_dead_letters WHERE first_failed_at > now() - INTERVAL 1 DAY GROUP BY ALL ORDER BY n DESC"
+        "SELECT origin_topic, consumer, count() AS n FROM v_dead_letters WHERE first_failed_at > now() - "
+        "INTERVAL 1 DAY GROUP BY ALL ORDER BY n DESC"
     )
     if rows:
         listed = ", ".join(f"{one['n']} by {one['consumer']} on {one['origin_topic']}" for one in rows)
-        return Finding("dead letters", ok=True, detail=f"in the last day: {listed}; `tocsin dlq list` shows them")
+        return Finding(
+            "dead letters", ok=True, detail=f"in the last day: {listed}; `tocsin dlq list` shows them"
+        )
     return Finding("dead letters", ok=True, detail="none in the last day")

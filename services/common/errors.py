@@ -14,7 +14,10 @@ class PermanentError(TocsinError):
 
 
 class ConfigError(TocsinError):
-    """A setting is wrong; the message says which and how to mend it. The process exits with it."""
+    """A setting is wrong; the message says which and how to mend it.
+
+    The process exits with it.
+    """
 
 
 class BusUnavailableError(TransientError):

@@ -1,4 +1,6 @@
-"""/health (is the process alive), /ready (can it do its work, dependency by dependency), /metrics."""
+"""/health (is the process alive), /ready (can it do its work, dependency by
+dependency), /metrics.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +27,10 @@ class Dependency:
 
 @dataclass
 class HealthState:
-    """What a service says of itself. `extra` are further GET paths with what they answer, as JSON."""
+    """What a service says of itself.
+
+    `extra` are further GET paths with what they answer, as JSON.
+    """
 
     started: bool = False
     draining: bool = False
@@ -47,7 +52,9 @@ class HealthState:
             "ready": self.ready,
             "started": self.started,
             "draining": self.draining,
-            "dependencies": {name: {"ok": one.ok, "detail": one.detail} for name, one in self.dependencies.items()},
+            "dependencies": {
+                name: {"ok": one.ok, "detail": one.detail} for name, one in self.dependencies.items()
+            },
         }
 
     def answer(self, path: str) -> tuple[int, str, bytes] | None:
@@ -70,7 +77,16 @@ class HealthServer:
         self._state = state
         self._port = port
         self._server = EmbeddedServer(
-            uvicorn.Config(self._app, host=host, port=port, interface="asgi3", log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                self._app,
+                host=host,
+                port=port,
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=2,
+            )
         )
 
     async def start(self) -> None:
@@ -84,19 +100,28 @@ class HealthServer:
             await self._server.close()
 
     async def _app(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        status, content_type, body = self._state.answer(scope["path"]) or (404, "application/json", b'{"error":"not found"}')
+        status, content_type, body = self._state.answer(scope["path"]) or (
+            404,
+            "application/json",
+            b'{"error":"not found"}',
+        )
         await send(
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())],
+                "headers": [
+                    (b"content-type", content_type.encode()),
+                    (b"content-length", str(len(body)).encode()),
+                ],
             }
         )
         await send({"type": "http.response.body", "body": body})
 
 
 class EmbeddedServer(uvicorn.Server):
-    """A uvicorn server as a part of a service: signals stay the runner's, start and stop are awaited."""
+    """A uvicorn server as a part of a service: signals stay the runner's, start and
+    stop are awaited.
+    """
 
     _task: asyncio.Task[None] | None = None
 
@@ -116,7 +141,9 @@ class EmbeddedServer(uvicorn.Server):
             while not self.started:
                 if self._task.done():
                     await self._task
-                    raise OSError(f"cannot listen on {self.config.host}:{self.config.port}; is the port taken?")
+                    raise OSError(
+                        f"cannot listen on {self.config.host}:{self.config.port}; is the port taken?"
+                    )
                 await asyncio.sleep(0.01)
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """Who calls: API keys and pseudonyms. Pure; secrets, time and randomness are arguments.
 
-A key reads `tsn_<8 character id>_<43 character secret>`. Only `HMAC-SHA256(pepper, secret)` is kept, so neither the topic nor a dump of it opens a door.
+A key reads `tsn_<8 character id>_<43 character secret>`. Only `HMAC-SHA256(pepper,
+secret)` is kept, so neither the topic nor a dump of it opens a door.
 """
 
 import base64
@@ -48,21 +49,38 @@ def is_secret_of(key: KeyChanged, secret: str, *, pepper: str) -> bool:
 
 
 def create_key(
-    *, pepper: str, name: str, tenant: str, now: datetime, user: str = "", scopes: Iterable[Scope] = (Scope.INFER, Scope.FEEDBACK),
-    models: Iterable[str] = (), expires_at: datetime | None = None, random_bytes: RandomBytes = secrets.token_bytes,
-) -> tuple[str, KeyChanged]:  # fmt: skip
+    *,
+    pepper: str,
+    name: str,
+    tenant: str,
+    now: datetime,
+    user: str = "",
+    scopes: Iterable[Scope] = (Scope.INFER, Scope.FEEDBACK),
+    models: Iterable[str] = (),
+    expires_at: datetime | None = None,
+    random_bytes: RandomBytes = secrets.token_bytes,
+) -> tuple[str, KeyChanged]:
     """A new key: what the client is shown once, and what everyone else may know."""
     key_id = "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in random_bytes(8))
     secret = _base64url(random_bytes(32))
     record = KeyChanged(
-        key_id=key_id, secret_hmac=secret_hmac(pepper, secret), name=name, tenant=tenant, user=user, scopes=tuple(scopes), models=tuple(models),
-        created_at=now, expires_at=expires_at,
-    )  # fmt: skip
+        key_id=key_id,
+        secret_hmac=secret_hmac(pepper, secret),
+        name=name,
+        tenant=tenant,
+        user=user,
+        scopes=tuple(scopes),
+        models=tuple(models),
+        created_at=now,
+        expires_at=expires_at,
+    )
     return f"tsn_{key_id}_{secret}", record
 
 
 def pseudonym(key: str, *, tenant: str, user: str) -> str:
-    """A user under another name: the same within a tenant, not to be turned back without `key`. Empty stays empty."""
+    """A user under another name: the same within a tenant, not to be turned back
+    without `key`. Empty stays empty.
+    """
     if not user:
         return ""
     return "u_" + hmac.digest(key.encode(), f"{tenant}\0{user}".encode(), hashlib.sha256).hex()[:32]

@@ -1,4 +1,7 @@
-"""Creating, listing and revoking API keys. The compacted control topic is the only place where they are kept."""
+"""Creating, listing and revoking API keys.
+
+The compacted control topic is the only place where they are kept.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,15 +21,34 @@ class NoSuchKeyError(PermanentError):
 
 
 async def create(
-    url: str, *, pepper: str, name: str, tenant: str, now: datetime, user: str = "", scopes: Iterable[Scope] = (Scope.INFER, Scope.FEEDBACK),
-    models: Iterable[str] = (), expires_at: datetime | None = None,
-) -> tuple[str, KeyChanged]:  # fmt: skip
-    """Makes a key known to every gateway. Returns the key in clear, which nobody can show again, and its record.
+    url: str,
+    *,
+    pepper: str,
+    name: str,
+    tenant: str,
+    now: datetime,
+    user: str = "",
+    scopes: Iterable[Scope] = (Scope.INFER, Scope.FEEDBACK),
+    models: Iterable[str] = (),
+    expires_at: datetime | None = None,
+) -> tuple[str, KeyChanged]:
+    """Makes a key known to every gateway.
+
+    Returns the key in clear, which nobody can show again, and its record.
 
     Raises:
         BusUnavailableError: Kafka did not take it; the key does not exist.
     """
-    clear, record = create_key(pepper=pepper, name=name, tenant=tenant, now=now, user=user, scopes=scopes, models=models, expires_at=expires_at)
+    clear, record = create_key(
+        pepper=pepper,
+        name=name,
+        tenant=tenant,
+        now=now,
+        user=user,
+        scopes=scopes,
+        models=models,
+        expires_at=expires_at,
+    )
     await _publish(url, record)
     return clear, record
 
@@ -66,7 +88,10 @@ async def revoke(url: str, key_id: str, *, now: datetime) -> KeyChanged:
 
 
 def note_key(keys: dict[str, KeyChanged], key: bytes | None, value: bytes | None) -> bool:
-    """Enters a record of the control topic into a table of keys. False where it is nothing that this version can read."""
+    """Enters a record of the control topic into a table of keys.
+
+    False where it is nothing that this version can read.
+    """
     if value is None:
         keys.pop((key or b"").decode(errors="replace"), None)
         return True
@@ -82,6 +107,10 @@ async def _publish(url: str, record: KeyChanged) -> None:
     producer = Producer(url, "tocsin-keys")
     await producer.start(timeout_s=30.0)
     try:
-        await producer.send(Outgoing(topic=CONTROL.name, value=record, subject=record.key_id, tenant=record.tenant, partition=0))
+        await producer.send(
+            Outgoing(
+                topic=CONTROL.name, value=record, subject=record.key_id, tenant=record.tenant, partition=0
+            )
+        )
     finally:
         await producer.close()

@@ -1,4 +1,6 @@
-"""Every metric of Tocsin, in one file: names, units and labels are a contract with dashboards and alerts."""
+"""Every metric of Tocsin, in one file: names, units and labels are a contract with
+dashboards and alerts.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -9,24 +11,50 @@ DISPATCH_WAITING = Gauge("tocsin_dispatch_waiting", "Requests that wait for a sl
 DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", ["model"])
 DISPATCH_RUNNING = Gauge("tocsin_dispatch_running", "Requests that replicas hold.", ["model"])
 REPLICA_RUNNING = Gauge("tocsin_replica_running", "Requests that a replica generates.", ["model", "replica"])
-REPLICA_TOKENS_PER_SECOND = Gauge("tocsin_replica_tokens_per_second", "Tokens generated a second, over the last five.", ["model", "replica"])
+REPLICA_TOKENS_PER_SECOND = Gauge(
+    "tocsin_replica_tokens_per_second", "Tokens generated a second, over the last five.", ["model", "replica"]
+)
 
 # Gateway.
 GATEWAY_REQUESTS = Counter("tocsin_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
-GATEWAY_SECONDS = Histogram("tocsin_gateway_seconds", "From an HTTP request's first byte to its answer's last.", ["route"], buckets=_SECONDS)
-GATEWAY_TTFT_SECONDS = Histogram("tocsin_gateway_ttft_seconds", "From an HTTP request to the first generated text.", ["model"], buckets=_SECONDS)
+GATEWAY_SECONDS = Histogram(
+    "tocsin_gateway_seconds",
+    "From an HTTP request's first byte to its answer's last.",
+    ["route"],
+    buckets=_SECONDS,
+)
+GATEWAY_TTFT_SECONDS = Histogram(
+    "tocsin_gateway_ttft_seconds",
+    "From an HTTP request to the first generated text.",
+    ["model"],
+    buckets=_SECONDS,
+)
 GATEWAY_FOLLOWED = Gauge("tocsin_gateway_followed", "Requests whose replies this gateway follows.")
 GATEWAY_ATTEMPTS = Counter("tocsin_gateway_attempts_total", "Further attempts published, by why.", ["reason"])
-GATEWAY_IGNORED = Counter("tocsin_gateway_replies_ignored_total", "Replies that changed nothing, by why.", ["reason"])
+GATEWAY_IGNORED = Counter(
+    "tocsin_gateway_replies_ignored_total", "Replies that changed nothing, by why.", ["reason"]
+)
 GATEWAY_CANCELS = Counter("tocsin_gateway_cancels_total", "Requests taken back, by why.", ["reason"])
 GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that came back to a stream.")
-GATEWAY_UNREADABLE = Counter("tocsin_gateway_unreadable_total", "Records that this version cannot read.", ["topic"])
-GATEWAY_UNSENT = Counter("tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"])
+GATEWAY_UNREADABLE = Counter(
+    "tocsin_gateway_unreadable_total", "Records that this version cannot read.", ["topic"]
+)
+GATEWAY_UNSENT = Counter(
+    "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
+)
 GATEWAY_KEYS = Gauge("tocsin_gateway_keys", "API keys known.")
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Recorder.
-RECORDER_ROWS = Counter("tocsin_recorder_rows_total", "Rows that the store took; a block that is sent again counts again.", ["table"])
+RECORDER_ROWS = Counter(
+    "tocsin_recorder_rows_total",
+    "Rows that the store took; a block that is sent again counts again.",
+    ["table"],
+)
 RECORDER_INVALID = Counter("tocsin_recorder_invalid_total", "Events that cannot become rows.", ["topic"])
-RECORDER_INSERT_SECONDS = Histogram("tocsin_recorder_insert_seconds", "Time of one insert.", ["table"], buckets=_SECONDS)
-RECORDER_WAITING = Gauge("tocsin_recorder_waiting", "1 while the store or Kafka is waited for.", ["dependency"])
+RECORDER_INSERT_SECONDS = Histogram(
+    "tocsin_recorder_insert_seconds", "Time of one insert.", ["table"], buckets=_SECONDS
+)
+RECORDER_WAITING = Gauge(
+    "tocsin_recorder_waiting", "1 while the store or Kafka is waited for.", ["dependency"]
+)

@@ -1,6 +1,7 @@
 """The models that an installation offers, as its models file declares them.
 
-The gateway reads names, lanes, capabilities and prices here, inference reads what to run. Adding a model is a matter of this file alone.
+The gateway reads names, lanes, capabilities and prices here, inference reads what to
+run. Adding a model is a matter of this file alone.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,26 @@ EngineName = Literal["llamacpp", "transformers", "vllm", "openai_compatible", "s
 Lane = Literal["interactive", "batch"]
 Continuation = Literal["exact", "approximate", "none"]
 
-_SAMPLING = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"})
+_SAMPLING = frozenset(
+    {
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "seed",
+        "n",
+        "logprobs",
+        "top_logprobs",
+        "presence_penalty",
+        "frequency_penalty",
+    }
+)
 _TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
-_ALL = _SAMPLING | _TOOLS | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
+_ALL = (
+    _SAMPLING
+    | _TOOLS
+    | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
+)
 ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
     "llamacpp": _ALL - _TOOLS,
     "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop", "n"}),
@@ -27,7 +45,9 @@ ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
     "openai_compatible": _ALL,
     "scripted": frozenset({"chat", "completion", "max_tokens", "stop", "seed", "n", "logprobs"}),
 }
-"""What each engine honours: the kinds of request, and the request's fields by their own names."""
+"""What each engine honours: the kinds of request, and the request's fields by their own
+names.
+"""
 
 ENGINE_CONTINUATION: Mapping[EngineName, Continuation] = {
     "llamacpp": "approximate",
@@ -36,7 +56,9 @@ ENGINE_CONTINUATION: Mapping[EngineName, Continuation] = {
     "openai_compatible": "none",
     "scripted": "exact",
 }
-"""Whether text continued after a failover is the very text of an undisturbed run, a sensible one, or cannot be continued at all."""
+"""Whether text continued after a failover is the very text of an undisturbed run, a
+sensible one, or cannot be continued at all.
+"""
 
 
 class _Frozen(BaseModel):
@@ -52,7 +74,9 @@ class Replicas(_Frozen):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"replicas.min is {self.min} and replicas.max {self.max}: raise max or lower min")
+            raise ValueError(
+                f"replicas.min is {self.min} and replicas.max {self.max}: raise max or lower min"
+            )
         return self
 
 
@@ -74,7 +98,9 @@ class ModelConfig(_Frozen):
     """One model as the models file declares it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")]
-    """Part of topic names, hence letters, digits, dots and hyphens only; `aliases` may be anything."""
+    """Part of topic names, hence letters, digits, dots and hyphens only; `aliases` may
+    be anything.
+    """
     aliases: tuple[str, ...] = ()
     description: str = ""
     owned_by: str = "tocsin"
@@ -94,7 +120,10 @@ class ModelConfig(_Frozen):
     """For requests that set no limit; None: whatever the context leaves."""
     sampling: SamplingDefaults = SamplingDefaults()
     capabilities: frozenset[str] = frozenset()
-    """What the model honours; may name fewer than its engine, never more. Left out: all of the engine's."""
+    """What the model honours; may name fewer than its engine, never more.
+
+    Left out: all of the engine's.
+    """
     continuation: Continuation = "none"
     """What becomes of a stream whose replica dies. Left out: what the engine does."""
 
@@ -104,13 +133,19 @@ class ModelConfig(_Frozen):
         if not isinstance(data, Mapping) or data.get("engine") not in ENGINE_CAPABILITIES:
             return data
         engine: EngineName = data["engine"]
-        return {"capabilities": ENGINE_CAPABILITIES[engine], "continuation": ENGINE_CONTINUATION[engine]} | dict(data)
+        return {
+            "capabilities": ENGINE_CAPABILITIES[engine],
+            "continuation": ENGINE_CONTINUATION[engine],
+        } | dict(data)
 
     @model_validator(mode="after")
     def _within_engine(self) -> Self:
         excess = sorted(self.capabilities - ENGINE_CAPABILITIES[self.engine])
         if excess:
-            raise ValueError(f"capabilities {excess} are beyond engine {self.engine}, which has {sorted(ENGINE_CAPABILITIES[self.engine])}: remove them")
+            raise ValueError(
+                f"capabilities {excess} are beyond engine {self.engine}, which has "
+                f"{sorted(ENGINE_CAPABILITIES[self.engine])}: remove them"
+            )
         return self
 
     @property
@@ -136,18 +171,23 @@ def load_models(path: Path | str) -> tuple[ModelConfig, ...]:
     """The models that a YAML file declares, in its order.
 
     Raises:
-        ConfigError: the file cannot be read or declares something that cannot be served; says where and what to change.
+        ConfigError: the file cannot be read or declares something that cannot be
+            served; says where and what to change.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"models file {path} cannot be read ({error.strerror}): set TOCSIN_MODELS_FILE to one that can") from error
+        raise ConfigError(
+            f"models file {path} cannot be read ({error.strerror}): set TOCSIN_MODELS_FILE to one that can"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"models file {path} is not YAML: {error}") from error
     try:
         return _ModelsFile.model_validate(content).models
     except ValidationError as error:
-        raise ConfigError(f"models file {path}:\n" + "\n".join(_explain(detail, content) for detail in error.errors())) from error
+        raise ConfigError(
+            f"models file {path}:\n" + "\n".join(_explain(detail, content) for detail in error.errors())
+        ) from error
 
 
 def _explain(detail: Mapping[str, Any], content: object) -> str:

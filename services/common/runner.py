@@ -1,6 +1,7 @@
 """A service's life: build, start, ready, run, drain, close.
 
-SIGTERM or SIGINT drains: the service stops taking work and finishes what it has, for at most `drain_timeout_s`; a second signal exits at once.
+SIGTERM or SIGINT drains: the service stops taking work and finishes what it has, for at
+most `drain_timeout_s`; a second signal exits at once.
 """
 
 import asyncio
@@ -42,7 +43,9 @@ class App(Protocol):
 
 
 def run_service(name: str, build: Callable[[Settings], App], load: Callable[[], Settings]) -> None:
-    """Runs a service in this process until it is told to stop, then exits: 0 after a signal, 1 after a failure, 2 for a wrong setting."""
+    """Runs a service in this process until it is told to stop, then exits: 0 after a
+    signal, 1 after a failure, 2 for a wrong setting.
+    """
     try:
         settings = load()
         configure_logging(name, settings)

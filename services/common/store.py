@@ -1,7 +1,10 @@
-"""The one door to ClickHouse: inserts that can be repeated without harm, queries, commands. Nothing else imports its driver.
+"""The one door to ClickHouse: inserts that can be repeated without harm, queries,
+commands. Nothing else imports its driver.
 
-The same code talks to a ClickHouse server and to the embedded store, over HTTP. What fails is told apart by what to do about it:
-`StoreUnavailableError` (and `StoreMisconfiguredError`, which an operator has to mend) may work later, `StoreRejectedError` never will.
+The same code talks to a ClickHouse server and to the embedded store, over HTTP. What
+fails is told apart by what to do about it: `StoreUnavailableError` (and
+`StoreMisconfiguredError`, which an operator has to mend) may work later,
+`StoreRejectedError` never will.
 """
 
 import asyncio
@@ -23,22 +26,81 @@ from clickhouse_connect.driver.insert import InsertContext
 from services.common.errors import ConfigError, StoreRejectedError, StoreUnavailableError
 from services.common.retry import retry
 
-# ClickHouse's own numbers (src/Common/ErrorCodes.cpp). What is in neither set may pass: no memory, too many queries, shutting down, a broken disk.
-_MISCONFIGURED = {16: "column", 60: "table", 81: "database", 164: "right", 192: "user", 193: "password", 194: "password", 497: "right", 516: "password"}
-_REJECTED = frozenset({
-    6, 26, 27, 33, 36, 38, 39, 41, 42, 43, 44, 46, 47, 48, 50, 53, 57, 62, 63, 69, 70, 72, 117, 128, 130, 131, 153, 158, 179, 184, 206, 215, 307, 321, 349, 386,
-    395, 396, 407, 456, 457, 469, 675, 676,
-})  # fmt: skip
+# ClickHouse's own numbers (src/Common/ErrorCodes.cpp). What is in neither set may pass:
+# no memory, too many queries, shutting down, a broken disk.
+_MISCONFIGURED = {
+    16: "column",
+    60: "table",
+    81: "database",
+    164: "right",
+    192: "user",
+    193: "password",
+    194: "password",
+    497: "right",
+    516: "password",
+}
+_REJECTED = frozenset(
+    {
+        6,
+        26,
+        27,
+        33,
+        36,
+        38,
+        39,
+        41,
+        42,
+        43,
+        44,
+        46,
+        47,
+        48,
+        50,
+        53,
+        57,
+        62,
+        63,
+        69,
+        70,
+        72,
+        117,
+        128,
+        130,
+        131,
+        153,
+        158,
+        179,
+        184,
+        206,
+        215,
+        307,
+        321,
+        349,
+        386,
+        395,
+        396,
+        407,
+        456,
+        457,
+        469,
+        675,
+        676,
+    }
+)
 _ENCODING = (ValueError, TypeError, OverflowError, ArithmeticError, AttributeError, struct.error)
 
 
 class StoreMisconfiguredError(StoreUnavailableError):
-    """The store is there, but lacks a table or a right: it works once somebody migrates it or mends TOCSIN_CLICKHOUSE_URL."""
+    """The store is there, but lacks a table or a right: it works once somebody migrates
+    it or mends TOCSIN_CLICKHOUSE_URL.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as its writer knows it: its name, and its columns in order with ClickHouse's types."""
+    """A table as its writer knows it: its name, and its columns in order with
+    ClickHouse's types.
+    """
 
     name: str
     columns: Mapping[str, str]
@@ -48,7 +110,8 @@ class Table:
 class Store:
     """Connections to one database. `url` is http[s]://user:password@host:port/database.
 
-    At most `connections` requests are under way; the others wait. A request that takes longer than `timeout_s` is given up.
+    At most `connections` requests are under way; the others wait. A request that takes
+    longer than `timeout_s` is given up.
     """
 
     url: str = field(repr=False)
@@ -64,14 +127,16 @@ class Store:
         if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.strip("/"):
             raise ConfigError("TOCSIN_CLICKHOUSE_URL must look like http://user:password@host:8123/database")
         self._slots = asyncio.Semaphore(self.connections)
-        # The driver logs each refused connection with a traceback; what it raises says the same, once.
+        # The driver logs each refused connection with a traceback; what it raises says
+        # the same, once.
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
     @property
     def address(self) -> str:
         """Where the store is, without the password."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or (8443 if parts.scheme == 'https' else 8123)}{parts.path}"
+        port = parts.port or (8443 if parts.scheme == "https" else 8123)
+        return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}"
 
     async def start(self, timeout_s: float = 60.0) -> None:
         """Connects, waiting for a store that is not there yet.
@@ -92,7 +157,8 @@ class Store:
     async def insert(self, table: Table, rows: Sequence[Sequence[Any]], *, token: str) -> None:
         """Inserts rows as one block: all of them or, on failure, none or all.
 
-        The same `token` again changes nothing, neither in the table nor in what its materialized views fill, so a failed insert is repeated as it was.
+        The same `token` again changes nothing, neither in the table nor in what its
+        materialized views fill, so a failed insert is repeated as it was.
 
         Raises:
             StoreUnavailableError: not now; whether the rows are in is unknown.
@@ -101,16 +167,26 @@ class Store:
         if not rows:
             return
         context = InsertContext(
-            f"`{table.name}`", list(table.columns), [get_from_name(one) for one in table.columns.values()], data=list(zip(*rows, strict=True)),
-            column_oriented=True, block_size=len(rows),
-            settings={"insert_deduplication_token": token, "async_insert": 0, "deduplicate_blocks_in_dependent_materialized_views": 1},
-        )  # fmt: skip
+            f"`{table.name}`",
+            list(table.columns),
+            [get_from_name(one) for one in table.columns.values()],
+            data=list(zip(*rows, strict=True)),
+            column_oriented=True,
+            block_size=len(rows),
+            settings={
+                "insert_deduplication_token": token,
+                "async_insert": 0,
+                "deduplicate_blocks_in_dependent_materialized_views": 1,
+            },
+        )
         async with self._request(f"insert into {table.name}") as client:
             context.compression = client.write_compression
             await client.data_insert(context)
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """A query's rows. `{name:Type}` in the statement takes its value from `parameters`.
+        """A query's rows.
+
+        `{name:Type}` in the statement takes its value from `parameters`.
 
         Raises:
             StoreUnavailableError: not now.
@@ -142,7 +218,9 @@ class Store:
             async with asyncio.timeout(self.timeout_s), self._slots:
                 yield await self._connected()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise StoreUnavailableError(f"ClickHouse at {self.address} did not answer ({what}) within {self.timeout_s} s: {error!r}") from error
+            raise StoreUnavailableError(
+                f"ClickHouse at {self.address} did not answer ({what}) within {self.timeout_s} s: {error!r}"
+            ) from error
         except ClickHouseError as error:
             raise _translated(error, self.address, what) from error
         except _ENCODING as error:
@@ -153,19 +231,33 @@ class Store:
             if self._client is None:
                 parts = urlsplit(self.url)
                 self._client = await create_async_client(
-                    dsn=self.url, interface=parts.scheme, client_name=self.name, autogenerate_session_id=False, connect_timeout=5,
-                    send_receive_timeout=self.timeout_s, connector_limit=self.connections, connector_limit_per_host=self.connections,
-                    query_retries=0, show_clickhouse_errors=True, compress="lz4", tz_mode="aware",
-                )  # fmt: skip
+                    dsn=self.url,
+                    interface=parts.scheme,
+                    client_name=self.name,
+                    autogenerate_session_id=False,
+                    connect_timeout=5,
+                    send_receive_timeout=self.timeout_s,
+                    connector_limit=self.connections,
+                    connector_limit_per_host=self.connections,
+                    query_retries=0,
+                    show_clickhouse_errors=True,
+                    compress="lz4",
+                    tz_mode="aware",
+                )
             return self._client
 
 
-def _translated(error: ClickHouseError, address: str, what: str) -> StoreUnavailableError | StoreRejectedError:
+def _translated(
+    error: ClickHouseError, address: str, what: str
+) -> StoreUnavailableError | StoreRejectedError:
     """What a ClickHouse error means for whoever asked."""
     code = error.code if isinstance(error, Error) else None
     text = f"ClickHouse at {address} ({what}): {error}"
     if code in _MISCONFIGURED:
-        return StoreMisconfiguredError(f"{text}. The {_MISCONFIGURED[code]} is missing or wrong: run `tocsin migrate`, or mend TOCSIN_CLICKHOUSE_URL")
+        return StoreMisconfiguredError(
+            f"{text}. The {_MISCONFIGURED[code]} is missing or wrong: run `tocsin migrate`, or mend "
+            "TOCSIN_CLICKHOUSE_URL"
+        )
     if code in _REJECTED or (code is None and isinstance(error, DataError)):
         return StoreRejectedError(text)
     return StoreUnavailableError(text)

@@ -1,7 +1,8 @@
 """Logs as structured events, and one trace from HTTP to the store.
 
-Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no exporter is configured it is passed on and no span is made,
-which costs next to nothing; with `TOCSIN_OTLP_ENDPOINT` each step is a span.
+Trace context travels as W3C `traceparent`, in HTTP headers and in Kafka's. Where no
+exporter is configured it is passed on and no span is made, which costs next to nothing;
+with `TOCSIN_OTLP_ENDPOINT` each step is a span.
 """
 
 import contextlib
@@ -26,7 +27,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def configure_logging(service: str, settings: CommonSettings) -> None:
-    """Makes structlog write one JSON line an event to standard error, or readable lines with `TOCSIN_LOG_FORMAT=console`; libraries' logs likewise."""
+    """Makes structlog write one JSON line an event to standard error, or readable lines
+    with `TOCSIN_LOG_FORMAT=console`; libraries' logs likewise.
+    """
     level, as_json = _LEVELS[settings.log_level], settings.log_format == "json"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -36,15 +39,23 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
     ]
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=orjson.dumps) if as_json else console],
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer) if as_json else structlog.WriteLoggerFactory(sys.stderr),
+        processors=[
+            *shared,
+            structlog.processors.JSONRenderer(serializer=orjson.dumps) if as_json else console,
+        ],
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if as_json
+        else structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     theirs = structlog.processors.JSONRenderer() if as_json else console
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, theirs], foreign_pre_chain=shared)
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, theirs],
+            foreign_pre_chain=shared,
+        )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("uvicorn", "urllib3", "httpx", "clickhouse_connect", "aiokafka"):
@@ -56,7 +67,11 @@ def configure_tracing(service: str, settings: CommonSettings) -> None:
     """Exports spans over OTLP/HTTP where an endpoint is configured."""
     if not settings.otlp_endpoint:
         return
-    provider = TracerProvider(resource=Resource.create({"service.name": f"tocsin-{service}", "service.instance.id": settings.instance}))
+    provider = TracerProvider(
+        resource=Resource.create(
+            {"service.name": f"tocsin-{service}", "service.instance.id": settings.instance}
+        )
+    )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
     trace.set_tracer_provider(provider)
 
@@ -67,14 +82,21 @@ def new_traceparent() -> str:
 
 
 @contextlib.contextmanager
-def span(name: str, traceparent: str | None, attributes: Mapping[str, str | int | float] | None = None) -> Iterator[str | None]:
-    """A span under the given context; yields the context for what comes after. Without an exporter it yields what it was given."""
+def span(
+    name: str, traceparent: str | None, attributes: Mapping[str, str | int | float] | None = None
+) -> Iterator[str | None]:
+    """A span under the given context; yields the context for what comes after.
+
+    Without an exporter it yields what it was given.
+    """
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         yield traceparent
         return
     parent = _propagator.extract({"traceparent": traceparent}) if traceparent else None
-    with provider.get_tracer("tocsin").start_as_current_span(name, context=parent, attributes=dict(attributes or {})):
+    with provider.get_tracer("tocsin").start_as_current_span(
+        name, context=parent, attributes=dict(attributes or {})
+    ):
         carrier: dict[str, str] = {}
         _propagator.inject(carrier)
         yield carrier.get("traceparent", traceparent)

@@ -1,6 +1,8 @@
-"""One readable log of all processes on standard output, and each process's own in a file of its own.
+"""One readable log of all processes on standard output, and each process's own in a
+file of its own.
 
-The services write JSON lines; on the console each becomes one short line behind its role. The files keep them as they came.
+The services write JSON lines; on the console each becomes one short line behind its
+role. The files keep them as they came.
 """
 
 import json
@@ -24,7 +26,11 @@ _LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1"}
 
 
 class Console:
-    """Where lines go. The screen has a thread and a bounded queue: a terminal that stands still loses lines (and says how many), and holds up nobody."""
+    """Where lines go.
+
+    The screen has a thread and a bounded queue: a terminal that stands still loses
+    lines (and says how many), and holds up nobody.
+    """
 
     def __init__(self, logs: Path, out: TextIO | None = None) -> None:
         self._logs = logs
@@ -44,7 +50,9 @@ class Console:
 
     def say(self, text: str) -> None:
         """What the supervisor itself has to tell."""
-        self._file("supervisor").handle(logging.makeLogRecord({"msg": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z} {text}"}))
+        self._file("supervisor").handle(
+            logging.makeLogRecord({"msg": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z} {text}"})
+        )
         self._show(self._prefixed("tocsin", text))
 
     def show(self, text: str) -> None:
@@ -87,14 +95,18 @@ class Console:
 
     def _file(self, role: str) -> RotatingFileHandler:
         if role not in self._files:
-            self._files[role] = RotatingFileHandler(self._logs / f"{role}.log", maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+            self._files[role] = RotatingFileHandler(
+                self._logs / f"{role}.log", maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8"
+            )
         return self._files[role]
 
 
 def condense(line: str, *, coloured: bool = False) -> str:
-    """A structlog JSON line as `event key=value …`, its exception below; any other line as it is, cut at a thousand characters.
+    """A structlog JSON line as `event key=value …`, its exception below; any other line
+    as it is, cut at a thousand characters.
 
-    What Ray passes on from its workers, `(ServeReplica:… pid=123) {…}`, is shortened likewise behind the worker's name.
+    What Ray passes on from its workers, `(ServeReplica:… pid=123) {…}`, is shortened
+    likewise behind the worker's name.
     """
     if relayed := _RELAYED.match(line):
         return f"{relayed['worker']}[{relayed['pid']}] {condense(relayed['line'], coloured=coloured)}"
@@ -106,7 +118,11 @@ def condense(line: str, *, coloured: bool = False) -> str:
         return _cut(line)
     level = str(entry.get("level", "info"))
     fields = " ".join(f"{name}={_brief(value)}" for name, value in entry.items() if name not in _NOT_SHOWN)
-    text = _cut(" ".join(filter(None, (level.upper() if level in _LEVEL_COLOURS else "", str(entry["event"]), fields))))
+    text = _cut(
+        " ".join(
+            filter(None, (level.upper() if level in _LEVEL_COLOURS else "", str(entry["event"]), fields))
+        )
+    )
     if coloured and level in _LEVEL_COLOURS:
         text = f"\x1b[{_LEVEL_COLOURS[level]}m{text}\x1b[0m"
     return f"{text}\n{entry['exception']}" if entry.get("exception") else text
@@ -114,7 +130,9 @@ def condense(line: str, *, coloured: bool = False) -> str:
 
 def _brief(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and (not text or " " in text) else text
+    return (
+        json.dumps(text, ensure_ascii=False) if isinstance(value, str) and (not text or " " in text) else text
+    )
 
 
 def _cut(text: str) -> str:

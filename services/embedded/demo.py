@@ -1,4 +1,6 @@
-"""`tocsin demo`: a few questions to the installation that runs here, and what was recorded of them."""
+"""`tocsin demo`: a few questions to the installation that runs here, and what was
+recorded of them.
+"""
 
 import base64
 import json
@@ -9,7 +11,11 @@ from typing import Any
 from services.common.errors import ConfigError
 from services.embedded.home import Home
 
-QUESTIONS = ("What is the capital of France?", "Write one sentence about the sea.", "Dis bonjour en français.")
+QUESTIONS = (
+    "What is the capital of France?",
+    "Write one sentence about the sea.",
+    "Dis bonjour en français.",
+)
 _TIMEOUT_S = 60.0
 _RECORDED_WITHIN_S = 15.0
 
@@ -33,7 +39,9 @@ def demo(home: Home | None = None) -> int:
 def _ask(settings: dict[str, str], question: str) -> str:
     body = {"model": _model(settings), "messages": [{"role": "user", "content": question}], "max_tokens": 60}
     headers = {"authorization": f"Bearer {settings['OPENAI_API_KEY']}", "content-type": "application/json"}
-    answer: dict[str, Any] = json.loads(_send(f"{settings['OPENAI_BASE_URL']}/chat/completions", json.dumps(body).encode(), headers))
+    answer: dict[str, Any] = json.loads(
+        _send(f"{settings['OPENAI_BASE_URL']}/chat/completions", json.dumps(body).encode(), headers)
+    )
     print(f"\n> {question}\n{answer['choices'][0]['message']['content'].strip()}")  # noqa: T201
     return str(answer["id"])
 
@@ -45,9 +53,18 @@ def _model(settings: dict[str, str]) -> str:
 
 def _recorded(settings: dict[str, str], request_ids: list[str]) -> str:
     names = ", ".join(f"'{request_id}'" for request_id in request_ids)
-    columns = "model, outcome, prompt_tokens, completion_tokens, round(ttft_ms) AS ttft_ms, round(duration_ms) AS duration_ms, cost_usd"
-    sql = f"SELECT {columns} FROM tocsin.inference_events WHERE request_id IN ({names}) ORDER BY completed_at FORMAT PrettyCompact"  # noqa: S608
-    login = base64.b64encode(f"{settings['TOCSIN_ANALYST_USER']}:{settings['TOCSIN_ANALYST_PASSWORD']}".encode()).decode()
+    columns = (
+        "model, outcome, prompt_tokens, completion_tokens, round(ttft_ms) AS ttft_ms, "
+        "round(duration_ms) AS duration_ms, cost_usd"
+    )
+    sql = (
+        f"SELECT {columns} FROM tocsin.inference_events "  # noqa: S608  names of ours
+        f"WHERE request_id IN ({names}) ORDER BY "
+        "completed_at FORMAT PrettyCompact"
+    )
+    login = base64.b64encode(
+        f"{settings['TOCSIN_ANALYST_USER']}:{settings['TOCSIN_ANALYST_PASSWORD']}".encode()
+    ).decode()
     store = settings["TOCSIN_CLICKHOUSE_URL"].rpartition("/")[0] + "/"  # the path names the database
     end_s, table = time.monotonic() + _RECORDED_WITHIN_S, ""
     while time.monotonic() < end_s and f"{len(request_ids)}. │" not in table:

@@ -12,7 +12,10 @@ _KILL_TIMEOUT_S = 10.0
 
 
 def down(home: Home | None = None) -> int:
-    """Has the supervisor drain and stop everything; kills it where that takes too long. 0 once nothing runs."""
+    """Has the supervisor drain and stop everything; kills it where that takes too long.
+
+    0 once nothing runs.
+    """
     home = home or Home()
     if not home.is_locked():
         print(f"Nothing runs in {home.root}.")  # noqa: T201

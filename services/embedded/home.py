@@ -1,4 +1,6 @@
-"""The folder of one installation on this machine, `.tocsin/` (or `TOCSIN_HOME`): data, logs, secrets, and what runs now."""
+"""The folder of one installation on this machine, `.tocsin/` (or `TOCSIN_HOME`): data,
+logs, secrets, and what runs now.
+"""
 
 import fcntl
 import json
@@ -13,7 +15,9 @@ _PRIVATE = 0o600
 
 
 class Home:
-    """Where things lie, and the three files that the supervisor keeps: state.json, secrets.json, connection.env."""
+    """Where things lie, and the three files that the supervisor keeps: state.json,
+    secrets.json, connection.env.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or Path(os.environ.get("TOCSIN_HOME") or ".tocsin")).resolve()
@@ -31,7 +35,9 @@ class Home:
         self.logs.mkdir(exist_ok=True)
 
     def lock(self) -> TextIO | None:
-        """The lock of this home, held until the file is closed or the process dies; None if another supervisor has it."""
+        """The lock of this home, held until the file is closed or the process dies;
+        None if another supervisor has it.
+        """
         file = (self.root / "lock").open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,8 +67,12 @@ class Home:
         _replace(self._state_file, json.dumps(state, indent=1))
 
     def secrets(self) -> dict[str, Any]:
-        """The keys of this installation, drawn the first time and kept: with others, stored API keys and pseudonyms would mean nothing."""
-        kept = json.loads(self._secrets_file.read_text(encoding="utf-8")) if self._secrets_file.exists() else {}
+        """The keys of this installation, drawn the first time and kept: with others,
+        stored API keys and pseudonyms would mean nothing.
+        """
+        kept = (
+            json.loads(self._secrets_file.read_text(encoding="utf-8")) if self._secrets_file.exists() else {}
+        )
         drawn = {"key_pepper": secrets.token_urlsafe(32), "pseudonym_key": secrets.token_urlsafe(32)} | kept
         if drawn != kept:
             self.keep_secrets(drawn)
@@ -73,17 +83,26 @@ class Home:
         _replace(self._secrets_file, json.dumps(values, indent=1))
 
     def write_connection(self, values: Mapping[str, str]) -> None:
-        """Writes connection.env: after `source`, clients find the gateway, the bus and the store."""
-        _replace(self.connection_file, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
+        """Writes connection.env: after `source`, clients find the gateway, the bus and
+        the store.
+        """
+        _replace(
+            self.connection_file,
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()),
+        )
 
     def read_connection(self) -> dict[str, str]:
         """What connection.env exports."""
-        exports = (shlex.split(line)[1] for line in self.connection_file.read_text(encoding="utf-8").splitlines())
+        exports = (
+            shlex.split(line)[1] for line in self.connection_file.read_text(encoding="utf-8").splitlines()
+        )
         return {name: value for name, _, value in (one.partition("=") for one in exports)}
 
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
     temporary.replace(path)

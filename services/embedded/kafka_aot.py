@@ -1,9 +1,12 @@
-"""Makes Java's ahead-of-time cache for Kafka: its classes loaded and linked, and the profile of a little traffic, so that the broker starts in half the time.
+"""Makes Java's ahead-of-time cache for Kafka: its classes loaded and linked, and the
+profile of a little traffic, so that the broker starts in half the time.
 
     python -m services.embedded.kafka_aot
 
-runs a throw-away broker on a temporary folder at the lowest priority and puts the image beside the jars. `tocsin up` has it run in the background once all
-is ready. Nothing depends on it: without the image, or with one that this Java can't use, Kafka only starts more slowly (2.3 s for 1.1 s).
+runs a throw-away broker on a temporary folder at the lowest priority and puts the image
+beside the jars. `tocsin up` has it run in the background once all is ready. Nothing
+depends on it: without the image, or with one that this Java can't use, Kafka only
+starts more slowly (2.3 s for 1.1 s).
 """
 
 import asyncio
@@ -39,7 +42,8 @@ class _Recorded(EmbeddedKafka):
 
 
 def make_image() -> Path | None:
-    """The image's path, made now if it was missing; none where Kafka is not ours (`KAFKA_HOME`) or another process is making it.
+    """The image's path, made now if it was missing; none where Kafka is not ours
+    (`KAFKA_HOME`) or another process is making it.
 
     Raises:
         TocsinError: the throw-away broker did not start, or Java wrote no image.
@@ -61,19 +65,30 @@ def make_image() -> Path | None:
             finally:
                 broker.stop(_STOP_TIMEOUT_S)
             if not image.exists():
-                raise TocsinError(f"Java wrote no image: {(broker.directory / 'kafka.out').read_text(encoding='utf-8')[-1000:]}")
+                raise TocsinError(
+                    "Java wrote no image: "
+                    f"{(broker.directory / 'kafka.out').read_text(encoding='utf-8')[-1000:]}"
+                )
             image.replace(target)
     return target
 
 
 async def _make_traffic(bootstrap: str) -> None:
-    """What Tocsin does with a broker: topics, single records, transactions with offsets, a consumer group."""
+    """What Tocsin does with a broker: topics, single records, transactions with
+    offsets, a consumer group.
+    """
     topic = f"aot-{uuid.uuid4().hex}"
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 2, 1)])
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", transactional_id=topic)
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=topic, auto_offset_reset="earliest", isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=topic,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     await producer.start()
     await consumer.start()
     try:
@@ -94,7 +109,9 @@ async def _make_traffic(bootstrap: str) -> None:
 def main() -> None:
     """Makes the image at the lowest priority."""
     os.nice(19)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a new broker's first group is always refused a few times
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # a new broker's first group is always refused a few times
     try:
         make_image()
     except TocsinError as error:

@@ -1,8 +1,11 @@
-"""Apache Kafka's jars: fetched once a machine, each one checked against the committed lock.
+"""Apache Kafka's jars: fetched once a machine, each one checked against the committed
+lock.
 
-The lock (`infra/kafka/jgo.lock.toml`, written by jgo) names every jar with its version and sha256. jgo fetches by those coordinates but does not compare
-the sums, so this module does: after the fetch, and again at every start. The second look costs 0.1 s for 44 MB, which is little to pay for a cache that
-any program of the user may have written to.
+The lock (`infra/kafka/jgo.lock.toml`, written by jgo) names every jar with its version
+and sha256. jgo fetches by those coordinates but does not compare the sums, so this
+module does: after the fetch, and again at every start. The second look costs 0.1 s for
+44 MB, which is little to pay for a cache that any program of the user may have written
+to.
 """
 
 import fcntl
@@ -41,16 +44,20 @@ class Jar:
 
 
 Fetch = Callable[[Jar, Path], Path]
-"""Brings a jar into an empty folder, or finds it on this machine, and says where it lies."""
+"""Brings a jar into an empty folder, or finds it on this machine, and says where it
+lies.
+"""
 
 
 def ensure_jars(cache: Path | None = None, *, lock: Path = LOCK, fetch: Fetch | None = None) -> list[Path]:
-    """The jars of Kafka's class path, in the lock's order; fetched first where this machine has none yet.
+    """The jars of Kafka's class path, in the lock's order; fetched first where this
+    machine has none yet.
 
     Several processes may ask at once: one fetches, the others wait for it.
 
     Raises:
-        ConfigError: the jars can't be fetched, or one of them is not the one that the lock names.
+        ConfigError: the jars can't be fetched, or one of them is not the one that the
+            lock names.
     """
     jars = read_lock(lock)
     folder = (cache or default_cache(lock)) / "jars"
@@ -68,11 +75,15 @@ def ensure_jars(cache: Path | None = None, *, lock: Path = LOCK, fetch: Fetch | 
 def read_lock(lock: Path = LOCK) -> list[Jar]:
     """The jars that the lock names."""
     entries = tomllib.loads(lock.read_text(encoding="utf-8"))["dependencies"]
-    return [Jar(entry["groupId"], entry["artifactId"], entry["version"], entry["sha256"]) for entry in entries]
+    return [
+        Jar(entry["groupId"], entry["artifactId"], entry["version"], entry["sha256"]) for entry in entries
+    ]
 
 
 def default_cache(lock: Path = LOCK) -> Path:
-    """Where the jars stay: outside the checkout, so that a second clone fetches nothing, and one folder for each version of the lock."""
+    """Where the jars stay: outside the checkout, so that a second clone fetches
+    nothing, and one folder for each version of the lock.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     sums = hashlib.sha256("".join(jar.sha256 for jar in read_lock(lock)).encode()).hexdigest()
     return base / "tocsin" / f"kafka-{read_lock(lock)[0].version}-{sums[:12]}"
@@ -87,13 +98,15 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
-    """Takes a jar from the local Maven repository, else from Maven Central or from the mirror that jgo's configuration names.
+    """Takes a jar from the local Maven repository, else from Maven Central or from the
+    mirror that jgo's configuration names.
 
     Raises:
         OSError: the repository can't be reached (requests' exceptions are OSErrors).
         RuntimeError: no repository has it.
     """
-    # Here and not above, since it takes 0.3 s, and a broker that was killed is to be back soon.
+    # Here and not above, since it takes 0.3 s, and a broker that was killed is to be
+    # back soon.
     from jgo.config import GlobalSettings  # noqa: PLC0415
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415
@@ -108,9 +121,14 @@ def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
 
 
 def _fetch_all(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
-    """Fills a folder beside the final one and renames it: the final one is whole, or absent."""
+    """Fills a folder beside the final one and renames it: the final one is whole, or
+    absent.
+    """
     version = jars[0].version
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=folder.parent) as temporary, ThreadPoolExecutor(_PARALLEL_DOWNLOADS, "jars") as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="fetching-", dir=folder.parent) as temporary,
+        ThreadPoolExecutor(_PARALLEL_DOWNLOADS, "jars") as pool,
+    ):
         staging = Path(temporary) / "jars"
         staging.mkdir()
         downloads = [pool.submit(_fetch_one, jar, staging, fetch) for jar in jars]
@@ -130,7 +148,8 @@ def _fetch_all(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
 
 def _fetch_one(jar: Jar, staging: Path, fetch: Fetch) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
-        # A folder of its own for each attempt, since jgo takes a half-written file of the last one for the whole.
+        # A folder of its own for each attempt, since jgo takes a half-written file of
+        # the last one for the whole.
         with tempfile.TemporaryDirectory(dir=staging.parent) as folder:
             try:
                 path = fetch(jar, Path(folder))
@@ -138,7 +157,12 @@ def _fetch_one(jar: Jar, staging: Path, fetch: Fetch) -> None:
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            _check(jar, path, mend="Nothing was installed. Either the repository serves another file, or the lock was changed.")
+            _check(
+                jar,
+                path,
+                mend="Nothing was installed. Either the repository serves another file, or the lock was "
+                "changed.",
+            )
             shutil.copyfile(path, staging / jar.filename)
             return
 
@@ -150,7 +174,10 @@ def _check(jar: Jar, path: Path, *, mend: str) -> None:
     except FileNotFoundError:
         found = "no file"
     if found != jar.sha256:
-        raise ConfigError(f"{path} is not the jar that infra/kafka/jgo.lock.toml names: sha256 {found}, expected {jar.sha256}. {mend}")
+        raise ConfigError(
+            f"{path} is not the jar that infra/kafka/jgo.lock.toml names: sha256 {found}, expected "
+            f"{jar.sha256}. {mend}"
+        )
 
 
 def _show_progress(version: str, done: int, total: int) -> None:
@@ -164,7 +191,9 @@ def _show_progress(version: str, done: int, total: int) -> None:
 
 def _cannot_fetch(version: str, error: Exception) -> str:
     return (
-        f"Apache Kafka {version} can't be fetched from Maven Central ({type(error).__name__}: {error}). Two ways to go on without it:\n"
+        f"Apache Kafka {version} can't be fetched from Maven Central ({type(error).__name__}: {error}). "
+        "Two ways to go on without it:\n"
         f"  1. set TOCSIN_KAFKA_URL=host:port to a Kafka that runs already: Tocsin then starts none;\n"
-        f"  2. set KAFKA_HOME=/path to an unpacked Apache Kafka distribution (4.0 or later): Tocsin then starts that one."
+        "  2. set KAFKA_HOME=/path to an unpacked Apache Kafka distribution (4.0 or later): Tocsin then "
+        "starts that one."
     )

@@ -1,8 +1,10 @@
 """Ties the lives of processes together, so that none is left behind.
 
-A supervised process leads a session of its own, and whatever it starts (Ray starts a dozen) stays in that session even when its own parent dies. So three
-things hold together: the kernel kills the process with its parent (`tie_to_parent`), whoever sees it end kills what is left of its session
-(`kill_session`), and the warden does so where the supervisor itself was killed.
+A supervised process leads a session of its own, and whatever it starts (Ray starts a
+dozen) stays in that session even when its own parent dies. So three things hold
+together: the kernel kills the process with its parent (`tie_to_parent`), whoever sees
+it end kills what is left of its session (`kill_session`), and the warden does so where
+the supervisor itself was killed.
 """
 
 import ctypes
@@ -23,9 +25,11 @@ _starter = ThreadPoolExecutor(1, "starter")  # its one thread stays until the in
 
 
 def tie_to_parent() -> Callable[[], None]:
-    """A `preexec_fn` for subprocess: the kernel kills the child with the thread that started it (Linux; elsewhere it does nothing).
+    """A `preexec_fn` for subprocess: the kernel kills the child with the thread that
+    started it (Linux; elsewhere it does nothing).
 
-    So start children from a thread that lives as long as they should: the main one, or with `popen_tied`. An `exec` keeps the tie, a `fork` does not.
+    So start children from a thread that lives as long as they should: the main one, or
+    with `popen_tied`. An `exec` keeps the tie, a `fork` does not.
     """
     if sys.platform != "linux":
         return lambda: None
@@ -42,13 +46,19 @@ def tie_to_parent() -> Callable[[], None]:
 
 
 def popen_tied(command: Sequence[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Starts a process that dies with this one, whichever thread asks for it; in a process group of its own, so that a Ctrl-C does not reach it."""
+    """Starts a process that dies with this one, whichever thread asks for it; in a
+    process group of its own, so that a Ctrl-C does not reach it.
+    """
 
     def start() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
             preexec_fn=tie,  # noqa: PLW1509 (it calls one system function, loaded before)
-        )  # fmt: skip
+        )
 
     tie = tie_to_parent()
     return _starter.submit(start).result()
@@ -65,7 +75,9 @@ def listens(session: int, port: int) -> bool:
 
 
 def kill_session(session: int, timeout_s: float = 2.0) -> int:
-    """Kills every process of a session and returns how many there were; those that appear meanwhile too."""
+    """Kills every process of a session and returns how many there were; those that
+    appear meanwhile too.
+    """
     killed: set[int] = set()
     deadline = time.monotonic() + timeout_s
     while (members := session_members(session)) and time.monotonic() < deadline:

@@ -1,4 +1,6 @@
-"""The installation that runs in this home, for commands typed beside it: they need its addresses and secrets, and nobody should have to export them."""
+"""The installation that runs in this home, for commands typed beside it: they need its
+addresses and secrets, and nobody should have to export them.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +9,9 @@ from services.embedded.stack import Addresses, Given, service_environment
 
 
 def nearby_environment(environ: Mapping[str, str], home: Home | None = None) -> dict[str, str]:
-    """What `tocsin up` gives its services, where it runs in this home; empty where it does not. What the user has set otherwise stays as it is."""
+    """What `tocsin up` gives its services, where it runs in this home; empty where it
+    does not. What the user has set otherwise stays as it is.
+    """
     home = home or Home()
     state = home.read_state()
     if not home.is_locked() or "ports" not in state or "ours" not in state:

@@ -1,4 +1,6 @@
-"""One supervised process: what it is (`ProcessSpec`, data) and its life (`ManagedProcess`): started, watched, started again, stopped."""
+"""One supervised process: what it is (`ProcessSpec`, data) and its life
+(`ManagedProcess`): started, watched, started again, stopped.
+"""
 
 import asyncio
 import enum
@@ -53,7 +55,8 @@ class State(enum.StrEnum):
 class ProcessSpec:
     """A line of the supervisor's table.
 
-    `after` names the roles that must be ready (or done) first. A `once` process is a step, which ends by itself. One that is not `required` holds nobody up.
+    `after` names the roles that must be ready (or done) first. A `once` process is a
+    step, which ends by itself. One that is not `required` holds nobody up.
     """
 
     role: str
@@ -76,11 +79,15 @@ class ProcessSpec:
 
 
 class StartError(TocsinError):
-    """A process did not become ready; the message says which and shows the end of what it wrote."""
+    """A process did not become ready; the message says which and shows the end of what
+    it wrote.
+    """
 
 
 class PortTakenError(StartError):
-    """Somebody else listens where the process wanted to; with another port it may start."""
+    """Somebody else listens where the process wanted to; with another port it may
+    start.
+    """
 
 
 class Surroundings(Protocol):
@@ -100,7 +107,9 @@ class Surroundings(Protocol):
 
 
 class ManagedProcess:
-    """A process kept running: started again at once when it dies, then with growing pauses if it keeps dying."""
+    """A process kept running: started again at once when it dies, then with growing
+    pauses if it keeps dying.
+    """
 
     def __init__(self, spec: ProcessSpec, surroundings: Surroundings) -> None:
         self.spec = spec
@@ -120,8 +129,10 @@ class ManagedProcess:
         """Returns when it was stopped or, as a step, is done.
 
         Raises:
-            StartError: it was not ready in time, or ended with the status of a wrong setting before it ever was.
-            PortTakenError: it ended before it ever was ready, and another program listens on its port.
+            StartError: it was not ready in time, or ended with the status of a wrong
+                setting before it ever was.
+            PortTakenError: it ended before it ever was ready, and another program
+                listens on its port.
         """
         started = time.monotonic()
         while not self._stopping.is_set():
@@ -132,23 +143,36 @@ class ManagedProcess:
                 self._enter(State.DONE)
                 self.was_ready.set()
                 return
-            if not self.was_ready.is_set() and self.spec.port and await in_thread(is_listening, self.spec.port):
-                raise PortTakenError(f"{self.spec.role} did not start: another program listens on its port {self.spec.port}.")
+            if (
+                not self.was_ready.is_set()
+                and self.spec.port
+                and await in_thread(is_listening, self.spec.port)
+            ):
+                raise PortTakenError(
+                    f"{self.spec.role} did not start: another program listens on its port {self.spec.port}."
+                )
             if not self.was_ready.is_set() and self._gives_up(status, started):
                 self._enter(State.FAILED, f"ended with {_describe(status)}")
                 if self.spec.required:
                     raise StartError(
-                        f"{self.spec.role} did not start ({_describe(status)}). The last that it wrote:\n" + "\n".join(map(condense, self._last_lines))
+                        f"{self.spec.role} did not start ({_describe(status)}). The last that it wrote:\n"
+                        + "\n".join(map(condense, self._last_lines))
                     )
                 return
             await self._pause(status)
         self._enter(State.STOPPED)
 
     def _gives_up(self, status: int, started: float) -> bool:
-        return status == _WRONG_SETTING or not self.spec.required or time.monotonic() > started + self.spec.start_timeout_s
+        return (
+            status == _WRONG_SETTING
+            or not self.spec.required
+            or time.monotonic() > started + self.spec.start_timeout_s
+        )
 
     async def stop(self) -> None:
-        """Asks it to end (SIGTERM), waits for its stop timeout, then kills it and whatever it had started."""
+        """Asks it to end (SIGTERM), waits for its stop timeout, then kills it and
+        whatever it had started.
+        """
         self._stopping.set()
         if self._process is None or self.pid is None:
             return
@@ -156,7 +180,11 @@ class ManagedProcess:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         # What was never ready has nothing to finish.
-        timeout_s = self.spec.stop_timeout_s if self.was_ready.is_set() else min(self.spec.stop_timeout_s, _STOP_STARTING_S)
+        timeout_s = (
+            self.spec.stop_timeout_s
+            if self.was_ready.is_set()
+            else min(self.spec.stop_timeout_s, _STOP_STARTING_S)
+        )
         try:
             await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
@@ -183,7 +211,8 @@ class ManagedProcess:
                 status = await process.wait()
                 watching.cancel()
                 kill_session(session)
-                # With all of the session dead the pipe ends at once, unless something left the session with it.
+                # With all of the session dead the pipe ends at once, unless something
+                # left the session with it.
                 await asyncio.wait({reading}, timeout=_LAST_WORDS_S)
                 reading.cancel()
         finally:
@@ -196,10 +225,15 @@ class ManagedProcess:
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.spec.argv, env={**os.environ, **self.spec.env}, stdin=asyncio.subprocess.DEVNULL, stdout=writing,
-                stderr=asyncio.subprocess.STDOUT, start_new_session=True, cwd=ROOT,
+                *self.spec.argv,
+                env={**os.environ, **self.spec.env},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                cwd=ROOT,
                 preexec_fn=tie_to_parent(),
-            )  # fmt: skip
+            )
         except BaseException:
             os.close(reading)
             raise
@@ -213,7 +247,9 @@ class ManagedProcess:
     async def _read(self, pipe: int) -> None:
         """Passes on what it writes, line by line; a line without end is cut."""
         reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb"))
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
+        )
         rest = b""
         try:
             while chunk := await reader.read(_LINE_LIMIT):
@@ -233,11 +269,17 @@ class ManagedProcess:
         self._surroundings.heard(self.spec.role, text)
 
     async def _watch(self, start_deadline: float) -> None:
-        """Notes when it is ready, and later whether it still answers; kills it where it does neither in time."""
+        """Notes when it is ready, and later whether it still answers; kills it where it
+        does neither in time.
+        """
         if self.spec.once:
             return
         begun = time.monotonic()
-        deadline = max(start_deadline, begun + self.spec.start_timeout_s) if self.was_ready.is_set() else start_deadline
+        deadline = (
+            max(start_deadline, begun + self.spec.start_timeout_s)
+            if self.was_ready.is_set()
+            else start_deadline
+        )
         while not await self._is_ready():
             if time.monotonic() > deadline:
                 self._surroundings.changed(self, "was not ready in time: killed")
@@ -249,7 +291,9 @@ class ManagedProcess:
         await self._watch_ready()
 
     async def _is_ready(self) -> bool:
-        """Whether it answers, and it is this process that answers and not another program on the same port."""
+        """Whether it answers, and it is this process that answers and not another
+        program on the same port.
+        """
         if self.spec.ready is None:
             return True
         if not await _holds(self.spec.ready) or self.pid is None:
@@ -281,7 +325,10 @@ class ManagedProcess:
         pause = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
         self.restarts += 1
-        self._enter(State.RESTARTING, f"ended with {_describe(status)}, starts again" + (f" in {pause:g} s" if pause else ""))
+        self._enter(
+            State.RESTARTING,
+            f"ended with {_describe(status)}, starts again" + (f" in {pause:g} s" if pause else ""),
+        )
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause)
 

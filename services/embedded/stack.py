@@ -1,4 +1,6 @@
-"""What `tocsin up` runs: the table of processes, each with its command, environment, port and probes. A further service is a further line in `build_table`."""
+"""What `tocsin up` runs: the table of processes, each with its command, environment,
+port and probes. A further service is a further line in `build_table`.
+"""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,14 @@ from services.embedded.kafka import Distribution, serves
 from services.embedded.ports import free_port, is_listening
 from services.embedded.processes import ProcessSpec, http_probe, in_thread
 
-DEFAULT_PORTS = {"gateway": 8000, "inference": 8011, "analyzer": 8012, "clickhouse": 8123, "kafka": 19092, "kafka-controller": 19093}
+DEFAULT_PORTS = {
+    "gateway": 8000,
+    "inference": 8011,
+    "analyzer": 8012,
+    "clickhouse": 8123,
+    "kafka": 19092,
+    "kafka-controller": 19093,
+}
 _PARTITION_SCALE = "0.125"  # every partition costs three files, and one machine has no use for twelve
 _STEP_TIMEOUT_S = 60.0
 
@@ -28,9 +37,12 @@ class Given:
     def read(cls, environ: Mapping[str, str], ours: Mapping[str, str]) -> "Given":
         """Reads `TOCSIN_KAFKA_URL` and `TOCSIN_CLICKHOUSE_URL`.
 
-        `ours` are the addresses that this home's own connection.env sets: in a shell that sourced it they mean nothing more than the default.
+        `ours` are the addresses that this home's own connection.env sets: in a shell
+        that sourced it they mean nothing more than the default.
         """
-        kafka_url, clickhouse_url = (environ.get(name) or None for name in ("TOCSIN_KAFKA_URL", "TOCSIN_CLICKHOUSE_URL"))
+        kafka_url, clickhouse_url = (
+            environ.get(name) or None for name in ("TOCSIN_KAFKA_URL", "TOCSIN_CLICKHOUSE_URL")
+        )
         return cls(
             kafka_url if kafka_url != ours.get("kafka") else None,
             clickhouse_url if clickhouse_url != ours.get("clickhouse") else None,
@@ -64,31 +76,45 @@ class Addresses:
 
     @property
     def ours(self) -> dict[str, str]:
-        """Those of the bus and the store that are started here, for `Given.read` the next time."""
+        """Those of the bus and the store that are started here, for `Given.read` the
+        next time.
+        """
         kafka = {"kafka": self.kafka_url} if self.given.kafka_url is None else {}
         return kafka | ({"clickhouse": self.clickhouse_url} if self.given.clickhouse_url is None else {})
 
     def clickhouse_url_of(self, user: str, password: str) -> str:
-        """The store as one of its users sees it; a store that was given keeps the user that it was given with."""
+        """The store as one of its users sees it; a store that was given keeps the user
+        that it was given with.
+        """
         if self.given.clickhouse_url is not None:
             return self.given.clickhouse_url
         return self.clickhouse_url.replace("http://", f"http://{quote(user)}:{quote(password, safe='')}@", 1)
 
 
 def choose_ports(gateways: int, remembered: Mapping[str, int], wished: Mapping[str, int]) -> dict[str, int]:
-    """A free port for each role: the one wished for, else the one it had the last time, else the default, else any. The gateways' are consecutive."""
+    """A free port for each role: the one wished for, else the one it had the last time,
+    else the default, else any. The gateways' are consecutive.
+    """
     chosen: dict[str, int] = {}
     for name, default in DEFAULT_PORTS.items():
         count = gateways if name == "gateway" else 1
-        first = free_port(wished.get(name) or remembered.get(name) or default, taken=chosen.values(), count=count)
+        first = free_port(
+            wished.get(name) or remembered.get(name) or default, taken=chosen.values(), count=count
+        )
         roles = gateway_roles(gateways) if name == "gateway" else [name]
         chosen |= {role: first + number for number, role in enumerate(roles)}
     return chosen
 
 
 def unusual_ports(ports: Mapping[str, int]) -> str:
-    """What to tell of the ports that are not the ones a reader of the documentation expects; empty if all are."""
-    return ", ".join(f"{role} on {ports[role]} instead of {default}" for role, default in DEFAULT_PORTS.items() if ports[role] != default)
+    """What to tell of the ports that are not the ones a reader of the documentation
+    expects; empty if all are.
+    """
+    return ", ".join(
+        f"{role} on {ports[role]} instead of {default}"
+        for role, default in DEFAULT_PORTS.items()
+        if ports[role] != default
+    )
 
 
 def gateway_roles(gateways: int) -> list[str]:
@@ -107,12 +133,20 @@ def store_passwords(home: Home) -> dict[str, str]:
     return passwords
 
 
-def service_environment(home: Home, addresses: Addresses, passwords: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def service_environment(
+    home: Home, addresses: Addresses, passwords: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:
     """What every service and every `tocsin` command of this installation needs to know."""
     kept = home.secrets()
-    defaults = {"TOCSIN_LOG_FORMAT": "json", "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE, "TOCSIN_HOST": "127.0.0.1", "RAY_USAGE_STATS_ENABLED": "0"}
+    defaults = {
+        "TOCSIN_LOG_FORMAT": "json",
+        "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE,
+        "TOCSIN_HOST": "127.0.0.1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     models_file = environ.get("TOCSIN_MODELS_FILE")
-    # The processes work in the checkout: a path that the user gave is relative to where the user is.
+    # The processes work in the checkout: a path that the user gave is relative to where
+    # the user is.
     models = {"TOCSIN_MODELS_FILE": str(Path(models_file).resolve())} if models_file else {}
     return (
         {name: environ.get(name, value) for name, value in defaults.items()}
@@ -129,23 +163,45 @@ def service_environment(home: Home, addresses: Addresses, passwords: Mapping[str
 
 
 def build_table(
-    home: Home, addresses: Addresses, environment: Mapping[str, str], *, admin_url: str, gateways: int, distribution: Distribution | None
+    home: Home,
+    addresses: Addresses,
+    environment: Mapping[str, str],
+    *,
+    admin_url: str,
+    gateways: int,
+    distribution: Distribution | None,
 ) -> list[ProcessSpec]:
     """The processes in the order of their start; they stop in the reverse order."""
     servers = list(_servers(home, addresses))
     steps = [
         _step("topics", environment, after=("kafka",) if addresses.given.kafka_url is None else ()),
-        _step("migrate", {**environment, "TOCSIN_CLICKHOUSE_URL": admin_url}, after=("store",) if addresses.given.clickhouse_url is None else ()),
+        _step(
+            "migrate",
+            {**environment, "TOCSIN_CLICKHOUSE_URL": admin_url},
+            after=("store",) if addresses.given.clickhouse_url is None else (),
+        ),
     ]
     services = [
         _service("analyzer", addresses, environment, after=("topics", "migrate")),
         _service("inference", addresses, environment, after=("topics",)),
-        *(_service(role, addresses, environment, after=("topics",)) for role in reversed(gateway_roles(gateways))),
+        *(
+            _service(role, addresses, environment, after=("topics",))
+            for role in reversed(gateway_roles(gateways))
+        ),
     ]
     table = [*servers, *steps, *services]
     if distribution and distribution.aot and not distribution.aot.exists():
         # Off to the side once all is ready, so that the next start of Kafka is quicker.
-        table.append(_program("aot", "services.embedded.kafka_aot", after=tuple(spec.role for spec in table), once=True, required=False, stop_timeout_s=2))
+        table.append(
+            _program(
+                "aot",
+                "services.embedded.kafka_aot",
+                after=tuple(spec.role for spec in table),
+                once=True,
+                required=False,
+                stop_timeout_s=2,
+            )
+        )
     return table
 
 
@@ -154,28 +210,61 @@ def _servers(home: Home, addresses: Addresses) -> Iterator[ProcessSpec]:
     if addresses.given.kafka_url is None:
         port, controller = ports["kafka"], ports["kafka-controller"]
         yield _program(
-            "kafka", "services.embedded.kafka", "--dir", str(home.kafka), "--port", str(port), "--controller-port", str(controller), port=port,
-            ready=lambda: in_thread(serves, port), alive=lambda: in_thread(is_listening, port),
-        )  # fmt: skip
+            "kafka",
+            "services.embedded.kafka",
+            "--dir",
+            str(home.kafka),
+            "--port",
+            str(port),
+            "--controller-port",
+            str(controller),
+            port=port,
+            ready=lambda: in_thread(serves, port),
+            alive=lambda: in_thread(is_listening, port),
+        )
     if addresses.given.clickhouse_url is None:
         port_, users = ports["clickhouse"], str(home.store_users)
         yield _program(
-            "store", "services.embedded.clickhouse", "--path", str(home.store), "--port", str(port_), "--users", users, port=port_,
-            ready=http_probe(port_, "/ping"), alive=http_probe(port_, "/ping"),
-        )  # fmt: skip
+            "store",
+            "services.embedded.clickhouse",
+            "--path",
+            str(home.store),
+            "--port",
+            str(port_),
+            "--users",
+            users,
+            port=port_,
+            ready=http_probe(port_, "/ping"),
+            alive=http_probe(port_, "/ping"),
+        )
 
 
 def _step(command: str, environment: Mapping[str, str], *, after: tuple[str, ...]) -> ProcessSpec:
-    return _program(command, "services.cli", command, env=environment, after=after, once=True, start_timeout_s=_STEP_TIMEOUT_S)
+    return _program(
+        command,
+        "services.cli",
+        command,
+        env=environment,
+        after=after,
+        once=True,
+        start_timeout_s=_STEP_TIMEOUT_S,
+    )
 
 
-def _service(role: str, addresses: Addresses, environment: Mapping[str, str], *, after: tuple[str, ...]) -> ProcessSpec:
+def _service(
+    role: str, addresses: Addresses, environment: Mapping[str, str], *, after: tuple[str, ...]
+) -> ProcessSpec:
     port, kind = addresses.ports[role], role.split("-", maxsplit=1)[0]
     listens = "TOCSIN_GATEWAY_PORT" if kind == "gateway" else "TOCSIN_HEALTH_PORT"
     return _program(
-        role, f"services.{kind}", env={**environment, listens: str(port)}, port=port,
-        ready=http_probe(port, "/ready"), alive=http_probe(port, "/health"), after=after,
-    )  # fmt: skip
+        role,
+        f"services.{kind}",
+        env={**environment, listens: str(port)},
+        port=port,
+        ready=http_probe(port, "/ready"),
+        alive=http_probe(port, "/health"),
+        after=after,
+    )
 
 
 def _program(role: str, module: str, *arguments: str, **fields: object) -> ProcessSpec:

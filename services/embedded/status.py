@@ -19,14 +19,32 @@ def status(*, as_json: bool, home: Home | None = None) -> int:
 
 
 def describe(home: Home) -> dict[str, Any]:
-    """What runs in this home, as the supervisor wrote it and inference tells of its own processes."""
+    """What runs in this home, as the supervisor wrote it and inference tells of its own
+    processes.
+    """
     state = home.read_state()
-    report: dict[str, Any] = {"state": "stopped", "url": None, "pid": None, "home": str(home.root), "processes": []}
+    report: dict[str, Any] = {
+        "state": "stopped",
+        "url": None,
+        "pid": None,
+        "home": str(home.root),
+        "processes": [],
+    }
     if not home.is_locked() or not state:
         return report
     processes = [_entry(one) for one in state.get("processes", [])]
-    models = [_entry(one) for one in processes if one["role"] == "inference" for one in _model_processes(one["port"])]
-    return report | {"state": state.get("state"), "url": state.get("url"), "pid": state.get("pid"), "processes": processes + models}
+    models = [
+        _entry(one)
+        for one in processes
+        if one["role"] == "inference"
+        for one in _model_processes(one["port"])
+    ]
+    return report | {
+        "state": state.get("state"),
+        "url": state.get("url"),
+        "pid": state.get("pid"),
+        "processes": processes + models,
+    }
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -35,10 +53,23 @@ def render(report: Mapping[str, Any]) -> str:
         return f"Tocsin does not run in {report['home']}."
     columns = ("role", "name", "pid", "port", "state", "restarts")
     rows = [[name.upper() for name in columns]]
-    rows += [["-" if one[name] is None else str(one[name]) for name in columns] for one in report["processes"]]
+    rows += [
+        ["-" if one[name] is None else str(one[name]) for name in columns] for one in report["processes"]
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"Tocsin is {report['state']}: {report['url'] or '(no address yet)'} (supervisor {report['pid']}, data in {report['home']})", "", *lines])
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join(
+        [
+            (
+                f"Tocsin is {report['state']}: {report['url'] or '(no address yet)'} (supervisor "
+                f"{report['pid']}, data in {report['home']})"
+            ),
+            "",
+            *lines,
+        ]
+    )
 
 
 def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +77,9 @@ def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model_processes(port: int) -> list[dict[str, Any]]:
-    """The dispatchers and replicas, which Ray runs; none while inference does not answer."""
+    """The dispatchers and replicas, which Ray runs; none while inference does not
+    answer.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/processes")

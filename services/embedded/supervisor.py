@@ -1,4 +1,6 @@
-"""Keeps a table of processes running: in order, watched, restarted, and stopped in the reverse order with none left behind."""
+"""Keeps a table of processes running: in order, watched, restarted, and stopped in the
+reverse order with none left behind.
+"""
 
 import asyncio
 import itertools
@@ -14,11 +16,15 @@ from services.embedded.processes import ROOT, ManagedProcess, ProcessSpec, Start
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Report = Callable[[str, list[dict[str, Any]]], None]
-"""Takes the whole's state (starting, ready, stopping, stopped) and each process's, whenever one of them changes."""
+"""Takes the whole's state (starting, ready, stopping, stopped) and each process's,
+whenever one of them changes.
+"""
 
 
 class Supervisor:
-    """Runs the table until it is told to stop: SIGINT or SIGTERM drains, a second one kills."""
+    """Runs the table until it is told to stop: SIGINT or SIGTERM drains, a second one
+    kills.
+    """
 
     def __init__(self, table: Sequence[ProcessSpec], console: Console, report: Report) -> None:
         self.ready = asyncio.Event()
@@ -35,7 +41,8 @@ class Supervisor:
         """Returns when everything has stopped.
 
         Raises:
-            StartError: a required process never became ready; the others were stopped first.
+            StartError: a required process never became ready; the others were stopped
+                first.
         """
         self._take_signals()
         self._call_warden()
@@ -113,14 +120,18 @@ class Supervisor:
         return True
 
     async def _note_readiness(self) -> None:
-        await self._have_been_ready([role for role, process in self._processes.items() if process.spec.required])
+        await self._have_been_ready(
+            [role for role, process in self._processes.items() if process.spec.required]
+        )
         self._enter("ready")
         self.ready.set()
 
     async def _drain(self) -> None:
         """Stops them from the table's end to its beginning; those of one kind together."""
         self._enter("stopping")
-        for _, alike in itertools.groupby(reversed(self._processes.values()), key=lambda process: process.spec.kind):
+        for _, alike in itertools.groupby(
+            reversed(self._processes.values()), key=lambda process: process.spec.kind
+        ):
             await asyncio.gather(*(process.stop() for process in alike))
 
     def _enter(self, state: str) -> None:
@@ -148,7 +159,14 @@ class Supervisor:
 
     def _call_warden(self) -> None:
         command = [sys.executable, "-m", "services.embedded.warden"]
-        self._warden = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT)
+        self._warden = subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=ROOT,
+        )
         for session in self._sessions:
             self._tell_warden(f"+{session}")
 

@@ -1,4 +1,6 @@
-"""`tocsin up`: one installation on this machine, from nothing to a line that can be pasted."""
+"""`tocsin up`: one installation on this machine, from nothing to a line that can be
+pasted.
+"""
 
 import asyncio
 import json
@@ -22,7 +24,15 @@ from services.embedded.home import Home
 from services.embedded.kafka import Distribution, find_distribution
 from services.embedded.lifeline import kill_session, tie_to_parent
 from services.embedded.processes import ROOT, PortTakenError, ProcessSpec
-from services.embedded.stack import Addresses, Given, build_table, choose_ports, service_environment, store_passwords, unusual_ports
+from services.embedded.stack import (
+    Addresses,
+    Given,
+    build_table,
+    choose_ports,
+    service_environment,
+    store_passwords,
+    unusual_ports,
+)
 from services.embedded.supervisor import Supervisor
 
 _PLANS = 3
@@ -31,7 +41,9 @@ _DETACHED_TIMEOUT_S = 600.0  # the first start on a machine fetches Kafka
 
 
 def up(*, gateways: int = 1, home: Home | None = None) -> int:
-    """Runs until it is told to stop; returns the exit status: 0, or 1 if something did not start, or 2 if a setting is wrong."""
+    """Runs until it is told to stop; returns the exit status: 0, or 1 if something did
+    not start, or 2 if a setting is wrong.
+    """
     home = home or Home()
     return run_alone(home, lambda: Installation.plan(home, gateways, os.environ))
 
@@ -41,7 +53,10 @@ def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
     home.create()
     lock = home.lock()
     if lock is None:
-        print(f"Tocsin runs already: {home.read_state().get('url', 'it is just starting')} (data in {home.root}). `tocsin status` shows more.")  # noqa: T201
+        print(  # noqa: T201  the answer of a command
+            f"Tocsin runs already: {home.read_state().get('url', 'it is just starting')} (data in "
+            f"{home.root}). `tocsin status` shows more."
+        )
         return 0
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the probe expects Kafka to be away at times
     with lock:
@@ -55,7 +70,9 @@ def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
 
 
 def _run(plan: Callable[[], "Installation"]) -> None:
-    """Runs it; where a port was taken between its choice and its use, plans anew, with other ports."""
+    """Runs it; where a port was taken between its choice and its use, plans anew, with
+    other ports.
+    """
     for attempt in range(1, _PLANS + 1):
         try:
             return asyncio.run(plan().run())
@@ -67,7 +84,9 @@ def _run(plan: Callable[[], "Installation"]) -> None:
 
 
 def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
-    """Starts `tocsin up` in the background and returns once it is ready, with the same summary."""
+    """Starts `tocsin up` in the background and returns once it is ready, with the same
+    summary.
+    """
     home = home or Home()
     home.create()
     if home.is_locked():
@@ -76,7 +95,13 @@ def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
     command = [sys.executable, "-m", "services.cli", "up", "--gateways", str(gateways)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "TOCSIN_HOME": str(home.root)}, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TOCSIN_HOME": str(home.root)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     deadline = time.monotonic() + _DETACHED_TIMEOUT_S
     while not (home.read_state().get("pid") == process.pid and home.read_state().get("state") == "ready"):
@@ -113,7 +138,9 @@ class Installation:
         passwords = store_passwords(home) if given.clickhouse_url is None else {}
         environment = service_environment(home, addresses, passwords, environ)
         admin_url = addresses.clickhouse_url_of("admin", passwords.get("admin", ""))
-        table = build_table(home, addresses, environment, admin_url=admin_url, gateways=gateways, distribution=distribution)
+        table = build_table(
+            home, addresses, environment, admin_url=admin_url, gateways=gateways, distribution=distribution
+        )
         return cls(home, addresses, passwords, environment, table)
 
     async def run(self) -> None:
@@ -145,9 +172,14 @@ class Installation:
             console.close()
 
     def _report(self, state: str, processes: list[dict[str, Any]]) -> None:
-        """Writes it down for `tocsin status`; it is ready when connection.env is there too."""
+        """Writes it down for `tocsin status`; it is ready when connection.env is there
+        too.
+        """
         ready = state == "ready" and "summary" in self.state
-        self.state |= {"state": "starting" if state == "ready" and not ready else state, "processes": processes}
+        self.state |= {
+            "state": "starting" if state == "ready" and not ready else state,
+            "processes": processes,
+        }
         self.home.write_state(self.state)
 
     async def _announce(self, supervisor: Supervisor, console: Console) -> None:
@@ -174,31 +206,55 @@ class Installation:
             TocsinError: it made none.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", "keys", "create", "--name", "first", "--json", cwd=ROOT, env={**os.environ, **self.environment},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=tie_to_parent(),
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "services.cli",
+            "keys",
+            "create",
+            "--name",
+            "first",
+            "--json",
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=tie_to_parent(),
+        )
         out, err = await asyncio.wait_for(process.communicate(), _KEY_TIMEOUT_S)
         try:
             key = str(json.loads(out)["key"])
         except (ValueError, KeyError) as error:
-            raise TocsinError(f"`tocsin keys create` made no key (status {process.returncode}): {(err or out).decode(errors='replace')[-2000:]}") from error
+            raise TocsinError(
+                f"`tocsin keys create` made no key (status {process.returncode}): "
+                f"{(err or out).decode(errors='replace')[-2000:]}"
+            ) from error
         self.home.keep_secrets(self.home.secrets() | {"first_key": key})
         return key
 
     def _summary(self, key: str) -> str:
         model = load_models(_models_file(self.environment))[0].name
-        body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Name three colours."}]})
+        body = json.dumps(
+            {"model": model, "stream": True, "messages": [{"role": "user", "content": "Name three colours."}]}
+        )
         lines = [
             "",
             f"Tocsin is ready: {self.addresses.gateway_url}   first API key: {key}",
             "",
-            f"  curl -N {self.addresses.gateway_url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'",
+            (
+                f"  curl -N {self.addresses.gateway_url}/v1/chat/completions -H 'Authorization: Bearer "
+                f"{key}' -H 'Content-Type: application/json' -d '{body}'"
+            ),
         ]
         if password := self.passwords.get("analyst"):
             store = self.addresses.clickhouse_url.removesuffix("/tocsin")
             query = "SELECT * FROM tocsin.v_requests ORDER BY completed_at DESC LIMIT 3 FORMAT Vertical"
             lines.append(f'  curl {store} -u analyst:{password} --data-binary "{query}"')
-        lines += [f"  source {self.home.connection_file}   # then openai.OpenAI() finds it by itself", "", "Ctrl-C or `tocsin down` stops it all."]
+        lines += [
+            f"  source {self.home.connection_file}   # then openai.OpenAI() finds it by itself",
+            "",
+            "Ctrl-C or `tocsin down` stops it all.",
+        ]
         return "\n".join(lines)
 
 
@@ -207,18 +263,27 @@ def _wished_ports(environ: Mapping[str, str]) -> dict[str, int]:
     if not value:
         return {}
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise ConfigError(f"TOCSIN_GATEWAY_PORT={value!r} is no port: set a number from 1 to 65535, or leave it out for 8000.")
+        raise ConfigError(
+            f"TOCSIN_GATEWAY_PORT={value!r} is no port: set a number from 1 to 65535, or leave it out for "
+            "8000."
+        )
     return {"gateway": int(value)}
 
 
 def _models_file(environment: Mapping[str, str]) -> Path:
-    return ROOT / (environment.get("TOCSIN_MODELS_FILE") or os.environ.get("TOCSIN_MODELS_FILE") or "infra/models/models.yaml")
+    return ROOT / (
+        environment.get("TOCSIN_MODELS_FILE")
+        or os.environ.get("TOCSIN_MODELS_FILE")
+        or "infra/models/models.yaml"
+    )
 
 
 def _take_over(home: Home) -> None:
-    """Begins a new state, which keeps of the last one what the next start needs: ports and addresses.
+    """Begins a new state, which keeps of the last one what the next start needs: ports
+    and addresses.
 
-    Kills what a supervisor that was killed may have left, should its warden have died with it.
+    Kills what a supervisor that was killed may have left, should its warden have died
+    with it.
     """
     before = home.read_state()
     for entry in before.get("processes", []):

@@ -2,8 +2,10 @@
 
     python -m services.embedded.warden
 
-reads from standard input the sessions that the supervisor has running, `+123` or `-123` a line. The end of that input is the supervisor's end, however it
-came; what is still on the list then is killed. It ignores signals, since those that end the supervisor are meant to reach it through the pipe.
+reads from standard input the sessions that the supervisor has running, `+123` or `-123`
+a line. The end of that input is the supervisor's end, however it came; what is still on
+the list then is killed. It ignores signals, since those that end the supervisor are
+meant to reach it through the pipe.
 """
 
 import signal

@@ -44,7 +44,9 @@ def make_serving(settings: Settings) -> Serving:
     health = HealthState()
     reader = ReplyReader(url, f"{name}-replies")
     watch = BusWatch(
-        Tail(url, f"{name}-watch", topic=REPLIES.name), health, [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
+        Tail(url, f"{name}-watch", topic=REPLIES.name),
+        health,
+        [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes],
     )
     outbox = Outbox(Producer(url, name, timeout_s=settings.ack_timeout_s), watch, settings.ack_timeout_s)
     board = QueueBoard(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
@@ -54,12 +56,16 @@ def make_serving(settings: Settings) -> Serving:
         settings=settings,
         health=health,
         catalogue=Catalogue(models, created=int(models_file.stat().st_mtime)),
-        keys=KeyTable(Tail(url, f"{name}-keys", topic=CONTROL.name), settings.key_pepper.get_secret_value(), health),
+        keys=KeyTable(
+            Tail(url, f"{name}-keys", topic=CONTROL.name), settings.key_pepper.get_secret_value(), health
+        ),
         watch=watch,
         outbox=outbox,
         readers=readers,
         keeper=keeper,
-        reattacher=Reattacher(LogScans(url, name), readers, keeper, outbox, models, settings.instance, utc_now, monotonic_s),
+        reattacher=Reattacher(
+            LogScans(url, name), readers, keeper, outbox, models, settings.instance, utc_now, monotonic_s
+        ),
         clock=utc_now,
         monotonic=monotonic_s,
     )
@@ -68,17 +74,27 @@ def make_serving(settings: Settings) -> Serving:
 def make_app(serving: Serving) -> Edge:
     """The HTTP application."""
     app = FastAPI(
-        title="Tocsin", version="1", description="Language models over a message bus, with OpenAI's API.", docs_url=None, redoc_url=None,
+        title="Tocsin",
+        version="1",
+        description="Language models over a message bus, with OpenAI's API.",
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
-    )  # fmt: skip
+    )
     completions = completions_router(serving)
     for router in (
-        completions, models_router(serving), requests_router(serving), platform_router(serving), operations_router(serving.health),
-    ):  # fmt: skip
+        completions,
+        models_router(serving),
+        requests_router(serving),
+        platform_router(serving),
+        operations_router(serving.health),
+    ):
         app.include_router(router)
     answer_problems(app)
     document(app)
-    return Edge(Shortcut(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response)
+    return Edge(
+        Shortcut(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response
+    )
 
 
 class Gateway:
@@ -110,12 +126,16 @@ class Gateway:
         return int(self._server.servers[0].sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Listens at once, for /health; answers 503 until the bus is there and the keys are read."""
+        """Listens at once, for /health; answers 503 until the bus is there and the keys
+        are read.
+        """
         serving = self.serving
         await self._server.start()
         await serving.keys.start()
         reader = serving.readers.own
-        reader.partition = inbox_partition(serving.settings.instance, await serving.keys.tail.partitions(REPLIES.name))
+        reader.partition = inbox_partition(
+            serving.settings.instance, await serving.keys.tail.partitions(REPLIES.name)
+        )
         await reader.start()
         await serving.outbox.producer.start()
         await serving.watch.start(reader.partition)
@@ -126,7 +146,14 @@ class Gateway:
         serving = self.serving
         _spare_the_collector()
         async with asyncio.TaskGroup() as tasks:
-            for work in (serving.readers, serving.keys, serving.keeper, serving.keeper.board, serving.outbox, serving.watch):
+            for work in (
+                serving.readers,
+                serving.keys,
+                serving.keeper,
+                serving.keeper.board,
+                serving.outbox,
+                serving.watch,
+            ):
                 tasks.create_task(work.run())
 
     async def drain(self) -> None:
@@ -137,7 +164,9 @@ class Gateway:
     async def close(self) -> None:
         """Ends what is left, tells the bus what is to be cancelled, disconnects."""
         serving = self.serving
-        serving.keeper.fail_all("The gateway is stopping. Reattach to the stream at another gateway, or send the request again.")
+        serving.keeper.fail_all(
+            "The gateway is stopping. Reattach to the stream at another gateway, or send the request again."
+        )
         await self._server.close()
         await serving.outbox.close()
         await serving.outbox.producer.close()
@@ -147,7 +176,9 @@ class Gateway:
 
 
 def _spare_the_collector() -> None:
-    """What was made at the start stays for good: the collector need not walk through it again and again, a tenth of a request's time otherwise."""
+    """What was made at the start stays for good: the collector need not walk through it
+    again and again, a tenth of a request's time otherwise.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,4 +1,8 @@
-"""Whether Kafka answers. Asked twice a second, so that a client hears at once that the bus is away, and its silence is not taken for a replica's."""
+"""Whether Kafka answers.
+
+Asked twice a second, so that a client hears at once that the bus is away, and its
+silence is not taken for a replica's.
+"""
 
 import asyncio
 from collections.abc import Collection
@@ -21,9 +25,11 @@ _PROBE_TIMEOUT_S = 1.0
 
 @dataclass
 class BusWatch:
-    """Asks Kafka for the end of this gateway's partition, again and again, and for the topics that were missing.
+    """Asks Kafka for the end of this gateway's partition, again and again, and for the
+    topics that were missing.
 
-    It has a connection of its own that fetches nothing: a broker answers in order, and a fetch may wait for a second.
+    It has a connection of its own that fetches nothing: a broker answers in order, and
+    a fetch may wait for a second.
     """
 
     tail: Tail
@@ -33,7 +39,9 @@ class BusWatch:
     clock: MonotonicClock = monotonic_s
     partition: int = field(default=0, init=False)
     steady_since: float = field(default=float("inf"), init=False)
-    """Since when Kafka has answered every time, on the monotonic clock; infinity while it does not."""
+    """Since when Kafka has answered every time, on the monotonic clock; infinity while
+    it does not.
+    """
     _missing: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -56,9 +64,15 @@ class BusWatch:
             ProblemError: 503, it cannot.
         """
         if not self.available:
-            raise unavailable("The message bus is away; nothing was begun. Try again.", code="bus_unavailable")
+            raise unavailable(
+                "The message bus is away; nothing was begun. Try again.", code="bus_unavailable"
+            )
         if topic in self._missing:
-            raise unavailable(f"The topic {topic} is not there yet; `tocsin topics` creates it.", code="topic_missing", retry_after_s=5)
+            raise unavailable(
+                f"The topic {topic} is not there yet; `tocsin topics` creates it.",
+                code="topic_missing",
+                retry_after_s=5,
+            )
 
     def note_failure(self, error: BaseException) -> None:
         """Kafka failed somebody: it counts as away until it answers again."""
@@ -111,4 +125,8 @@ class BusWatch:
             except (BusUnavailableError, TimeoutError):
                 continue
             self._missing.discard(topic)
-        self.health.report("topics", ok=not self._missing, detail=f"missing: {', '.join(sorted(self._missing))}" if self._missing else "")
+        self.health.report(
+            "topics",
+            ok=not self._missing,
+            detail=f"missing: {', '.join(sorted(self._missing))}" if self._missing else "",
+        )

@@ -9,7 +9,10 @@ from services.gateway.domain.problems import no_such_model
 
 
 class Catalogue:
-    """Finds models by any of their names. `created` is what clients are told of when they came, in Unix seconds."""
+    """Finds models by any of their names.
+
+    `created` is what clients are told of when they came, in Unix seconds.
+    """
 
     def __init__(self, models: Iterable[ModelConfig], *, created: int) -> None:
         self.models = tuple(models)
@@ -33,7 +36,12 @@ class Catalogue:
 
     def describe(self, model: ModelConfig, name: str | None = None) -> dict[str, Any]:
         """A model as OpenAI's API shows it."""
-        return {"id": name or model.name, "object": "model", "created": self._created, "owned_by": model.owned_by}
+        return {
+            "id": name or model.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": model.owned_by,
+        }
 
 
 def _may_use(key: KeyChanged, model: ModelConfig) -> bool:

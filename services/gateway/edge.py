@@ -1,4 +1,6 @@
-"""The outermost layer: each request gets an id, a clock, a line in the log and a place in the metrics; no exception gets past it."""
+"""The outermost layer: each request gets an id, a clock, a line in the log and a place
+in the metrics; no exception gets past it.
+"""
 
 import functools
 import time
@@ -18,7 +20,10 @@ _QUIET = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Edge:
-    """Pure ASGI around the application. `on_crash` gives the answer for a path where the application gave none."""
+    """Pure ASGI around the application.
+
+    `on_crash` gives the answer for a path where the application gave none.
+    """
 
     def __init__(self, app: ASGIApp, on_crash: Callable[[str], ASGIApp]) -> None:
         self._app = app
@@ -50,7 +55,10 @@ class Edge:
 
 
 def note(scope: Scope, **fields: Any) -> None:
-    """Adds fields to the request's line in the log. `request_id` becomes its x-request-id."""
+    """Adds fields to the request's line in the log.
+
+    `request_id` becomes its x-request-id.
+    """
     scope["tocsin"].update(fields)
 
 
@@ -65,7 +73,13 @@ def _record(scope: Scope, noted: dict[str, Any], seconds: float) -> None:
     _counter(route, noted["status"]).inc()
     _histogram(route).observe(seconds)
     if scope["path"] not in _QUIET:
-        log.info("request_served", method=scope["method"], route=route, duration_ms=round(seconds * 1000, 2), **noted)
+        log.info(
+            "request_served",
+            method=scope["method"],
+            route=route,
+            duration_ms=round(seconds * 1000, 2),
+            **noted,
+        )
 
 
 @functools.lru_cache(maxsize=512)

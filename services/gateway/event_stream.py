@@ -21,14 +21,24 @@ _QUEUE_NEWS_S = 1.0
 
 
 class EventStream(Response):
-    """Writes a stream until it ends, the client leaves, or the gateway gives up. `after` is the last block that the client has."""
+    """Writes a stream until it ends, the client leaves, or the gateway gives up.
+
+    `after` is the last block that the client has.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, follower: Follower, keeper: StreamKeeper, *, window_s: float, keep_alive_s: float, began: float, after: EventId | None = None,
+        self,
+        follower: Follower,
+        keeper: StreamKeeper,
+        *,
+        window_s: float,
+        keep_alive_s: float,
+        began: float,
+        after: EventId | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(headers={**_HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._follower = follower
@@ -40,14 +50,18 @@ class EventStream(Response):
         self._told: Place | None = None
         self._commented_at = began
         request = follower.request
-        self._writer = ChunkWriter(request.request_id, request.kind, request.model, include_usage=request.include_usage)
+        self._writer = ChunkWriter(
+            request.request_id, request.kind, request.model, include_usage=request.include_usage
+        )
         self._partition = request.reply_to.partition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the stream. The follower is given back whatever happens."""
         try:
             with watched_for_leaving(receive, self._follower, after_s=0.0):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send(
+                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                )
                 await self._write(send)
         finally:
             self._keeper.release(self._follower, window_s=self._window_s)
@@ -59,7 +73,9 @@ class EventStream(Response):
             body = b"".join(self._blocks(arrivals))
             if first and body:
                 first = False
-                metrics.GATEWAY_TTFT_SECONDS.labels(follower.request.model).observe(self._keeper.monotonic() - self._began)
+                metrics.GATEWAY_TTFT_SECONDS.labels(follower.request.model).observe(
+                    self._keeper.monotonic() - self._began
+                )
             if any(arrival.step.end for arrival in arrivals):
                 await send({"type": "http.response.body", "body": body})
                 return
@@ -78,9 +94,15 @@ class EventStream(Response):
         return min(_QUEUE_NEWS_S, self._keep_alive_s) if waiting else self._keep_alive_s
 
     def _comment(self) -> bytes:
-        """Something for a stream that was silent: where it stands in the queue, or else, now and then, that the connection is alive."""
+        """Something for a stream that was silent: where it stands in the queue, or
+        else, now and then, that the connection is alive.
+        """
         request, now = self._follower.request, self._keeper.monotonic()
-        place = self._keeper.board.place_of(request.request_id, request.model) if self._follower.state.phase is Phase.WAITING else None
+        place = (
+            self._keeper.board.place_of(request.request_id, request.model)
+            if self._follower.state.phase is Phase.WAITING
+            else None
+        )
         if place is not None and place != self._told:
             self._told, self._commented_at = place, now
             eta = "" if place.eta_ms is None else f" eta_ms={place.eta_ms:.0f}"

@@ -1,4 +1,6 @@
-"""One client's view of one request: what was heard of it, what the client has still to be given."""
+"""One client's view of one request: what was heard of it, what the client has still to
+be given.
+"""
 
 import asyncio
 import contextlib
@@ -22,16 +24,25 @@ class Arrival:
 
 
 class Follower:
-    """Takes a request's records in the log's order and hands their steps to whoever serves the client.
+    """Takes a request's records in the log's order and hands their steps to whoever
+    serves the client.
 
-    `next_attempt` is called when the stream needs a further attempt. A follower that joins late is `replaying` until it has the history: till then it asks for
-    nothing, and what comes live waits.
+    `next_attempt` is called when the stream needs a further attempt. A follower that
+    joins late is `replaying` until it has the history: till then it asks for nothing,
+    and what comes live waits.
     """
 
     def __init__(
-        self, request: InferenceRequested, *, max_attempts: int, max_buffered: int, now: float, next_attempt: NextAttempt,
-        traceparent: str | None = None, replaying: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        request: InferenceRequested,
+        *,
+        max_attempts: int,
+        max_buffered: int,
+        now: float,
+        next_attempt: NextAttempt,
+        traceparent: str | None = None,
+        replaying: bool = False,
+    ) -> None:
         self.request = request
         self.traceparent = traceparent
         self.follower_id = ""
@@ -74,7 +85,10 @@ class Follower:
             self._take_in(offset, heard, now)
 
     def go_live(self, history: list[tuple[int, AnyReply]], now: float) -> None:
-        """Takes the history, then what came meanwhile; from here on the follower acts. An attempt that nobody was seen to begin is asked for again."""
+        """Takes the history, then what came meanwhile; from here on the follower acts.
+
+        An attempt that nobody was seen to begin is asked for again.
+        """
         for offset, heard in history:
             self._take_in(offset, heard, now)
         early, self._early = self._early, []
@@ -82,7 +96,11 @@ class Follower:
             self._take_in(offset, heard, now)
         self._replaying = False
         unanswered, self._unanswered = self._unanswered, None
-        if unanswered is not None and unanswered.state.attempt == self.state.attempt and self.state.phase is not Phase.RUNNING:
+        if (
+            unanswered is not None
+            and unanswered.state.attempt == self.state.attempt
+            and self.state.phase is not Phase.RUNNING
+        ):
             self._ask_next(unanswered)
 
     def fail(self, problem: Problem) -> None:
@@ -101,7 +119,10 @@ class Follower:
         self._buffer.clear()
 
     async def take(self, timeout_s: float) -> list[Arrival]:
-        """What has arrived since the last call, at once or when there is something. Nothing after `timeout_s`, a `problem` or the client's leaving."""
+        """What has arrived since the last call, at once or when there is something.
+
+        Nothing after `timeout_s`, a `problem` or the client's leaving.
+        """
         if not self._buffer and self.problem is None and not self.left:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -136,7 +157,12 @@ class Follower:
 
     def _ask_next(self, step: Step) -> None:
         state = step.state
-        update = {"attempt": state.attempt, "delivered": state.choices, "previous": step.previous or self.origin, "ended": state.end}
+        update = {
+            "attempt": state.attempt,
+            "delivered": state.choices,
+            "previous": step.previous or self.origin,
+            "ended": state.end,
+        }
         self.origin = None
         self._next_attempt(self, self.request.model_copy(update=update), step.retry)
 
@@ -144,7 +170,13 @@ class Follower:
         if self.muted or self.problem is not None:
             return
         if len(self._buffer) >= self._max_buffered:
-            self.fail(Problem(503, "client_too_slow", "The stream was read too slowly and cut; reattach with Last-Event-ID."))
+            self.fail(
+                Problem(
+                    503,
+                    "client_too_slow",
+                    "The stream was read too slowly and cut; reattach with Last-Event-ID.",
+                )
+            )
             return
         self._buffer.append(arrival)
         self._wake.set()

@@ -48,27 +48,44 @@ class Serving:
     monotonic: MonotonicClock
 
 
-async def ask_chat(serving: Serving, key: KeyChanged, body: ChatBody, *, stream: bool, traceparent: str | None) -> Follower:
+async def ask_chat(
+    serving: Serving, key: KeyChanged, body: ChatBody, *, stream: bool, traceparent: str | None
+) -> Follower:
     """Publishes a chat completion's request. Returns once Kafka has it.
 
     Raises:
-        ProblemError: the body asks for what cannot be served, or the bus does not take it.
+        ProblemError: the body asks for what cannot be served, or the bus does not take
+            it.
     """
     model = serving.catalogue.find(body.model, key)
     sampling = chat_sampling(body, model, max_choices=serving.settings.max_choices)
-    request = _request(serving, key, body, model=model, kind="chat", sampling=sampling, stream=stream, messages=tuple(body.messages))
+    request = _request(
+        serving,
+        key,
+        body,
+        model=model,
+        kind="chat",
+        sampling=sampling,
+        stream=stream,
+        messages=tuple(body.messages),
+    )
     return await _ask(serving, request, traceparent)
 
 
-async def ask_completion(serving: Serving, key: KeyChanged, body: CompletionBody, *, stream: bool, traceparent: str | None) -> Follower:
+async def ask_completion(
+    serving: Serving, key: KeyChanged, body: CompletionBody, *, stream: bool, traceparent: str | None
+) -> Follower:
     """Publishes a text completion's request. Returns once Kafka has it.
 
     Raises:
-        ProblemError: the body asks for what cannot be served, or the bus does not take it.
+        ProblemError: the body asks for what cannot be served, or the bus does not take
+            it.
     """
     model = serving.catalogue.find(body.model, key)
     sampling = completion_sampling(body, model, max_choices=serving.settings.max_choices)
-    request = _request(serving, key, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=body.text)
+    request = _request(
+        serving, key, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=body.text
+    )
     return await _ask(serving, request, traceparent)
 
 
@@ -79,7 +96,9 @@ async def gather(serving: Serving, follower: Follower) -> tuple[WholeAnswer, dic
         ProblemError: it ended otherwise, or the client left.
     """
     request = follower.request
-    answer = WholeAnswer(request.request_id, kind=request.kind, model=request.model, choices=request.sampling.n)
+    answer = WholeAnswer(
+        request.request_id, kind=request.kind, model=request.model, choices=request.sampling.n
+    )
     began, heard = serving.monotonic(), False
     while True:
         arrivals = await follower.take(_TAKE_S)
@@ -102,10 +121,13 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
     """Takes a request back, whichever gateway it came to.
 
     Raises:
-        ProblemError: 404, the caller's tenant has no such request; 503, the bus is away.
+        ProblemError: 404, the caller's tenant has no such request; 503, the bus is
+            away.
     """
     if not serving.watch.available:
-        raise unavailable("The message bus is away; nothing was cancelled. Try again.", code="bus_unavailable")
+        raise unavailable(
+            "The message bus is away; nothing was cancelled. Try again.", code="bus_unavailable"
+        )
     request, _ = await serving.reattacher.find(request_id, key)
     serving.outbox.cancel(request, "asked")
 
@@ -124,16 +146,37 @@ async def _ask(serving: Serving, request: InferenceRequested, traceparent: str |
 
 
 def _request(
-    serving: Serving, key: KeyChanged, body: ChatBody | CompletionBody, *, model: ModelConfig, kind: Kind, sampling: Sampling, stream: bool,
-    messages: tuple[Any, ...] = (), prompt: str = "",
-) -> InferenceRequested:  # fmt: skip
+    serving: Serving,
+    key: KeyChanged,
+    body: ChatBody | CompletionBody,
+    *,
+    model: ModelConfig,
+    kind: Kind,
+    sampling: Sampling,
+    stream: bool,
+    messages: tuple[Any, ...] = (),
+    prompt: str = "",
+) -> InferenceRequested:
     settings, now, lane = serving.settings, serving.clock(), lane_of(body, model)
     timeout_s = settings.interactive_timeout_s if lane is Lane.INTERACTIVE else settings.batch_timeout_s
     return InferenceRequested(
-        request_id=new_request_id(kind, time_ms=time.time_ns() // 1_000_000, random_bits=secrets.randbits(74)),
-        kind=kind, model=model.name, lane=lane, tenant=key.tenant, key_id=key.key_id,
-        user=pseudonym(settings.pseudonym_key.get_secret_value(), tenant=key.tenant, user=body.user or key.user),
-        messages=messages, prompt=prompt, sampling=sampling, stream=stream, include_usage=body.include_usage,
+        request_id=new_request_id(
+            kind, time_ms=time.time_ns() // 1_000_000, random_bits=secrets.randbits(74)
+        ),
+        kind=kind,
+        model=model.name,
+        lane=lane,
+        tenant=key.tenant,
+        key_id=key.key_id,
+        user=pseudonym(
+            settings.pseudonym_key.get_secret_value(), tenant=key.tenant, user=body.user or key.user
+        ),
+        messages=messages,
+        prompt=prompt,
+        sampling=sampling,
+        stream=stream,
+        include_usage=body.include_usage,
         reply_to=ReplyTo(partition=serving.readers.own.partition, gateway_id=settings.instance),
-        requested_at=now, deadline=now + timedelta(seconds=timeout_s),
-    )  # fmt: skip
+        requested_at=now,
+        deadline=now + timedelta(seconds=timeout_s),
+    )

@@ -1,4 +1,6 @@
-"""What an HTTP request brings: body, credentials, wishes in headers, and the news that the client has left."""
+"""What an HTTP request brings: body, credentials, wishes in headers, and the news that
+the client has left.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +26,8 @@ _READ_S = 30.0
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body.
 
-    What is beyond the limit is read and thrown away, within bounds: a client that is still writing when the connection closes never sees the answer.
+    What is beyond the limit is read and thrown away, within bounds: a client that is
+    still writing when the connection closes never sees the answer.
 
     Raises:
         ProblemError: 413, it is larger; 400, it did not come in time.
@@ -52,17 +55,21 @@ async def read_json(request: Request, kind: type[Body], limit_bytes: int) -> Bod
     """The body as a model.
 
     Raises:
-        ProblemError: 413, it is too large; 400, it is not JSON or not what is wanted: `param` names the field.
+        ProblemError: 413, it is too large; 400, it is not JSON or not what is wanted:
+            `param` names the field.
     """
     body = await read_body(request, limit_bytes)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise _explain(error.errors(include_url=False, include_context=False, include_input=False)[0]) from error
+        raise _explain(
+            error.errors(include_url=False, include_context=False, include_input=False)[0]
+        ) from error
 
 
 def resume_window_s(request: Request, longest_s: float) -> float:
-    """How long a client that loses its connection may take to come back, by its `x-resume-window` header.
+    """How long a client that loses its connection may take to come back, by its
+    `x-resume-window` header.
 
     Raises:
         ProblemError: 400, the header is no number of seconds.
@@ -75,7 +82,9 @@ def resume_window_s(request: Request, longest_s: float) -> float:
     except ValueError:
         window_s = -1.0
     if not 0 <= window_s < float("inf"):
-        raise malformed(f"x-resume-window is {text[:40]!r}; it must be a number of seconds.", "x-resume-window")
+        raise malformed(
+            f"x-resume-window is {text[:40]!r}; it must be a number of seconds.", "x-resume-window"
+        )
     return min(window_s, longest_s)
 
 
@@ -87,9 +96,14 @@ def traceparent_of(request: Request) -> str:
 
 @contextlib.contextmanager
 def watched_for_leaving(receive: Receive, follower: Follower, *, after_s: float) -> Iterator[None]:
-    """Tells the follower when the client closes the connection. Looks only after `after_s`: most answers are there sooner."""
+    """Tells the follower when the client closes the connection.
+
+    Looks only after `after_s`: most answers are there sooner.
+    """
     watching: list[asyncio.Task[None]] = []
-    timer = asyncio.get_running_loop().call_later(after_s, lambda: watching.append(asyncio.create_task(_wait_for_leaving(receive, follower))))
+    timer = asyncio.get_running_loop().call_later(
+        after_s, lambda: watching.append(asyncio.create_task(_wait_for_leaving(receive, follower)))
+    )
     try:
         yield
     finally:

@@ -1,4 +1,6 @@
-"""Looks after every request that this gateway follows: silence, deadlines, clients that left, ends that may have to be told again."""
+"""Looks after every request that this gateway follows: silence, deadlines, clients that
+left, ends that may have to be told again.
+"""
 
 import asyncio
 from collections import deque
@@ -24,7 +26,9 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 0.25
 _AFTERLIFE_S = 10.0
-"""How long an ended request is remembered: a dispatcher that lost its end asks for it within a few seconds."""
+"""How long an ended request is remembered: a dispatcher that lost its end asks for it
+within a few seconds.
+"""
 _PATIENCE_S = 0.5
 """A stream that waits longer is told where it stands."""
 _GRACE = timedelta(seconds=1)
@@ -64,14 +68,29 @@ class StreamKeeper:
             ProblemError: 503, there is none.
         """
         if self.followed >= self.settings.max_in_flight:
-            raise unavailable(f"This gateway already serves {self.settings.max_in_flight} requests. Try again.", code="overloaded")
+            raise unavailable(
+                f"This gateway already serves {self.settings.max_in_flight} requests. Try again.",
+                code="overloaded",
+            )
 
-    def follow(self, request: InferenceRequested, reader: ReplyReader, *, traceparent: str | None = None, replaying: bool = False) -> Follower:
+    def follow(
+        self,
+        request: InferenceRequested,
+        reader: ReplyReader,
+        *,
+        traceparent: str | None = None,
+        replaying: bool = False,
+    ) -> Follower:
         """A new follower of a request, which hears from now on what its reader reads."""
         follower = Follower(
-            request, max_attempts=self.settings.max_attempts, max_buffered=self.settings.max_buffered_records, now=self.monotonic(),
-            next_attempt=self._ask_again, traceparent=traceparent, replaying=replaying,
-        )  # fmt: skip
+            request,
+            max_attempts=self.settings.max_attempts,
+            max_buffered=self.settings.max_buffered_records,
+            now=self.monotonic(),
+            next_attempt=self._ask_again,
+            traceparent=traceparent,
+            replaying=replaying,
+        )
         self._readers[follower] = reader
         self._serving.add(follower)
         metrics.GATEWAY_FOLLOWED.set(len(self._serving))
@@ -84,7 +103,11 @@ class StreamKeeper:
             self._drop(follower)
 
     def release(self, follower: Follower, *, window_s: float = 0.0) -> None:
-        """The client has its answer, or has left. A request that goes on without it is cancelled after `window_s`, unless the client reattached meanwhile."""
+        """The client has its answer, or has left.
+
+        A request that goes on without it is cancelled after `window_s`, unless the
+        client reattached meanwhile.
+        """
         if not self._stop_serving(follower):
             return
         follower.mute()
@@ -92,7 +115,11 @@ class StreamKeeper:
         self._part_with(follower, self.monotonic())
 
     def fail_all(self, message: str) -> None:
-        """Ends every client's answer. Streams go on in the log, for their clients to reattach to; what was to come in one piece is cancelled."""
+        """Ends every client's answer.
+
+        Streams go on in the log, for their clients to reattach to; what was to come in
+        one piece is cancelled.
+        """
         for follower in list(self._serving):
             follower.taken = follower.request.stream
             follower.fail(unavailable(message, code="gateway_stopping").problem)
@@ -122,23 +149,49 @@ class StreamKeeper:
             self._drop(self._ended.popleft()[1])
 
     def _waits_visibly(self, follower: Follower, now: float) -> bool:
-        return follower.state.phase is Phase.WAITING and follower.request.stream and now - follower.heard_at > _PATIENCE_S
+        return (
+            follower.state.phase is Phase.WAITING
+            and follower.request.stream
+            and now - follower.heard_at > _PATIENCE_S
+        )
 
     def _look_after(self, follower: Follower, now: float) -> None:
         phase = follower.state.phase
-        if phase is Phase.RUNNING and now - max(follower.heard_at, self.watch.steady_since) > self.settings.silence_s:
+        if (
+            phase is Phase.RUNNING
+            and now - max(follower.heard_at, self.watch.steady_since) > self.settings.silence_s
+        ):
             self._report_silence(follower, now)
-        elif phase is Phase.WAITING and follower.problem is None and self.clock() > follower.request.deadline + _GRACE:
+        elif (
+            phase is Phase.WAITING
+            and follower.problem is None
+            and self.clock() > follower.request.deadline + _GRACE
+        ):
             waited_s = (follower.request.deadline - follower.request.requested_at).total_seconds()
             follower.fail(not_in_time(waited_s))
 
     def _report_silence(self, follower: Follower, now: float) -> None:
-        """Writes the silence into the log, where every follower of the request reads it."""
+        """Writes the silence into the log, where every follower of the request reads
+        it.
+        """
         follower.heard_at = now
         request = follower.request
-        origin = follower.origin or LogPosition(topic=requests_topic(request.model, request.lane), partition=0, offset=-1)
-        silence = RetryNeeded(request_id=request.request_id, tenant=request.tenant, attempt=follower.state.attempt, reason="silence", origin=origin)
-        log.warning("replica_silent", request_id=request.request_id, attempt=follower.state.attempt, replica_id=follower.state.replica_id)
+        origin = follower.origin or LogPosition(
+            topic=requests_topic(request.model, request.lane), partition=0, offset=-1
+        )
+        silence = RetryNeeded(
+            request_id=request.request_id,
+            tenant=request.tenant,
+            attempt=follower.state.attempt,
+            reason="silence",
+            origin=origin,
+        )
+        log.warning(
+            "replica_silent",
+            request_id=request.request_id,
+            attempt=follower.state.attempt,
+            replica_id=follower.state.replica_id,
+        )
         self.outbox.tell_followers(request.reply_to, silence, request.tenant)
 
     def _ask_again(self, follower: Follower, request: InferenceRequested, reason: str) -> None:
@@ -162,7 +215,9 @@ class StreamKeeper:
         if follower.taken or expired or now >= self._leaving[follower]:
             del self._leaving[follower]
             if not follower.taken:
-                self.outbox.cancel(follower.request, follower.problem.code if follower.problem else "client_left")
+                self.outbox.cancel(
+                    follower.request, follower.problem.code if follower.problem else "client_left"
+                )
             self._drop(follower)
 
     def _stop_serving(self, follower: Follower) -> bool:

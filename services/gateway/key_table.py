@@ -1,4 +1,6 @@
-"""Every API key, in memory, as the control topic has it: what is revoked there is refused here within a second."""
+"""Every API key, in memory, as the control topic has it: what is revoked there is
+refused here within a second.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +23,10 @@ _HOW = "Send 'Authorization: Bearer tsn_...'; `tocsin keys create` makes a key."
 
 @dataclass
 class KeyTable:
-    """Reads the control topic from its beginning and goes on reading. Nobody is let in before it has come to its end."""
+    """Reads the control topic from its beginning and goes on reading.
+
+    Nobody is let in before it has come to its end.
+    """
 
     tail: Tail
     pepper: str
@@ -56,7 +61,8 @@ class KeyTable:
         """The key that an Authorization header carries.
 
         Raises:
-            ProblemError: 401, no good key; 403, a good one without this scope; 503, the keys are not read yet.
+            ProblemError: 401, no good key; 403, a good one without this scope; 503, the
+                keys are not read yet.
         """
         if not self.caught_up:
             raise unavailable("The gateway is starting. Try again.", code="starting")

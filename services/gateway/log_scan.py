@@ -1,4 +1,8 @@
-"""Looks up what the log already holds of a request. Those who ask while a scan runs share the next one: fifty clients that reattach at once cost two scans."""
+"""Looks up what the log already holds of a request.
+
+Those who ask while a scan runs share the next one: fifty clients that reattach at once
+cost two scans.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -9,7 +13,9 @@ from services.common.bus.consumer import Record, Tail
 from services.common.errors import BusUnavailableError
 
 _MARGIN_MS = 1000
-"""A record's time may lie so far before the time in its request's id, where clocks differ."""
+"""A record's time may lie so far before the time in its request's id, where clocks
+differ.
+"""
 _TIMEOUT_S = 20.0
 
 
@@ -22,7 +28,9 @@ class _Wanted:
 
 @dataclass
 class LogScan:
-    """Reads one partition from a time on to its present end; `until_ms` ends it earlier, at the first record that much after the time asked for."""
+    """Reads one partition from a time on to its present end; `until_ms` ends it
+    earlier, at the first record that much after the time asked for.
+    """
 
     url: str
     name: str
@@ -79,7 +87,11 @@ class LogScan:
         return found
 
     async def _range(self, since_ms: int) -> tuple[int, int]:
-        """Where to begin and to end. Asked on a connection that fetches nothing: a broker answers in order, and a fetch may wait for a second."""
+        """Where to begin and to end.
+
+        Asked on a connection that fetches nothing: a broker answers in order, and a
+        fetch may wait for a second.
+        """
         asking = Tail(self.url, self.name, topic=self.topic)
         try:
             await asking.start([], {})
@@ -102,7 +114,9 @@ class LogScans:
         """The scan of a partition."""
         known = self._scans.get((topic, partition))
         if known is None:
-            known = self._scans[topic, partition] = LogScan(self.url, f"{self.name}-scan", topic, partition, within_ms)
+            known = self._scans[topic, partition] = LogScan(
+                self.url, f"{self.name}-scan", topic, partition, within_ms
+            )
         return known
 
 

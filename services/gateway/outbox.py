@@ -1,4 +1,6 @@
-"""What the gateway publishes: requests that a client waits to see acknowledged, and all that nobody waits for."""
+"""What the gateway publishes: requests that a client waits to see acknowledged, and all
+that nobody waits for.
+"""
 
 import asyncio
 import contextlib
@@ -7,7 +9,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.inference import CancelRequested, InferenceRequested, LogPosition, ReplyTo, RetryNeeded, StreamTaken
+from schemas.inference import (
+    CancelRequested,
+    InferenceRequested,
+    LogPosition,
+    ReplyTo,
+    RetryNeeded,
+    StreamTaken,
+)
 from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.producer import Outgoing, Producer
@@ -24,7 +33,10 @@ _RESEND_S = 30.0
 
 @dataclass
 class Outbox:
-    """Publishes through one producer. What nobody waits for queues up, bounded, and is sent in order."""
+    """Publishes through one producer.
+
+    What nobody waits for queues up, bounded, and is sent in order.
+    """
 
     producer: Producer
     watch: BusWatch
@@ -36,7 +48,9 @@ class Outbox:
         self._queue = asyncio.Queue(self.capacity)
 
     async def warm_up(self) -> None:
-        """Learns who leads each topic, so that the first request need not wait for that. Where Kafka does not say, that request waits after all."""
+        """Learns who leads each topic, so that the first request need not wait for
+        that. Where Kafka does not say, that request waits after all.
+        """
         with contextlib.suppress(TimeoutError, BusUnavailableError):
             async with asyncio.timeout(self.ack_timeout_s):
                 for topic in [*self.watch.present, COMMANDS.name, REPLIES.name]:
@@ -46,7 +60,8 @@ class Outbox:
         """Publishes a request and waits until Kafka has it.
 
         Raises:
-            ProblemError: 503, Kafka is away or did not acknowledge in time; should it have the request all the same, it is cancelled.
+            ProblemError: 503, Kafka is away or did not acknowledge in time; should it
+                have the request all the same, it is cancelled.
         """
         self.watch.require(requests_topic(request.model, request.lane))
         sent: asyncio.Future[LogPosition] | None = None
@@ -62,7 +77,10 @@ class Outbox:
             log.warning("request_not_taken", request_id=request.request_id, error=repr(error))
             if isinstance(error, TimeoutError):
                 self.watch.note_failure(error)
-            raise unavailable("The message bus did not take the request; nothing was begun. Try again.", code="bus_unavailable") from error
+            raise unavailable(
+                "The message bus did not take the request; nothing was begun. Try again.",
+                code="bus_unavailable",
+            ) from error
         return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
 
     def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: OnAck) -> None:
@@ -72,12 +90,24 @@ class Outbox:
     def cancel(self, request: InferenceRequested, reason: str) -> None:
         """Takes a request back."""
         metrics.GATEWAY_CANCELS.labels(reason).inc()
-        cancel = CancelRequested(request_id=request.request_id, model=request.model, tenant=request.tenant, reason=reason)
-        self._send_later(Outgoing(topic=COMMANDS.name, value=cancel, subject=request.request_id, tenant=request.tenant))
+        cancel = CancelRequested(
+            request_id=request.request_id, model=request.model, tenant=request.tenant, reason=reason
+        )
+        self._send_later(
+            Outgoing(topic=COMMANDS.name, value=cancel, subject=request.request_id, tenant=request.tenant)
+        )
 
     def tell_followers(self, reply_to: ReplyTo, message: RetryNeeded | StreamTaken, tenant: str) -> None:
         """Writes into the partition that a request's followers read."""
-        self._send_later(Outgoing(topic=REPLIES.name, value=message, subject=message.request_id, tenant=tenant, partition=reply_to.partition))
+        self._send_later(
+            Outgoing(
+                topic=REPLIES.name,
+                value=message,
+                subject=message.request_id,
+                tenant=tenant,
+                partition=reply_to.partition,
+            )
+        )
 
     async def run(self) -> None:
         """Sends what is queued, until cancelled."""
@@ -113,7 +143,14 @@ class Outbox:
 
 def _request_record(request: InferenceRequested, traceparent: str | None) -> Outgoing:
     topic = requests_topic(request.model, request.lane)
-    return Outgoing(topic=topic, value=request, subject=request.request_id, tenant=request.tenant, partition=0, traceparent=traceparent)
+    return Outgoing(
+        topic=topic,
+        value=request,
+        subject=request.request_id,
+        tenant=request.tenant,
+        partition=0,
+        traceparent=traceparent,
+    )
 
 
 def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[LogPosition]") -> None:

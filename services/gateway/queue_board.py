@@ -1,4 +1,7 @@
-"""Where waiting requests stand in their queues, as the dispatchers tell it. Read only while somebody waits: the topic carries much else."""
+"""Where waiting requests stand in their queues, as the dispatchers tell it.
+
+Read only while somebody waits: the topic carries much else.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,7 +23,9 @@ _AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A request's place in its queue, 1 the next, and how long it will wait as far as that is known."""
+    """A request's place in its queue, 1 the next, and how long it will wait as far as
+    that is known.
+    """
 
     position: int
     eta_ms: float | None

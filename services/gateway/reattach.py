@@ -1,4 +1,6 @@
-"""Coming back to a request that this gateway may never have heard of: everything needed is in the log."""
+"""Coming back to a request that this gateway may never have heard of: everything needed
+is in the log.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -45,32 +47,49 @@ class Reattacher:
         """A request of the caller's tenant as it was first published, and where.
 
         Raises:
-            ProblemError: 404, there is none, or no more; 503, the log cannot be read now.
+            ProblemError: 404, there is none, or no more; 503, the log cannot be read
+                now.
         """
         made_at_ms = time_ms_of(request_id)
         if made_at_ms is None or is_expired(request_id, self.clock(), _KEPT_S):
             raise no_such_request(request_id)
         topics = [requests_topic(model.name, Lane(lane)) for model in self.models for lane in model.lanes]
         scans = [self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS) for topic in topics]
-        found = await asyncio.gather(*(scan.records_of(request_id.encode(), made_at_ms) for scan in scans), return_exceptions=True)
+        found = await asyncio.gather(
+            *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans), return_exceptions=True
+        )
         for records in found:
             first = _first_attempt(records) if not isinstance(records, BaseException) else None
             if first is not None and first[0].tenant == key.tenant:
                 return first
         failures = [one for one in found if isinstance(one, BusUnavailableError)]
         if failures and not self.outbox.watch.available:
-            raise unavailable("The message bus is away; the request could not be looked up. Try again.", code="bus_unavailable") from failures[0]
+            raise unavailable(
+                "The message bus is away; the request could not be looked up. Try again.",
+                code="bus_unavailable",
+            ) from failures[0]
         raise no_such_request(request_id)
 
-    async def join(self, request: InferenceRequested, origin: LogPosition, *, after: EventId | None, traceparent: str | None) -> Follower:
+    async def join(
+        self,
+        request: InferenceRequested,
+        origin: LogPosition,
+        *,
+        after: EventId | None,
+        traceparent: str | None,
+    ) -> Follower:
         """A follower of a stream's whole history, which goes on live.
 
         Raises:
-            ProblemError: 400, the event id is of another stream; 404, the beginning is gone; 503, the log cannot be read now.
+            ProblemError: 400, the event id is of another stream; 404, the beginning is
+                gone; 503, the log cannot be read now.
         """
         partition = request.reply_to.partition
         if after is not None and after.partition != partition:
-            raise malformed(f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.", "last-event-id")
+            raise malformed(
+                f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.",
+                "last-event-id",
+            )
         self.keeper.require_room()
         try:
             reader = await self.readers.reader_of(partition)
@@ -84,7 +103,9 @@ class Reattacher:
             self.keeper.forget(follower)
             raise
         follower.follower_id = uuid4().hex
-        taken = StreamTaken(request_id=request.request_id, gateway_id=self.gateway_id, follower_id=follower.follower_id)
+        taken = StreamTaken(
+            request_id=request.request_id, gateway_id=self.gateway_id, follower_id=follower.follower_id
+        )
         self.outbox.tell_followers(request.reply_to, taken, request.tenant)
         metrics.GATEWAY_REATTACHED.inc()
         return follower
@@ -92,11 +113,18 @@ class Reattacher:
     async def _replay(self, follower: Follower, after: EventId | None) -> None:
         request = follower.request
         try:
-            records = await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(follower.key, time_ms_of(request.request_id) or 0)
+            records = await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
+                follower.key, time_ms_of(request.request_id) or 0
+            )
         except BusUnavailableError as error:
-            raise unavailable("The stream's history cannot be read now. Try again.", code="bus_unavailable") from error
+            raise unavailable(
+                "The stream's history cannot be read now. Try again.", code="bus_unavailable"
+            ) from error
         if after is not None and after.offset not in {record.offset for record in records}:
-            raise malformed(f"Last-Event-ID {after.partition}-{after.offset}.{after.chunk} is no event of this stream.", "last-event-id")
+            raise malformed(
+                f"Last-Event-ID {after.partition}-{after.offset}.{after.chunk} is no event of this stream.",
+                "last-event-id",
+            )
         history = [(record.offset, heard) for record in records if (heard := read_reply(record)) is not None]
         if history and _has_lost_its_beginning(history[0][1]):
             message = "The beginning of this stream is no longer in the log, so it cannot be taken up again."

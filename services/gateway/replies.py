@@ -1,4 +1,6 @@
-"""Reads one partition of `inference.replies` and hands each record to the followers of its request."""
+"""Reads one partition of `inference.replies` and hands each record to the followers of
+its request.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -26,13 +28,18 @@ def read_reply(record: Record) -> AnyReply | None:
         return REPLY.validate_json(record.value or b"")
     except ValidationError as error:
         metrics.GATEWAY_UNREADABLE.labels(REPLIES.name).inc()
-        log.warning("reply_unreadable", partition=record.partition, offset=record.offset, problems=error.error_count())
+        log.warning(
+            "reply_unreadable", partition=record.partition, offset=record.offset, problems=error.error_count()
+        )
         return None
 
 
 @dataclass
 class ReplyReader:
-    """Follows one partition from its end on. Records of requests that nobody here follows are passed over unread, by their key."""
+    """Follows one partition from its end on.
+
+    Records of requests that nobody here follows are passed over unread, by their key.
+    """
 
     url: str
     name: str
@@ -95,7 +102,9 @@ class ReplyReader:
 
 @dataclass
 class ReaderPool:
-    """This gateway's own reader, and those of other gateways' partitions while clients of theirs have reattached here."""
+    """This gateway's own reader, and those of other gateways' partitions while clients
+    of theirs have reattached here.
+    """
 
     own: ReplyReader
     _others: "dict[int, asyncio.Task[ReplyReader]]" = field(default_factory=dict, init=False)
@@ -116,7 +125,9 @@ class ReaderPool:
         if partition == self.own.partition:
             return self.own
         starting = self._others.get(partition)
-        if starting is None or (starting.done() and (starting.cancelled() or starting.exception() is not None)):
+        if starting is None or (
+            starting.done() and (starting.cancelled() or starting.exception() is not None)
+        ):
             starting = self._others[partition] = asyncio.create_task(self._open(partition))
         elif starting.done():
             starting.result().idle_since = self.own.clock()

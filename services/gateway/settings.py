@@ -9,18 +9,57 @@ class Settings(CommonSettings):
     """The gateway's settings; each is a `TOCSIN_*` variable."""
 
     port: int = Field(
-        8000, ge=0, le=65535, validation_alias=AliasChoices("port", "TOCSIN_GATEWAY_PORT"), description="The port of the HTTP API; 0 takes a free one."
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("port", "TOCSIN_GATEWAY_PORT"),
+        description="The port of the HTTP API; 0 takes a free one.",
     )
-    key_pepper: SecretStr = Field(min_length=16, description="Secret under which API keys are hashed, at least 16 characters, the same on every gateway.")
-    pseudonym_key: SecretStr = Field(min_length=16, description="Secret under which users are renamed, at least 16 characters, the same on every gateway.")
-    max_body_bytes: int = Field(1024 * 1024, ge=1024, le=1536 * 1024, description="Largest request body; Kafka's records end at 2 MiB.")
-    max_in_flight: int = Field(4096, ge=1, description="Requests that one gateway follows at a time; further ones get 503.")
+    key_pepper: SecretStr = Field(
+        min_length=16,
+        description="Secret under which API keys are hashed, at least 16 characters, the same on every "
+        "gateway.",
+    )
+    pseudonym_key: SecretStr = Field(
+        min_length=16,
+        description="Secret under which users are renamed, at least 16 characters, the same on every "
+        "gateway.",
+    )
+    max_body_bytes: int = Field(
+        1024 * 1024,
+        ge=1024,
+        le=1536 * 1024,
+        description="Largest request body; Kafka's records end at 2 MiB.",
+    )
+    max_in_flight: int = Field(
+        4096, ge=1, description="Requests that one gateway follows at a time; further ones get 503."
+    )
     max_choices: int = Field(16, ge=1, le=128, description="Largest `n` of a request.")
-    ack_timeout_s: float = Field(5.0, gt=0, description="How long Kafka may take to acknowledge a request before the client gets 503.")
-    interactive_timeout_s: float = Field(300.0, gt=0, le=840, description="How long a request of the interactive lane may take, from asking to its last token.")
-    batch_timeout_s: float = Field(840.0, gt=0, le=840, description="The same for the batch lane; what the bus keeps for replies bounds it.")
-    silence_s: float = Field(2.0, gt=0.1, description="Silence of a running request after which another attempt is made.")
+    ack_timeout_s: float = Field(
+        5.0, gt=0, description="How long Kafka may take to acknowledge a request before the client gets 503."
+    )
+    interactive_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        le=840,
+        description="How long a request of the interactive lane may take, from asking to its last token.",
+    )
+    batch_timeout_s: float = Field(
+        840.0,
+        gt=0,
+        le=840,
+        description="The same for the batch lane; what the bus keeps for replies bounds it.",
+    )
+    silence_s: float = Field(
+        2.0, gt=0.1, description="Silence of a running request after which another attempt is made."
+    )
     max_attempts: int = Field(5, ge=1, description="Attempts at a request before it fails.")
-    max_resume_window_s: float = Field(300.0, ge=0, description="Longest `x-resume-window` that a client may ask for.")
-    max_buffered_records: int = Field(4096, ge=16, description="Records that a slow client may lag behind before its stream is cut.")
-    keep_alive_s: float = Field(15.0, gt=0, description="A comment goes down a stream that was silent for so long.")
+    max_resume_window_s: float = Field(
+        300.0, ge=0, description="Longest `x-resume-window` that a client may ask for."
+    )
+    max_buffered_records: int = Field(
+        4096, ge=16, description="Records that a slow client may lag behind before its stream is cut."
+    )
+    keep_alive_s: float = Field(
+        15.0, gt=0, description="A comment goes down a stream that was silent for so long."
+    )

@@ -1,4 +1,6 @@
-"""The shortest way to the busiest routes: past the framework's own layers, which cost each request some 50 µs and do nothing for these."""
+"""The shortest way to the busiest routes: past the framework's own layers, which cost
+each request some 50 µs and do nothing for these.
+"""
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -9,7 +11,9 @@ from services.gateway.routes.access import RawRoute, on_problem
 
 
 class Shortcut:
-    """ASGI: answers `RawRoute`s itself, hands everything else to the application, in whose OpenAPI document they all stand."""
+    """ASGI: answers `RawRoute`s itself, hands everything else to the application, in
+    whose OpenAPI document they all stand.
+    """
 
     def __init__(self, app: FastAPI, routes: list[RawRoute]) -> None:
         self._app = app

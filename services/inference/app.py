@@ -1,4 +1,6 @@
-"""The inference service: starts Ray or joins a cluster, deploys dispatchers and models on Ray Serve, and watches the heartbeats."""
+"""The inference service: starts Ray or joins a cluster, deploys dispatchers and models
+on Ray Serve, and watches the heartbeats.
+"""
 
 import asyncio
 import math
@@ -38,7 +40,9 @@ class InferenceApp:
     _queues: dict[str, tuple[float, QueueStatus]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._status = Tail(url=self.settings.kafka_url, name=f"inference/{self.settings.instance}", topic=STATUS_TOPIC.name)
+        self._status = Tail(
+            url=self.settings.kafka_url, name=f"inference/{self.settings.instance}", topic=STATUS_TOPIC.name
+        )
         self.health.extra["/processes"] = self.processes
 
     async def start(self) -> None:
@@ -57,7 +61,10 @@ class InferenceApp:
         """Replicas finish what they have when Serve stops them, in `close`."""
 
     async def close(self) -> None:
-        """Stops what this process started. On a cluster that was there before, the deployments stay."""
+        """Stops what this process started.
+
+        On a cluster that was there before, the deployments stay.
+        """
         await self._status.close()
         if not self.settings.ray_address:
             await asyncio.to_thread(_shut_down)
@@ -66,7 +73,13 @@ class InferenceApp:
         """The dispatchers and replicas that beat now."""
         fresh_s = time.monotonic() - _FRESH_S
         replicas: list[dict[str, object]] = [
-            {"role": "replica", "name": beat.replica_id, "pid": beat.pid, "host": beat.host, "state": "draining" if beat.draining else "ready"}
+            {
+                "role": "replica",
+                "name": beat.replica_id,
+                "pid": beat.pid,
+                "host": beat.host,
+                "state": "draining" if beat.draining else "ready",
+            }
             for seen_s, beat in self._replicas.values()
             if seen_s > fresh_s
         ]
@@ -74,7 +87,14 @@ class InferenceApp:
         for seen_s, status in self._queues.values():
             if seen_s > fresh_s:
                 entry = dispatchers.setdefault(
-                    status.pid, {"role": "dispatcher", "name": status.dispatcher_id, "pid": status.pid, "host": status.host, "state": "standby"}
+                    status.pid,
+                    {
+                        "role": "dispatcher",
+                        "name": status.dispatcher_id,
+                        "pid": status.pid,
+                        "host": status.host,
+                        "state": "standby",
+                    },
                 )
                 entry["state"] = "active" if status.active else entry["state"]
         return [*dispatchers.values(), *replicas]
@@ -86,12 +106,19 @@ class InferenceApp:
             ray.init(address=settings.ray_address, log_to_driver=False)
         else:
             ray.init(
-                num_cpus=int(settings.ray_cpus) or _cpus_wanted(settings, self.models), num_gpus=None if any(one.num_gpus for one in self.models) else 0,
-                include_dashboard=False, object_store_memory=100 * 1024 * 1024, log_to_driver=True, configure_logging=False,
-            )  # fmt: skip
+                num_cpus=int(settings.ray_cpus) or _cpus_wanted(settings, self.models),
+                num_gpus=None if any(one.num_gpus for one in self.models) else 0,
+                include_dashboard=False,
+                object_store_memory=100 * 1024 * 1024,
+                log_to_driver=True,
+                configure_logging=False,
+            )
         serve.start(proxy_location="Disabled")
         targets = [serve.RunTarget(dispatcher_application(settings, self.models), "dispatcher", None)]
-        targets += [serve.RunTarget(model_application(settings, model), f"model-{model_slug(model.name)}", None) for model in self.models]
+        targets += [
+            serve.RunTarget(model_application(settings, model), f"model-{model_slug(model.name)}", None)
+            for model in self.models
+        ]
         serve.run_many(targets)
         log.info("deployed", models=[model.name for model in self.models])
 
@@ -118,9 +145,21 @@ class InferenceApp:
                 metrics.REPLICA_TOKENS_PER_SECOND.remove(beat.model, replica_id)
         self._queues = {name: seen for name, seen in self._queues.items() if now_s - seen[0] <= 10 * _FRESH_S}
         for model in self.models:
-            replicas = [beat for seen_s, beat in self._replicas.values() if beat.model == model.name and now_s - seen_s <= _FRESH_S]
-            active = [status for seen_s, status in self._queues.values() if status.model == model.name and status.active and now_s - seen_s <= _FRESH_S]
-            self.health.report(f"model {model.name}", ok=bool(replicas and active), detail=f"{len(replicas)} replicas, {len(active)} active dispatchers")
+            replicas = [
+                beat
+                for seen_s, beat in self._replicas.values()
+                if beat.model == model.name and now_s - seen_s <= _FRESH_S
+            ]
+            active = [
+                status
+                for seen_s, status in self._queues.values()
+                if status.model == model.name and status.active and now_s - seen_s <= _FRESH_S
+            ]
+            self.health.report(
+                f"model {model.name}",
+                ok=bool(replicas and active),
+                detail=f"{len(replicas)} replicas, {len(active)} active dispatchers",
+            )
 
 
 def build(settings: InferenceSettings) -> InferenceApp:
@@ -143,8 +182,17 @@ def _measure_queue(status: QueueStatus) -> None:
 
 
 def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> int:
-    """CPUs that Ray must believe in, so that every replica can be placed; what they really use is the engines' own setting."""
-    return max(2, math.ceil(settings.dispatchers * _DISPATCHER_CPUS + sum(model.num_cpus * model.replicas.max for model in models) + 1))
+    """CPUs that Ray must believe in, so that every replica can be placed; what they
+    really use is the engines' own setting.
+    """
+    return max(
+        2,
+        math.ceil(
+            settings.dispatchers * _DISPATCHER_CPUS
+            + sum(model.num_cpus * model.replicas.max for model in models)
+            + 1
+        ),
+    )
 
 
 def _shut_down() -> None:

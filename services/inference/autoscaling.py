@@ -1,4 +1,6 @@
-"""How many replicas a model needs: by its queue and its slots, which Ray Serve's own counters don't see, since no request goes through its router."""
+"""How many replicas a model needs: by its queue and its slots, which Ray Serve's own
+counters don't see, since no request goes through its router.
+"""
 
 import math
 from typing import Any
@@ -16,7 +18,10 @@ def replicas_needed(*, running: float, waiting: float, slots: int, lowest: int, 
 
 
 class SlotsPolicy:
-    """Ray Serve's custom autoscaling policy. Every replica reports what it runs, and the queue that the dispatcher told it of."""
+    """Ray Serve's custom autoscaling policy.
+
+    Every replica reports what it runs, and the queue that the dispatcher told it of.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -27,6 +32,10 @@ class SlotsPolicy:
         running = sum(metrics.get(RUNNING, {}).values())
         waiting = max(metrics.get(WAITING, {}).values(), default=0.0)
         wanted = replicas_needed(
-            running=running, waiting=waiting, slots=self._slots, lowest=context.capacity_adjusted_min_replicas, highest=context.capacity_adjusted_max_replicas
+            running=running,
+            waiting=waiting,
+            slots=self._slots,
+            lowest=context.capacity_adjusted_min_replicas,
+            highest=context.capacity_adjusted_max_replicas,
         )
         return wanted, {}

@@ -1,7 +1,7 @@
 """The service's Ray Serve deployments: one application a model, and one of dispatchers.
 
-Serve places, watches, restarts, rolls and scales them; no request goes through its router. Its health checks come every second, so that a dead
-replica is replaced in two.
+Serve places, watches, restarts, rolls and scales them; no request goes through its
+router. Its health checks come every second, so that a dead replica is replaced in two.
 """
 
 import asyncio
@@ -19,7 +19,11 @@ from services.inference.engines import create_engine
 from services.inference.replica import Replica
 from services.inference.settings import InferenceSettings
 
-_HEALTH: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 10, "graceful_shutdown_wait_loop_s": 0.5}
+_HEALTH: dict[str, Any] = {
+    "health_check_period_s": 1,
+    "health_check_timeout_s": 10,
+    "graceful_shutdown_wait_loop_s": 0.5,
+}
 
 
 class ModelReplica:
@@ -55,12 +59,20 @@ class ModelReplica:
 class DispatcherHost:
     """A process of dispatchers, one for each model."""
 
-    def __init__(self, settings: InferenceSettings, models: tuple[ModelConfig, ...], replica_name: str = "") -> None:
+    def __init__(
+        self, settings: InferenceSettings, models: tuple[ModelConfig, ...], replica_name: str = ""
+    ) -> None:
         configure_logging("dispatcher", settings)
         configure_tracing("dispatcher", settings)
         name = replica_name or serve.get_replica_context().replica_id.unique_id
         self._dispatchers = [
-            Dispatcher(url=settings.kafka_url, dispatcher_id=f"{model.name}@{name}", model=model, rules=_rules(settings, model)) for model in models
+            Dispatcher(
+                url=settings.kafka_url,
+                dispatcher_id=f"{model.name}@{name}",
+                model=model,
+                rules=_rules(settings, model),
+            )
+            for model in models
         ]
         loop = asyncio.get_running_loop()
         self._work = [loop.create_task(dispatcher.run()) for dispatcher in self._dispatchers]
@@ -85,10 +97,15 @@ def model_application(settings: InferenceSettings, model: ModelConfig) -> serve.
         )
         options = {
             "autoscaling_config": AutoscalingConfig(
-                min_replicas=model.replicas.min, max_replicas=model.replicas.max, policy=policy, metrics_interval_s=1.0, look_back_period_s=5.0,
-                upscale_delay_s=2.0, downscale_delay_s=60.0,
+                min_replicas=model.replicas.min,
+                max_replicas=model.replicas.max,
+                policy=policy,
+                metrics_interval_s=1.0,
+                look_back_period_s=5.0,
+                upscale_delay_s=2.0,
+                downscale_delay_s=60.0,
             )
-        }  # fmt: skip
+        }
     options |= {
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
         "graceful_shutdown_timeout_s": settings.drain_timeout_s + 5,
@@ -98,7 +115,11 @@ def model_application(settings: InferenceSettings, model: ModelConfig) -> serve.
 
 def dispatcher_application(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> serve.Application:
     """The dispatchers: one serves, the others stand by."""
-    options = {"num_replicas": settings.dispatchers, "ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 15}
+    options = {
+        "num_replicas": settings.dispatchers,
+        "ray_actor_options": {"num_cpus": 0.1},
+        "graceful_shutdown_timeout_s": 15,
+    }
     return _deployment(DispatcherHost, "dispatcher", options).bind(settings, models)
 
 
@@ -109,4 +130,9 @@ def _deployment(kind: type, name: str, options: dict[str, Any]) -> serve.Deploym
 
 
 def _rules(settings: InferenceSettings, model: ModelConfig) -> DispatchRules:
-    return DispatchRules(model=model.name, price=model.price, store_text=settings.store_text == "raw", replica_silence_s=settings.replica_silence_s)
+    return DispatchRules(
+        model=model.name,
+        price=model.price,
+        store_text=settings.store_text == "raw",
+        replica_silence_s=settings.replica_silence_s,
+    )

@@ -1,7 +1,10 @@
-"""The dispatcher of one model: reads its lanes, gives requests to replicas' inboxes, and makes each request's one end.
+"""The dispatcher of one model: reads its lanes, gives requests to replicas' inboxes,
+and makes each request's one end.
 
-Dispatchers of a model form a consumer group in which one holds the lanes and the others stand by. The holder's term (`term.py`) begins with a
-takeover and ends when the group gives the lanes to another, or with any failure to commit; the next term then starts from what the log says.
+Dispatchers of a model form a consumer group in which one holds the lanes and the others
+stand by. The holder's term (`term.py`) begins with a takeover and ends when the group
+gives the lanes to another, or with any failure to commit; the next term then starts
+from what the log says.
 """
 
 import asyncio
@@ -40,19 +43,28 @@ class Dispatcher:
     _term: Term | None = None
 
     async def run(self) -> None:
-        """Works until `close`. Whatever fails, the next term begins anew after a short wait."""
+        """Works until `close`.
+
+        Whatever fails, the next term begins anew after a short wait.
+        """
         try:
             while not self._stop.is_set():
                 try:
                     await self._stand()
                 except* TocsinError as group:
-                    log.warning("dispatcher_failed", model=self.model.name, errors=[str(error) for error in group.exceptions])
+                    log.warning(
+                        "dispatcher_failed",
+                        model=self.model.name,
+                        errors=[str(error) for error in group.exceptions],
+                    )
                     await asyncio.sleep(0.2)
         finally:
             self._done.set()
 
     async def close(self, timeout_s: float = 10.0) -> None:
-        """Commits what has ended, and leaves the group so that a standby takes over at once."""
+        """Commits what has ended, and leaves the group so that a standby takes over at
+        once.
+        """
         self._stop.set()
         self._end_term()
         with contextlib.suppress(TimeoutError):
@@ -62,7 +74,10 @@ class Dispatcher:
         """Joins the group and serves terms until stopped or failed."""
         topics = [requests_topic(self.model.name, Lane(lane)) for lane in self.model.lanes]
         lanes = GroupConsumer(
-            url=self.url, name=self.dispatcher_id, group=f"tocsin.dispatcher.{model_slug(self.model.name)}", one_holds_all=lambda: self._term is not None
+            url=self.url,
+            name=self.dispatcher_id,
+            group=f"tocsin.dispatcher.{model_slug(self.model.name)}",
+            one_holds_all=lambda: self._term is not None,
         )
         out = Producer(url=self.url, name=f"dispatcher/{self.model.name}")
         self._held = set()
@@ -78,23 +93,41 @@ class Dispatcher:
             await out.close()
 
     async def _wait_as_standby(self, out: Producer) -> None:
-        """Until the lanes come or go, telling from time to time that this dispatcher is there."""
+        """Until the lanes come or go, telling from time to time that this dispatcher is
+        there.
+        """
         while not self._changed.is_set():
-            beat = QueueStatus(dispatcher_id=self.dispatcher_id, model=self.model.name, host=socket.gethostname(), pid=os.getpid(), active=False)
+            beat = QueueStatus(
+                dispatcher_id=self.dispatcher_id,
+                model=self.model.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                active=False,
+            )
             await out.send_soon(Outgoing(STATUS_TOPIC.name, beat, subject=self.dispatcher_id, tenant=""))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _STANDBY_BEAT_S)
         self._changed.clear()
 
     async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
-        self._term = Term(url=self.url, dispatcher_id=self.dispatcher_id, rules=self.rules, out=out, lanes=lanes, places=tuple(sorted(self._held)))
+        self._term = Term(
+            url=self.url,
+            dispatcher_id=self.dispatcher_id,
+            rules=self.rules,
+            out=out,
+            lanes=lanes,
+            places=tuple(sorted(self._held)),
+        )
         try:
             await self._term.run()
         finally:
             self._term = None
 
     async def _on_assigned(self, places: set[TopicPartition]) -> None:
-        """After every rebalance. Where the lanes stay, the term goes on from where it is."""
+        """After every rebalance.
+
+        Where the lanes stay, the term goes on from where it is.
+        """
         if self._term is not None and places == self._held:
             self._term.reseek()
             return
@@ -102,7 +135,10 @@ class Dispatcher:
         self._end_term()
 
     async def _on_revoked(self, _places: set[TopicPartition]) -> None:
-        """A rebalance begins. The term goes on meanwhile: should the lanes go to another, its fence stops us."""
+        """A rebalance begins.
+
+        The term goes on meanwhile: should the lanes go to another, its fence stops us.
+        """
 
     def _end_term(self) -> None:
         self._changed.set()

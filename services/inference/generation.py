@@ -1,4 +1,6 @@
-"""One attempt on its way from the engine to the client: pieces are gathered, numbered and published; at the end the dispatcher is told the whole."""
+"""One attempt on its way from the engine to the client: pieces are gathered, numbered
+and published; at the end the dispatcher is told the whole.
+"""
 
 import asyncio
 import contextlib
@@ -28,16 +30,24 @@ from services.inference.engines import base
 log = structlog.get_logger(__name__)
 
 STREAM_GATHER_S = 0.025
-"""A stream's pieces are gathered for so long after the first, so that fast engines don't cost a record a token."""
+"""A stream's pieces are gathered for so long after the first, so that fast engines
+don't cost a record a token.
+"""
 WHOLE_GATHER_S = 0.25
-"""The same for a request whose client waits for the whole answer: its chunks only matter if this replica dies."""
+"""The same for a request whose client waits for the whole answer: its chunks only
+matter if this replica dies.
+"""
 
 Publish = Callable[[ReplyChunk | ReplyBeat], Awaitable[None]]
 
 
 @dataclass
 class Generation:
-    """Runs one attempt. `publish` sends to the stream's followers; `run` returns what the dispatcher is to know."""
+    """Runs one attempt.
+
+    `publish` sends to the stream's followers; `run` returns what the dispatcher is to
+    know.
+    """
 
     request: InferenceRequested
     replica_id: str
@@ -48,7 +58,9 @@ class Generation:
 
     def __post_init__(self) -> None:
         request = self.request
-        self._choices = [_Choice(delivered) for delivered in request.delivered] or [_Choice(Delivered()) for _ in range(request.sampling.n)]
+        self._choices = [_Choice(delivered) for delivered in request.delivered] or [
+            _Choice(Delivered()) for _ in range(request.sampling.n)
+        ]
         self._gathered: list[Piece] = []
         self._seq = 0
         self._sending = asyncio.Lock()
@@ -61,29 +73,50 @@ class Generation:
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def run(self, engine: base.Engine) -> RequestFinished:
-        """Generates to the end, a cancellation, the deadline or a failure; whichever it is, it is told once."""
+        """Generates to the end, a cancellation, the deadline or a failure; whichever it
+        is, it is told once.
+        """
         end = await self._generate(engine)
         await self._finish_flushes()
         if not end.retryable:
             await self._send(end)
         return RequestFinished(
-            replica_id=self.replica_id, model=self.model, request_id=self.request.request_id, attempt=self.request.attempt, end=end,
+            replica_id=self.replica_id,
+            model=self.model,
+            request_id=self.request.request_id,
+            attempt=self.request.attempt,
+            end=end,
             choices=tuple(choice.delivered() for choice in self._choices),
-        )  # fmt: skip
+        )
 
     async def beat(self, silence_s: float) -> None:
-        """Says that the attempt is being worked on, where nothing was sent for `silence_s`."""
+        """Says that the attempt is being worked on, where nothing was sent for
+        `silence_s`.
+        """
         if time.monotonic() - self._heard_s >= silence_s:
             self._heard_s = time.monotonic()
-            await self.publish(ReplyBeat(request_id=self.request.request_id, attempt=self.request.attempt, replica_id=self.replica_id))
+            await self.publish(
+                ReplyBeat(
+                    request_id=self.request.request_id,
+                    attempt=self.request.attempt,
+                    replica_id=self.replica_id,
+                )
+            )
 
     async def _generate(self, engine: base.Engine) -> End:
         remaining_s = (self.request.deadline - utc_now()).total_seconds()
         try:
-            async with asyncio.timeout(max(0.0, remaining_s)), contextlib.aclosing(engine.generate(_for_engine(self.request))) as pieces:
+            async with (
+                asyncio.timeout(max(0.0, remaining_s)),
+                contextlib.aclosing(engine.generate(_for_engine(self.request))) as pieces,
+            ):
                 async for piece in pieces:
                     if isinstance(piece, base.Usage):
-                        self._usage = Usage(prompt_tokens=piece.prompt_tokens, completion_tokens=piece.completion_tokens, cached_tokens=piece.cached_tokens)
+                        self._usage = Usage(
+                            prompt_tokens=piece.prompt_tokens,
+                            completion_tokens=piece.completion_tokens,
+                            cached_tokens=piece.cached_tokens,
+                        )
                     else:
                         await self._take(piece)
             return self._end(Outcome.COMPLETED)
@@ -97,17 +130,34 @@ class Generation:
     def _end_by(self, error: Exception) -> End:
         match error:
             case TimeoutError():
-                detail = ErrorDetail(status=504, code="deadline_exceeded", message="the request's deadline passed while it was being answered")
+                detail = ErrorDetail(
+                    status=504,
+                    code="deadline_exceeded",
+                    message="the request's deadline passed while it was being answered",
+                )
                 return self._end(Outcome.EXPIRED, detail)
             case base.InvalidRequestError():
-                return self._end(Outcome.FAILED, ErrorDetail(status=400, code="invalid_request", message=error.message, param=error.param))
+                return self._end(
+                    Outcome.FAILED,
+                    ErrorDetail(status=400, code="invalid_request", message=error.message, param=error.param),
+                )
             case base.ContinuationError():
-                return self._end(Outcome.FAILED, ErrorDetail(status=503, code="cannot_continue", message=str(error)))
+                return self._end(
+                    Outcome.FAILED, ErrorDetail(status=503, code="cannot_continue", message=str(error))
+                )
             case base.EngineFailedError():
                 log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
-                return self._end(Outcome.FAILED, ErrorDetail(status=503, code="engine_failed", message=str(error)), retryable=True)
+                return self._end(
+                    Outcome.FAILED,
+                    ErrorDetail(status=503, code="engine_failed", message=str(error)),
+                    retryable=True,
+                )
         log.error("generation_failed", request_id=self.request.request_id, exc_info=error)
-        return self._end(Outcome.FAILED, ErrorDetail(status=503, code="engine_failed", message="the engine failed unexpectedly"), retryable=True)
+        return self._end(
+            Outcome.FAILED,
+            ErrorDetail(status=503, code="engine_failed", message="the engine failed unexpectedly"),
+            retryable=True,
+        )
 
     async def _take(self, piece: base.Piece) -> None:
         if self._first_token_at is None:
@@ -121,7 +171,9 @@ class Generation:
 
     async def _send_when_due(self) -> None:
         gather_s = STREAM_GATHER_S if self.request.stream else WHOLE_GATHER_S
-        since_s = time.monotonic() - (self._sent_s if self.request.stream else max(self._sent_s, self._began_s))
+        since_s = time.monotonic() - (
+            self._sent_s if self.request.stream else max(self._sent_s, self._began_s)
+        )
         if since_s >= gather_s:
             await self._send(None)
         elif self._flush_timer is None:
@@ -148,7 +200,13 @@ class Generation:
         request = self.request
         await self.publish(
             ReplyChunk(
-                request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, replica_id=self.replica_id, seq=seq, pieces=pieces, end=end
+                request_id=request.request_id,
+                tenant=request.tenant,
+                attempt=request.attempt,
+                replica_id=self.replica_id,
+                seq=seq,
+                pieces=pieces,
+                end=end,
             )
         )
 
@@ -191,16 +249,34 @@ def _milliseconds(start: datetime, end: datetime) -> float:
 def _for_engine(request: InferenceRequested) -> base.GenerationRequest:
     wanted = request.sampling
     sampling = base.Sampling(
-        temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens, stop=wanted.stop, seed=wanted.seed,
-        presence_penalty=wanted.presence_penalty or 0.0, frequency_penalty=wanted.frequency_penalty or 0.0, logit_bias=wanted.logit_bias or {}, n=wanted.n,
-        logprobs=wanted.logprobs, top_logprobs=wanted.top_logprobs, response_format=wanted.response_format, tools=wanted.tools,
-        tool_choice=wanted.tool_choice, parallel_tool_calls=wanted.parallel_tool_calls,
-    )  # fmt: skip
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        max_tokens=wanted.max_tokens,
+        stop=wanted.stop,
+        seed=wanted.seed,
+        presence_penalty=wanted.presence_penalty or 0.0,
+        frequency_penalty=wanted.frequency_penalty or 0.0,
+        logit_bias=wanted.logit_bias or {},
+        n=wanted.n,
+        logprobs=wanted.logprobs,
+        top_logprobs=wanted.top_logprobs,
+        response_format=wanted.response_format,
+        tools=wanted.tools,
+        tool_choice=wanted.tool_choice,
+        parallel_tool_calls=wanted.parallel_tool_calls,
+    )
     return base.GenerationRequest(
-        request_id=request.request_id, kind=request.kind, messages=request.messages, prompt=request.prompt, sampling=sampling,
-        delivered=tuple(one.text for one in request.delivered), delivered_tokens=tuple(one.tokens for one in request.delivered),
-        delivered_finish=tuple(cast("base.FinishReason | None", one.finish_reason) for one in request.delivered),
-    )  # fmt: skip
+        request_id=request.request_id,
+        kind=request.kind,
+        messages=request.messages,
+        prompt=request.prompt,
+        sampling=sampling,
+        delivered=tuple(one.text for one in request.delivered),
+        delivered_tokens=tuple(one.tokens for one in request.delivered),
+        delivered_finish=tuple(
+            cast("base.FinishReason | None", one.finish_reason) for one in request.delivered
+        ),
+    )
 
 
 def _to_message(piece: base.Piece) -> Piece:
@@ -216,9 +292,16 @@ def _to_message(piece: base.Piece) -> Piece:
 
 def _logprob(token: base.TokenLogprob) -> dict[str, object]:
     top = [{"token": text, "logprob": value, "bytes": list(text.encode())} for text, value in token.top]
-    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode()), "top_logprobs": top}
+    return {
+        "token": token.token,
+        "logprob": token.logprob,
+        "bytes": list(token.token.encode()),
+        "top_logprobs": top,
+    }
 
 
 def _tool_call(call: base.ToolCall) -> dict[str, object]:
     function = {"arguments": call.arguments} | ({"name": call.name} if call.name else {})
-    return {"index": call.index, "function": function} | ({"id": call.id, "type": "function"} if call.id else {})
+    return {"index": call.index, "function": function} | (
+        {"id": call.id, "type": "function"} if call.id else {}
+    )

@@ -1,7 +1,9 @@
-"""A model replica: takes work from its inbox, lets the engine generate, publishes what comes, and beats.
+"""A model replica: takes work from its inbox, lets the engine generate, publishes what
+comes, and beats.
 
-A replica is known by an id of this incarnation, reads the inbox partition that the id hashes to, and ignores work that is stamped for another, or that an
-overtaken dispatcher sends.
+A replica is known by an id of this incarnation, reads the inbox partition that the id
+hashes to, and ignores work that is stamped for another, or that an overtaken dispatcher
+sends.
 """
 
 import asyncio
@@ -70,7 +72,9 @@ class Replica:
         return len(self._running)
 
     async def start(self) -> None:
-        """Loads the model and takes up its inbox; from the first beat on it is given work."""
+        """Loads the model and takes up its inbox; from the first beat on it is given
+        work.
+        """
         await self.engine.start()
         await self._out.start()
         self._inbox = inbox_partition(self.replica_id, await self._out.partitions(WORK_TOPIC.name))
@@ -138,7 +142,16 @@ class Replica:
         async def publish(reply: ReplyChunk | ReplyBeat) -> None:
             if isinstance(reply, ReplyChunk):
                 self._tokens.append((time.monotonic(), sum(piece.tokens for piece in reply.pieces)))
-            await self._out.send_soon(Outgoing(REPLIES.name, reply, subject=request.request_id, tenant=request.tenant, partition=partition, traceparent=trace))
+            await self._out.send_soon(
+                Outgoing(
+                    REPLIES.name,
+                    reply,
+                    subject=request.request_id,
+                    tenant=request.tenant,
+                    partition=partition,
+                    traceparent=trace,
+                )
+            )
 
         generation = Generation(request, self.replica_id, self.model.name, publish)
         self._generations[key] = generation
@@ -146,7 +159,11 @@ class Replica:
 
     async def _generate(self, key: AttemptKey, generation: Generation, trace: str | None) -> None:
         try:
-            with span("tocsin.generate", trace, {"gen_ai.request.model": self.model.name, "tocsin.request_id": key[0]}):
+            with span(
+                "tocsin.generate",
+                trace,
+                {"gen_ai.request.model": self.model.name, "tocsin.request_id": key[0]},
+            ):
                 finished = await generation.run(self.engine)
             await self._send_status(finished)
         finally:
@@ -169,11 +186,20 @@ class Replica:
     async def _send_beat(self) -> None:
         await self._send_status(
             ReplicaBeat(
-                replica_id=self.replica_id, model=self.model.name, host=socket.gethostname(), pid=os.getpid(), inbox=self._inbox,
-                inbox_position=self._position, slots=self.model.slots, tokens_per_s=self._rate(), draining=self.draining,
-                running=tuple(Running(request_id=request_id, attempt=attempt) for request_id, attempt in self._running),
+                replica_id=self.replica_id,
+                model=self.model.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                inbox=self._inbox,
+                inbox_position=self._position,
+                slots=self.model.slots,
+                tokens_per_s=self._rate(),
+                draining=self.draining,
+                running=tuple(
+                    Running(request_id=request_id, attempt=attempt) for request_id, attempt in self._running
+                ),
             )
-        )  # fmt: skip
+        )
 
     async def _send_status(self, status: ReplicaBeat | RequestFinished) -> None:
         with contextlib.suppress(RuntimeError):

@@ -9,7 +9,18 @@ class InferenceSettings(CommonSettings):
     """Settings of inference, read from `TOCSIN_*`."""
 
     ray_address: str = Field("", description="A Ray cluster's address; empty starts Ray on this machine.")
-    ray_cpus: int = Field(0, ge=0, description="CPUs that Ray may plan with on this machine; 0 means as many as the models and dispatchers ask for.")
+    ray_cpus: int = Field(
+        0,
+        ge=0,
+        description="CPUs that Ray may plan with on this machine; 0 means as many as the models and "
+        "dispatchers ask for.",
+    )
     dispatchers: int = Field(2, ge=1, description="Dispatcher processes: one serves, the others stand by.")
-    store_text: str = Field("", pattern="^(raw)?$", description="'raw' records prompts and answers as they are; empty records none.")
-    replica_silence_s: float = Field(1.0, gt=0, description="A replica without a heartbeat for so long counts as dead.")
+    store_text: str = Field(
+        "",
+        pattern="^(raw)?$",
+        description="'raw' records prompts and answers as they are; empty records none.",
+    )
+    replica_silence_s: float = Field(
+        1.0, gt=0, description="A replica without a heartbeat for so long counts as dead."
+    )

@@ -1,8 +1,9 @@
 """A dispatcher's term: from taking a model's lanes over to giving them up.
 
-`domain/dispatching.py` judges, this carries the traffic: lanes, status and commands in, work and replies out, and every 50 ms the ends of
-requests, in one transaction with the offsets that they finish. Any failure to commit ends the term, since only the log knows then what became
-visible.
+`domain/dispatching.py` judges, this carries the traffic: lanes, status and commands in,
+work and replies out, and every 50 ms the ends of requests, in one transaction with the
+offsets that they finish. Any failure to commit ends the term, since only the log knows
+then what became visible.
 """
 
 import asyncio
@@ -27,7 +28,16 @@ from schemas.inference import (
     WorkCancelled,
 )
 from schemas.topics import COMMANDS, COMPLETED, REPLIES, STATUS_TOPIC, WORK_TOPIC
-from services.common.bus import GroupConsumer, OffsetAndMetadata, Outgoing, Producer, Record, Tail, TopicPartition, TransactionalProducer
+from services.common.bus import (
+    GroupConsumer,
+    OffsetAndMetadata,
+    Outgoing,
+    Producer,
+    Record,
+    Tail,
+    TopicPartition,
+    TransactionalProducer,
+)
 from services.common.bus.admin import committed_offsets
 from services.common.clock import utc_now
 from services.inference.domain.dispatching import Action, Assign, Dispatch, DispatchRules, Moment, Withdraw
@@ -60,10 +70,14 @@ class Term:
 
     def __post_init__(self) -> None:
         model = self.rules.model
-        self._ends = TransactionalProducer(url=self.url, name=f"dispatcher/{model}", transactional_id=self.lanes.group)
+        self._ends = TransactionalProducer(
+            url=self.url, name=f"dispatcher/{model}", transactional_id=self.lanes.group
+        )
         self._status = Tail(url=self.url, name=self.dispatcher_id, topic=STATUS_TOPIC.name)
         self._commands = Tail(url=self.url, name=self.dispatcher_id, topic=COMMANDS.name)
-        self._offsets = Tail(url=self.url, name=self.dispatcher_id)  # fetches nothing: a query need not wait behind a fetch's long poll
+        self._offsets = Tail(
+            url=self.url, name=self.dispatcher_id
+        )  # fetches nothing: a query need not wait behind a fetch's long poll
 
     def end(self) -> None:
         """Ends the term: what has ended is committed, then `run` returns."""
@@ -71,22 +85,35 @@ class Term:
         self._committing.set()
 
     def reseek(self) -> None:
-        """After a rebalance that left the lanes here: goes on reading behind what is known."""
+        """After a rebalance that left the lanes here: goes on reading behind what is
+        known.
+        """
         for place in self.places:
             if hasattr(self, "_dispatch"):
-                self.lanes.seek(place.topic, place.partition, self._dispatch.trackers[place.topic].next_offset)
+                self.lanes.seek(
+                    place.topic, place.partition, self._dispatch.trackers[place.topic].next_offset
+                )
 
     async def run(self) -> None:
         """Takes over and serves until `end`.
 
         Raises:
-            ExceptionGroup: of TocsinError: the bus failed, or another dispatcher has taken over.
+            ExceptionGroup: of TocsinError: the bus failed, or another dispatcher has
+                taken over.
         """
         try:
             await self._take_over()
-            log.info("term_begun", model=self.rules.model, dispatcher=self.dispatcher_id, pending=self._dispatch.unfinished)
+            log.info(
+                "term_begun",
+                model=self.rules.model,
+                dispatcher=self.dispatcher_id,
+                pending=self._dispatch.unfinished,
+            )
             async with asyncio.TaskGroup() as loops:
-                readers = [loops.create_task(one) for one in (self._read_lanes(), self._read_status(), self._read_commands(), self._tick())]
+                readers = [
+                    loops.create_task(one)
+                    for one in (self._read_lanes(), self._read_status(), self._read_commands(), self._tick())
+                ]
                 loops.create_task(self._commit())
                 await self._ending.wait()
                 for reader in readers:
@@ -99,8 +126,13 @@ class Term:
     # Taking over.
 
     async def _take_over(self) -> None:
-        """Fences the predecessor, then reads what is pending and what was running. The order matters: nothing pending is read before the fence stands."""
-        async with asyncio.TaskGroup() as connecting:  # where one fails or this is cancelled, none is left half open
+        """Fences the predecessor, then reads what is pending and what was running.
+
+        The order matters: nothing pending is read before the fence stands.
+        """
+        async with (
+            asyncio.TaskGroup() as connecting
+        ):  # where one fails or this is cancelled, none is left half open
             connecting.create_task(self._ends.start())
             connecting.create_task(self._offsets.start([], {}))
             connecting.create_task(self._status.start([0], {0: 0}))
@@ -119,7 +151,9 @@ class Term:
         for place in self.places:
             start = (await self._offsets.beginning_offsets(place.topic, [place.partition]))[place.partition]
             known = committed.get(place)
-            tracker = OffsetTracker.restore(known.offset, known.metadata or "") if known else OffsetTracker(start)
+            tracker = (
+                OffsetTracker.restore(known.offset, known.metadata or "") if known else OffsetTracker(start)
+            )
             gone = tracker.forget_before(start)
             if gone:
                 log.error("requests_lost_to_retention", topic=place.topic, count=gone)
@@ -128,9 +162,14 @@ class Term:
         return trackers
 
     async def _read_pending(self) -> int:
-        """Reads the lanes to their present end or as far as the window allows; returns when the oldest pending request came, in Unix milliseconds."""
+        """Reads the lanes to their present end or as far as the window allows; returns
+        when the oldest pending request came, in Unix milliseconds.
+        """
         oldest_ms = int(time.time() * 1000)
-        ends = {place: (await self._offsets.end_offsets(place.topic, [place.partition]))[place.partition] for place in self.places}
+        ends = {
+            place: (await self._offsets.end_offsets(place.topic, [place.partition]))[place.partition]
+            for place in self.places
+        }
         while self._dispatch.unfinished < MAX_UNFINISHED:
             if all([await self.lanes.position(*place) >= end for place, end in ends.items()]):
                 break
@@ -140,7 +179,9 @@ class Term:
         return oldest_ms
 
     async def _replay(self, since_ms: int) -> None:
-        """Reads status and commands from `since_ms` on: what replicas finished and were running while nobody looked."""
+        """Reads status and commands from `since_ms` on: what replicas finished and were
+        running while nobody looked.
+        """
         for tail in (self._status, self._commands):
             for partition, offset in (await self._offsets.offsets_at(tail.topic, [0], since_ms)).items():
                 tail.seek(tail.topic, partition, offset)
@@ -171,16 +212,22 @@ class Term:
     async def _tick(self) -> None:
         last_status_s = 0.0
         while True:
-            if time.monotonic() - self._heard_s < _BUS_SILENCE_S:  # our own status comes back with the rest: without it the bus is away, and nobody is to blame
+            if (
+                time.monotonic() - self._heard_s < _BUS_SILENCE_S
+            ):  # our own status comes back with the rest: without it the bus is away, and nobody is to blame
                 await self._perform(self._dispatch.on_tick(_now()))
             if time.monotonic() - last_status_s >= _STATUS_S:
                 last_status_s = time.monotonic()
                 status = self._dispatch.status(self.dispatcher_id, socket.gethostname(), os.getpid(), _now())
-                await self.out.send_soon(Outgoing(STATUS_TOPIC.name, status, subject=self.dispatcher_id, tenant=""))
+                await self.out.send_soon(
+                    Outgoing(STATUS_TOPIC.name, status, subject=self.dispatcher_id, tenant="")
+                )
             await asyncio.sleep(_TICK_S)
 
     async def _commit(self) -> None:
-        """Never cancelled when a term ends in order: ends that were taken for a transaction must see it through."""
+        """Never cancelled when a term ends in order: ends that were taken for a
+        transaction must see it through.
+        """
         while not self._ending.is_set():
             await self._committing.wait()
             self._committing.clear()
@@ -226,22 +273,53 @@ class Term:
 
     def _outgoing(self, action: Action) -> Outgoing:
         if isinstance(action, Assign):
-            work = WorkAssigned(replica_id=action.replica_id, epoch=self._epoch, origin=action.origin, request=action.request, waiting=action.waiting)
+            work = WorkAssigned(
+                replica_id=action.replica_id,
+                epoch=self._epoch,
+                origin=action.origin,
+                request=action.request,
+                waiting=action.waiting,
+            )
             request = action.request
             return Outgoing(
-                WORK_TOPIC.name, work, subject=request.request_id, tenant=request.tenant, key=action.replica_id, partition=action.inbox,
+                WORK_TOPIC.name,
+                work,
+                subject=request.request_id,
+                tenant=request.tenant,
+                key=action.replica_id,
+                partition=action.inbox,
                 traceparent=self._traces.get(request.request_id),
-            )  # fmt: skip
+            )
         if isinstance(action, Withdraw):
-            back = WorkCancelled(replica_id=action.replica_id, epoch=self._epoch, request_id=action.request_id, attempt=action.attempt, reason=action.reason)
-            return Outgoing(WORK_TOPIC.name, back, subject=action.request_id, tenant="", key=action.replica_id, partition=action.inbox)
+            back = WorkCancelled(
+                replica_id=action.replica_id,
+                epoch=self._epoch,
+                request_id=action.request_id,
+                attempt=action.attempt,
+                reason=action.reason,
+            )
+            return Outgoing(
+                WORK_TOPIC.name,
+                back,
+                subject=action.request_id,
+                tenant="",
+                key=action.replica_id,
+                partition=action.inbox,
+            )
         reply = action.reply
-        return Outgoing(REPLIES.name, reply, subject=reply.request_id, tenant=reply.tenant, partition=action.to.partition)
+        return Outgoing(
+            REPLIES.name, reply, subject=reply.request_id, tenant=reply.tenant, partition=action.to.partition
+        )
 
     async def _commit_ends(self) -> None:
-        """Makes visible, at once or not at all: the ends of requests, and that their records are done."""
+        """Makes visible, at once or not at all: the ends of requests, and that their
+        records are done.
+        """
         try:
-            points = {place: OffsetAndMetadata(*self._dispatch.trackers[place.topic].commit_point()) for place in self.places}
+            points = {
+                place: OffsetAndMetadata(*self._dispatch.trackers[place.topic].commit_point())
+                for place in self.places
+            }
         except OffsetMapTooLongError as error:
             log.warning("commit_waits", model=self.rules.model, reason=str(error))
             self._committing.set()
@@ -252,7 +330,13 @@ class Term:
                 await self._ends.send_soon(self._completed(end))
 
     def _completed(self, end: InferenceCompleted) -> Outgoing:
-        return Outgoing(COMPLETED.name, end, subject=end.request_id, tenant=end.tenant, traceparent=self._traces.pop(end.request_id, None))
+        return Outgoing(
+            COMPLETED.name,
+            end,
+            subject=end.request_id,
+            tenant=end.tenant,
+            traceparent=self._traces.pop(end.request_id, None),
+        )
 
     async def _close(self) -> None:
         for part in (self._status, self._commands, self._offsets):

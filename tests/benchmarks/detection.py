@@ -1,13 +1,16 @@
-"""How well the prompt detector tells attacks from harmless prompts, and what a verdict costs.
+"""How well the prompt detector tells attacks from harmless prompts, and what a verdict
+costs.
 
     python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json [--plots DIR]
     python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json --cv [--plots DIR]
 
-The first judges a file with the committed model, which is only fair for prompts that it was not trained on. The second is for the training file: each group
-of sources is judged by a model fitted, thresholds and all, without that group. Both go through `PromptDetector.inspect`, as serving does.
+The first judges a file with the committed model, which is only fair for prompts that it
+was not trained on. The second is for the training file: each group of sources is judged
+by a model fitted, thresholds and all, without that group. Both go through
+`PromptDetector.inspect`, as serving does.
 
-The file has one JSON object a line: text, label (1: attack); category (`hard_benign` marks harmless prompts that look like attacks), lang and source where
-known.
+The file has one JSON object a line: text, label (1: attack); category (`hard_benign`
+marks harmless prompts that look like attacks), lang and source where known.
 """
 
 import argparse
@@ -36,8 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Error rates and cost of the prompt detector.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
-    parser.add_argument("--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it")
-    parser.add_argument("--plots", type=Path, help="folder for detection-roc.png and detection-reliability.png")
+    parser.add_argument(
+        "--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it"
+    )
+    parser.add_argument(
+        "--plots", type=Path, help="folder for detection-roc.png and detection-reliability.png"
+    )
     arguments = parser.parse_args()
     rows = read_rows(arguments.data)
     detector = PromptDetector.load()
@@ -93,7 +100,10 @@ def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "fpr_benign": share(critical[benign]),
             "fpr_hard_benign": share(critical[hard]),
         },
-        "by_category": {name: {"recall": share(flagged[inside & attacks])} for name, inside in _members(rows, lambda row: row.category, attacks)},
+        "by_category": {
+            name: {"recall": share(flagged[inside & attacks])}
+            for name, inside in _members(rows, lambda row: row.category, attacks)
+        },
         "by_lang": {
             name: {"recall": share(flagged[inside & attacks]), "fpr": share(flagged[inside & ~attacks])}
             for name, inside in _members(rows, lambda row: row.lang, np.ones(len(rows), dtype=bool))
@@ -108,7 +118,9 @@ def ranking(verdict: Verdict) -> float:
 
 
 def recall_at(labels: NDArray[np.int64], score: NDArray[np.float64], allowed: float) -> float:
-    """The highest share of attacks that some threshold catches while it flags at most `allowed` of the harmless prompts."""
+    """The highest share of attacks that some threshold catches while it flags at most
+    `allowed` of the harmless prompts.
+    """
     false, true, _ = roc_curve(labels, score, drop_intermediate=False)
     return float(true[false <= allowed].max())
 
@@ -118,20 +130,31 @@ def share(chosen: NDArray[np.bool_]) -> float | None:
     return float(chosen.mean()) if len(chosen) else None
 
 
-def _members(rows: Sequence[Row], name: Callable[[Row], str], kept: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+def _members(
+    rows: Sequence[Row], name: Callable[[Row], str], kept: NDArray[np.bool_]
+) -> list[tuple[str, NDArray[np.bool_]]]:
     names = np.array([name(row) for row in rows])
     return [(str(value), names == value) for value in sorted(set(names[kept]))]
 
 
 def costs(rows: Sequence[Row], detector: PromptDetector) -> dict[str, dict[str, float]]:
-    """CPU milliseconds of a verdict by rules alone and of a whole inline one, for prompts of up to 256 tokens, on one core."""
+    """CPU milliseconds of a verdict by rules alone and of a whole inline one, for
+    prompts of up to 256 tokens, on one core.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(MODEL_FOLDER / "tokenizer.json"))
     tokenizer.no_truncation()
     step = max(1, len(rows) // TIMED)
-    texts = [row.text for row in rows[::step] if len(row.text) < 4 * 8 * TOKENS_TIMED and len(tokenizer.encode(row.text).ids) <= TOKENS_TIMED][:TIMED]
-    return {"rules": _percentiles(detector.rules_only, texts), "inline": _percentiles(detector.inspect, texts)}
+    texts = [
+        row.text
+        for row in rows[::step]
+        if len(row.text) < 4 * 8 * TOKENS_TIMED and len(tokenizer.encode(row.text).ids) <= TOKENS_TIMED
+    ][:TIMED]
+    return {
+        "rules": _percentiles(detector.rules_only, texts),
+        "inline": _percentiles(detector.inspect, texts),
+    }
 
 
 def _percentiles(judge: Callable[[str], Verdict], texts: Sequence[str]) -> dict[str, float]:
@@ -148,12 +171,23 @@ def _percentiles(judge: Callable[[str], Verdict], texts: Sequence[str]) -> dict[
 def table(report: dict[str, Any]) -> str:
     """The report for people."""
     lines = [f"{'prompts':28}{report['n']:>8}"]
-    lines.extend(f"{key:28}{_number(report[key])}" for key in ("precision", "recall", "f1", "auc", "recall_at_1pct_fpr"))
+    lines.extend(
+        f"{key:28}{_number(report[key])}"
+        for key in ("precision", "recall", "f1", "auc", "recall_at_1pct_fpr")
+    )
     for key in ("fpr", "critical"):
         lines.extend(f"{key + ' ' + name:28}{_number(value)}" for name, value in report[key].items())
-    lines.extend(f"{'recall ' + name:28}{_number(value['recall'])}" for name, value in report["by_category"].items())
-    lines.extend(f"{'lang ' + name:28}{_number(value['recall'])}   fpr {_number(value['fpr'])}" for name, value in report["by_lang"].items())
-    lines.extend(f"{'cpu ms ' + name:28}{value['p50']:8.2f} p50 {value['p95']:8.2f} p95 {value['p99']:8.2f} p99" for name, value in report["cpu_ms"].items())
+    lines.extend(
+        f"{'recall ' + name:28}{_number(value['recall'])}" for name, value in report["by_category"].items()
+    )
+    lines.extend(
+        f"{'lang ' + name:28}{_number(value['recall'])}   fpr {_number(value['fpr'])}"
+        for name, value in report["by_lang"].items()
+    )
+    lines.extend(
+        f"{'cpu ms ' + name:28}{value['p50']:8.2f} p50 {value['p95']:8.2f} p95 {value['p99']:8.2f} p99"
+        for name, value in report["cpu_ms"].items()
+    )
     return "\n".join(lines)
 
 
@@ -162,7 +196,9 @@ def _number(value: float | None) -> str:
 
 
 def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None:
-    """Write detection-roc.png (the low false-positive end enlarged beside it) and detection-reliability.png."""
+    """Write detection-roc.png (the low false-positive end enlarged beside it) and
+    detection-reliability.png.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -184,7 +220,11 @@ def plot(rows: Sequence[Row], verdicts: Sequence[Verdict], folder: Path) -> None
     filled = [index for index in range(10) if (bins == index).any()]
     figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
-    axes.plot([chances[bins == index].mean() for index in filled], [labels[bins == index].mean() for index in filled], marker="o")
+    axes.plot(
+        [chances[bins == index].mean() for index in filled],
+        [labels[bins == index].mean() for index in filled],
+        marker="o",
+    )
     axes.set(xlabel="probability given", ylabel="share that are attacks", title="Reliability")
     axes.grid(alpha=0.3)
     figure.savefig(folder / "detection-reliability.png", dpi=110)

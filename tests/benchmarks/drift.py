@@ -1,9 +1,14 @@
-"""How often does drift detection err, and what does it see? `make bench-drift OUT=drift.json [DATA=prompts.jsonl]`
+"""How often does drift detection err, and what does it see?
 
-    python -m tests.benchmarks.drift --out drift.json [--data prompts.jsonl] [--plots docs/images] [--scorer detector|held-out] [--quick]
+`make bench-drift OUT=drift.json [DATA=prompts.jsonl]`
 
-Traffic is drawn from embedded prompts with a known change or none (drift_traffic.py), then judged by the code that the drift service runs.
-Every share is printed with its Monte-Carlo standard error. Without --data the prompts are authored templates (drift_prompts.py).
+    python -m tests.benchmarks.drift --out drift.json [--data prompts.jsonl] [--plots docs/images]
+        [--scorer detector|held-out] [--quick]
+
+Traffic is drawn from embedded prompts with a known change or none (drift_traffic.py),
+then judged by the code that the drift service runs. Every share is printed with its
+Monte-Carlo standard error. Without --data the prompts are authored templates
+(drift_prompts.py).
 """
 
 from __future__ import annotations
@@ -31,7 +36,17 @@ from services.drift.domain.resampling import Deals
 from services.drift.domain.sequential import AlarmBudget, Episode, follow, spend
 from services.drift.domain.streams import MeanWatch, mean_changes
 from services.drift.domain.windows import cut
-from tests.benchmarks.drift_traffic import INDEPENDENT, SESSIONS, Pool, Stream, as_window, draw, load_pool, shift, topics_to_hold_out
+from tests.benchmarks.drift_traffic import (
+    INDEPENDENT,
+    SESSIONS,
+    Pool,
+    Stream,
+    as_window,
+    draw,
+    load_pool,
+    shift,
+    topics_to_hold_out,
+)
 
 SIZES = ((200, 200), (1000, 1000), (200, 5000))  # window, baseline
 KINDS = ("topic", "jailbreak", "french", "collection")
@@ -52,18 +67,42 @@ class Effort:
     timing: int = 30
 
 
-QUICK = Effort(false_alarms=6, power=4, curve=2, classic=1, sequential_daily=1, sequential_six_hourly=0, streams=2, timing=2)
+QUICK = Effort(
+    false_alarms=6,
+    power=4,
+    curve=2,
+    classic=1,
+    sequential_daily=1,
+    sequential_six_hourly=0,
+    streams=2,
+    timing=2,
+)
 
 
 def main() -> None:
     """Run all parts, print tables, write JSON and plots."""
     arguments = _arguments()
     started = time.process_time()
-    pool = load_pool(arguments.data, scorer=arguments.scorer or ("held-out" if arguments.data else "detector"))
-    effort = QUICK if arguments.quick else Effort(**{part: round(arguments.scale * count) for part, count in asdict(Effort()).items()})
-    print(f"{len(pool.texts)} prompts ({pool.source}), {int(pool.attack.sum())} of them attacks; risk by: {pool.scorer}")
+    pool = load_pool(
+        arguments.data, scorer=arguments.scorer or ("held-out" if arguments.data else "detector")
+    )
+    effort = (
+        QUICK
+        if arguments.quick
+        else Effort(**{part: round(arguments.scale * count) for part, count in asdict(Effort()).items()})
+    )
+    print(
+        f"{len(pool.texts)} prompts ({pool.source}), {int(pool.attack.sum())} of them attacks; risk by: "
+        f"{pool.scorer}"
+    )
     result: dict[str, Any] = {
-        "data": {"source": pool.source, "prompts": len(pool.texts), "attacks": int(pool.attack.sum()), "scorer": pool.scorer, "quick": arguments.quick},
+        "data": {
+            "source": pool.source,
+            "prompts": len(pool.texts),
+            "attacks": int(pool.attack.sum()),
+            "scorer": pool.scorer,
+            "quick": arguments.quick,
+        },
         "alpha": FAMILY_ALPHA,
     }
     parts = {
@@ -94,53 +133,99 @@ def main() -> None:
 
 
 def false_alarm(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Share of comparisons of unchanged traffic that raise any alarm, at 1 % for the family."""
+    """Share of comparisons of unchanged traffic that raise any alarm, at 1 % for the
+    family.
+    """
     rows = []
     for stream in (INDEPENDENT, SESSIONS):
         for sizes in SIZES:
             comparisons = [_compare(pool, sizes, stream=stream, rng=rng) for _ in range(effort.false_alarms)]
             alarms = _share(comparison.drifted for comparison in comparisons)
-            by_test = {test: round(share["share"], 4) for test, share in _by_test(comparisons, alone=True).items()}
-            rows.append({"stream": stream.name, "n": sizes[0], "baseline": sizes[1], **_named(alarms, "false_alarm"), "alone_at_1_percent": by_test})
-            print(f"  {stream.name:12} {sizes}: {rows[-1]['false_alarm']:.4f} ± {rows[-1]['error']:.4f}", flush=True)
+            by_test = {
+                test: round(share["share"], 4) for test, share in _by_test(comparisons, alone=True).items()
+            }
+            rows.append(
+                {
+                    "stream": stream.name,
+                    "n": sizes[0],
+                    "baseline": sizes[1],
+                    **_named(alarms, "false_alarm"),
+                    "alone_at_1_percent": by_test,
+                }
+            )
+            print(
+                f"  {stream.name:12} {sizes}: {rows[-1]['false_alarm']:.4f} ± {rows[-1]['error']:.4f}",
+                flush=True,
+            )
     return rows
 
 
 def power(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Share of changed windows that each test sees: alone at 1 %, and within the family at 1 %."""
+    """Share of changed windows that each test sees: alone at 1 %, and within the family
+    at 1 %.
+    """
     kinds = [kind for kind in KINDS if kind != "collection" or topics_to_hold_out(pool, kind=kind)]
-    settings = [(kind, share, sizes, effort.power) for kind in kinds for share in (0.05, 0.1) for sizes in SIZES]
+    settings = [
+        (kind, share, sizes, effort.power) for kind in kinds for share in (0.05, 0.1) for sizes in SIZES
+    ]
     settings += [(kind, share, (1000, 1000), effort.curve) for kind in kinds for share in (0.02, 0.03, 0.15)]
     rows: list[dict[str, Any]] = []
     for kind, share, sizes, repetitions in settings:
-        comparisons = [_compare(pool, sizes, stream=INDEPENDENT, rng=rng, kind=kind, share=share) for _ in range(repetitions)]
+        comparisons = [
+            _compare(pool, sizes, stream=INDEPENDENT, rng=rng, kind=kind, share=share)
+            for _ in range(repetitions)
+        ]
         shape = {"shift": kind, "share": share, "n": sizes[0], "baseline": sizes[1]}
-        rows.append({"test": FAMILY, **shape, **_named(_share(comparison.drifted for comparison in comparisons), "power")})
+        rows.append(
+            {
+                "test": FAMILY,
+                **shape,
+                **_named(_share(comparison.drifted for comparison in comparisons), "power"),
+            }
+        )
         in_family = _by_test(comparisons, alone=False)
         for test, alone in _by_test(comparisons, alone=True).items():
-            rows.append({"test": test, **shape, **_named(alone, "power"), "power_in_family": in_family[test]["share"]})
+            rows.append(
+                {"test": test, **shape, **_named(alone, "power"), "power_in_family": in_family[test]["share"]}
+            )
         if sizes == (1000, 1000) and repetitions == effort.power:
-            seen = [_classic_alarm(pool, sizes, kind=kind, share=share, rng=rng) for _ in range(effort.classic)]
+            seen = [
+                _classic_alarm(pool, sizes, kind=kind, share=share, rng=rng) for _ in range(effort.classic)
+            ]
             rows.append({"test": "classic_ks_10_percent", **shape, **_named(_share(seen), "power")})
     return rows
 
 
 def sequential(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """False alarms in 90 days of checks on rolling windows against one baseline: 250 requests a day in sessions, windows of two days."""
+    """False alarms in 90 days of checks on rolling windows against one baseline: 250
+    requests a day in sessions, windows of two days.
+    """
     rows = []
-    for name, every, runs in (("daily", timedelta(days=1), effort.sequential_daily), ("six-hourly", timedelta(hours=6), effort.sequential_six_hourly)):
+    for name, every, runs in (
+        ("daily", timedelta(days=1), effort.sequential_daily),
+        ("six-hourly", timedelta(hours=6), effort.sequential_six_hourly),
+    ):
         counts = [_ninety_days(pool, every=every, rng=rng) for _ in range(runs)]
         if counts:
             alarms, uncontrolled = (np.array([count[index] for count in counts]) for index in (0, 1))
-            rows.append({
-                "checks": name, "runs": runs, "false_alarms_per_90_days": float(alarms.mean()), "error": float(alarms.std() / sqrt(runs)),
-                "runs_with_more_than_one": float((alarms > 1).mean()), "most": int(alarms.max()), "without_control": float(uncontrolled.mean()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "checks": name,
+                    "runs": runs,
+                    "false_alarms_per_90_days": float(alarms.mean()),
+                    "error": float(alarms.std() / sqrt(runs)),
+                    "runs_with_more_than_one": float((alarms > 1).mean()),
+                    "most": int(alarms.max()),
+                    "without_control": float(uncontrolled.mean()),
+                }
+            )
     return rows
 
 
 def change_of_mean(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """ADWIN and the change point on the risk of each prompt, without a change and with 10 % jailbreaks from the middle on."""
+    """ADWIN and the change point on the risk of each prompt, without a change and with
+    10 % jailbreaks from the middle on.
+    """
     rows = []
     length = 6000
     for stream in (INDEPENDENT, SESSIONS):
@@ -150,8 +235,14 @@ def change_of_mean(pool: Pool, effort: Effort, rng: np.random.Generator) -> list
                 risk = _risk_stream(pool, length, share=share, stream=stream, rng=rng)
                 watch = MeanWatch.for_baseline(_risk_stream(pool, 2000, share=0.0, stream=stream, rng=rng))
                 changes = [change.position for change in mean_changes(risk, watch)]
-                alarms.append(len([position for position in changes if share == 0 or position <= length // 2]))
-                delays += [position - length // 2 for position in changes if position > length // 2][:1] if share else []
+                alarms.append(
+                    len([position for position in changes if share == 0 or position <= length // 2])
+                )
+                delays += (
+                    [position - length // 2 for position in changes if position > length // 2][:1]
+                    if share
+                    else []
+                )
                 found = find_change(risk, rng=rng)
                 p_values.append(found.p_value)
                 misses.append(abs(found.index - length // 2))
@@ -171,7 +262,9 @@ def change_of_mean(pool: Pool, effort: Effort, rng: np.random.Generator) -> list
 
 
 def explanation(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Of the 20 prompts named as driving a drift of 10 % at 1000 against 1000, the share that are really new."""
+    """Of the 20 prompts named as driving a drift of 10 % at 1000 against 1000, the
+    share that are really new.
+    """
     rows = []
     for kind in ("topic", "jailbreak", "french"):
         shares = defaultdict(list)
@@ -185,17 +278,24 @@ def explanation(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[di
             shares["nearest_to_shift"].append(new[nearest_to_shift(window, baseline, count=20)].mean())
             shares["domain_classifier"].append(new[np.argsort(-scores.window)[:20]].mean())
             shares["auc"].append(scores.auc)
-        rows.append({"shift": kind, "by_chance": 0.1} | {name: float(np.mean(values)) for name, values in shares.items()})
+        rows.append(
+            {"shift": kind, "by_chance": 0.1}
+            | {name: float(np.mean(values)) for name, values in shares.items()}
+        )
     return rows
 
 
 def cpu_ms(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """CPU time for 1000 against 1000 without embedding, unchanged and with 10 % jailbreaks (nothing can stop early then)."""
+    """CPU time for 1000 against 1000 without embedding, unchanged and with 10 %
+    jailbreaks (nothing can stop early then).
+    """
     rows = []
     for kind, share in ((None, 0.0), ("jailbreak", 0.1)):
         spent = defaultdict(list)
         for _ in range(effort.timing):
-            window, baseline = _windows(pool, (1000, 1000), stream=INDEPENDENT, rng=rng, kind=kind, share=share)
+            window, baseline = _windows(
+                pool, (1000, 1000), stream=INDEPENDENT, rng=rng, kind=kind, share=share
+            )
             assert window.embeddings is not None
             assert baseline.embeddings is not None
             assert window.risk is not None
@@ -209,8 +309,20 @@ def cpu_ms(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[st
                 "mmd": partial(embedding_shift.mmd, *embeddings, plan=plan, deals=deals),
                 "drifted_share": partial(embedding_shift.drifted_share, *embeddings, plan=plan, deals=deals),
                 "flagged_rate": partial(column_shift.flagged_rate, window.risk, baseline.risk, deals=deals),
-                "language": partial(column_shift.category_shift, "language", window.categories["language"], baseline.categories["language"], deals=deals),
-                "latency": partial(column_shift.scalar_shift, "latency", window.scalars["latency"], baseline.scalars["latency"], deals=deals),
+                "language": partial(
+                    column_shift.category_shift,
+                    "language",
+                    window.categories["language"],
+                    baseline.categories["language"],
+                    deals=deals,
+                ),
+                "latency": partial(
+                    column_shift.scalar_shift,
+                    "latency",
+                    window.scalars["latency"],
+                    baseline.scalars["latency"],
+                    deals=deals,
+                ),
                 FAMILY: partial(compare, window, baseline, rng=rng),
             }
             for name, call in calls.items():
@@ -218,12 +330,26 @@ def cpu_ms(pool: Pool, effort: Effort, rng: np.random.Generator) -> list[dict[st
                 call()
                 spent[name].append(1000 * (time.process_time() - started))
         rows += [
-            {"shift": kind or "none", "test": name, "p50": float(np.median(times)), "p95": float(np.quantile(times, 0.95))} for name, times in spent.items()
+            {
+                "shift": kind or "none",
+                "test": name,
+                "p50": float(np.median(times)),
+                "p95": float(np.quantile(times, 0.95)),
+            }
+            for name, times in spent.items()
         ]
     return rows
 
 
-def _windows(pool: Pool, sizes: tuple[int, int], *, stream: Stream, rng: np.random.Generator, kind: str | None = None, share: float = 0.0) -> tuple[Any, Any]:
+def _windows(
+    pool: Pool,
+    sizes: tuple[int, int],
+    *,
+    stream: Stream,
+    rng: np.random.Generator,
+    kind: str | None = None,
+    share: float = 0.0,
+) -> tuple[Any, Any]:
     held_out = _held_out(pool, kind, rng)
     baseline = draw(pool, sizes[1], stream=stream, rng=rng, held_out=held_out)
     window = draw(pool, sizes[0], stream=stream, rng=rng, held_out=held_out)
@@ -236,13 +362,25 @@ def _held_out(pool: Pool, kind: str | None, rng: np.random.Generator) -> int | N
     return int(rng.choice(topics_to_hold_out(pool, kind=kind))) if kind in {"topic", "collection"} else None
 
 
-def _compare(pool: Pool, sizes: tuple[int, int], *, stream: Stream, rng: np.random.Generator, kind: str | None = None, share: float = 0.0) -> Comparison:
+def _compare(
+    pool: Pool,
+    sizes: tuple[int, int],
+    *,
+    stream: Stream,
+    rng: np.random.Generator,
+    kind: str | None = None,
+    share: float = 0.0,
+) -> Comparison:
     window, baseline = _windows(pool, sizes, stream=stream, rng=rng, kind=kind, share=share)
     return compare(window, baseline, rng=rng)
 
 
-def _classic_alarm(pool: Pool, sizes: tuple[int, int], *, kind: str, share: float, rng: np.random.Generator) -> bool:
-    """The usual rule: alarm when over 10 % of dimensions have a Kolmogorov-Smirnov p-value below 5 %."""
+def _classic_alarm(
+    pool: Pool, sizes: tuple[int, int], *, kind: str, share: float, rng: np.random.Generator
+) -> bool:
+    """The usual rule: alarm when over 10 % of dimensions have a Kolmogorov-Smirnov
+    p-value below 5 %.
+    """
     window, baseline = _windows(pool, sizes, stream=INDEPENDENT, rng=rng, kind=kind, share=share)
     return embedding_shift.classic_drifted_share(window.embeddings, baseline.embeddings) > 0.1
 
@@ -272,26 +410,40 @@ def _ninety_days(pool: Pool, *, every: timedelta, rng: np.random.Generator) -> t
     return alarms, uncontrolled
 
 
-def _risk_stream(pool: Pool, count: int, *, share: float, stream: Stream, rng: np.random.Generator) -> np.ndarray:
+def _risk_stream(
+    pool: Pool, count: int, *, share: float, stream: Stream, rng: np.random.Generator
+) -> np.ndarray:
     indices = draw(pool, count, stream=stream, rng=rng)
-    indices[count // 2 :] = shift(pool, indices[count // 2 :], kind="jailbreak", share=share, held_out=None, rng=rng)
+    indices[count // 2 :] = shift(
+        pool, indices[count // 2 :], kind="jailbreak", share=share, held_out=None, rng=rng
+    )
     return pool.risk[indices]
 
 
 def _by_test(comparisons: list[Comparison], *, alone: bool) -> dict[str, dict[str, float]]:
-    """Share of comparisons in which each test is significant, by its own p-value or by the family's."""
+    """Share of comparisons in which each test is significant, by its own p-value or by
+    the family's.
+    """
     hits = defaultdict(list)
     for comparison in comparisons:
         for verdict in comparison.verdicts:
-            hits[verdict.reading.test].append((verdict.reading.p_value if alone else verdict.adjusted_p) <= FAMILY_ALPHA)
+            hits[verdict.reading.test].append(
+                (verdict.reading.p_value if alone else verdict.adjusted_p) <= FAMILY_ALPHA
+            )
     return {test: _share(seen) for test, seen in hits.items()}
 
 
 def _share(seen: Iterable[bool]) -> dict[str, float]:
-    """A share and its standard error, by Agresti and Coull's adjusted count, so that 0 of n has an error, too."""
+    """A share and its standard error, by Agresti and Coull's adjusted count, so that 0
+    of n has an error, too.
+    """
     hits = list(seen)
     adjusted = (sum(hits) + 2) / (len(hits) + 4)
-    return {"share": sum(hits) / len(hits), "error": sqrt(adjusted * (1 - adjusted) / (len(hits) + 4)), "repetitions": len(hits)}
+    return {
+        "share": sum(hits) / len(hits),
+        "error": sqrt(adjusted * (1 - adjusted) / (len(hits) + 4)),
+        "repetitions": len(hits),
+    }
 
 
 def _named(share: dict[str, float], name: str) -> dict[str, float]:
@@ -300,33 +452,58 @@ def _named(share: dict[str, float], name: str) -> dict[str, float]:
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        print("  " + "  ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in row.items()))
+        print(
+            "  "
+            + "  ".join(
+                f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in row.items()
+            )
+        )
 
 
 def _print_power(rows: list[dict[str, Any]]) -> None:
     """One line a test, one column a setting: power alone at 1 %."""
     settings = list(dict.fromkeys((row["shift"], row["share"], row["n"], row["baseline"]) for row in rows))
-    seen = {(row["test"], row["shift"], row["share"], row["n"], row["baseline"]): row["power"] for row in rows}
+    seen = {
+        (row["test"], row["shift"], row["share"], row["n"], row["baseline"]): row["power"] for row in rows
+    }
     for kind, share, window, baseline in settings:
-        tests = [test for test in dict.fromkeys(row["test"] for row in rows) if (test, kind, share, window, baseline) in seen]
+        tests = [
+            test
+            for test in dict.fromkeys(row["test"] for row in rows)
+            if (test, kind, share, window, baseline) in seen
+        ]
         cells = "  ".join(f"{test} {seen[(test, kind, share, window, baseline)]:.2f}" for test in tests)
         print(f"  {kind:10} {share:4.0%} {window:5}/{baseline:<5} {cells}")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="prompts, one JSON object a line: text, label, category, lang, source")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, help="prompts, one JSON object a line: text, label, category, lang, source"
+    )
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--plots", type=Path, help="folder for PNG plots")
     parser.add_argument(
         "--scorer",
         choices=("detector", "held-out"),
-        help="where a prompt's risk comes from: Tocsin's detector (default without --data), or a classifier of embeddings that never saw the prompt's "
+        help="where a prompt's risk comes from: Tocsin's detector (default without --data), or a "
+        "classifier of embeddings that never saw the prompt's "
         "source (default with --data: a file that the detector was trained on would flatter it)",
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all repetitions: 4 halves the Monte-Carlo errors")
-    parser.add_argument("--parts", nargs="*", help="only these: cpu_ms power false_alarm sequential change_of_mean explanation")
-    parser.add_argument("--quick", action="store_true", help="a few repetitions of everything: does it run at all?")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies all repetitions: 4 halves the Monte-Carlo errors"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        help="only these: cpu_ms power false_alarm sequential change_of_mean explanation",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few repetitions of everything: does it run at all?"
+    )
     return parser.parse_args()
 
 

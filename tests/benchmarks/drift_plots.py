@@ -41,23 +41,57 @@ def _power(rows: list[dict[str, Any]]) -> Any:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
     for axis, kind in zip(axes, ("topic", "jailbreak", "french"), strict=True):
         for test, (label, colour) in _TESTS.items():
-            points = sorted((row["share"], row["power"]) for row in rows if (row["test"], row["shift"], row["n"], row["baseline"]) == (test, kind, 1000, 1000))
+            points = sorted(
+                (row["share"], row["power"])
+                for row in rows
+                if (row["test"], row["shift"], row["n"], row["baseline"]) == (test, kind, 1000, 1000)
+            )
             if points:
-                axis.plot([100 * share for share, _ in points], [seen for _, seen in points], marker="o", markersize=3, label=label, color=colour)
-        axis.set(title=f"{kind} shift, 1000 against 1000", xlabel="% of the window's prompts replaced", ylim=(-0.03, 1.03))
+                axis.plot(
+                    [100 * share for share, _ in points],
+                    [seen for _, seen in points],
+                    marker="o",
+                    markersize=3,
+                    label=label,
+                    color=colour,
+                )
+        axis.set(
+            title=f"{kind} shift, 1000 against 1000",
+            xlabel="% of the window's prompts replaced",
+            ylim=(-0.03, 1.03),
+        )
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of windows with an alarm")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=7, fontsize=8, frameon=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncol=7,
+        fontsize=8,
+        frameon=False,
+    )
     return figure
 
 
 def _false_alarms(rows: list[dict[str, Any]]) -> Any:
     figure, axis = plt.subplots(figsize=(6.5, 2.6))
     labels = [f"{row['stream']}, {row['n']} against {row['baseline']}" for row in rows]
-    axis.errorbar([100 * row["false_alarm"] for row in rows], range(len(rows)), xerr=[196 * row["error"] for row in rows], fmt="o", color="black", capsize=3)
+    axis.errorbar(
+        [100 * row["false_alarm"] for row in rows],
+        range(len(rows)),
+        xerr=[196 * row["error"] for row in rows],
+        fmt="o",
+        color="black",
+        capsize=3,
+    )
     axis.axvspan(0.5, 1.5, color="tab:green", alpha=0.15)
     axis.axvline(1, color="tab:green")
-    axis.set(yticks=range(len(rows)), yticklabels=labels, xlabel="false alarms, % of unchanged windows (95 % interval)", xlim=(0, None))
+    axis.set(
+        yticks=range(len(rows)),
+        yticklabels=labels,
+        xlabel="false alarms, % of unchanged windows (95 % interval)",
+        xlim=(0, None),
+    )
     axis.invert_yaxis()
     return figure
 

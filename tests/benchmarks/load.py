@@ -1,6 +1,8 @@
-"""A load generator that costs little: HTTP/1.1 over kept connections, parsed by httptools, on one thread.
+"""A load generator that costs little: HTTP/1.1 over kept connections, parsed by
+httptools, on one thread.
 
-It shares the machine with what it measures, so what it spends is taken from that; aiohttp or httpx would spend several times as much.
+It shares the machine with what it measures, so what it spends is taken from that;
+aiohttp or httpx would spend several times as much.
 """
 
 import asyncio
@@ -16,7 +18,10 @@ import numpy as np
 
 @dataclass
 class Sample:
-    """What a load measured; times in seconds from the sending of each request. `token_pieces` counts non-empty deltas of streams."""
+    """What a load measured; times in seconds from the sending of each request.
+
+    `token_pieces` counts non-empty deltas of streams.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -26,7 +31,11 @@ class Sample:
 
     def summary(self) -> dict[str, float]:
         """Requests a second and percentiles in milliseconds."""
-        found: dict[str, float] = {"requests": len(self.latencies), "errors": self.errors, "requests_per_s": len(self.latencies) / self.seconds}
+        found: dict[str, float] = {
+            "requests": len(self.latencies),
+            "errors": self.errors,
+            "requests_per_s": len(self.latencies) / self.seconds,
+        }
         found |= _percentiles("latency", self.latencies)
         if self.first_pieces:
             found |= _percentiles("ttft", self.first_pieces) | {"tokens_per_s": self.tokens / self.seconds}
@@ -66,7 +75,11 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         self.body += part
-        if not self.first_s and b'"content":"' in part and (b'"content":""' not in part or part.count(b'"content":"') > 1):
+        if (
+            not self.first_s
+            and b'"content":"' in part
+            and (b'"content":""' not in part or part.count(b'"content":"') > 1)
+        ):
             self.first_s = time.perf_counter()
 
     def on_message_complete(self) -> None:
@@ -79,13 +92,16 @@ def payload(url: str, key: str, body: dict[str, Any]) -> bytes:
     """A POST to /v1/chat/completions as bytes."""
     parts, content = urlsplit(url), json.dumps(body).encode()
     head = (
-        f"POST {parts.path.rstrip('/')}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {key}\r\n"
+        f"POST {parts.path.rstrip('/')}/chat/completions HTTP/1.1\r\nhost: "
+        f"{parts.netloc}\r\nauthorization: Bearer {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 
 
-async def load(url: str, key: str, body: dict[str, Any], *, in_flight: int, seconds: float, requests: int | None = None) -> Sample:
+async def load(
+    url: str, key: str, body: dict[str, Any], *, in_flight: int, seconds: float, requests: int | None = None
+) -> Sample:
     """Keeps `in_flight` requests going for `seconds`, or until `requests` are answered."""
     parts, sample, message = urlsplit(url), Sample(), payload(url, key, body)
     began_s = time.perf_counter()
@@ -93,7 +109,9 @@ async def load(url: str, key: str, body: dict[str, Any], *, in_flight: int, seco
     left = [requests if requests is not None else 1 << 60]
 
     async def keep_asking() -> None:
-        _, connection = await asyncio.get_running_loop().create_connection(_Connection, parts.hostname, parts.port)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            _Connection, parts.hostname, parts.port
+        )
         try:
             while time.perf_counter() < end_s and left[0] > 0:
                 left[0] -= 1

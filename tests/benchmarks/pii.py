@@ -1,12 +1,15 @@
-"""How well personal data and secrets are found: `python -m tests.benchmarks.pii --data rows.jsonl --out figures.json`.
+"""How well personal data and secrets are found: `python -m tests.benchmarks.pii --data
+rows.jsonl --out figures.json`.
 
-A row is `{"text", "spans": [{"start", "end", "type", "value"}], "lang", "source"}`. A finding is right when its type
-is that of a labelled span and their intersection is at least half of their union; each labelled span counts once.
-Types that the detector does not know are listed and left out.
+A row is `{"text", "spans": [{"start", "end", "type", "value"}], "lang", "source"}`. A
+finding is right when its type is that of a labelled span and their intersection is at
+least half of their union; each labelled span counts once. Types that the detector does
+not know are listed and left out.
 
-Where a file labels the parts of one address each for itself (house number, street, town, post code), neighbouring
-parts count as one address if one of them is an ADDRESS. Where a file labels every date DATE_TIME, a date of birth
-found on such a span is neither right nor wrong: the file does not say.
+Where a file labels the parts of one address each for itself (house number, street,
+town, post code), neighbouring parts count as one address if one of them is an ADDRESS.
+Where a file labels every date DATE_TIME, a date of birth found on such a span is
+neither right nor wrong: the file does not say.
 """
 
 import argparse
@@ -55,12 +58,22 @@ _BETWEEN_PARTS = re.compile(r"[\s,>?]{0,8}")
 
 
 def joined_addresses(row: Row) -> Row:
-    """The row with the parts of each address as one span; places that belong to no address stay as they are."""
+    """The row with the parts of each address as one span; places that belong to no
+    address stay as they are.
+    """
     spans: list[dict[str, Any]] = []
     for span in sorted(row["spans"], key=lambda s: s["start"]):
         last = spans[-1] if spans else None
-        is_part = last is not None and {span["type"], last["type"]} <= _PLACES and "ADDRESS" in (span["type"], last["type"])
-        if last is not None and is_part and _BETWEEN_PARTS.fullmatch(row["text"][last["end"] : span["start"]]):
+        is_part = (
+            last is not None
+            and {span["type"], last["type"]} <= _PLACES
+            and "ADDRESS" in (span["type"], last["type"])
+        )
+        if (
+            last is not None
+            and is_part
+            and _BETWEEN_PARTS.fullmatch(row["text"][last["end"] : span["start"]])
+        ):
             spans[-1] = {**last, "end": span["end"], "type": "ADDRESS"}
         else:
             spans.append(span)
@@ -77,7 +90,9 @@ class Score:
         self.examples: dict[str, list[str]] = defaultdict(list)
 
     def add(self, row: Row, findings: Sequence[Finding], kind: str, *, exact: bool = True) -> None:
-        """Count one row's findings and labelled spans of one type; without `exact`, of all types that begin with it."""
+        """Count one row's findings and labelled spans of one type; without `exact`, of
+        all types that begin with it.
+        """
         spans = [s for s in row["spans"] if s["type"] == kind or (not exact and s["type"].startswith(kind))]
         free = list(spans)
         self.labelled[kind] += len(spans)
@@ -88,13 +103,22 @@ class Score:
             if hit:
                 free.remove(hit)
                 self.right[kind] += 1
-            elif not any(s["type"] in _AMBIGUOUS.get(kind, ()) and overlap(finding, s) >= OVERLAP for s in row["spans"]):
+            elif not any(
+                s["type"] in _AMBIGUOUS.get(kind, ()) and overlap(finding, s) >= OVERLAP for s in row["spans"]
+            ):
                 self.wrong[kind] += 1
-                self.examples[f"wrong {kind}"].append(f"{row['text'][finding.start : finding.end]!r} ({finding.evidence}) in {row['text'][:160]!r}")
-        self.examples[f"missed {kind}"].extend(f"{row['text'][s['start'] : s['end']]!r} in {row['text'][:160]!r}" for s in free)
+                self.examples[f"wrong {kind}"].append(
+                    f"{row['text'][finding.start : finding.end]!r} ({finding.evidence}) in "
+                    f"{row['text'][:160]!r}"
+                )
+        self.examples[f"missed {kind}"].extend(
+            f"{row['text'][s['start'] : s['end']]!r} in {row['text'][:160]!r}" for s in free
+        )
 
     def figures(self, kind: str) -> dict[str, float | int | None]:
-        """Precision, recall and the number of labelled spans; None where there is nothing to divide by."""
+        """Precision, recall and the number of labelled spans; None where there is
+        nothing to divide by.
+        """
         found = self.right[kind] + self.wrong[kind]
         labelled = self.labelled[kind]
         return {
@@ -104,25 +128,38 @@ class Score:
         }
 
 
-def placeholder_rate(rows: Iterable[Row], found: Sequence[Sequence[Finding]]) -> dict[str, float | int | None]:
-    """Share of rows that name a secret, hold none by their labels, and have one found in them all the same."""
+def placeholder_rate(
+    rows: Iterable[Row], found: Sequence[Sequence[Finding]]
+) -> dict[str, float | int | None]:
+    """Share of rows that name a secret, hold none by their labels, and have one found
+    in them all the same.
+    """
     negatives = [
         any(f.type.startswith("SECRET_") for f in findings)
         for row, findings in zip(rows, found, strict=True)
         if not row["spans"] and (row.get("placeholder") or _NAMES_A_SECRET.search(row["text"]))
     ]
-    return {"flag_rate": round(sum(negatives) / len(negatives), 4) if negatives else None, "n": len(negatives)}
+    return {
+        "flag_rate": round(sum(negatives) / len(negatives), 4) if negatives else None,
+        "n": len(negatives),
+    }
 
 
 def cpu_ms(texts: Sequence[str]) -> dict[str, float]:
-    """CPU milliseconds of one inspection, at the 50th, 95th and 99th percentile over the texts."""
+    """CPU milliseconds of one inspection, at the 50th, 95th and 99th percentile over
+    the texts.
+    """
     times = []
     for text in texts:
         begun = time.process_time_ns()
         find_sensitive(text)
         times.append((time.process_time_ns() - begun) / 1e6)
     times.sort()
-    return {f"p{p}": round(times[min(len(times) - 1, len(times) * p // 100)], 4) for p in (50, 95, 99)} if times else {}
+    return (
+        {f"p{p}": round(times[min(len(times) - 1, len(times) * p // 100)], 4) for p in (50, 95, 99)}
+        if times
+        else {}
+    )
 
 
 def texts_of(rows: Sequence[Row], size: int) -> list[str]:
@@ -138,14 +175,20 @@ def measure(rows: Sequence[Row], *, examples: int = 0) -> dict[str, Any]:
     rows = [joined_addresses(row) for row in rows]
     found = [find_sensitive(row["text"], with_names=True) for row in rows]
     score = Score()
-    secret_types = sorted({s["type"] for row in rows for s in row["spans"] if s["type"].startswith("SECRET_")})
+    secret_types = sorted(
+        {s["type"] for row in rows for s in row["spans"] if s["type"].startswith("SECRET_")}
+    )
     for row, findings in zip(rows, found, strict=True):
         for kind in (*PII_TYPES, *secret_types):
             score.add(row, findings, kind)
         score.add(row, findings, "SECRET_", exact=False)
     unknown = {s["type"] for row in rows for s in row["spans"]} - set(PII_TYPES) - set(secret_types)
     figures: dict[str, Any] = {
-        "per_type": {kind: score.figures(kind) for kind in (*PII_TYPES, *secret_types) if score.labelled[kind] or score.wrong[kind]},
+        "per_type": {
+            kind: score.figures(kind)
+            for kind in (*PII_TYPES, *secret_types)
+            if score.labelled[kind] or score.wrong[kind]
+        },
         "secrets": {**score.figures("SECRET_"), "placeholders": placeholder_rate(rows, found)},
         "cpu_ms": cpu_ms([row["text"] for row in rows]),
         "cpu_ms_2kb": cpu_ms(texts_of(rows, 2048)),
@@ -175,9 +218,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="JSON lines in the dev data's format")
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
-    parser.add_argument("--examples", type=int, default=0, help="also give up to so many wrong and missed values of each type; they quote the data")
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=0,
+        help="also give up to so many wrong and missed values of each type; they quote the data",
+    )
     arguments = parser.parse_args()
-    rows = [json.loads(line) for line in arguments.data.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [
+        json.loads(line) for line in arguments.data.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
     figures = measure(rows, examples=arguments.examples)
     print(table(figures))
     for kind, some in figures.get("examples", {}).items():

@@ -1,7 +1,9 @@
-"""Rows a second from Kafka into the store: `python -m tests.benchmarks.recorder [--events N] [OUT=file.json]`.
+"""Rows a second from Kafka into the store: `python -m tests.benchmarks.recorder
+[--events N] [OUT=file.json]`.
 
-Kafka, the store and the recorder are processes of their own, as `tocsin up` runs them. A backlog is produced first, then the recorder is started and timed from
-its first row to its last, so that neither the producer nor the recorder's start counts.
+Kafka, the store and the recorder are processes of their own, as `tocsin up` runs them.
+A backlog is produced first, then the recorder is started and timed from its first row
+to its last, so that neither the producer nor the recorder's start counts.
 """
 
 import argparse
@@ -18,7 +20,16 @@ import psutil
 
 from services.common.store import Store
 from services.embedded.kafka import EmbeddedKafka
-from tests.recording import EventSource, RecorderProcess, eventually, fresh_database, ledger, provision_topics, recorded, rollups_disagree
+from tests.recording import (
+    EventSource,
+    RecorderProcess,
+    eventually,
+    fresh_database,
+    ledger,
+    provision_topics,
+    recorded,
+    rollups_disagree,
+)
 from tests.store import RunningStore, running_store
 
 
@@ -44,7 +55,9 @@ async def measure(events: int, folder: Path, broker: EmbeddedKafka, running: Run
     await provision_topics(broker.bootstrap)
     url = fresh_database(running)
     source, store = EventSource(broker.bootstrap), Store(url)
-    recorder = RecorderProcess(broker.bootstrap, url, folder / "recorder.log", TOCSIN_RECORDER_LINGER_MS="200")
+    recorder = RecorderProcess(
+        broker.bootstrap, url, folder / "recorder.log", TOCSIN_RECORDER_LINGER_MS="200"
+    )
     await source.start()
     await source.send(events, batch=1000)
     cpu = {"store": _cpu(running.pid), "kafka": _cpu(broker.pid or 0)}
@@ -55,7 +68,11 @@ async def measure(events: int, folder: Path, broker: EmbeddedKafka, running: Run
         process = psutil.Process(recorder.pid)
         cpu_before = _cpu(recorder.pid)
         await eventually(lambda: _at_least(store, events), within_s=600, what="the last row")
-        seconds, used, memory = time.perf_counter() - begun, _cpu(recorder.pid) - cpu_before, process.memory_info().rss
+        seconds, used, memory = (
+            time.perf_counter() - begun,
+            _cpu(recorder.pid) - cpu_before,
+            process.memory_info().rss,
+        )
         await eventually(lambda: _agree(store), within_s=10, what="the rollups agree")
         row, agree = await ledger(store, source.source), await _agree(store)
     finally:
@@ -64,15 +81,25 @@ async def measure(events: int, folder: Path, broker: EmbeddedKafka, running: Run
         await store.close()
     rows = events - first
     return Result(
-        events=events, seconds=round(seconds, 2), rows_per_s=round(rows / seconds), recorder_cpu_us_per_row=round(used / rows * 1e6, 1),
-        recorder_cpu_s=round(used, 2), store_cpu_s=round(_cpu(running.pid) - cpu["store"], 2), kafka_cpu_s=round(_cpu(broker.pid or 0) - cpu["kafka"], 2),
-        recorder_rss_mb=round(memory / 2**20), gaps=int(str(row["gaps"])), doubles=int(str(row["doubles"])), rollups_agree=agree,
-    )  # fmt: skip
+        events=events,
+        seconds=round(seconds, 2),
+        rows_per_s=round(rows / seconds),
+        recorder_cpu_us_per_row=round(used / rows * 1e6, 1),
+        recorder_cpu_s=round(used, 2),
+        store_cpu_s=round(_cpu(running.pid) - cpu["store"], 2),
+        kafka_cpu_s=round(_cpu(broker.pid or 0) - cpu["kafka"], 2),
+        recorder_rss_mb=round(memory / 2**20),
+        gaps=int(str(row["gaps"])),
+        doubles=int(str(row["doubles"])),
+        rollups_agree=agree,
+    )
 
 
 def main(arguments: list[str]) -> None:
     """Measures, prints a table, writes OUT."""
-    out = next((one.removeprefix("OUT=") for one in arguments if one.startswith("OUT=")), os.environ.get("OUT", ""))
+    out = next(
+        (one.removeprefix("OUT=") for one in arguments if one.startswith("OUT=")), os.environ.get("OUT", "")
+    )
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=100_000)
     options = parser.parse_args([one for one in arguments if not one.startswith("OUT=")])

@@ -1,7 +1,8 @@
 """The whole path under load: `make bench OUT=file.json`.
 
-Starts a Tocsin of its own with the scripted engine, everything on and recorded, and measures what Tocsin adds: the engine answers at once. The load generator
-shares the machine. Kafka is warmed first, since its JIT needs traffic.
+Starts a Tocsin of its own with the scripted engine, everything on and recorded, and
+measures what Tocsin adds: the engine answers at once. The load generator shares the
+machine. Kafka is warmed first, since its JIT needs traffic.
 """
 
 import argparse
@@ -43,15 +44,23 @@ def main() -> None:
 
 
 def first_token() -> dict[str, float]:
-    """Seconds from `tocsin up` to ready and to the real model's first token, twice: a new home, then the same one again."""
+    """Seconds from `tocsin up` to ready and to the real model's first token, twice: a
+    new home, then the same one again.
+    """
     found = {}
     with installation() as running:
         home = running.home
         began_s = time.monotonic()
         answer = httpx.post(
-            f"{running.base_url}/chat/completions", headers={"authorization": f"Bearer {running.key}"}, timeout=60,
-            json={"model": "smollm2-135m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
-        )  # fmt: skip
+            f"{running.base_url}/chat/completions",
+            headers={"authorization": f"Bearer {running.key}"},
+            timeout=60,
+            json={
+                "model": "smollm2-135m",
+                "messages": [{"role": "user", "content": "Hello"}],
+                "max_tokens": 1,
+            },
+        )
         answer.raise_for_status()
         found["new_home_s"] = round(running.ready_s + time.monotonic() - began_s, 1)
         assert home.exists()
@@ -75,8 +84,13 @@ async def cpu_split(running: Installation, seconds: float) -> dict[str, float]:
     """CPU milliseconds a request at 16 in flight, by process."""
     processes = {_label(one): psutil.Process(one["pid"]) for one in running.status() if one.get("pid")}
     before = {label: _cpu_s(process) for label, process in processes.items()}
-    sample = await load(running.base_url, running.key, chat(MODEL, stream=False, max_tokens=32), in_flight=16, seconds=seconds)
-    spent = {label: (_cpu_s(process) - before[label]) * 1000 / len(sample.latencies) for label, process in processes.items()}
+    sample = await load(
+        running.base_url, running.key, chat(MODEL, stream=False, max_tokens=32), in_flight=16, seconds=seconds
+    )
+    spent = {
+        label: (_cpu_s(process) - before[label]) * 1000 / len(sample.latencies)
+        for label, process in processes.items()
+    }
     return {label: round(value, 3) for label, value in spent.items()} | {"all": round(sum(spent.values()), 3)}
 
 
@@ -89,7 +103,9 @@ async def bus_round_trip(url: str, rounds: int = 2000) -> dict[str, float]:
     for number in range(rounds):
         began_s = time.perf_counter()
         beat = ReplyBeat(request_id=f"bench-{number}", attempt=1, replica_id="bench")
-        await out.send_soon(Outgoing(REPLIES.name, beat, subject=beat.request_id, tenant="bench", partition=0))
+        await out.send_soon(
+            Outgoing(REPLIES.name, beat, subject=beat.request_id, tenant="bench", partition=0)
+        )
         while not any(record.key == beat.request_id.encode() for record in await tail.poll(5.0)):
             pass
         taken.append((time.perf_counter() - began_s) * 1000)
@@ -100,11 +116,20 @@ async def bus_round_trip(url: str, rounds: int = 2000) -> dict[str, float]:
 
 
 async def gateway_memory(running: Installation, requests: int, steps: int = 10) -> dict[str, Any]:
-    """The gateway's resident memory in MB, before and after each tenth of so many requests."""
+    """The gateway's resident memory in MB, before and after each tenth of so many
+    requests.
+    """
     (gateway,) = [psutil.Process(one["pid"]) for one in running.status() if one["role"] == "gateway"]
     megabytes = [gateway.memory_info().rss / 1e6]
     for _ in range(steps):
-        await load(running.base_url, running.key, chat(MODEL, stream=False, max_tokens=32), in_flight=16, seconds=3600, requests=requests // steps)
+        await load(
+            running.base_url,
+            running.key,
+            chat(MODEL, stream=False, max_tokens=32),
+            in_flight=16,
+            seconds=3600,
+            requests=requests // steps,
+        )
         megabytes.append(gateway.memory_info().rss / 1e6)
     return {"requests": requests, "rss_mb": [round(one, 1) for one in megabytes]}
 
@@ -113,7 +138,10 @@ async def recorded(running: Installation, timeout_s: float = 120.0) -> dict[str,
     """The ledger once the recorder has caught up: rows, gaps, doubles."""
     last, since_s = -1, time.monotonic()
     while True:
-        (row,) = running.query("SELECT toUInt64(sum(rows)) AS rows, toUInt64(sum(gaps)) AS gaps, toUInt64(sum(doubles)) AS doubles FROM v_ledger")
+        (row,) = running.query(
+            "SELECT toUInt64(sum(rows)) AS rows, toUInt64(sum(gaps)) AS gaps, toUInt64(sum(doubles)) AS "
+            "doubles FROM v_ledger"
+        )
         if int(row["rows"]) == last or time.monotonic() - since_s > timeout_s:
             return {name: int(value) for name, value in row.items()}
         last = int(row["rows"])

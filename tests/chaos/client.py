@@ -1,4 +1,6 @@
-"""A client that does not give up: it streams, reattaches with Last-Event-ID wherever a gateway answers, and knows what it must have received in the end."""
+"""A client that does not give up: it streams, reattaches with Last-Event-ID wherever a
+gateway answers, and knows what it must have received in the end.
+"""
 
 import asyncio
 import itertools
@@ -17,7 +19,10 @@ _FAILURES = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 @dataclass
 class Stream:
-    """What one client has. `pauses` are the seconds of each pause above `DISTURBED_S` after the first piece."""
+    """What one client has.
+
+    `pauses` are the seconds of each pause above `DISTURBED_S` after the first piece.
+    """
 
     number: int
     tokens: int
@@ -56,7 +61,10 @@ class Stream:
 
 
 class Client:
-    """Streams from several gateways. `resume_window_s` keeps a request alive while its client is away."""
+    """Streams from several gateways.
+
+    `resume_window_s` keeps a request alive while its client is away.
+    """
 
     def __init__(self, urls: list[str], key: str, model: str, *, resume_window_s: int = 300) -> None:
         self._urls = itertools.cycle(urls)
@@ -65,7 +73,9 @@ class Client:
 
     async def __aenter__(self) -> "Client":
         self._session = aiohttp.ClientSession(
-            headers=self._headers, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None, sock_read=30)
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=30),
         )
         return self
 
@@ -102,7 +112,9 @@ class Client:
     async def _reattach(self, stream: Stream) -> None:
         headers = {"last-event-id": stream.last_event_id} if stream.last_event_id else {}
         try:
-            async with self._session.get(f"{next(self._urls)}/streams/{stream.request_id}", headers=headers) as answer:
+            async with self._session.get(
+                f"{next(self._urls)}/streams/{stream.request_id}", headers=headers
+            ) as answer:
                 if answer.status == 200:
                     stream.reattached += 1
                     await self._read(stream, answer)

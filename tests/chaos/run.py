@@ -1,7 +1,10 @@
-"""Kills processes at random under load, then compares the ledger: `make chaos SECONDS=120 OUT=file.json`.
+"""Kills processes at random under load, then compares the ledger: `make chaos
+SECONDS=120 OUT=file.json`.
 
-Every process that `tocsin status` lists may be killed with -9: broker, store, recorder, inference, gateways, dispatchers, replicas. Clients ask 50
-times a second and reattach when their connection breaks. In the end every stream must be whole, and the store must hold each request exactly once.
+Every process that `tocsin status` lists may be killed with -9: broker, store, recorder,
+inference, gateways, dispatchers, replicas. Clients ask 50 times a second and reattach
+when their connection breaks. In the end every stream must be whole, and the store must
+hold each request exactly once.
 """
 
 import argparse
@@ -34,12 +37,16 @@ TOKENS = 40
 
 
 def main() -> None:
-    """Reads arguments, runs, prints the verdict and writes JSON; the exit status is 1 if anything was lost, doubled or broken."""
+    """Reads arguments, runs, prints the verdict and writes JSON; the exit status is 1
+    if anything was lost, doubled or broken.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--requests-per-s", type=float, default=50.0)
     parser.add_argument("--kill-every-s", type=float, default=6.0)
-    parser.add_argument("--roles", default="", help="comma-separated; empty means every process of tocsin status")
+    parser.add_argument(
+        "--roles", default="", help="comma-separated; empty means every process of tocsin status"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -57,7 +64,10 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
     try:
         with installation({"TOCSIN_MODELS_FILE": str(models)}, gateways=2) as running:
             kills: list[dict[str, Any]] = []
-            async with Client(gateway_urls(running), running.key, "scripted") as client, asyncio.TaskGroup() as group:
+            async with (
+                Client(gateway_urls(running), running.key, "scripted") as client,
+                asyncio.TaskGroup() as group,
+            ):
                 killer = group.create_task(kill_at_random(running, given, kills))
                 streams = await ask_steadily(client, given, group)
                 killer.cancel()
@@ -69,10 +79,14 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
 
 def gateway_urls(running: Installation) -> list[str]:
     """Every gateway's /v1."""
-    return [f"http://127.0.0.1:{one['port']}/v1" for one in running.status() if one["role"].startswith("gateway")]
+    return [
+        f"http://127.0.0.1:{one['port']}/v1" for one in running.status() if one["role"].startswith("gateway")
+    ]
 
 
-async def ask_steadily(client: Client, given: argparse.Namespace, group: asyncio.TaskGroup) -> list["asyncio.Task[Stream]"]:
+async def ask_steadily(
+    client: Client, given: argparse.Namespace, group: asyncio.TaskGroup
+) -> list["asyncio.Task[Stream]"]:
     """New streams at an even rate; returns once all have ended."""
     streams, began_s = [], time.monotonic()
     while (passed_s := time.monotonic() - began_s) < given.seconds:
@@ -83,7 +97,9 @@ async def ask_steadily(client: Client, given: argparse.Namespace, group: asyncio
     return streams
 
 
-async def kill_at_random(running: Installation, given: argparse.Namespace, kills: list[dict[str, Any]]) -> None:
+async def kill_at_random(
+    running: Installation, given: argparse.Namespace, kills: list[dict[str, Any]]
+) -> None:
     """Kill -9, again and again; the last one early enough that all can come back."""
     chance, began_s = random.Random(given.seed), time.monotonic()
     roles = set(filter(None, given.roles.split(",")))
@@ -92,13 +108,23 @@ async def kill_at_random(running: Installation, given: argparse.Namespace, kills
         if time.monotonic() - began_s > given.seconds - 3:
             return
         listed = await asyncio.to_thread(running.status)
-        victims = [one for one in listed if one.get("pid") and one["role"] != "aot" and (not roles or one["role"] in roles)]
+        victims = [
+            one
+            for one in listed
+            if one.get("pid") and one["role"] != "aot" and (not roles or one["role"] in roles)
+        ]
         if not victims:
             continue
         victim = chance.choice(victims)
         with suppress(ProcessLookupError):
             os.kill(victim["pid"], signal.SIGKILL)
-            kills.append({"at_s": round(time.monotonic() - began_s, 1), "role": victim["role"], "state": victim.get("state")})
+            kills.append(
+                {
+                    "at_s": round(time.monotonic() - began_s, 1),
+                    "role": victim["role"],
+                    "state": victim.get("state"),
+                }
+            )
 
 
 async def judge(running: Installation, streams: list[Stream], timeout_s: float = 180.0) -> dict[str, Any]:
@@ -114,12 +140,24 @@ async def judge(running: Installation, streams: list[Stream], timeout_s: float =
 
 
 def _ask_store(running: Installation) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    rows = {row["request_id"]: int(row["rows"]) for row in running.query("SELECT request_id, count() AS rows FROM inference_events GROUP BY request_id")}
-    (ledger,) = running.query("SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger")
-    (rollups,) = running.query(
-        "SELECT (SELECT sum(requests) FROM inference_per_minute) AS per_minute, (SELECT sum(requests) FROM inference_per_hour) AS per_hour"
+    rows = {
+        row["request_id"]: int(row["rows"])
+        for row in running.query(
+            "SELECT request_id, count() AS rows FROM inference_events GROUP BY request_id"
+        )
+    }
+    (ledger,) = running.query(
+        "SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger"
     )
-    return rows, {name: int(value) for name, value in ledger.items()}, {name: int(value) for name, value in rollups.items()}
+    (rollups,) = running.query(
+        "SELECT (SELECT sum(requests) FROM inference_per_minute) AS per_minute, (SELECT sum(requests) "
+        "FROM inference_per_hour) AS per_hour"
+    )
+    return (
+        rows,
+        {name: int(value) for name, value in ledger.items()},
+        {name: int(value) for name, value in rollups.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""kill -9 in the middle of streams, on a really started Tocsin: every client gets the very text, and the store has each request once."""
+"""kill -9 in the middle of streams, on a really started Tocsin: every client gets the
+very text, and the store has each request once.
+"""
 
 import asyncio
 import os
@@ -19,7 +21,9 @@ TOKENS = 75
 
 
 async def streams_through(tocsin: Installation, *roles: str, state: str | None = None) -> list[Stream]:
-    """Fifty streams of three seconds; as soon as all have begun, a process of each role is killed."""
+    """Fifty streams of three seconds; as soon as all have begun, a process of each role
+    is killed.
+    """
     await until_all_serve(tocsin)
     async with Client(gateway_urls(tocsin), tocsin.key, "scripted") as client, asyncio.TaskGroup() as group:
         began = time.time_ns() % 10**9
@@ -31,36 +35,68 @@ async def streams_through(tocsin: Installation, *roles: str, state: str | None =
 
 
 async def until_all_serve(tocsin: Installation, timeout_s: float = 120.0) -> None:
-    """Waits until what an earlier test killed is back: two replicas of the scripted model, two dispatchers, everything ready."""
+    """Waits until what an earlier test killed is back: two replicas of the scripted
+    model, two dispatchers, everything ready.
+    """
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         listed = await asyncio.to_thread(tocsin.status)
-        replicas = [one for one in listed if one["role"] == "replica" and str(one.get("name", "")).startswith("scripted")]
+        replicas = [
+            one
+            for one in listed
+            if one["role"] == "replica" and str(one.get("name", "")).startswith("scripted")
+        ]
         dispatchers = [one for one in listed if one["role"] == "dispatcher"]
-        if len(replicas) == 2 and len(dispatchers) == 2 and all(one["state"] in ("ready", "active", "standby") for one in listed):
+        if (
+            len(replicas) == 2
+            and len(dispatchers) == 2
+            and all(one["state"] in ("ready", "active", "standby") for one in listed)
+        ):
             return
         await asyncio.sleep(0.5)
     raise AssertionError(f"not everything came back within {timeout_s} s: {listed}")
 
 
 def kill(listed: list[dict[str, object]], role: str, state: str | None) -> None:
-    """Kill -9 of the first process of a role; of the scripted model where it is a replica."""
+    """Kill -9 of the first process of a role; of the scripted model where it is a
+    replica.
+    """
     for one in listed:
-        if one["role"] == role and (state is None or one["state"] == state) and (role != "replica" or str(one["name"]).startswith("scripted")):
+        if (
+            one["role"] == role
+            and (state is None or one["state"] == state)
+            and (role != "replica" or str(one["name"]).startswith("scripted"))
+        ):
             os.kill(int(str(one["pid"])), signal.SIGKILL)
             return
     raise AssertionError(f"no {role} in {listed}")
 
 
 @pytest.mark.parametrize(
-    ("role", "state"), [("replica", None), ("dispatcher", "active"), ("gateway", None), ("analyzer", None), ("store", None), ("kafka", None)]
+    ("role", "state"),
+    [
+        ("replica", None),
+        ("dispatcher", "active"),
+        ("gateway", None),
+        ("analyzer", None),
+        ("store", None),
+        ("kafka", None),
+    ],
 )
-async def test_streams_process_killed_end_whole_and_recorded_once(tocsin: Installation, role: str, state: str | None) -> None:
+async def test_streams_process_killed_end_whole_and_recorded_once(
+    tocsin: Installation, role: str, state: str | None
+) -> None:
     """Whichever process dies: fifty whole texts, no gap or repeat, and one row each."""
     streams = await streams_through(tocsin, role, state=state)
     assert verdict_of(streams)["broken"] == []
     found = await judge(tocsin, streams)
-    assert (found["lost"], found["doubled"], found["gaps"], found["ledger_doubles"], found["rollups_agree"]) == (0, 0, 0, 0, True)
+    assert (
+        found["lost"],
+        found["doubled"],
+        found["gaps"],
+        found["ledger_doubles"],
+        found["rollups_agree"],
+    ) == (0, 0, 0, 0, True)
     assert found["completed"] == found["started"] == STREAMS
 
 

@@ -8,11 +8,15 @@ import numpy as np
 from tests.chaos.client import Stream
 
 
-def verdict(streams: Iterable[Stream], rows: Mapping[str, int], ledger: Mapping[str, int], rollups: Mapping[str, int]) -> dict[str, Any]:
+def verdict(
+    streams: Iterable[Stream], rows: Mapping[str, int], ledger: Mapping[str, int], rollups: Mapping[str, int]
+) -> dict[str, Any]:
     """The figures of a run.
 
-    `rows` maps request ids to how many rows the store has. A request counts as started once its client has its id; one whose gateway died before that may be
-    recorded all the same (`unacknowledged`), since its end is a fact, and its client was told nothing.
+    `rows` maps request ids to how many rows the store has. A request counts as started
+    once its client has its id; one whose gateway died before that may be recorded all
+    the same (`unacknowledged`), since its end is a fact, and its client was told
+    nothing.
     """
     all_streams = list(streams)
     started = [one for one in all_streams if one.request_id]
@@ -48,12 +52,18 @@ def is_exact(found: Mapping[str, Any]) -> bool:
 def describe(stream: Stream) -> dict[str, Any]:
     """A broken stream, for whoever looks for the cause."""
     common = next(
-        (at for at, (mine, due) in enumerate(zip(stream.text, stream.expected, strict=False)) if mine != due), min(len(stream.text), len(stream.expected))
+        (at for at, (mine, due) in enumerate(zip(stream.text, stream.expected, strict=False)) if mine != due),
+        min(len(stream.text), len(stream.expected)),
     )
     return {
-        "request_id": stream.request_id, "finished": stream.finished, "error": stream.error, "reattached": stream.reattached,
-        "received": len(stream.text), "expected": len(stream.expected), "same_until": common,
-    }  # fmt: skip
+        "request_id": stream.request_id,
+        "finished": stream.finished,
+        "error": stream.error,
+        "reattached": stream.reattached,
+        "received": len(stream.text),
+        "expected": len(stream.expected),
+        "same_until": common,
+    }
 
 
 def _percentile(values: list[float], percent: float) -> float | None:

@@ -1,4 +1,6 @@
-"""The embedded store as clickhouse-connect sees it, sync and async: nothing tells it from a server."""
+"""The embedded store as clickhouse-connect sees it, sync and async: nothing tells it
+from a server.
+"""
 
 import contextlib
 import datetime as dt
@@ -14,7 +16,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from tests.store import RunningStore
 
-# Each type with values that are easily lost: signs, zeros, nulls, line ends, other scripts, empty containers.
+# Each type with values that are easily lost: signs, zeros, nulls, line ends, other
+# scripts, empty containers.
 _TYPES: list[tuple[str, list[Any]]] = [
     ("UInt64", [0, 2**64 - 1]),
     ("Int128", [-(2**127), 2**127 - 1]),
@@ -58,14 +61,20 @@ def table(admin: Any) -> Iterator[str]:
 async def async_admin(store: RunningStore) -> AsyncIterator[Any]:
     """The same, async."""
     client = await clickhouse_connect.get_async_client(
-        host=store.host, port=store.port, username="admin", password=store.passwords["admin"], autogenerate_session_id=False
+        host=store.host,
+        port=store.port,
+        username="admin",
+        password=store.passwords["admin"],
+        autogenerate_session_id=False,
     )
     yield client
     await client.close()
 
 
 @pytest.mark.parametrize(("kind", "values"), _TYPES, ids=[kind for kind, _ in _TYPES])
-def test_insert_and_query_of_each_type_give_the_same_values(admin: Any, table: str, kind: str, values: list[Any]) -> None:
+def test_insert_and_query_of_each_type_give_the_same_values(
+    admin: Any, table: str, kind: str, values: list[Any]
+) -> None:
     """What goes in comes out."""
     admin.command(f"CREATE TABLE {table} (n UInt32, v {kind}) ENGINE = MergeTree ORDER BY n")
     admin.insert(table, list(enumerate(values)), column_names=["n", "v"])
@@ -73,14 +82,18 @@ def test_insert_and_query_of_each_type_give_the_same_values(admin: Any, table: s
 
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
-def test_client_with_each_compression_sends_and_reads_many_rows(store: RunningStore, table: str, compress: object) -> None:
+def test_client_with_each_compression_sends_and_reads_many_rows(
+    store: RunningStore, table: str, compress: object
+) -> None:
     """Both ways, over several blocks."""
     rows = [[number, f"row {number} " * 20] for number in range(20_000)]
     with contextlib.closing(store.admin_client(compress=compress)) as client:
         client.command(f"CREATE TABLE {table} (a UInt32, s String) ENGINE = MergeTree ORDER BY a")
         summary = client.insert(table, rows, column_names=["a", "s"])
         assert summary.written_rows == len(rows)
-        assert client.query(f"SELECT a, s FROM {table} ORDER BY a").result_rows == [tuple(row) for row in rows]
+        assert client.query(f"SELECT a, s FROM {table} ORDER BY a").result_rows == [
+            tuple(row) for row in rows
+        ]
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["url", "form"])
@@ -88,7 +101,9 @@ def test_parameters_are_bound_by_the_store(store: RunningStore, form: object) ->
     """Values that would break a statement are only values, in the URL and in a form."""
     with contextlib.closing(store.admin_client(form_encode_query_params=bool(form))) as client:
         values = {"s": "o'k\\ \t\n;--é", "n": 2**63, "a": ["x'", ""], "d": dt.date(2026, 11, 22)}
-        row = client.query("SELECT {s:String}, {n:UInt64}, {a:Array(String)}, {d:Date}", parameters=values).result_rows[0]
+        row = client.query(
+            "SELECT {s:String}, {n:UInt64}, {a:Array(String)}, {d:Date}", parameters=values
+        ).result_rows[0]
         assert row == tuple(values.values())
 
 
@@ -100,7 +115,9 @@ def test_query_without_rows_still_has_columns(admin: Any) -> None:
 
 def test_query_settings_hold_for_their_request_only(admin: Any) -> None:
     """A setting of one query does not stick to the next."""
-    assert admin.query("SELECT getSetting('max_block_size')", settings={"max_block_size": 1234}).result_rows == [(1234,)]
+    assert admin.query(
+        "SELECT getSetting('max_block_size')", settings={"max_block_size": 1234}
+    ).result_rows == [(1234,)]
     assert admin.query("SELECT getSetting('max_block_size')").result_rows != [(1234,)]
 
 
@@ -114,9 +131,15 @@ def test_query_that_fails_tells_code_and_name(admin: Any) -> None:
 @pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
 def test_stream_that_fails_in_the_middle_fails_at_the_client(store: RunningStore, compress: object) -> None:
     """The error behind the rows is raised with its text, never taken for the end."""
-    sql = "SELECT number, throwIf(number = 3000000, 'boom') FROM numbers(4000000) SETTINGS max_block_size = 65536"
+    sql = (
+        "SELECT number, throwIf(number = 3000000, 'boom') FROM numbers(4000000) SETTINGS max_block_size "
+        "= 65536"
+    )
     with contextlib.closing(store.admin_client(compress=compress)) as client:
-        with client.query_row_block_stream(sql) as stream, pytest.raises((StreamFailureError, OperationalError), match="boom"):
+        with (
+            client.query_row_block_stream(sql) as stream,
+            pytest.raises((StreamFailureError, OperationalError), match="boom"),
+        ):
             for _ in stream:
                 pass
         assert client.query("SELECT 1").result_rows == [(1,)]
@@ -142,8 +165,12 @@ def test_session_of_a_default_client_keeps_its_temporary_table(store: RunningSto
 async def test_async_client_inserts_and_reads(async_admin: Any, table: str) -> None:
     """The async client does what the sync one does."""
     await async_admin.command(f"CREATE TABLE {table} (a UInt32, s String) ENGINE = MergeTree ORDER BY a")
-    await async_admin.insert(table, [[number, str(number)] for number in range(5000)], column_names=["a", "s"])
-    result = await async_admin.query(f"SELECT count(), sum(a) FROM {table} WHERE s != {{s:String}}", parameters={"s": "7"})
+    await async_admin.insert(
+        table, [[number, str(number)] for number in range(5000)], column_names=["a", "s"]
+    )
+    result = await async_admin.query(
+        f"SELECT count(), sum(a) FROM {table} WHERE s != {{s:String}}", parameters={"s": "7"}
+    )
     assert result.result_rows == [(4999, sum(range(5000)) - 7)]
 
 
@@ -155,11 +182,15 @@ async def test_async_client_hears_of_a_failure_in_the_middle(async_admin: Any) -
 
 
 def test_analyst_client_connects_and_reads(store: RunningStore, admin: Any, table: str) -> None:
-    """What the driver asks on its own is allowed to an analyst, also with a session and compression."""
+    """What the driver asks on its own is allowed to an analyst, also with a session and
+    compression.
+    """
     admin.command(f"CREATE TABLE {table} (a UInt32) ENGINE = MergeTree ORDER BY a")
     admin.insert(table, [[1], [2]], column_names=["a"])
     with contextlib.closing(store.client("analyst", autogenerate_session_id=True, compress=True)) as client:
         assert client.query(f"SELECT sum(a) FROM {table}").result_rows == [(3,)]
-        assert client.query(f"SELECT sum(a) FROM tocsin.{table}", settings={"max_execution_time": 5}).result_rows == [(3,)]
+        assert client.query(
+            f"SELECT sum(a) FROM tocsin.{table}", settings={"max_execution_time": 5}
+        ).result_rows == [(3,)]
         with pytest.raises(DatabaseError, match="privileges"):
             client.insert(table, [[3]], column_names=["a"])

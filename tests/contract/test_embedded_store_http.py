@@ -21,19 +21,32 @@ _BOUNDARY = "----xyz"
 def table(store: RunningStore) -> Iterator[str]:
     """A table of two columns of the test's own."""
     name = f"h_{uuid.uuid4().hex[:8]}"
-    assert store.ask(f"CREATE TABLE {name} (a UInt32, s String DEFAULT 'd') ENGINE = MergeTree ORDER BY a").status == 200
+    assert (
+        store.ask(
+            f"CREATE TABLE {name} (a UInt32, s String DEFAULT 'd') ENGINE = MergeTree ORDER BY a"
+        ).status
+        == 200
+    )
     yield name
     store.ask(f"DROP TABLE IF EXISTS {name}")
 
 
 def _curl(store: RunningStore, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["curl", "-sS", "-m", "60", "-u", f"admin:{store.passwords['admin']}", *arguments], input=data, capture_output=True, check=False)
+    return subprocess.run(
+        ["curl", "-sS", "-m", "60", "-u", f"admin:{store.passwords['admin']}", *arguments],
+        input=data,
+        capture_output=True,
+        check=False,
+    )
 
 
 def test_ping_needs_no_user(store: RunningStore) -> None:
     """Health checks get 'Ok.', whoever asks; so does an empty query with a password."""
     assert _curl(store, f"{store.http_url}/ping").stdout == b"Ok.\n"
-    assert subprocess.run(["curl", "-sS", f"{store.http_url}/ping"], capture_output=True, check=True).stdout == b"Ok.\n"
+    assert (
+        subprocess.run(["curl", "-sS", f"{store.http_url}/ping"], capture_output=True, check=True).stdout
+        == b"Ok.\n"
+    )
     assert store.ask(method="GET").text == "Ok."
 
 
@@ -42,15 +55,44 @@ def test_curl_queries_by_get_and_post(store: RunningStore, table: str) -> None:
     url = f"{store.http_url}/"
     assert _curl(store, "-G", url, "--data-urlencode", "query=SELECT 1 + 1").stdout == b"2\n"
     assert _curl(store, url, "--data-binary", "SELECT 'a', 2 FORMAT CSV").stdout == b'"a",2\n'
-    assert _curl(store, f"{url}?query=INSERT%20INTO%20{table}%20(a)%20VALUES", "--data-binary", "(1), (2)").returncode == 0
-    assert _curl(store, f"{url}?query=INSERT%20INTO%20{table}%20FORMAT%20TSV", "--data-binary", "@-", data=b"3\tx\n4\ty\n").returncode == 0
-    assert _curl(store, f"{url}?param_x=3", "-F", f"query=SELECT a, s FROM {table} WHERE a >= {{x:UInt32}} ORDER BY a").stdout == b"3\tx\n4\ty\n"
+    assert (
+        _curl(
+            store, f"{url}?query=INSERT%20INTO%20{table}%20(a)%20VALUES", "--data-binary", "(1), (2)"
+        ).returncode
+        == 0
+    )
+    assert (
+        _curl(
+            store,
+            f"{url}?query=INSERT%20INTO%20{table}%20FORMAT%20TSV",
+            "--data-binary",
+            "@-",
+            data=b"3\tx\n4\ty\n",
+        ).returncode
+        == 0
+    )
+    assert (
+        _curl(
+            store,
+            f"{url}?param_x=3",
+            "-F",
+            f"query=SELECT a, s FROM {table} WHERE a >= {{x:UInt32}} ORDER BY a",
+        ).stdout
+        == b"3\tx\n4\ty\n"
+    )
     assert _curl(store, "--compressed", url, "--data-binary", f"SELECT count() FROM {table}").stdout == b"4\n"
 
 
 def test_curl_hears_of_a_failure_in_the_middle(store: RunningStore) -> None:
-    """The text is at the end of the body, and the transfer counts as failed: nobody takes the part for the whole."""
-    done = _curl(store, f"{store.http_url}/", "--data-binary", "SELECT throwIf(number = 3000000, 'boom') FROM numbers(4000000) FORMAT CSV")
+    """The text is at the end of the body, and the transfer counts as failed: nobody
+    takes the part for the whole.
+    """
+    done = _curl(
+        store,
+        f"{store.http_url}/",
+        "--data-binary",
+        "SELECT throwIf(number = 3000000, 'boom') FROM numbers(4000000) FORMAT CSV",
+    )
     assert done.returncode == 18
     assert b"boom" in done.stdout
     assert b"__exception__" in done.stdout
@@ -58,7 +100,9 @@ def test_curl_hears_of_a_failure_in_the_middle(store: RunningStore) -> None:
 
 def test_wait_end_of_query_turns_a_late_failure_into_a_status(store: RunningStore) -> None:
     """With it, an error is a status and a summary is complete."""
-    failed = store.ask("SELECT throwIf(number = 3000000, 'boom') FROM numbers(4000000) FORMAT CSV", wait_end_of_query=1)
+    failed = store.ask(
+        "SELECT throwIf(number = 3000000, 'boom') FROM numbers(4000000) FORMAT CSV", wait_end_of_query=1
+    )
     assert (failed.status, failed.code) == (500, 395)
     whole = store.ask("SELECT number FROM numbers(3000000) FORMAT CSV", wait_end_of_query=1)
     assert whole.body.count(b"\n") == 3_000_000
@@ -72,7 +116,14 @@ def test_headers_are_those_of_a_server(store: RunningStore) -> None:
     assert answer.headers["x-clickhouse-format"] == "JSONEachRow"
     assert answer.headers["x-clickhouse-timezone"]
     assert answer.headers["content-type"].startswith("application/x-ndjson")
-    assert set(json.loads(answer.headers["x-clickhouse-summary"])) >= {"read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "elapsed_ns"}
+    assert set(json.loads(answer.headers["x-clickhouse-summary"])) >= {
+        "read_rows",
+        "read_bytes",
+        "written_rows",
+        "written_bytes",
+        "result_rows",
+        "elapsed_ns",
+    }
     by_header = store.ask("SELECT 1 AS a", headers={"X-ClickHouse-Format": "JSON"})
     assert json.loads(by_header.body)["data"] == [{"a": 1}]
 
@@ -90,7 +141,9 @@ def test_headers_are_those_of_a_server(store: RunningStore) -> None:
         ("SELECT sleep(2) SETTINGS max_execution_time = 1", 408, 159),
     ],
 )
-def test_errors_have_the_status_and_code_of_a_server(store: RunningStore, sql: str, status: int, code: int) -> None:
+def test_errors_have_the_status_and_code_of_a_server(
+    store: RunningStore, sql: str, status: int, code: int
+) -> None:
     """In the header and in the body."""
     answer = store.ask(sql)
     assert (answer.status, answer.code) == (status, code)
@@ -99,7 +152,11 @@ def test_errors_have_the_status_and_code_of_a_server(store: RunningStore, sql: s
 
 def test_get_is_read_only(store: RunningStore, table: str) -> None:
     """GET implies readonly, also for what hides behind WITH."""
-    for sql in (f"DROP TABLE {table}", f"INSERT INTO {table} (a) VALUES (1)", f"WITH 1 AS x INSERT INTO {table} (a) SELECT x"):
+    for sql in (
+        f"DROP TABLE {table}",
+        f"INSERT INTO {table} (a) VALUES (1)",
+        f"WITH 1 AS x INSERT INTO {table} (a) SELECT x",
+    ):
         assert store.ask(method="GET", query=sql).code == 164
     assert store.ask(f"SELECT count() FROM {table}").text == "0"
 
@@ -119,17 +176,40 @@ _FORMATS: list[tuple[str, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "rows"), [pair for pair in _FORMATS if pair[1]], ids=[name for name, rows in _FORMATS if rows])
-def test_insert_in_each_format_is_read_back_in_it(store: RunningStore, table: str, name: str, rows: bytes) -> None:
-    """Rows with the statement in the URL, then with the statement before them; the same bytes come out."""
+@pytest.mark.parametrize(
+    ("name", "rows"), [pair for pair in _FORMATS if pair[1]], ids=[name for name, rows in _FORMATS if rows]
+)
+def test_insert_in_each_format_is_read_back_in_it(
+    store: RunningStore, table: str, name: str, rows: bytes
+) -> None:
+    """Rows with the statement in the URL, then with the statement before them; the same
+    bytes come out.
+    """
     assert store.ask(rows, query=f"INSERT INTO {table} (a, s) FORMAT {name}").status == 200
-    assert store.ask(f"SELECT a, s FROM {table} ORDER BY a FORMAT {name}").body.replace(b", ", b",") == rows.replace(b", ", b",")
+    assert store.ask(f"SELECT a, s FROM {table} ORDER BY a FORMAT {name}").body.replace(
+        b", ", b","
+    ) == rows.replace(b", ", b",")
     assert store.ask(f"INSERT INTO {table} (a, s) FORMAT {name}\n".encode() + rows).status == 200
     assert store.ask(f"SELECT count(), sum(a) FROM {table}").text == "4\t6"
 
 
 @pytest.mark.parametrize(
-    "name", ["JSON", "Pretty", "Parquet", "ArrowStream", "ORC", "XML", "Vertical", "Markdown", "MsgPack", "Null", "SQLInsert", "JSONColumns", "Avro"]
+    "name",
+    [
+        "JSON",
+        "Pretty",
+        "Parquet",
+        "ArrowStream",
+        "ORC",
+        "XML",
+        "Vertical",
+        "Markdown",
+        "MsgPack",
+        "Null",
+        "SQLInsert",
+        "JSONColumns",
+        "Avro",
+    ],
 )
 def test_query_in_any_other_format_gives_one_whole_result(store: RunningStore, name: str) -> None:
     """Formats with a beginning and an end are not cut into blocks."""
@@ -152,13 +232,17 @@ def test_insert_of_a_bad_row_stores_nothing_of_its_block(store: RunningStore, ta
 
 def test_insert_values_may_hold_expressions_and_parameters(store: RunningStore, table: str) -> None:
     """Short VALUES are evaluated as on a server."""
-    answer = store.ask(f"INSERT INTO {table} VALUES (1 + 1, upper({{s:String}})), (3, lower('D'))", param_s="x")
+    answer = store.ask(
+        f"INSERT INTO {table} VALUES (1 + 1, upper({{s:String}})), (3, lower('D'))", param_s="x"
+    )
     assert (answer.status, json.loads(answer.headers["x-clickhouse-summary"])["written_rows"]) == (200, "2")
     assert store.ask(f"SELECT * FROM {table} ORDER BY a").text == "2\tX\n3\td"
 
 
 def test_insert_of_many_values_takes_literals_only(store: RunningStore, table: str) -> None:
-    """Beyond the length of a statement nobody has looked at an expression, so none is evaluated: no way around the filter."""
+    """Beyond the length of a statement nobody has looked at an expression, so none is
+    evaluated: no way around the filter.
+    """
     literals = ", ".join(f"({number}, 'it''s {number}')" for number in range(50_000))
     assert store.ask(f"INSERT INTO {table} VALUES {literals}").status == 200
     assert store.ask(f"SELECT count(), countIf(s = 'it\\'s 49999') FROM {table}").text == "50000\t1"
@@ -168,25 +252,58 @@ def test_insert_of_many_values_takes_literals_only(store: RunningStore, table: s
 
 def test_insert_select_and_identifier_parameters(store: RunningStore, table: str) -> None:
     """A table named by a parameter, filled from a query."""
-    answer = store.ask("INSERT INTO {t:Identifier} (a) SELECT number FROM numbers({n:UInt32})", param_t=table, param_n=5)
+    answer = store.ask(
+        "INSERT INTO {t:Identifier} (a) SELECT number FROM numbers({n:UInt32})", param_t=table, param_n=5
+    )
     assert answer.status == 200
     assert store.ask("SELECT count() FROM {t:Identifier}", param_t=table).text == "5"
 
 
 def test_input_and_external_tables_say_that_they_are_not_supported(store: RunningStore, table: str) -> None:
     """Rather than storing nothing and saying yes, which is what chDB does with input()."""
-    assert store.ask(b'{"a": 1}', query=f"INSERT INTO {table} SELECT a FROM input('a UInt32') FORMAT JSONEachRow").code == 48
-    form = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n1\r\n--{_BOUNDARY}--\r\n'
-    answer = store.ask(form, headers={"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}, query="SELECT 1", x_structure="a UInt8")
+    assert (
+        store.ask(
+            b'{"a": 1}', query=f"INSERT INTO {table} SELECT a FROM input('a UInt32') FORMAT JSONEachRow"
+        ).code
+        == 48
+    )
+    form = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="x"; '
+        f'filename="x"\r\n\r\n1\r\n--{_BOUNDARY}--\r\n'
+    )
+    answer = store.ask(
+        form,
+        headers={"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"},
+        query="SELECT 1",
+        x_structure="a UInt8",
+    )
     assert answer.code == 48
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("lz4", lz4.frame.compress), ("zstd", zstandard.compress)])
-def test_body_in_each_encoding_is_stored(store: RunningStore, table: str, encoding: str, pack: object) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("lz4", lz4.frame.compress),
+        ("zstd", zstandard.compress),
+    ],
+)
+def test_body_in_each_encoding_is_stored(
+    store: RunningStore, table: str, encoding: str, pack: object
+) -> None:
     """Content-Encoding of data and of statements."""
     rows = b"".join(b"%d,%s\n" % (number, b"x" * 50) for number in range(10_000))
-    assert store.ask(pack(rows), query=f"INSERT INTO {table} FORMAT CSV", headers={"Content-Encoding": encoding}).status == 200  # type: ignore[operator]
-    assert store.ask(pack(f"SELECT count() FROM {table}".encode()), headers={"Content-Encoding": encoding}).text == "10000"  # type: ignore[operator]
+    assert (
+        store.ask(
+            pack(rows), query=f"INSERT INTO {table} FORMAT CSV", headers={"Content-Encoding": encoding}
+        ).status
+        == 200
+    )  # type: ignore[operator]
+    assert (
+        store.ask(pack(f"SELECT count() FROM {table}".encode()), headers={"Content-Encoding": encoding}).text
+        == "10000"
+    )  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -209,16 +326,25 @@ def test_result_in_each_encoding_is_the_result(store: RunningStore, encoding: st
 
 
 def test_clickhouses_own_blocks_go_both_ways(store: RunningStore, table: str) -> None:
-    """compress=1 and decompress=1, as clickhouse-driver, the JDBC driver and clickhouse-go send them."""
+    """compress=1 and decompress=1, as clickhouse-driver, the JDBC driver and
+    clickhouse-go send them.
+    """
     rows = b"".join(b"%d\n" % number for number in range(300_000))
-    assert store.ask(BlockEncoder().feed(rows), query=f"INSERT INTO {table} (a) FORMAT CSV", decompress=1).status == 200
+    assert (
+        store.ask(BlockEncoder().feed(rows), query=f"INSERT INTO {table} (a) FORMAT CSV", decompress=1).status
+        == 200
+    )
     packed = store.ask(f"SELECT a FROM {table} ORDER BY a FORMAT CSV", compress=1).body
     assert b"".join(BlockDecoder().feed(packed)) == rows
-    assert store.ask(b"noise that is no block at all, none", query=f"INSERT INTO {table} FORMAT CSV", decompress=1).code in (12, 40)
+    assert store.ask(
+        b"noise that is no block at all, none", query=f"INSERT INTO {table} FORMAT CSV", decompress=1
+    ).code in (12, 40)
 
 
 def test_database_default_means_tocsins_own(store: RunningStore, table: str) -> None:
-    """Tools that send database=default find the tables; chDB's `default`, an overlay over the file system, is out of reach."""
+    """Tools that send database=default find the tables; chDB's `default`, an overlay
+    over the file system, is out of reach.
+    """
     assert store.ask("SELECT currentDatabase()", database="default").text == "tocsin"
     assert store.ask(f"EXISTS TABLE {table}", headers={"X-ClickHouse-Database": "default"}).text == "1"
     assert store.ask("SELECT * FROM `/etc/hostname`").code == 60
@@ -227,19 +353,37 @@ def test_database_default_means_tocsins_own(store: RunningStore, table: str) -> 
 
 
 def test_session_keeps_its_state_and_single_requests_do_not(store: RunningStore) -> None:
-    """SET, USE and temporary tables live in a session; what came in the URL ends with its request."""
+    """SET, USE and temporary tables live in a session; what came in the URL ends with
+    its request.
+    """
     session = {"session_id": uuid.uuid4().hex}
     assert store.ask("SET max_block_size = 4321", **session).status == 200
     assert store.ask("USE system", **session).status == 200
-    assert store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
-    assert store.ask("SELECT getSetting('max_block_size'), currentDatabase()", max_block_size=99, database="tocsin", **session).text == "99\ttocsin"
-    assert store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
+    assert (
+        store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
+    )
+    assert (
+        store.ask(
+            "SELECT getSetting('max_block_size'), currentDatabase()",
+            max_block_size=99,
+            database="tocsin",
+            **session,
+        ).text
+        == "99\ttocsin"
+    )
+    assert (
+        store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
+    )
     assert store.ask("SELECT getSetting('max_block_size')").text != "4321"
-    assert store.ask("SELECT 1", session_id=session["session_id"], user="service", session_check=1).code == 372
+    assert (
+        store.ask("SELECT 1", session_id=session["session_id"], user="service", session_check=1).code == 372
+    )
 
 
 def test_session_check_and_close_session(store: RunningStore) -> None:
-    """An unknown session is told, a closed one is unknown, and a timeout beyond an hour is refused."""
+    """An unknown session is told, a closed one is unknown, and a timeout beyond an hour
+    is refused.
+    """
     session = {"session_id": uuid.uuid4().hex}
     assert store.ask("SELECT 1", session_check=1, **session).code == 372
     assert store.ask("SELECT 1", **session).status == 200
@@ -258,13 +402,21 @@ def test_other_paths_are_not_found(store: RunningStore, path: str) -> None:
 
 
 def test_identical_blocks_without_a_token_are_both_kept(store: RunningStore) -> None:
-    """A trap of tables with a deduplication window: chDB would drop the second block, and say that it was stored."""
+    """A trap of tables with a deduplication window: chDB would drop the second block,
+    and say that it was stored.
+    """
     name = f"d_{uuid.uuid4().hex[:8]}"
-    store.ask(f"CREATE TABLE {name} (a UInt32) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100")
+    store.ask(
+        f"CREATE TABLE {name} (a UInt32) ENGINE = MergeTree ORDER BY a SETTINGS "
+        "non_replicated_deduplication_window = 100"
+    )
     for _ in range(2):
         assert store.ask(b"1\n", query=f"INSERT INTO {name} FORMAT CSV").status == 200
     assert store.ask(f"SELECT count() FROM {name}").text == "2"
     for _ in range(2):
-        assert store.ask(b"2\n", query=f"INSERT INTO {name} FORMAT CSV", insert_deduplication_token="t").status == 200
+        assert (
+            store.ask(b"2\n", query=f"INSERT INTO {name} FORMAT CSV", insert_deduplication_token="t").status
+            == 200
+        )
     assert store.ask(f"SELECT count() FROM {name}").text == "3"
     store.ask(f"DROP TABLE {name}")

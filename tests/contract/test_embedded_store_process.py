@@ -38,19 +38,31 @@ def _until(condition: Callable[[], bool], within_s: float = 30) -> None:
 
 
 def _running(store: RunningStore, query_id: str) -> bool:
-    return store.ask(f"SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'query_id={query_id}'").text == "1"
+    return (
+        store.ask(
+            f"SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'query_id={query_id}'"
+        ).text
+        == "1"
+    )
 
 
 def _open_request(store: RunningStore, query: str, *, length: int, body: bytes = b"") -> socket.socket:
     """Sends a request's head and some of its body over a socket of the caller's."""
     connection = socket.create_connection((store.host, store.port), timeout=30)
     credentials = base64.b64encode(f"admin:{store.passwords['admin']}".encode()).decode()
-    head = f"POST /?{query} HTTP/1.1\r\nHost: store\r\nAuthorization: Basic {credentials}\r\nContent-Length: {length}\r\n\r\n"
+    head = (
+        f"POST /?{query} HTTP/1.1\r\nHost: store\r\nAuthorization: Basic "
+        f"{credentials}\r\nContent-Length: {length}\r\n\r\n"
+    )
     connection.sendall(head.encode() + body)
     return connection
 
 
-@pytest.mark.parametrize("sql", [_ENDLESS, "SELECT number, sipHash64(number) FROM numbers(1000000000000) FORMAT CSV"], ids=["computing", "streaming"])
+@pytest.mark.parametrize(
+    "sql",
+    [_ENDLESS, "SELECT number, sipHash64(number) FROM numbers(1000000000000) FORMAT CSV"],
+    ids=["computing", "streaming"],
+)
 def test_query_of_a_client_that_hangs_up_is_killed(store: RunningStore, sql: str) -> None:
     """Nobody waits for it, so nothing computes it."""
     query_id = uuid.uuid4().hex
@@ -65,7 +77,14 @@ def test_insert_of_a_client_that_hangs_up_stores_nothing(store: RunningStore) ->
     store.ask(f"CREATE TABLE {name} (a UInt32) ENGINE = MergeTree ORDER BY a")
     query_id = uuid.uuid4().hex
     rows = b"".join(b"%d\n" % number for number in range(100_000))
-    with contextlib.closing(_open_request(store, f"query=INSERT+INTO+{name}+FORMAT+CSV&query_id={query_id}", length=10 * len(rows), body=rows)):
+    with contextlib.closing(
+        _open_request(
+            store,
+            f"query=INSERT+INTO+{name}+FORMAT+CSV&query_id={query_id}",
+            length=10 * len(rows),
+            body=rows,
+        )
+    ):
         _until(lambda: _running(store, query_id))
     _until(lambda: not _running(store, query_id))
     assert store.ask(f"SELECT count() FROM {name}").text == "0"
@@ -75,7 +94,11 @@ def test_insert_of_a_client_that_hangs_up_stores_nothing(store: RunningStore) ->
 def test_query_id_and_session_in_use_are_refused(store: RunningStore) -> None:
     """Codes 216 and 373, as on a server."""
     query_id, session = uuid.uuid4().hex, uuid.uuid4().hex
-    with contextlib.closing(_open_request(store, f"query_id={query_id}&session_id={session}", length=len(_ENDLESS), body=_ENDLESS.encode())):
+    with contextlib.closing(
+        _open_request(
+            store, f"query_id={query_id}&session_id={session}", length=len(_ENDLESS), body=_ENDLESS.encode()
+        )
+    ):
         _until(lambda: _running(store, query_id))
         assert store.ask("SELECT 1", query_id=query_id).code == 216
         assert store.ask("SELECT 1", session_id=session).code == 373
@@ -84,7 +107,9 @@ def test_query_id_and_session_in_use_are_refused(store: RunningStore) -> None:
 
 
 def test_large_insert_takes_no_memory_of_its_size(own_store: RunningStore) -> None:
-    """A gigabyte goes in, in pieces, while the process grows by a few blocks of 64 MiB and their merges."""
+    """A gigabyte goes in, in pieces, while the process grows by a few blocks of 64 MiB
+    and their merges.
+    """
     own_store.ask("CREATE TABLE big (a UInt64, s String CODEC(NONE)) ENGINE = MergeTree ORDER BY tuple()")
     line = b"12345678," + b"x" * 990 + b"\n"
     piece, pieces = line * 4096, 256
@@ -101,11 +126,15 @@ def test_large_insert_takes_no_memory_of_its_size(own_store: RunningStore) -> No
 
 
 def test_large_result_takes_no_memory_of_its_size(own_store: RunningStore) -> None:
-    """A gigabyte streams out through a process that does not grow by it; what must be whole is refused beyond a limit."""
+    """A gigabyte streams out through a process that does not grow by it; what must be
+    whole is refused beyond a limit.
+    """
     process = psutil.Process(own_store.pid)
     sql = f"SELECT repeat('x', 1000) FROM numbers({_MIB}) FORMAT TSV SETTINGS max_block_size = 8192".encode()
     before, peak, received = process.memory_info().rss, 0, 0
-    with contextlib.closing(_open_request(own_store, "enable_http_compression=0", length=len(sql), body=sql)) as connection:
+    with contextlib.closing(
+        _open_request(own_store, "enable_http_compression=0", length=len(sql), body=sql)
+    ) as connection:
         while received < 1000 * _MIB:
             received += len(connection.recv(4 * _MIB))
             peak = max(peak, process.memory_info().rss)
@@ -114,11 +143,18 @@ def test_large_result_takes_no_memory_of_its_size(own_store: RunningStore) -> No
 
 
 def test_kill_9_under_inserts_loses_and_doubles_nothing(own_store: RunningStore) -> None:
-    """Every acknowledged block is there once after crashes, in the table and in the view's target, if each is sent again with its token until acknowledged."""
+    """Every acknowledged block is there once after crashes, in the table and in the
+    view's target, if each is sent again with its token until acknowledged.
+    """
     window = "SETTINGS non_replicated_deduplication_window = 1000"
     own_store.ask(f"CREATE TABLE events (source UInt8, n UInt64) ENGINE = MergeTree ORDER BY n {window}")
-    own_store.ask(f"CREATE TABLE sums (source UInt8, total UInt64) ENGINE = SummingMergeTree ORDER BY source {window}")
-    own_store.ask("CREATE MATERIALIZED VIEW writer TO sums AS SELECT source, count() AS total FROM events GROUP BY source")
+    own_store.ask(
+        f"CREATE TABLE sums (source UInt8, total UInt64) ENGINE = SummingMergeTree ORDER BY source {window}"
+    )
+    own_store.ask(
+        "CREATE MATERIALIZED VIEW writer TO sums AS SELECT source, count() AS total FROM events GROUP BY "
+        "source"
+    )
     done, acknowledged = threading.Event(), {0: 0, 1: 0}
 
     def write(source: int) -> None:
@@ -164,7 +200,9 @@ def test_sigterm_ends_it_cleanly_and_data_is_there_again(own_store: RunningStore
     own_store.ask("CREATE TABLE kept (a UInt8) ENGINE = MergeTree ORDER BY a")
     own_store.ask("INSERT INTO kept VALUES (7)")
     query_id = uuid.uuid4().hex
-    with contextlib.closing(_open_request(own_store, f"query_id={query_id}", length=len(_ENDLESS), body=_ENDLESS.encode())):
+    with contextlib.closing(
+        _open_request(own_store, f"query_id={query_id}", length=len(_ENDLESS), body=_ENDLESS.encode())
+    ):
         _until(lambda: _running(own_store, query_id))
         assert own_store.stop() == 0
     own_store.start()
@@ -173,8 +211,21 @@ def test_sigterm_ends_it_cleanly_and_data_is_there_again(own_store: RunningStore
 
 def test_second_process_on_the_same_directory_is_refused(own_store: RunningStore) -> None:
     """It says why and ends, and the first goes on."""
-    command = [sys.executable, "-m", "services.embedded.clickhouse", "--path", str(own_store.folder / "data"), "--port", "0"]
-    second = subprocess.run([*command, "--users", str(own_store.folder / "users.json")], capture_output=True, timeout=60, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "services.embedded.clickhouse",
+        "--path",
+        str(own_store.folder / "data"),
+        "--port",
+        "0",
+    ]
+    second = subprocess.run(
+        [*command, "--users", str(own_store.folder / "users.json")],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert second.returncode == 1
     assert b"store cannot start" in second.stderr
     assert own_store.ask("SELECT 1").text == "1"
@@ -189,9 +240,14 @@ def test_kafka_engine_is_refused_so_that_the_directory_opens_again(own_store: Ru
 
 
 def test_too_many_queries_are_told_so(tmp_path: Path) -> None:
-    """Code 202 and HTTP 503 after the wait; as soon as there is room, queries run again."""
+    """Code 202 and HTTP 503 after the wait; as soon as there is room, queries run
+    again.
+    """
     with running_store(tmp_path, "--max-queries", "2", "--max-wait-s", "0.3") as crowded:
-        first, second = (_open_request(crowded, f"query_id=q{number}", length=len(_ENDLESS), body=_ENDLESS.encode()) for number in range(2))
+        first, second = (
+            _open_request(crowded, f"query_id=q{number}", length=len(_ENDLESS), body=_ENDLESS.encode())
+            for number in range(2)
+        )
         with contextlib.closing(first):
             with contextlib.closing(second):
                 _until(lambda: crowded.ask("SELECT 1").code == 202)

@@ -25,10 +25,15 @@ def table(store: RunningStore) -> Iterator[str]:
 
 
 def _audit(store: RunningStore) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (store.folder / "data" / "audit" / "analyst.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (store.folder / "data" / "audit" / "analyst.jsonl").read_text().splitlines()
+    ]
 
 
-@pytest.mark.parametrize(("user", "password"), [("admin", ""), ("admin", "wrong"), ("nobody", "x"), ("default", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("admin", ""), ("admin", "wrong"), ("nobody", "x"), ("default", ""), ("", "")]
+)
 def test_wrong_credentials_are_refused(store: RunningStore, user: str, password: str) -> None:
     """Code 516, without saying which of the two was wrong."""
     answer = store.ask("SELECT 1", headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password})
@@ -95,19 +100,31 @@ def test_analyst_does_not_get_out_of_the_database(store: RunningStore, tmp_path:
 
 
 def test_analyst_cannot_change_limits(store: RunningStore) -> None:
-    """Neither in the URL, nor in a clause, nor in a session; what is harmless goes through."""
+    """Neither in the URL, nor in a clause, nor in a session; what is harmless goes
+    through.
+    """
     for name in ("max_memory_usage", "max_result_bytes", "readonly_x", "max_rows_to_read"):
         assert store.ask("SELECT 1", user="analyst", **{name: "0"}).code in (164, 115)
     assert store.ask("SELECT 1 SETTINGS max_execution_time = 0", user="analyst").code == 164
     assert store.ask("SET max_execution_time = 0", user="analyst", session_id="s").code == 497
-    assert store.ask("SELECT getSetting('max_execution_time')", user="analyst", max_execution_time=0).text == "60"
+    assert (
+        store.ask("SELECT getSetting('max_execution_time')", user="analyst", max_execution_time=0).text
+        == "60"
+    )
     assert store.ask("SELECT getSetting('max_execution_time')", user="analyst").text == "30"
-    assert store.ask("SELECT getSetting('join_use_nulls')", user="analyst", join_use_nulls=1).text in ("1", "true")
+    assert store.ask("SELECT getSetting('join_use_nulls')", user="analyst", join_use_nulls=1).text in (
+        "1",
+        "true",
+    )
 
 
 def test_analyst_query_that_takes_too_long_or_too_much_is_ended(store: RunningStore) -> None:
     """Time and memory are bounded, and the store goes on."""
-    slow = store.ask("SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1", user="analyst", max_execution_time=1)
+    slow = store.ask(
+        "SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1",
+        user="analyst",
+        max_execution_time=1,
+    )
     assert (slow.status, slow.code) == (408, 159)
     large = store.ask("SELECT length(groupArray(number)) FROM numbers(2000000000)", user="analyst")
     assert large.code == 241
@@ -115,13 +132,22 @@ def test_analyst_query_that_takes_too_long_or_too_much_is_ended(store: RunningSt
 
 
 def test_service_cannot_take_another_role_or_lift_the_filter(store: RunningStore, table: str) -> None:
-    """Not by SET ROLE, by the role parameter, by a dialect, or by expressions among many VALUES."""
+    """Not by SET ROLE, by the role parameter, by a dialect, or by expressions among
+    many VALUES.
+    """
     assert store.ask("SET ROLE ALL", user="service").code == 497
     assert store.ask("SELECT 1", user="service", role="store_admin").code == 497
     assert store.ask("SELECT 1", user="service", dialect="kusto").code == 452
     values = ", ".join(["(1)"] * 100_000) + ", (length(file('/etc/hostname')))"
     assert store.ask(f"INSERT INTO {table} VALUES {values}", user="service").status >= 400
-    assert store.ask(f"INSERT INTO {table} VALUES {values}", user="service", input_format_values_interpret_expressions=1).code == 452
+    assert (
+        store.ask(
+            f"INSERT INTO {table} VALUES {values}",
+            user="service",
+            input_format_values_interpret_expressions=1,
+        ).code
+        == 452
+    )
 
 
 def test_audit_log_has_every_statement_of_analysts_and_no_one_elses(store: RunningStore, table: str) -> None:
@@ -140,11 +166,19 @@ def test_audit_log_has_every_statement_of_analysts_and_no_one_elses(store: Runni
 
 
 def test_vocabulary_knows_every_table_function_and_engine(store: RunningStore) -> None:
-    """A new version of chDB that brings new ones fails here, so that somebody looks at them."""
+    """A new version of chDB that brings new ones fails here, so that somebody looks at
+    them.
+    """
     with contextlib.closing(store.admin_client()) as admin:
-        functions = {row[0] for row in admin.query("SELECT lower(name) FROM system.table_functions").result_rows}
+        functions = {
+            row[0] for row in admin.query("SELECT lower(name) FROM system.table_functions").result_rows
+        }
         engines = {
-            row[0] for row in admin.query("SELECT lower(name) FROM system.table_engines UNION ALL SELECT lower(name) FROM system.database_engines").result_rows
+            row[0]
+            for row in admin.query(
+                "SELECT lower(name) FROM system.table_engines UNION ALL SELECT lower(name) FROM "
+                "system.database_engines"
+            ).result_rows
         }
     assert functions <= vocabulary.HARMLESS_TABLE_FUNCTIONS | vocabulary.FORBIDDEN_TABLE_FUNCTIONS
     assert engines <= vocabulary.ALLOWED_ENGINES | vocabulary.FORBIDDEN_ENGINES
@@ -153,19 +187,36 @@ def test_vocabulary_knows_every_table_function_and_engine(store: RunningStore) -
 def test_vocabulary_forbids_every_setting_that_names_a_file_or_another_language(store: RunningStore) -> None:
     """Settings that a new version of chDB brings are looked at here, too."""
     with contextlib.closing(store.admin_client()) as admin:
-        names = {row[0] for row in admin.query("SELECT name FROM system.settings WHERE match(name, 'dialect|file_path|template|format_schema')").result_rows}
+        names = {
+            row[0]
+            for row in admin.query(
+                "SELECT name FROM system.settings WHERE match(name, "
+                "'dialect|file_path|template|format_schema')"
+            ).result_rows
+        }
     assert len(names) > 10
-    for name in names - {"format_protobuf_use_autogenerated_schema", "format_capn_proto_use_autogenerated_schema"}:
+    for name in names - {
+        "format_protobuf_use_autogenerated_schema",
+        "format_capn_proto_use_autogenerated_schema",
+    }:
         assert store.ask("SELECT 1", **{name: "1"}).code == 452, name
 
 
 def test_store_listens_on_loopback_only_and_tells_no_secrets(store: RunningStore) -> None:
-    """Neither its log nor its command line nor its files have a password or a statement of the services."""
+    """Neither its log nor its command line nor its files have a password or a statement
+    of the services.
+    """
     mark = uuid.uuid4().hex
     store.ask(f"SELECT '{mark}'", user="service")
     process = psutil.Process(store.pid)
-    assert {connection.laddr.ip for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
-    told = (store.folder / "store.log").read_text() + " ".join(process.cmdline()) + json.dumps(process.environ())
+    assert {
+        connection.laddr.ip
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    } == {"127.0.0.1"}
+    told = (
+        (store.folder / "store.log").read_text() + " ".join(process.cmdline()) + json.dumps(process.environ())
+    )
     assert mark not in told
     assert not any(password in told for password in store.passwords.values())
     assert (store.folder / "data").stat().st_mode & 0o077 == 0

@@ -1,4 +1,6 @@
-"""Every example of the corpus through everything that consumes its topic: an example that was once valid must stay so."""
+"""Every example of the corpus through everything that consumes its topic: an example
+that was once valid must stay so.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -14,7 +16,9 @@ from services.analyzer.app import RECORDINGS
 from services.analyzer.recorder.rows import Position, process_message
 
 _EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
-_HEADERS = Envelope("e1", "tocsin.example", "example/1", datetime(2026, 11, 22, tzinfo=UTC), "subject", "acme", 0).to_headers()
+_HEADERS = Envelope(
+    "e1", "tocsin.example", "example/1", datetime(2026, 11, 22, tzinfo=UTC), "subject", "acme", 0
+).to_headers()
 
 
 def _corpus() -> list[Any]:
@@ -27,7 +31,9 @@ def _corpus() -> list[Any]:
 
 @pytest.mark.parametrize(("topic", "path"), _corpus())
 def test_example_is_read_by_the_topics_model_and_written_again_unchanged(topic: Topic, path: Path) -> None:
-    """What is read, written and read again is the same, and no field of the example is unknown."""
+    """What is read, written and read again is the same, and no field of the example is
+    unknown.
+    """
     message = topic.model.validate_json(path.read_bytes())
     assert topic.model.validate_json(message.encode()) == message
     _assert_known(json.loads(path.read_bytes()), topic.model.dump_python(message, mode="json"), path.stem)

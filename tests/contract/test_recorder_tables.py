@@ -1,4 +1,6 @@
-"""What the recorder relies on, asked of the fake that its rules are proven on and of the real store."""
+"""What the recorder relies on, asked of the fake that its rules are proven on and of
+the real store.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
@@ -6,7 +8,13 @@ from typing import Protocol
 import pytest
 
 from services.analyzer.recorder.effects import StoreTables, Tables
-from services.analyzer.recorder.rows import INFERENCE_COMPLETED, INFERENCE_EVENTS, Position, Row, process_message
+from services.analyzer.recorder.rows import (
+    INFERENCE_COMPLETED,
+    INFERENCE_EVENTS,
+    Position,
+    Row,
+    process_message,
+)
 from services.common.bus.events import Place
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.migrations import migrate
@@ -40,7 +48,12 @@ class _Real:
 
     async def counts(self) -> tuple[int, int]:
         assert await rollups_disagree(self._store) == []
-        row = (await self._store.query("SELECT count() AS n, (SELECT sum(requests) FROM inference_per_minute) AS m FROM inference_events"))[0]
+        row = (
+            await self._store.query(
+                "SELECT count() AS n, (SELECT sum(requests) FROM inference_per_minute) AS m FROM "
+                "inference_events"
+            )
+        )[0]
         return row["n"], row["m"]
 
 
@@ -108,12 +121,23 @@ async def test_insert_of_a_row_that_does_not_fit_is_refused_whole(subject: Subje
 
 
 async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: RunningStore) -> None:
-    """The rights of the embedded store's users suffice for the recorder and for every view, and no further."""
+    """The rights of the embedded store's users suffice for the recorder and for every
+    view, and no further.
+    """
     migrate(store.url("admin"))
     service, analyst = Store(store.url("service")), Store(store.url("analyst"))
     await StoreTables(service).insert(INFERENCE_EVENTS, _rows(range(10)), token="rights")
     assert (await StoreTables(service).highest_offsets(INFERENCE_EVENTS))[Place(TOPIC, 0)] >= 9
-    for view in ("v_requests", "v_errors", "v_models_hourly", "v_models_minutely", "v_usage", "v_dead_letters", "v_ledger", "v_rollups"):
+    for view in (
+        "v_requests",
+        "v_errors",
+        "v_models_hourly",
+        "v_models_minutely",
+        "v_usage",
+        "v_dead_letters",
+        "v_ledger",
+        "v_rollups",
+    ):
         await analyst.query(f"SELECT * FROM {view} LIMIT 10")
     with pytest.raises(StoreUnavailableError, match="privileges"):
         await StoreTables(analyst).insert(INFERENCE_EVENTS, _rows(range(10)), token="none")

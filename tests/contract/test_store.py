@@ -24,16 +24,22 @@ async def door(store: RunningStore) -> AsyncIterator[Store]:
 
 async def test_query_with_parameters_returns_rows_by_name(door: Store) -> None:
     """Values travel apart from the statement."""
-    assert await door.query("SELECT {a:String} AS a, {n:UInt8} + 1 AS n", {"a": "it's", "n": 2}) == [{"a": "it's", "n": 3}]
+    assert await door.query("SELECT {a:String} AS a, {n:UInt8} + 1 AS n", {"a": "it's", "n": 2}) == [
+        {"a": "it's", "n": 3}
+    ]
 
 
 async def test_query_by_many_at_once_shares_the_connections(door: Store) -> None:
     """More callers than connections wait for one another."""
-    answers = await asyncio.gather(*(door.query("SELECT {n:UInt32} AS n", {"n": number}) for number in range(50)))
+    answers = await asyncio.gather(
+        *(door.query("SELECT {n:UInt32} AS n", {"n": number}) for number in range(50))
+    )
     assert [rows[0]["n"] for rows in answers] == list(range(50))
 
 
-@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT no_such_column", "SELECT throwIf(1)", "SELECT toUInt8('x')"])
+@pytest.mark.parametrize(
+    "statement", ["SELEC 1", "SELECT no_such_column", "SELECT throwIf(1)", "SELECT toUInt8('x')"]
+)
 async def test_query_that_is_wrong_is_refused(door: Store, statement: str) -> None:
     """It will be wrong tomorrow too."""
     with pytest.raises(StoreRejectedError):
@@ -121,10 +127,15 @@ def test_migrate_that_failed_halfway_goes_on(store: RunningStore, tmp_path: Path
     """Statements are written so that the ones already done do no harm."""
     url = store.url("admin", f"test_{uuid4().hex[:12]}")
     file = tmp_path / "0001_first.sql"
-    file.write_text("CREATE TABLE IF NOT EXISTS first (a UInt8) ENGINE = MergeTree ORDER BY a; CREATE NONSENSE;")
+    file.write_text(
+        "CREATE TABLE IF NOT EXISTS first (a UInt8) ENGINE = MergeTree ORDER BY a; CREATE NONSENSE;"
+    )
     with pytest.raises(ConfigError, match="refuses"):
         migrate(url, tmp_path)
-    file.write_text("CREATE TABLE IF NOT EXISTS first (a UInt8) ENGINE = MergeTree ORDER BY a; CREATE TABLE IF NOT EXISTS second (a UInt8) ENGINE = Memory;")
+    file.write_text(
+        "CREATE TABLE IF NOT EXISTS first (a UInt8) ENGINE = MergeTree ORDER BY a; CREATE TABLE IF NOT "
+        "EXISTS second (a UInt8) ENGINE = Memory;"
+    )
     assert migrate(url, tmp_path) == ["0001_first"]
 
 

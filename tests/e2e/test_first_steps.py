@@ -24,32 +24,64 @@ def client(tocsin: Installation, monkeypatch: pytest.MonkeyPatch) -> openai.Open
 def test_chat_real_model_streams_a_sensible_answer(client: openai.OpenAI) -> None:
     """SmolLM2 knows France's capital, and its tokens come one after the other."""
     chunks = client.chat.completions.create(
-        model="smollm2-135m", messages=[{"role": "user", "content": "What is the capital of France?"}], stream=True, temperature=0, max_tokens=20
+        model="smollm2-135m",
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        stream=True,
+        temperature=0,
+        max_tokens=20,
     )
-    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
+    pieces = [
+        chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content
+    ]
     assert "Paris" in "".join(pieces)
     assert len(pieces) > 3
 
 
 def test_curl_line_streams_until_done(tocsin: Installation) -> None:
     """What a terminal shows: event by event, [DONE] at the end."""
-    body = '{"model": "smollm2-135m", "stream": true, "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}'
+    body = (
+        '{"model": "smollm2-135m", "stream": true, "max_tokens": 5, "messages": [{"role": "user", '
+        '"content": "Hello"}]}'
+    )
     done = subprocess.run(
-        ["curl", "-sN", f"{tocsin.base_url}/chat/completions", "-H", f"Authorization: Bearer {tocsin.key}", "-H", "Content-Type: application/json", "-d", body],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        [
+            "curl",
+            "-sN",
+            f"{tocsin.base_url}/chat/completions",
+            "-H",
+            f"Authorization: Bearer {tocsin.key}",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            body,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert done.stdout.rstrip().endswith("data: [DONE]")
 
 
 @pytest.mark.parametrize(
     ("error", "status", "ask"),
     [
-        (openai.NotFoundError, 404, {"model": "no-such-model", "messages": [{"role": "user", "content": "a"}]}),
+        (
+            openai.NotFoundError,
+            404,
+            {"model": "no-such-model", "messages": [{"role": "user", "content": "a"}]},
+        ),
         (openai.BadRequestError, 400, {"model": "scripted", "messages": "not a list"}),
-        (openai.APIStatusError, 413, {"model": "scripted", "messages": [{"role": "user", "content": "a" * 3_000_000}]}),
+        (
+            openai.APIStatusError,
+            413,
+            {"model": "scripted", "messages": [{"role": "user", "content": "a" * 3_000_000}]},
+        ),
     ],
 )
-def test_sdk_bad_request_raises_the_right_exception(client: openai.OpenAI, error: type[openai.APIStatusError], status: int, ask: dict[str, object]) -> None:
+def test_sdk_bad_request_raises_the_right_exception(
+    client: openai.OpenAI, error: type[openai.APIStatusError], status: int, ask: dict[str, object]
+) -> None:
     """Each mistake is told as the SDK's own exception."""
     with pytest.raises(error) as raised:
         client.chat.completions.create(**ask)  # type: ignore[call-overload]
@@ -63,18 +95,29 @@ def test_sdk_bad_key_raises_authentication_error(tocsin: Installation) -> None:
         openai.OpenAI(base_url=tocsin.base_url, api_key=wrong, max_retries=0).models.list()
 
 
-def test_request_recorded_analyst_finds_it_with_its_figures(tocsin: Installation, client: openai.OpenAI) -> None:
-    """The analyst sees tokens, cost, times, model and tenant, no text, and a ledger without a gap."""
-    answer = client.chat.completions.create(model="smollm2-135m", messages=[{"role": "user", "content": "Name a colour."}], max_tokens=8)
+def test_request_recorded_analyst_finds_it_with_its_figures(
+    tocsin: Installation, client: openai.OpenAI
+) -> None:
+    """The analyst sees tokens, cost, times, model and tenant, no text, and a ledger
+    without a gap.
+    """
+    answer = client.chat.completions.create(
+        model="smollm2-135m", messages=[{"role": "user", "content": "Name a colour."}], max_tokens=8
+    )
     row = wait_for_row(tocsin, answer.id)
     assert row["model"] == "smollm2-135m"
     assert row["tenant"] == "default"
     assert answer.usage is not None
-    assert (row["prompt_tokens"], row["completion_tokens"]) == (answer.usage.prompt_tokens, answer.usage.completion_tokens)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens,
+    )
     assert float(row["cost_usd"]) > 0
     assert row["duration_ms"] >= row["ttft_ms"] > 0
     assert (row["prompt_text"], row["response_text"]) == (None, None)
-    (ledger,) = tocsin.query("SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger")
+    (ledger,) = tocsin.query(
+        "SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger"
+    )
     assert (int(ledger["gaps"]), int(ledger["doubles"])) == (0, 0)
 
 
@@ -83,9 +126,13 @@ def test_store_clickhouse_connect_as_analyst_reads_and_cannot_write(tocsin: Inst
     address = tocsin.environment["TOCSIN_CLICKHOUSE_URL"].split("//")[1].split("/")[0].rpartition("@")[2]
     host, _, port = address.partition(":")
     analyst = clickhouse_connect.get_client(
-        host=host, port=int(port), user=tocsin.environment["TOCSIN_ANALYST_USER"], password=tocsin.environment["TOCSIN_ANALYST_PASSWORD"],
-        database="tocsin", autogenerate_session_id=False,
-    )  # fmt: skip
+        host=host,
+        port=int(port),
+        user=tocsin.environment["TOCSIN_ANALYST_USER"],
+        password=tocsin.environment["TOCSIN_ANALYST_PASSWORD"],
+        database="tocsin",
+        autogenerate_session_id=False,
+    )
     assert analyst.query("SELECT count() FROM inference_events").result_rows[0][0] >= 0
     with pytest.raises(clickhouse_connect.driver.exceptions.DatabaseError):
         analyst.command("DROP TABLE inference_events")

@@ -13,8 +13,12 @@ from services.embedded.kafka_aot import make_image
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def test_make_image_on_a_new_machine_gives_one_that_java_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made once beside the jars, kept the second time, and what the next broker starts from."""
+def test_make_image_on_a_new_machine_gives_one_that_java_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made once beside the jars, kept the second time, and what the next broker starts
+    from.
+    """
     jars = kafka_jars.ensure_jars()
     cache = tmp_path / "tocsin" / jars[0].parents[1].name
     cache.mkdir(parents=True)

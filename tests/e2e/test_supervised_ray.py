@@ -1,4 +1,6 @@
-"""Ray under the supervisor: a dozen processes that Ray starts by itself, and none of them stays behind."""
+"""Ray under the supervisor: a dozen processes that Ray starts by itself, and none of
+them stays behind.
+"""
 
 import json
 import os
@@ -22,7 +24,8 @@ RAY = """
 import http.server, os, sys
 import ray
 port, folder = sys.argv[1:]
-ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False, _temp_dir=folder)
+ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20,
+         log_to_driver=False, _temp_dir=folder)
 @ray.remote(num_cpus=0.1)
 class Actor:
     def pid(self):
@@ -45,7 +48,8 @@ from services.embedded.console import Console
 from services.embedded.processes import ProcessSpec, http_probe
 from services.embedded.supervisor import Supervisor
 folder, program, port, temporary = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-spec = ProcessSpec("ray", (sys.executable, "-c", program, str(port), temporary), port=port, ready=http_probe(port, "/"), env={"RAY_USAGE_STATS_ENABLED": "0"})
+spec = ProcessSpec("ray", (sys.executable, "-c", program, str(port), temporary), port=port,
+                   ready=http_probe(port, "/"), env={"RAY_USAGE_STATS_ENABLED": "0"})
 def report(state, processes):
     (folder / "new").write_text(json.dumps({"state": state, "processes": processes}))
     (folder / "new").rename(folder / "state.json")
@@ -68,7 +72,9 @@ class Supervised:
 
     def is_ready(self) -> bool:
         """Whether Ray runs."""
-        return self._state.exists() and json.loads(self._state.read_text())["processes"][0]["state"] == "ready"
+        return (
+            self._state.exists() and json.loads(self._state.read_text())["processes"][0]["state"] == "ready"
+        )
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
@@ -94,15 +100,21 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
 
 
 def test_supervisor_when_killed_takes_all_of_ray_along(supervised: Supervised) -> None:
-    """The raylet, its agents and the workers end with a supervisor that was killed with -9."""
+    """The raylet, its agents and the workers end with a supervisor that was killed with
+    -9.
+    """
     session = supervised.pid
     assert len(session_members(session)) >= 6
     supervised.process.kill()
     until(lambda: session_members(session) == [])
 
 
-def test_supervisor_when_rays_driver_is_killed_starts_a_new_ray_and_keeps_nothing_of_the_old(supervised: Supervised) -> None:
-    """The agents that Ray itself would leave for seconds are gone before its successor starts."""
+def test_supervisor_when_rays_driver_is_killed_starts_a_new_ray_and_keeps_nothing_of_the_old(
+    supervised: Supervised,
+) -> None:
+    """The agents that Ray itself would leave for seconds are gone before its successor
+    starts.
+    """
     session = supervised.pid
     os.kill(session, signal.SIGKILL)
     until(lambda: supervised.is_ready() and supervised.pid != session)

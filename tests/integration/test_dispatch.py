@@ -1,4 +1,6 @@
-"""Dispatchers and replicas on a real broker: every request is answered whole and ends once, whoever dies."""
+"""Dispatchers and replicas on a real broker: every request is answered whole and ends
+once, whoever dies.
+"""
 
 import asyncio
 
@@ -9,7 +11,9 @@ from tests.kafka import Broker
 
 
 async def test_request_ordinary_is_answered_and_ends_once(kafka: Broker) -> None:
-    """A request goes over the bus to the engine and back; its end is one event with the tokens counted."""
+    """A request goes over the bus to the engine and back; its end is one event with the
+    tokens counted.
+    """
     model = scripted_model(price={"input_per_million_usd": 1, "output_per_million_usd": 2})
     async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
         await running.add_dispatcher()
@@ -40,7 +44,9 @@ async def test_stream_replica_dies_goes_on_elsewhere_without_gap_or_repeat(kafka
 
 
 async def test_stream_dispatcher_dies_standby_ends_it_once(kafka: Broker) -> None:
-    """A running stream is not touched by its dispatcher's death; the standby learns of its end."""
+    """A running stream is not touched by its dispatcher's death; the standby learns of
+    its end.
+    """
     model = scripted_model(tokens_per_s=40)
     async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
         active = await running.add_dispatcher()
@@ -53,7 +59,9 @@ async def test_stream_dispatcher_dies_standby_ends_it_once(kafka: Broker) -> Non
         later = await client.ask("after", max_tokens=5)
         for one in [*followed, later]:
             await asyncio.wait_for(one.done.wait(), 30)
-        assert [one.text for one in followed] == [scripted_text(f"story {number}", 80, seed=1) for number in range(3)]
+        assert [one.text for one in followed] == [
+            scripted_text(f"story {number}", 80, seed=1) for number in range(3)
+        ]
         events = await completed_events(kafka.bootstrap, model.name, 4)
     assert len({event.request_id for event in events}) == len(events) == 4
     assert {event.attempts for event in events} == {1}

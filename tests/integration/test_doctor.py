@@ -1,4 +1,6 @@
-"""What `tocsin doctor` and `tocsin dlq` find and do, on a real Kafka and the embedded store."""
+"""What `tocsin doctor` and `tocsin dlq` find and do, on a real Kafka and the embedded
+store.
+"""
 
 import pytest
 
@@ -41,7 +43,10 @@ async def test_examine_with_a_gap_says_whose(scene: Scene) -> None:
 
 async def test_examine_with_nothing_there_says_what_to_do(unused_tcp_port: int) -> None:
     """Every check is made, and each failure names its remedy."""
-    settings = CommonSettings(kafka_url=f"127.0.0.1:{unused_tcp_port}", clickhouse_url=f"http://service:x@127.0.0.1:{unused_tcp_port}/tocsin")
+    settings = CommonSettings(
+        kafka_url=f"127.0.0.1:{unused_tcp_port}",
+        clickhouse_url=f"http://service:x@127.0.0.1:{unused_tcp_port}/tocsin",
+    )
     findings = await doctor.examine(settings, ())
     assert [one.ok for one in findings] == [False] * 6
     assert "mend TOCSIN_KAFKA_URL" in doctor.report(findings)
@@ -49,7 +54,9 @@ async def test_examine_with_nothing_there_says_what_to_do(unused_tcp_port: int) 
 
 
 async def test_replayed_dead_letters_become_rows_and_close_no_gap_twice(scene: Scene) -> None:
-    """What was set aside is sent again as it was, once; still unreadable, it is set aside again, and the ledger stays whole."""
+    """What was set aside is sent again as it was, once; still unreadable, it is set
+    aside again, and the ledger stays whole.
+    """
     scene.recorder.start()
     await scene.source.send(200, invalid=lambda number: number % 50 == 9)
     await scene.all_recorded(invalid=4)

@@ -36,7 +36,9 @@ async def make_topic(bootstrap: str, **configuration: str) -> str:
 
 async def read_all(bootstrap: str, topic: str) -> list[bytes]:
     """Every record of the topic's only partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         partition = TopicPartition(topic, 0)
@@ -65,7 +67,9 @@ async def test_broker_gives_back_what_was_produced(kafka: Broker) -> None:
 
 @pytest.mark.e2e  # the broker looks at retention for the first time after 30 s
 async def test_broker_with_an_idle_short_lived_topic_forgets_what_is_older(kafka: Broker) -> None:
-    """Retention holds for a topic that nobody writes to any more: a receipt of erasure relies on it."""
+    """Retention holds for a topic that nobody writes to any more: a receipt of erasure
+    relies on it.
+    """
     topic = await make_topic(kafka.bootstrap, **{"retention.ms": "500", "segment.ms": "100"})
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap)
@@ -86,7 +90,9 @@ async def test_broker_with_an_idle_short_lived_topic_forgets_what_is_older(kafka
 async def test_broker_killed_under_an_idempotent_producer_loses_and_doubles_nothing(kafka: Broker) -> None:
     """What was sent before, during and after a kill -9 is there once each, in order."""
     topic = await make_topic(kafka.bootstrap)
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True, request_timeout_ms=60_000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True, request_timeout_ms=60_000
+    )
     await producer.start()
     restarted = False
     try:
@@ -119,14 +125,28 @@ def test_broker_listens_on_loopback_only(kafka: Broker, tmp_path: Path) -> None:
     """Nobody on the network reaches it."""
     if not isinstance(kafka, EmbeddedKafka):
         pytest.skip("TOCSIN_TEST_KAFKA_URL names somebody else's broker")
-    listening = [one.laddr.ip for one in psutil.Process(kafka.pid).net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    listening = [
+        one.laddr.ip
+        for one in psutil.Process(kafka.pid).net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    ]
     assert len(listening) == 2
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
 def start_alone(folder: Path, port: int) -> "subprocess.Popen[bytes]":
     """The broker as the supervisor starts it; returns when it serves."""
-    command = [sys.executable, "-m", "services.embedded.kafka", "--dir", str(folder), "--port", str(port), "--controller-port", str(free_port(taken={port}))]
+    command = [
+        sys.executable,
+        "-m",
+        "services.embedded.kafka",
+        "--dir",
+        str(folder),
+        "--port",
+        str(port),
+        "--controller-port",
+        str(free_port(taken={port})),
+    ]
     with (folder.parent / "out").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     deadline = time.monotonic() + 60
@@ -147,8 +167,12 @@ def test_kafka_program_when_ended_leaves_no_process(tmp_path: Path, number: sign
     assert process.wait(30) in (128 + signal.SIGTERM, -signal.SIGKILL)
 
 
-def test_kafka_with_kafka_home_runs_that_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unpacked distribution serves where Maven Central can't be reached: its own jars are on the class path, and no others."""
+def test_kafka_with_kafka_home_runs_that_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unpacked distribution serves where Maven Central can't be reached: its own
+    jars are on the class path, and no others.
+    """
     libs = tmp_path / "distribution" / "libs"
     libs.mkdir(parents=True)
     for jar in kafka_jars.ensure_jars():
@@ -171,26 +195,49 @@ def test_kafka_home_without_kafka_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_kafka_program_without_a_network_exits_as_for_a_wrong_setting(tmp_path: Path) -> None:
-    """On a new machine with no way to Maven Central it ends with both ways out, and the supervisor does not try again."""
+    """On a new machine with no way to Maven Central it ends with both ways out, and the
+    supervisor does not try again.
+    """
     (tmp_path / "jgo.conf").write_text("[repositories]\ncentral = http://127.0.0.1:1/\n")
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JGO_CONFIG_FILE": str(tmp_path / "jgo.conf"), "M2_REPO": str(tmp_path / "m2")}
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path),
+        "JGO_CONFIG_FILE": str(tmp_path / "jgo.conf"),
+        "M2_REPO": str(tmp_path / "m2"),
+    }
     environment.pop("KAFKA_HOME", None)
-    command = [sys.executable, "-m", "services.embedded.kafka", "--dir", str(tmp_path / "kafka"), "--port", "1", "--controller-port", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "services.embedded.kafka",
+        "--dir",
+        str(tmp_path / "kafka"),
+        "--port",
+        "1",
+        "--controller-port",
+        "2",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count("TOCSIN_KAFKA_URL=host:port") == done.stderr.count("KAFKA_HOME=/path") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_make_image_with_a_foreign_distribution_makes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The image belongs to the locked jars; beside somebody's own distribution nothing is written."""
+def test_make_image_with_a_foreign_distribution_makes_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The image belongs to the locked jars; beside somebody's own distribution nothing
+    is written.
+    """
     (tmp_path / "libs").mkdir()
     (tmp_path / "libs" / "kafka_2.13-4.0.0.jar").touch()
     monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
     assert make_image() is None
 
 
-def test_broker_with_a_spoilt_image_starts_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_with_a_spoilt_image_starts_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ahead-of-time cache may be anything: Kafka starts all the same."""
     jars = kafka_jars.ensure_jars()
     cache = tmp_path / "tocsin" / jars[0].parents[1].name

@@ -34,13 +34,20 @@ PERSON_SCHEMA = {
     "type": "json_schema",
     "json_schema": {
         "name": "person",
-        "schema": {"type": "object", "properties": {"age": {"type": "integer", "maximum": 99}}, "required": ["age"], "additionalProperties": False},
+        "schema": {
+            "type": "object",
+            "properties": {"age": {"type": "integer", "maximum": 99}},
+            "required": ["age"],
+            "additionalProperties": False,
+        },
     },
 }
 
 
 def smollm2(**changes: Any) -> ModelConfig:
-    """The default installation's model, with a small context so that a test's memory is small."""
+    """The default installation's model, with a small context so that a test's memory is
+    small.
+    """
     (model,) = load_models(MODELS)
     return model.model_copy(update={"context_length": 512, **changes})
 
@@ -85,11 +92,22 @@ async def answer(engine: Engine, request: GenerationRequest) -> Answer:
 
 
 def chat(
-    messages: tuple[Mapping[str, Any], ...] = COUNT, *, delivered: tuple[str, ...] = (), delivered_tokens: tuple[int, ...] = (), **sampling: Any
+    messages: tuple[Mapping[str, Any], ...] = COUNT,
+    *,
+    delivered: tuple[str, ...] = (),
+    delivered_tokens: tuple[int, ...] = (),
+    **sampling: Any,
 ) -> GenerationRequest:
     """A chat request, greedy unless told otherwise."""
     values = {"temperature": 0.0, "max_tokens": 24, **sampling}
-    return GenerationRequest("r-1", "chat", messages=messages, sampling=Sampling(**values), delivered=delivered, delivered_tokens=delivered_tokens)
+    return GenerationRequest(
+        "r-1",
+        "chat",
+        messages=messages,
+        sampling=Sampling(**values),
+        delivered=delivered,
+        delivered_tokens=delivered_tokens,
+    )
 
 
 def completion(prompt: str, **sampling: Any) -> GenerationRequest:
@@ -123,13 +141,17 @@ async def test_llamacpp_short_answer_ends_of_itself(engine: Engine) -> None:
 
 async def test_llamacpp_same_seed_gives_the_same_text_and_another_seed_another(engine: Engine) -> None:
     """Sampling follows the seed; without one it follows the request's id."""
-    texts = [(await answer(engine, chat(temperature=1.5, seed=seed))).texts[0] for seed in (1, 1, 2, None, None)]
+    texts = [
+        (await answer(engine, chat(temperature=1.5, seed=seed))).texts[0] for seed in (1, 1, 2, None, None)
+    ]
     assert texts[0] == texts[1] != texts[2]
     assert texts[3] == texts[4]
 
 
 async def test_llamacpp_stop_string_ends_the_text_before_it(engine: Engine) -> None:
-    """No part of the stop string is ever out, and each token has its own log-probability although it was held back."""
+    """No part of the stop string is ever out, and each token has its own
+    log-probability although it was held back.
+    """
     free = (await answer(engine, chat())).texts[0]
     stop = free[9:13]
     result = await answer(engine, chat(stop=(stop, "never said"), logprobs=True, top_logprobs=2))
@@ -173,28 +195,47 @@ async def test_llamacpp_with_everything_delivered_only_ends(engine: Engine) -> N
 
 
 async def test_llamacpp_choice_that_had_its_end_gets_no_more(engine: Engine) -> None:
-    """Of two choices, the one that lacks its end is continued; with both ended only the count is left."""
+    """Of two choices, the one that lacks its end is continued; with both ended only the
+    count is left.
+    """
     sampling = Sampling(n=2, max_tokens=8, temperature=0.0)
     delivered = {"delivered": ("One.", "1, 2"), "delivered_tokens": (2, 4)}
-    half = await answer(engine, GenerationRequest("r", "chat", messages=COUNT, sampling=sampling, delivered_finish=("stop", None), **delivered))
+    half = await answer(
+        engine,
+        GenerationRequest(
+            "r", "chat", messages=COUNT, sampling=sampling, delivered_finish=("stop", None), **delivered
+        ),
+    )
     assert half.tokens == {1: 4}
     assert half.usage is not None
     assert half.usage.completion_tokens == 10
-    done = await answer(engine, GenerationRequest("r", "chat", messages=COUNT, sampling=sampling, delivered_finish=("stop", "stop"), **delivered))
+    done = await answer(
+        engine,
+        GenerationRequest(
+            "r", "chat", messages=COUNT, sampling=sampling, delivered_finish=("stop", "stop"), **delivered
+        ),
+    )
     assert done.pieces == []
     assert done.usage is not None
     assert (done.usage.completion_tokens, done.usage.prompt_tokens > 10) == (6, True)
 
 
 async def test_llamacpp_json_schema_binds_the_answer_also_when_continued(engine: Engine) -> None:
-    """The answer fits the schema; an attempt that continues gives exactly the rest of it."""
+    """The answer fits the schema; an attempt that continues gives exactly the rest of
+    it.
+    """
     whole = await answer(engine, chat(PERSON, response_format=PERSON_SCHEMA, max_tokens=40))
     assert 0 <= json.loads(whole.texts[0])["age"] <= 99
     head = whole.texts[0][:7]
-    rest = await answer(engine, chat(PERSON, response_format=PERSON_SCHEMA, max_tokens=40, delivered=(head,), delivered_tokens=(3,)))
+    rest = await answer(
+        engine,
+        chat(PERSON, response_format=PERSON_SCHEMA, max_tokens=40, delivered=(head,), delivered_tokens=(3,)),
+    )
     assert head + rest.texts[0] == whole.texts[0]
     with pytest.raises(ContinuationError, match="differs"):
-        await answer(engine, chat(PERSON, response_format=PERSON_SCHEMA, delivered=('{"x',), delivered_tokens=(2,)))
+        await answer(
+            engine, chat(PERSON, response_format=PERSON_SCHEMA, delivered=('{"x',), delivered_tokens=(2,))
+        )
 
 
 async def test_llamacpp_several_choices_differ_and_all_end(engine: Engine) -> None:
@@ -252,15 +293,33 @@ async def test_llamacpp_answer_that_fills_the_context_ends_with_length(engine: E
     [
         (chat(()), "messages"),
         (chat(({"role": "user", "content": [{"type": "image_url"}]},)), "messages"),
-        (chat(PERSON, response_format={"type": "json_schema", "json_schema": {"schema": {"type": "zebra"}}}), "response_format"),
-        (chat(PERSON, response_format={"type": "json_schema", "json_schema": {"schema": 5}}), "response_format"),
+        (
+            chat(
+                PERSON, response_format={"type": "json_schema", "json_schema": {"schema": {"type": "zebra"}}}
+            ),
+            "response_format",
+        ),
+        (
+            chat(PERSON, response_format={"type": "json_schema", "json_schema": {"schema": 5}}),
+            "response_format",
+        ),
         (chat(PERSON, response_format={"type": "xml"}), "response_format"),
         (completion(""), "prompt"),
         (completion("Hi", response_format={"type": "json_object"}), "response_format"),
     ],
-    ids=["no-messages", "image", "bad-schema", "no-schema", "unknown-format", "no-prompt", "format-of-completion"],
+    ids=[
+        "no-messages",
+        "image",
+        "bad-schema",
+        "no-schema",
+        "unknown-format",
+        "no-prompt",
+        "format-of-completion",
+    ],
 )
-async def test_llamacpp_request_that_it_cannot_serve_is_refused_by_name(engine: Engine, request_: GenerationRequest, param: str) -> None:
+async def test_llamacpp_request_that_it_cannot_serve_is_refused_by_name(
+    engine: Engine, request_: GenerationRequest, param: str
+) -> None:
     """The error names the field that the client must mend."""
     with pytest.raises(InvalidRequestError) as raised:
         await answer(engine, request_)
@@ -268,7 +327,9 @@ async def test_llamacpp_request_that_it_cannot_serve_is_refused_by_name(engine: 
 
 
 async def test_llamacpp_reader_that_leaves_frees_the_slot() -> None:
-    """With one slot the next request can only be served once the first has really stopped, also when it was still reading its prompt."""
+    """With one slot the next request can only be served once the first has really
+    stopped, also when it was still reading its prompt.
+    """
     engine = create_engine(smollm2(slots=1))
     await engine.start()
     endless = {"max_tokens": 400, "logit_bias": {"0": -100, "2": -100}}
@@ -291,7 +352,10 @@ async def test_llamacpp_closed_while_it_generates_breaks_the_stream_off() -> Non
     """A stream that was cut is a failure; a closed engine serves nothing."""
     engine = create_engine(smollm2(slots=1))
     await engine.start()
-    async with asyncio.timeout(60), aclosing(engine.generate(completion("Tell me", max_tokens=400))) as stream:
+    async with (
+        asyncio.timeout(60),
+        aclosing(engine.generate(completion("Tell me", max_tokens=400))) as stream,
+    ):
         await anext(stream)
         assert await engine.healthy()
         await engine.close()
@@ -312,9 +376,15 @@ def test_llamacpp_start_keeps_the_process_signal_handlers(engine: Engine) -> Non
 
 @pytest.mark.parametrize(
     ("model", "complaint"),
-    [("no/such.gguf", "there is no file"), ("package:no_such_package/x.gguf", "no_such_package, which is not installed"), (str(MODELS), "is it a GGUF")],
+    [
+        ("no/such.gguf", "there is no file"),
+        ("package:no_such_package/x.gguf", "no_such_package, which is not installed"),
+        (str(MODELS), "is it a GGUF"),
+    ],
 )
-async def test_llamacpp_model_that_cannot_be_loaded_is_a_configuration_error(model: str, complaint: str) -> None:
+async def test_llamacpp_model_that_cannot_be_loaded_is_a_configuration_error(
+    model: str, complaint: str
+) -> None:
     """The message says which file and what to look at."""
     engine = create_engine(smollm2(options={"model": model}))
     try:

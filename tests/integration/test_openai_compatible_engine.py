@@ -1,4 +1,6 @@
-"""The openai_compatible engine against an upstream that misbehaves in every way it must survive."""
+"""The openai_compatible engine against an upstream that misbehaves in every way it must
+survive.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +12,16 @@ import pytest
 from services.common.errors import ConfigError
 from services.common.model_catalogue import Continuation, ModelConfig
 from services.inference.engines import create_engine
-from services.inference.engines.base import ContinuationError, Engine, EngineFailedError, GenerationRequest, InvalidRequestError, Piece, Sampling, Usage
+from services.inference.engines.base import (
+    ContinuationError,
+    Engine,
+    EngineFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    Sampling,
+    Usage,
+)
 from tests.integration.upstream import Act, Upstream, refusal, said
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7}
@@ -19,11 +30,20 @@ BAD_GATEWAY = Act(status=502, headers={}, parts=(b"<html>bad gateway</html>",))
 
 
 @asynccontextmanager
-async def engine_on(upstream: Upstream, *, continuation: Continuation = "none", **options: Any) -> AsyncIterator[Engine]:
+async def engine_on(
+    upstream: Upstream, *, continuation: Continuation = "none", **options: Any
+) -> AsyncIterator[Engine]:
     """A started engine in front of the upstream, impatient so that tests are quick."""
     settings = {"base_url": upstream.url, "model": "their-name", "wait_max_s": 0.02, **options}
     engine = create_engine(
-        ModelConfig(name="far", engine="openai_compatible", options=settings, context_length=100, continuation=continuation, max_output_tokens=50)
+        ModelConfig(
+            name="far",
+            engine="openai_compatible",
+            options=settings,
+            context_length=100,
+            continuation=continuation,
+            max_output_tokens=50,
+        )
     )
     await engine.start()
     try:
@@ -32,10 +52,19 @@ async def engine_on(upstream: Upstream, *, continuation: Continuation = "none", 
         await engine.close()
 
 
-def asked(*, delivered: tuple[str, ...] = (), delivered_tokens: tuple[int, ...] = (), **sampling: Any) -> GenerationRequest:
+def asked(
+    *, delivered: tuple[str, ...] = (), delivered_tokens: tuple[int, ...] = (), **sampling: Any
+) -> GenerationRequest:
     """A chat request."""
     messages = ({"role": "user", "content": "Say hello"},)
-    return GenerationRequest("r", "chat", messages=messages, sampling=Sampling(**sampling), delivered=delivered, delivered_tokens=delivered_tokens)
+    return GenerationRequest(
+        "r",
+        "chat",
+        messages=messages,
+        sampling=Sampling(**sampling),
+        delivered=delivered,
+        delivered_tokens=delivered_tokens,
+    )
 
 
 async def answer(engine: Engine, request: GenerationRequest) -> tuple[str, str | None, Usage | None]:
@@ -51,10 +80,16 @@ async def answer(engine: Engine, request: GenerationRequest) -> tuple[str, str |
 
 
 async def test_upstream_that_behaves_is_passed_on_with_its_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text, end and counts are the upstream's; it is asked for usage, under its own model name, with the key from the environment."""
+    """Text, end and counts are the upstream's; it is asked for usage, under its own
+    model name, with the key from the environment.
+    """
     monkeypatch.setenv("FAR_KEY", "sk-far")
     async with Upstream(HELLO).running() as upstream, engine_on(upstream, api_key_env="FAR_KEY") as engine:
-        assert await answer(engine, asked(seed=3)) == ("Hello world", "stop", Usage(prompt_tokens=11, completion_tokens=7))
+        assert await answer(engine, asked(seed=3)) == (
+            "Hello world",
+            "stop",
+            Usage(prompt_tokens=11, completion_tokens=7),
+        )
     (body,) = upstream.bodies
     assert body["model"] == "their-name"
     assert body["stream_options"] == {"include_usage": True}
@@ -64,7 +99,9 @@ async def test_upstream_that_behaves_is_passed_on_with_its_usage(monkeypatch: py
 
 
 async def test_upstream_whose_bytes_come_oddly_is_read_all_the_same() -> None:
-    """Comments, CRLF, cuts inside characters and events that come together give the same text."""
+    """Comments, CRLF, cuts inside characters and events that come together give the
+    same text.
+    """
     raw = b": wait\r\n\r\n" + b"".join(said(["Hé", "llo 👩‍🚀"], usage=USAGE)).replace(b"\n", b"\r\n")
     cut = tuple(raw[start : start + 7] for start in range(0, len(raw), 7))
     async with Upstream(Act(cut)).running() as upstream, engine_on(upstream) as engine:
@@ -86,7 +123,19 @@ async def test_upstream_whose_bytes_come_oddly_is_read_all_the_same() -> None:
         Act(parts=(b": thinking\n\n",)),
         Act(parts=(b'data: {"error": {"message": "overloaded"}}\n\n',)),
     ],
-    ids=["429", "503-ms", "503-date", "408", "409", "425", "502-html", "connection-cut", "cut-before-token", "closed-before-token", "error-before-token"],
+    ids=[
+        "429",
+        "503-ms",
+        "503-date",
+        "408",
+        "409",
+        "425",
+        "502-html",
+        "connection-cut",
+        "cut-before-token",
+        "closed-before-token",
+        "error-before-token",
+    ],
 )
 async def test_upstream_that_fails_before_the_first_token_is_asked_again(first: Act) -> None:
     """What may pass is tried again, and the client notices nothing."""
@@ -97,7 +146,10 @@ async def test_upstream_that_fails_before_the_first_token_is_asked_again(first: 
 
 async def test_upstream_that_never_recovers_is_given_up_on() -> None:
     """Attempts are bounded, and the last failure is told."""
-    async with Upstream(refusal(500, "broken")).running() as upstream, engine_on(upstream, attempts=3) as engine:
+    async with (
+        Upstream(refusal(500, "broken")).running() as upstream,
+        engine_on(upstream, attempts=3) as engine,
+    ):
         with pytest.raises(EngineFailedError, match="500: broken"):
             await answer(engine, asked())
     assert len(upstream.bodies) == 3
@@ -105,7 +157,10 @@ async def test_upstream_that_never_recovers_is_given_up_on() -> None:
 
 async def test_upstream_that_asks_for_more_patience_than_there_is_gets_none() -> None:
     """A retry-after beyond the total timeout ends the attempts at once."""
-    async with Upstream(refusal(429, "later", **{"retry-after": "3600"}), HELLO).running() as upstream, engine_on(upstream, total_timeout_s=30) as engine:
+    async with (
+        Upstream(refusal(429, "later", **{"retry-after": "3600"}), HELLO).running() as upstream,
+        engine_on(upstream, total_timeout_s=30) as engine,
+    ):
         with pytest.raises(EngineFailedError, match="later"):
             await answer(engine, asked())
     assert len(upstream.bodies) == 1
@@ -121,8 +176,13 @@ async def test_upstream_that_cannot_be_reached_is_an_engine_failure() -> None:
 
 
 async def test_upstream_that_refuses_the_request_tells_the_client_why() -> None:
-    """A 400 is the client's to mend: its words and its param go through, and it is asked once only."""
-    async with Upstream(refusal(400, "temperature must be below 1")).running() as upstream, engine_on(upstream) as engine:
+    """A 400 is the client's to mend: its words and its param go through, and it is
+    asked once only.
+    """
+    async with (
+        Upstream(refusal(400, "temperature must be below 1")).running() as upstream,
+        engine_on(upstream) as engine,
+    ):
         with pytest.raises(InvalidRequestError, match="must be below 1") as raised:
             await answer(engine, asked())
     assert raised.value.param == "temperature"
@@ -131,8 +191,13 @@ async def test_upstream_that_refuses_the_request_tells_the_client_why() -> None:
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
 async def test_upstream_that_refuses_us_keeps_its_words_from_the_client(status: int) -> None:
-    """A wrong key or path is this installation's fault, and its details are not the client's business."""
-    async with Upstream(refusal(status, "Incorrect API key sk-secret")).running() as upstream, engine_on(upstream) as engine:
+    """A wrong key or path is this installation's fault, and its details are not the
+    client's business.
+    """
+    async with (
+        Upstream(refusal(status, "Incorrect API key sk-secret")).running() as upstream,
+        engine_on(upstream) as engine,
+    ):
         with pytest.raises(EngineFailedError, match=str(status)) as raised:
             await answer(engine, asked())
     assert "sk-secret" not in str(raised.value)
@@ -152,9 +217,14 @@ async def test_upstream_that_refuses_us_keeps_its_words_from_the_client(status: 
     ids=["abort", "early-close", "done-without-finish", "error-event", "garbage", "silence"],
 )
 async def test_upstream_that_breaks_off_in_the_middle_is_an_error_and_not_asked_again(act: Act) -> None:
-    """What was said is passed on, then the failure: never a clean end, never a second answer behind a first."""
+    """What was said is passed on, then the failure: never a clean end, never a second
+    answer behind a first.
+    """
     text = ""
-    async with Upstream(act, HELLO).running() as upstream, engine_on(upstream, silence_timeout_s=0.3) as engine:
+    async with (
+        Upstream(act, HELLO).running() as upstream,
+        engine_on(upstream, silence_timeout_s=0.3) as engine,
+    ):
         with pytest.raises(EngineFailedError):  # noqa: PT012  the text before the failure is the point
             async with asyncio.timeout(20):
                 async for item in engine.generate(asked()):
@@ -197,7 +267,10 @@ async def test_upstream_of_a_client_that_leaves_sees_the_connection_close() -> N
 
 async def test_upstream_that_continues_gets_what_was_delivered_and_the_rest_of_the_budget() -> None:
     """The beginning goes along as an assistant message; counts are the whole request's."""
-    async with Upstream(HELLO).running() as upstream, engine_on(upstream, continuation="approximate") as engine:
+    async with (
+        Upstream(HELLO).running() as upstream,
+        engine_on(upstream, continuation="approximate") as engine,
+    ):
         _, _, usage = await answer(engine, asked(delivered=("Well, ",), delivered_tokens=(2,), max_tokens=20))
     assert upstream.bodies[0]["messages"][-1] == {"role": "assistant", "content": "Well, "}
     assert upstream.bodies[0]["max_tokens"] == 18
@@ -206,8 +279,13 @@ async def test_upstream_that_continues_gets_what_was_delivered_and_the_rest_of_t
 
 async def test_upstream_with_a_spent_budget_is_not_asked() -> None:
     """Everything was delivered but the end."""
-    async with Upstream(HELLO).running() as upstream, engine_on(upstream, continuation="approximate") as engine:
-        text, reason, _ = await answer(engine, asked(delivered=("Well",), delivered_tokens=(5,), max_tokens=5))
+    async with (
+        Upstream(HELLO).running() as upstream,
+        engine_on(upstream, continuation="approximate") as engine,
+    ):
+        text, reason, _ = await answer(
+            engine, asked(delivered=("Well",), delivered_tokens=(5,), max_tokens=5)
+        )
     assert (text, reason, upstream.bodies) == ("", "length", [])
 
 

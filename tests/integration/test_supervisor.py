@@ -1,4 +1,6 @@
-"""The supervisor over small real processes: order, restarts, stopping, and that nothing stays behind."""
+"""The supervisor over small real processes: order, restarts, stopping, and that nothing
+stays behind.
+"""
 
 import asyncio
 import io
@@ -21,7 +23,8 @@ from services.embedded.ports import free_port
 from services.embedded.processes import PortTakenError, ProcessSpec, StartError, http_probe
 from services.embedded.supervisor import Supervisor
 
-# A service in small: it notes in a journal when it starts and stops, answers /health and, like Ray, starts a process of its own process group.
+# A service in small: it notes in a journal when it starts and stops, answers /health
+# and, like Ray, starts a process of its own process group.
 FAKE = """
 import http.server, os, signal, subprocess, sys
 role, port, journal, *manners = sys.argv[1:]
@@ -65,7 +68,9 @@ class Stage:
         port = free_port()
         argv = (sys.executable, str(self.program), role, str(port), str(self.journal), *manners)
         ready = http_probe(port, "/ready")
-        return ProcessSpec(role, argv, port=port, ready=ready, alive=http_probe(port, "/health"), after=after, **fields)
+        return ProcessSpec(
+            role, argv, port=port, ready=ready, alive=http_probe(port, "/health"), after=after, **fields
+        )
 
     def notes(self) -> list[str]:
         """What the fakes wrote into the journal."""
@@ -121,7 +126,11 @@ def stage(tmp_path: Path) -> Stage:
 
 async def test_supervisor_with_dependencies_starts_in_order_and_stops_in_reverse(stage: Stage) -> None:
     """What others need is ready before them and stopped after them."""
-    table = [stage.spec("bus"), stage.spec("worker", after=("bus",)), stage.spec("door", after=("bus", "worker"))]
+    table = [
+        stage.spec("bus"),
+        stage.spec("worker", after=("bus",)),
+        stage.spec("door", after=("bus", "worker")),
+    ]
     async with stage.running(*table):
         assert stage.notes() == ["start bus", "start worker", "start door"]
     assert stage.notes()[3:] == ["stop door", "stop worker", "stop bus"]
@@ -131,12 +140,16 @@ async def test_supervisor_with_dependencies_starts_in_order_and_stops_in_reverse
 
 async def test_supervisor_with_a_step_runs_it_once_before_what_needs_it(stage: Stage) -> None:
     """A step that ended well counts as ready and is not started again."""
-    step = ProcessSpec("step", (sys.executable, str(stage.program), "step", "0", str(stage.journal), "fails", "0"), once=True)
+    step = ProcessSpec(
+        "step", (sys.executable, str(stage.program), "step", "0", str(stage.journal), "fails", "0"), once=True
+    )
     async with stage.running(step, stage.spec("door", after=("step",))):
         assert stage.notes() == ["start step", "start door"]
 
 
-async def test_supervisor_when_a_process_is_killed_restarts_it_and_kills_what_it_had_started(stage: Stage) -> None:
+async def test_supervisor_when_a_process_is_killed_restarts_it_and_kills_what_it_had_started(
+    stage: Stage,
+) -> None:
     """A killed process has a successor at once, and its own children are gone before."""
     async with stage.running(stage.spec("door")):
         first = stage.entry("door")["pid"]
@@ -154,7 +167,11 @@ async def test_supervisor_when_a_process_keeps_dying_pauses_longer_each_time(sta
     async with stage.running(spec):
         for restarts in range(1, 4):
             os.kill(stage.entry("door")["pid"], signal.SIGKILL)
-            await until(lambda: stage.entry("door")["restarts"] == restarts and stage.entry("door")["state"] == "ready")  # noqa: B023 (called at once)
+            await until(
+                lambda count=restarts: (
+                    stage.entry("door")["restarts"] == count and stage.entry("door")["state"] == "ready"
+                )
+            )
     said = (stage.logs / "supervisor.log").read_text().splitlines()
     restarts_said = [line.partition("starts again")[2] for line in said if "starts again" in line]
     assert restarts_said == ["", " in 0.2 s", " in 0.5 s"]
@@ -170,9 +187,13 @@ async def test_supervisor_with_a_wrong_setting_stops_all_and_shows_what_was_writ
 
 
 async def test_supervisor_when_another_program_answers_on_the_port_is_not_deceived(stage: Stage) -> None:
-    """A port that was taken after it was chosen ends the start at once, and the other program's answers count for nothing."""
+    """A port that was taken after it was chosen ends the start at once, and the other
+    program's answers count for nothing.
+    """
     spec = stage.spec("door")
-    other = subprocess.Popen([sys.executable, str(stage.program), "other", str(spec.port), str(stage.journal)])  # noqa: ASYNC220 (starting it takes a moment only)
+    other = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, str(stage.program), "other", str(spec.port), str(stage.journal)]
+    )
     try:
         assert spec.ready is not None
         while not await spec.ready():
@@ -219,7 +240,9 @@ async def test_console_shows_each_line_behind_its_role_and_keeps_it_in_a_file(st
     async with stage.running(stage.spec("door")):
         pass
     assert (stage.logs / "door.log").read_text() == "wrote a line\n"
-    assert any(line.split()[1:] == ["door", "wrote", "a", "line"] for line in stage.out.getvalue().splitlines())
+    assert any(
+        line.split()[1:] == ["door", "wrote", "a", "line"] for line in stage.out.getvalue().splitlines()
+    )
 
 
 # The supervisor as a process of its own, so that it can be interrupted and killed.
@@ -230,7 +253,8 @@ from services.embedded.console import Console
 from services.embedded.processes import ProcessSpec, http_probe
 from services.embedded.supervisor import Supervisor
 folder, table = Path(sys.argv[1]), json.loads(sys.argv[2])
-specs = [ProcessSpec(role, tuple(argv), port=port, ready=http_probe(port, "/"), after=tuple(after)) for role, argv, port, after in table]
+specs = [ProcessSpec(role, tuple(argv), port=port, ready=http_probe(port, "/"), after=tuple(after))
+         for role, argv, port, after in table]
 def report(state, processes):
     (folder / "state").write_text(state)
 asyncio.run(Supervisor(specs, Console(folder), report).run())
@@ -242,7 +266,11 @@ def driver(stage: Stage) -> "subprocess.Popen[bytes]":
     """A supervisor process with two services and their children, ready."""
     specs = [stage.spec("bus"), stage.spec("door", after=("bus",))]
     table = json.dumps([(spec.role, spec.argv, spec.port, spec.after) for spec in specs])
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(stage.logs), table], stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(stage.logs), table],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 60
     while not (stage.logs / "state").exists() or (stage.logs / "state").read_text() != "ready":
         assert process.poll() is None
@@ -253,7 +281,9 @@ def driver(stage: Stage) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_supervisor_when_interrupted_drains_in_order_and_leaves_nothing(stage: Stage, driver: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+def test_supervisor_when_interrupted_drains_in_order_and_leaves_nothing(
+    stage: Stage, driver: "subprocess.Popen[bytes]", number: signal.Signals
+) -> None:
     """Ctrl-C, `tocsin down` and a closed terminal all end everything cleanly."""
     os.killpg(driver.pid, number)  # as a terminal does: to the whole group
     assert driver.wait(60) == 0

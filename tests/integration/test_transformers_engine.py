@@ -1,4 +1,6 @@
-"""The transformers engine on a tiny random model: what counts is the traffic, not the words."""
+"""The transformers engine on a tiny random model: what counts is the traffic, not the
+words.
+"""
 
 import asyncio
 import string
@@ -9,7 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="the transformers engine's libraries are an extra: install tocsin[transformers]")
+pytest.importorskip(
+    "torch", reason="the transformers engine's libraries are an extra: install tocsin[transformers]"
+)
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -18,7 +22,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from services.common.errors import ConfigError
 from services.common.model_catalogue import ENGINE_CAPABILITIES, ModelConfig
 from services.inference.engines import create_engine
-from services.inference.engines.base import Engine, EngineFailedError, GenerationRequest, InvalidRequestError, Piece, Sampling, Usage
+from services.inference.engines.base import (
+    Engine,
+    EngineFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    Sampling,
+    Usage,
+)
 from services.inference.engines.transformers import TransformersEngine
 
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant: "
@@ -26,17 +38,37 @@ CONTEXT = 96
 
 
 def save_tiny_model(folder: Path, *, template: str | None = TEMPLATE) -> None:
-    """A two-layer Llama with random weights and a token for every printable ASCII character, space (Ġ) and newline (Ċ)."""
+    """A two-layer Llama with random weights and a token for every printable ASCII
+    character, space (Ġ) and newline (Ċ).
+    """
     alphabet = [*string.ascii_letters, *string.digits, *string.punctuation, "Ġ", "Ċ"]
-    tokenizer = Tokenizer(models.BPE(vocab={"<end>": 0, **{letter: number for number, letter in enumerate(alphabet, 1)}}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={"<end>": 0, **{letter: number for number, letter in enumerate(alphabet, 1)}}, merges=[]
+        )
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
     wrapped.chat_template = template
     wrapped.save_pretrained(folder)
     torch.manual_seed(5)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(alphabet) + 1, max_position_embeddings=256, eos_token_id=0, bos_token_id=None, **shape))
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(alphabet) + 1,
+            max_position_embeddings=256,
+            eos_token_id=0,
+            bos_token_id=None,
+            **shape,
+        )
+    )
     model.save_pretrained(folder)
 
 
@@ -51,7 +83,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(folder: Path, **changes: Any) -> TransformersEngine:
     """An engine for the tiny model, not started."""
     options = {"model": str(folder), "device": "cpu", "page_size": 16, "max_batch_tokens": 64}
-    values: dict[str, Any] = {"name": "tiny", "engine": "transformers", "options": options, "context_length": CONTEXT, "slots": 2}
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "engine": "transformers",
+        "options": options,
+        "context_length": CONTEXT,
+        "slots": 2,
+    }
     engine = create_engine(ModelConfig(**values | changes))
     assert isinstance(engine, TransformersEngine)
     return engine
@@ -67,10 +105,23 @@ def engine(folder: Path) -> Iterator[TransformersEngine]:
         runner.run(engine.close())
 
 
-def asked(prompt: str = "abc", *, delivered: tuple[str, ...] = (), delivered_tokens: tuple[int, ...] = (), **sampling: Any) -> GenerationRequest:
+def asked(
+    prompt: str = "abc",
+    *,
+    delivered: tuple[str, ...] = (),
+    delivered_tokens: tuple[int, ...] = (),
+    **sampling: Any,
+) -> GenerationRequest:
     """A greedy completion."""
     values = {"temperature": 0.0, "max_tokens": 12, **sampling}
-    return GenerationRequest("r", "completion", prompt=prompt, sampling=Sampling(**values), delivered=delivered, delivered_tokens=delivered_tokens)
+    return GenerationRequest(
+        "r",
+        "completion",
+        prompt=prompt,
+        sampling=Sampling(**values),
+        delivered=delivered,
+        delivered_tokens=delivered_tokens,
+    )
 
 
 async def answer(engine: Engine, request: GenerationRequest) -> tuple[list[Piece], Usage]:
@@ -97,12 +148,16 @@ async def test_transformers_greedy_streams_and_counts(engine: TransformersEngine
     assert text_of(again) == text_of(pieces) != ""
 
 
-async def test_transformers_continuation_goes_on_behind_what_was_delivered(engine: TransformersEngine) -> None:
+async def test_transformers_continuation_goes_on_behind_what_was_delivered(
+    engine: TransformersEngine,
+) -> None:
     """Greedy text goes on as it would have; budget and usage count the whole."""
     whole, whole_usage = await answer(engine, asked("What", max_tokens=16))
     text = text_of(whole)
     head = text[:7]
-    rest, usage = await answer(engine, asked("What", max_tokens=16, delivered=(head,), delivered_tokens=(len(head),)))
+    rest, usage = await answer(
+        engine, asked("What", max_tokens=16, delivered=(head,), delivered_tokens=(len(head),))
+    )
     assert head + text_of(rest) == text
     assert usage == whole_usage
 
@@ -142,15 +197,24 @@ async def test_transformers_several_choices_all_end(engine: TransformersEngine) 
 
 async def test_transformers_chat_uses_the_models_template(engine: TransformersEngine) -> None:
     """A conversation is the completion of its rendered template."""
-    chat = GenerationRequest("r", "chat", messages=({"role": "user", "content": "Hi"},), sampling=Sampling(temperature=0.0, max_tokens=6))
+    chat = GenerationRequest(
+        "r",
+        "chat",
+        messages=({"role": "user", "content": "Hi"},),
+        sampling=Sampling(temperature=0.0, max_tokens=6),
+    )
     pieces, _ = await answer(engine, chat)
     expected, _ = await answer(engine, asked("user: Hi\nassistant: ", max_tokens=6))
     assert text_of(pieces) == text_of(expected)
 
 
-async def test_transformers_prompt_beyond_the_context_is_refused_and_others_served(engine: TransformersEngine) -> None:
+async def test_transformers_prompt_beyond_the_context_is_refused_and_others_served(
+    engine: TransformersEngine,
+) -> None:
     """The request that would have killed the loop never reaches it."""
-    with pytest.raises(InvalidRequestError, match=f"{CONTEXT} tokens and the context only {CONTEXT}") as raised:
+    with pytest.raises(
+        InvalidRequestError, match=f"{CONTEXT} tokens and the context only {CONTEXT}"
+    ) as raised:
         await answer(engine, asked("x" * CONTEXT))
     assert raised.value.param == "prompt"
     pieces, usage = await answer(engine, asked("x" * (CONTEXT - 5), max_tokens=50))
@@ -199,7 +263,12 @@ async def test_transformers_folder_that_is_no_model_is_a_configuration_error(tmp
 
 async def until_empty(engine: TransformersEngine) -> None:
     """Waits until nothing is scheduled in the batch and no handler is left."""
-    await until(lambda: not engine._manager.batch_processor.has_pending_requests() and not engine._manager.output_router.result_handlers)
+    await until(
+        lambda: (
+            not engine._manager.batch_processor.has_pending_requests()
+            and not engine._manager.output_router.result_handlers
+        )
+    )
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -16,7 +16,8 @@ from services.embedded.home import Home
 from services.embedded.lifeline import session_members
 from services.embedded.ports import free_port
 
-# `tocsin up` with a table of two: a service that also tells of a model's replica, as inference does, and a gateway.
+# `tocsin up` with a table of two: a service that also tells of a model's replica, as
+# inference does, and a gateway.
 PROGRAM = """
 import asyncio, os, sys
 from services.embedded.home import Home
@@ -29,7 +30,9 @@ def spec(role, port):
     return ProcessSpec(role, (sys.executable, fake, str(port)), port=port, ready=http_probe(port, "/ready"))
 def plan():
     home.keep_secrets(home.secrets() | {"first_key": "tsn_key"})
-    return Installation(home, addresses, {"analyst": "analyst's password"}, {}, [spec("inference", inference), spec("gateway", gateway)])
+    passwords = {"analyst": "analyst's password"}
+    specs = [spec("inference", inference), spec("gateway", gateway)]
+    return Installation(home, addresses, passwords, {}, specs)
 sys.exit(run_alone(home, plan))
 """
 FAKE = """
@@ -38,7 +41,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps([{"role": "replica", "name": "m#1", "pid": os.getpid(), "state": "running"}]).encode())
+        replica = {"role": "replica", "name": "m#1", "pid": os.getpid(), "state": "running"}
+        self.wfile.write(json.dumps([replica]).encode())
     def log_message(self, *_):
         pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
@@ -58,14 +62,23 @@ class Runs:
     def up(self) -> "subprocess.Popen[str]":
         """Starts the installation."""
         command = [sys.executable, "-c", PROGRAM, *self._ports, str(self._fake)]
-        process = subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         self.ups.append(process)
         return process
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs a `tocsin` command to its end."""
         command = [sys.executable, "-m", "services.cli", *arguments]
-        return subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=self._environment(), capture_output=True, text=True, check=False, timeout=60
+        )
 
     def status(self) -> dict[str, Any]:
         """What `tocsin status --json` says."""
@@ -102,7 +115,9 @@ def test_up_once_ready_has_written_what_clients_need_and_says_what_to_paste(runs
     process = runs.up()
     runs.until_ready()
     script = f". {runs.home.connection_file} && env"
-    environment = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10, env={}).stdout
+    environment = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10, env={}
+    ).stdout
     gateway = f"http://127.0.0.1:{runs.status()['processes'][1]['port']}"
     assert f"OPENAI_BASE_URL={gateway}/v1\n" in environment
     assert "OPENAI_API_KEY=tsn_key\n" in environment
@@ -141,7 +156,9 @@ def test_up_while_another_runs_says_where_and_starts_nothing(runs: Runs) -> None
 
 
 def test_up_after_a_supervisor_that_left_something_ends_it_and_spares_others(runs: Runs) -> None:
-    """What the last state names is ended if it is the same process still, and not another that has its number by now."""
+    """What the last state names is ended if it is the same process still, and not
+    another that has its number by now.
+    """
     idle = [sys.executable, "-c", "import time; time.sleep(600)"]
     left, other = (subprocess.Popen(idle, start_new_session=True) for _ in range(2))
     runs.home.create()
@@ -175,5 +192,9 @@ def test_status_after_the_supervisor_was_killed_is_stopped_and_up_starts_anew(ru
     assert runs.status()["state"] == "stopped"
     until(lambda: not any(session_members(pid) for pid in pids))
     runs.up()
-    until(lambda: runs.home.read_state().get("state") == "ready" and runs.home.read_state()["pid"] != process.pid)
+    until(
+        lambda: (
+            runs.home.read_state().get("state") == "ready" and runs.home.read_state()["pid"] != process.pid
+        )
+    )
     assert runs.status()["state"] == "ready"

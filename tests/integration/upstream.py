@@ -27,17 +27,29 @@ def refusal(status: int, message: str, **headers: str) -> Act:
     return Act(parts=(body,), status=status, headers={"content-type": "application/json", **headers})
 
 
-def said(words: Iterable[str], *, finish: str | None = "stop", usage: dict[str, int] | None = None, done: bool = True) -> tuple[bytes, ...]:
+def said(
+    words: Iterable[str],
+    *,
+    finish: str | None = "stop",
+    usage: dict[str, int] | None = None,
+    done: bool = True,
+) -> tuple[bytes, ...]:
     """The events of a chat stream that says these words."""
-    chunks: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+    ]
     chunks += [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
     chunks += [{"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}] if finish else []
     chunks += [{"choices": [], "usage": usage}] if usage else []
-    return tuple(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks) + ((b"data: [DONE]\n\n",) if done else ())
+    return tuple(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks) + (
+        (b"data: [DONE]\n\n",) if done else ()
+    )
 
 
 class Upstream:
-    """Plays its acts one request after the other, the last one for ever, and remembers what it was asked."""
+    """Plays its acts one request after the other, the last one for ever, and remembers
+    what it was asked.
+    """
 
     def __init__(self, *acts: Act) -> None:
         self.url = ""
@@ -46,7 +58,9 @@ class Upstream:
         self.hung_up = asyncio.Event()
         """The client closed a silent connection."""
         self.heard = asyncio.Event()
-        """Set by a test that has received what came so far: a connection cut at once may take it along."""
+        """Set by a test that has received what came so far: a connection cut at once
+        may take it along.
+        """
         self._acts = deque(acts)
         self._ended = asyncio.Event()
 

@@ -1,4 +1,6 @@
-"""Unit tests touch no network: what needs a socket belongs to tests/integration or tests/contract."""
+"""Unit tests touch no network: what needs a socket belongs to tests/integration or
+tests/contract.
+"""
 
 from collections.abc import Iterator
 

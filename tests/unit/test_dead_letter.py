@@ -65,7 +65,9 @@ async def test_set_aside_keeps_the_record_whole() -> None:
 
 
 @pytest.mark.parametrize(("error", "calls"), [(TransientError("later"), 3), (PermanentError("never"), 1)])
-async def test_handle_of_a_failing_record_sets_it_aside_after_bounded_attempts(error: Exception, calls: int) -> None:
+async def test_handle_of_a_failing_record_sets_it_aside_after_bounded_attempts(
+    error: Exception, calls: int
+) -> None:
     """Transient failures are tried again, permanent ones are not."""
     letters, sent = _letters()
     made: list[Record] = []

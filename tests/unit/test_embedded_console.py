@@ -12,12 +12,24 @@ from services.embedded.console import Console, condense
     ("line", "shown"),
     [
         ("plain text", "plain text"),
-        ('{"event": "request_done", "level": "info", "timestamp": "2026", "status": 200}', "request_done status=200"),
-        ('{"event": "store_away", "level": "warning", "detail": "no route"}', 'WARNING store_away detail="no route"'),
-        ('{"event": "failed", "level": "error", "exception": "Traceback\\n  boom"}', "ERROR failed\nTraceback\n  boom"),
+        (
+            '{"event": "request_done", "level": "info", "timestamp": "2026", "status": 200}',
+            "request_done status=200",
+        ),
+        (
+            '{"event": "store_away", "level": "warning", "detail": "no route"}',
+            'WARNING store_away detail="no route"',
+        ),
+        (
+            '{"event": "failed", "level": "error", "exception": "Traceback\\n  boom"}',
+            "ERROR failed\nTraceback\n  boom",
+        ),
         ('{"no": "event"}', '{"no": "event"}'),
         ("[1, 2]", "[1, 2]"),
-        ('\x1b[36m(ServeReplica:m:replica pid=7)\x1b[0m {"event": "loaded", "s": 1}', "m:replica[7] loaded s=1"),
+        (
+            '\x1b[36m(ServeReplica:m:replica pid=7)\x1b[0m {"event": "loaded", "s": 1}',
+            "m:replica[7] loaded s=1",
+        ),
         ("(raylet pid=7) plain", "raylet[7] plain"),
         ("(no worker)", "(no worker)"),
         ("x" * 2000, "x" * 1000 + " …"),

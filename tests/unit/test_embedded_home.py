@@ -16,7 +16,9 @@ def home(tmp_path: Path) -> Home:
     return made
 
 
-def test_home_without_an_argument_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_home_without_an_argument_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """TOCSIN_HOME, else .tocsin in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TOCSIN_HOME", raising=False)
@@ -41,7 +43,9 @@ def test_secrets_when_others_are_added_keeps_the_drawn_ones(home: Home) -> None:
 
 
 def test_connection_file_when_sourced_exports_every_value_exactly(home: Home) -> None:
-    """Values with quotes and dollars arrive as they are, and only the owner may read the file."""
+    """Values with quotes and dollars arrive as they are, and only the owner may read
+    the file.
+    """
     home.write_connection({"OPENAI_API_KEY": "it's $HOME", "TOCSIN_KAFKA_URL": "127.0.0.1:1"})
     script = f'. "{home.connection_file}" && sh -c \'printf "%s|%s" "$OPENAI_API_KEY" "$TOCSIN_KAFKA_URL"\''
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10)

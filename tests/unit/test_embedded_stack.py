@@ -1,4 +1,6 @@
-"""The table of `tocsin up` as data: what is started, where, after what, and what each process is told."""
+"""The table of `tocsin up` as data: what is started, where, after what, and what each
+process is told.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +10,14 @@ import pytest
 from services.embedded.home import Home
 from services.embedded.kafka import Distribution
 from services.embedded.processes import ProcessSpec
-from services.embedded.stack import DEFAULT_PORTS, Addresses, Given, build_table, service_environment, store_passwords
+from services.embedded.stack import (
+    DEFAULT_PORTS,
+    Addresses,
+    Given,
+    build_table,
+    service_environment,
+    store_passwords,
+)
 
 NOTHING = Given(None, None)
 
@@ -21,21 +30,29 @@ def home(tmp_path: Path) -> Home:
     return made
 
 
-def table_of(home: Home, given: Given, *, gateways: int = 1, distribution: Distribution | None = None) -> dict[str, ProcessSpec]:
+def table_of(
+    home: Home, given: Given, *, gateways: int = 1, distribution: Distribution | None = None
+) -> dict[str, ProcessSpec]:
     """The table by role."""
     ports = DEFAULT_PORTS | {f"gateway-{number}": 8000 + number - 1 for number in range(2, gateways + 1)}
     addresses = Addresses(ports, given)
     environment = service_environment(home, addresses, store_passwords(home), {})
-    table = build_table(home, addresses, environment, admin_url="http://admin@x", gateways=gateways, distribution=distribution)
+    table = build_table(
+        home, addresses, environment, admin_url="http://admin@x", gateways=gateways, distribution=distribution
+    )
     return {spec.role: spec for spec in table}
 
 
 def test_table_names_each_process_after_those_it_waits_for(home: Home) -> None:
-    """The order of the table is one in which everything can start, and its reverse drains the gateway first and Kafka last."""
+    """The order of the table is one in which everything can start, and its reverse
+    drains the gateway first and Kafka last.
+    """
     table = table_of(home, NOTHING)
     roles = list(table)
     assert roles == ["kafka", "store", "topics", "migrate", "analyzer", "inference", "gateway"]
-    assert all(roles.index(earlier) < roles.index(role) for role, spec in table.items() for earlier in spec.after)
+    assert all(
+        roles.index(earlier) < roles.index(role) for role, spec in table.items() for earlier in spec.after
+    )
 
 
 def test_table_with_a_given_bus_and_store_starts_neither(home: Home) -> None:
@@ -51,7 +68,11 @@ def test_table_with_a_given_bus_and_store_starts_neither(home: Home) -> None:
 def test_table_with_several_gateways_gives_each_its_port(home: Home) -> None:
     """Gateways are told apart by number and stopped together."""
     table = table_of(home, NOTHING, gateways=3)
-    assert [table[role].env["TOCSIN_GATEWAY_PORT"] for role in ("gateway", "gateway-2", "gateway-3")] == ["8000", "8001", "8002"]
+    assert [table[role].env["TOCSIN_GATEWAY_PORT"] for role in ("gateway", "gateway-2", "gateway-3")] == [
+        "8000",
+        "8001",
+        "8002",
+    ]
     assert {table[role].kind for role in ("gateway", "gateway-2", "gateway-3")} == {"gateway"}
 
 
@@ -67,11 +88,16 @@ def test_table_without_javas_image_has_it_made_last_and_waits_for_nobody(home: H
 
 
 def test_environment_of_services_has_the_secrets_and_of_servers_has_not(home: Home) -> None:
-    """Kafka and the store need no keys of ours, and only the migration step is the store's administrator."""
+    """Kafka and the store need no keys of ours, and only the migration step is the
+    store's administrator.
+    """
     table = table_of(home, NOTHING)
     passwords = store_passwords(home)
     assert table["gateway"].env["TOCSIN_KEY_PEPPER"] == home.secrets()["key_pepper"]
-    assert table["gateway"].env["TOCSIN_CLICKHOUSE_URL"] == f"http://service:{passwords['service']}@127.0.0.1:8123/tocsin"
+    assert (
+        table["gateway"].env["TOCSIN_CLICKHOUSE_URL"]
+        == f"http://service:{passwords['service']}@127.0.0.1:8123/tocsin"
+    )
     assert table["migrate"].env["TOCSIN_CLICKHOUSE_URL"] == "http://admin@x"
     assert not any(name.startswith("TOCSIN") for role in ("kafka", "store") for name in table[role].env)
     assert not any(passwords["service"] in argument for spec in table.values() for argument in spec.argv)
@@ -84,10 +110,14 @@ def test_environment_prefers_what_the_user_set(home: Home) -> None:
     assert {name: environment[name] for name in user} == user
 
 
-def test_environment_with_a_relative_models_file_names_it_in_full(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_with_a_relative_models_file_names_it_in_full(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The services work elsewhere than the user who named it."""
     monkeypatch.chdir(tmp_path)
-    environment = service_environment(home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), {"TOCSIN_MODELS_FILE": "mine.yaml"})
+    environment = service_environment(
+        home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), {"TOCSIN_MODELS_FILE": "mine.yaml"}
+    )
     assert environment["TOCSIN_MODELS_FILE"] == str(tmp_path / "mine.yaml")
 
 
@@ -105,7 +135,9 @@ def test_given_addresses_are_not_taken_for_our_own_the_next_time() -> None:
 
 
 def test_clickhouse_url_shown_to_people_has_no_password() -> None:
-    """The address in connection.env is without user and password, also of a store that was given with both."""
+    """The address in connection.env is without user and password, also of a store that
+    was given with both.
+    """
     addresses = Addresses(DEFAULT_PORTS, Given(None, "http://me:secret@store.example:8123/tocsin"))
     assert addresses.clickhouse_url == "http://store.example:8123/tocsin"
     assert addresses.clickhouse_url_of("admin", "other") == "http://me:secret@store.example:8123/tocsin"

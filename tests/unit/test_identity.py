@@ -14,9 +14,17 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 @given(st.binary(min_size=40, max_size=40))
 def test_created_key_reads_back_and_only_its_secret_fits(random: bytes) -> None:
-    """Any randomness makes a key that parses, and that its own secret opens under the same pepper alone."""
+    """Any randomness makes a key that parses, and that its own secret opens under the
+    same pepper alone.
+    """
     source = iter(random)
-    clear, record = create_key(pepper="p", name="n", tenant="t", now=NOW, random_bytes=lambda count: bytes(next(source) for _ in range(count)))
+    clear, record = create_key(
+        pepper="p",
+        name="n",
+        tenant="t",
+        now=NOW,
+        random_bytes=lambda count: bytes(next(source) for _ in range(count)),
+    )
     parsed = parse_key(clear)
     assert parsed is not None
     assert (parsed.key_id, len(parsed.secret)) == (record.key_id, 43)
@@ -29,10 +37,23 @@ def test_created_key_reads_back_and_only_its_secret_fits(random: bytes) -> None:
 
 def test_secret_hmac_is_hmac_sha256() -> None:
     """RFC 4231, test case 2."""
-    assert secret_hmac("Jefe", "what do ya want for nothing?") == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    assert (
+        secret_hmac("Jefe", "what do ya want for nothing?")
+        == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    )
 
 
-@pytest.mark.parametrize("text", ["", "tsn_", "sk-abc", "tsn_ABCDEFGH_" + "a" * 43, "tsn_abcdefgh_" + "a" * 42, "tsn_abcdefgh_" + "a" * 43 + "\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tsn_",
+        "sk-abc",
+        "tsn_ABCDEFGH_" + "a" * 43,
+        "tsn_abcdefgh_" + "a" * 42,
+        "tsn_abcdefgh_" + "a" * 43 + "\n",
+    ],
+)
 def test_text_that_is_no_key_does_not_parse(text: str) -> None:
     """Only the exact form is a key."""
     assert parse_key(text) is None
@@ -40,14 +61,39 @@ def test_text_that_is_no_key_does_not_parse(text: str) -> None:
 
 def test_key_carries_what_it_was_given() -> None:
     """Scopes, models, user and expiry are the record's."""
-    _, record = create_key(pepper="p", name="n", tenant="t", now=NOW, user="u", scopes=[Scope.ADMIN], models=["m"], expires_at=NOW)
-    assert (record.scopes, record.models, record.user, record.expires_at, record.revoked_at) == ((Scope.ADMIN,), ("m",), "u", NOW, None)
+    _, record = create_key(
+        pepper="p",
+        name="n",
+        tenant="t",
+        now=NOW,
+        user="u",
+        scopes=[Scope.ADMIN],
+        models=["m"],
+        expires_at=NOW,
+    )
+    assert (record.scopes, record.models, record.user, record.expires_at, record.revoked_at) == (
+        (Scope.ADMIN,),
+        ("m",),
+        "u",
+        NOW,
+        None,
+    )
 
 
 def test_pseudonym_depends_on_key_tenant_and_user() -> None:
     """The same user is the same within a tenant, and nobody else is."""
     one = pseudonym("k", tenant="t", user="jo")
     assert one == pseudonym("k", tenant="t", user="jo")
-    assert len({one, pseudonym("k", tenant="t2", user="jo"), pseudonym("k2", tenant="t", user="jo"), pseudonym("k", tenant="t", user="jo2")}) == 4
+    assert (
+        len(
+            {
+                one,
+                pseudonym("k", tenant="t2", user="jo"),
+                pseudonym("k2", tenant="t", user="jo"),
+                pseudonym("k", tenant="t", user="jo2"),
+            }
+        )
+        == 4
+    )
     assert "jo" not in one
     assert pseudonym("k", tenant="t", user="") == ""

@@ -1,4 +1,7 @@
-"""Kafka's jars: checked, whole or absent, fetched once. The fetch itself is a fake that writes files."""
+"""Kafka's jars: checked, whole or absent, fetched once.
+
+The fetch itself is a fake that writes files.
+"""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,9 @@ from services.embedded.kafka_jars import Jar, default_cache, ensure_jars, read_l
 
 
 class Repository:
-    """Serves each artifact's name as its content; can be made to serve something else or to be away."""
+    """Serves each artifact's name as its content; can be made to serve something else
+    or to be away.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -29,7 +34,9 @@ class Repository:
             failing = self.away or self.failures > 0
             self.failures -= 1
         path = folder / "download"
-        path.write_bytes(b"half" if failing else b"wrong" if jar.artifact in self.wrong else jar.artifact.encode())
+        path.write_bytes(
+            b"half" if failing else b"wrong" if jar.artifact in self.wrong else jar.artifact.encode()
+        )
         if failing:
             raise requests.ConnectionError("no route to host")
         return path
@@ -40,7 +47,9 @@ def lock(tmp_path: Path) -> Path:
     """A lock of three jars."""
     path = tmp_path / "jgo.lock.toml"
     entry = '[[dependencies]]\ngroupId = "org.example"\nartifactId = "{}"\nversion = "1.2"\nsha256 = "{}"\n'
-    path.write_text("".join(entry.format(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("a", "b", "c")))
+    path.write_text(
+        "".join(entry.format(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("a", "b", "c"))
+    )
     return path
 
 
@@ -64,7 +73,9 @@ def test_ensure_jars_from_several_at_once_fetches_once(lock: Path, tmp_path: Pat
     """One fetches, the others wait for it."""
     repository = Repository()
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: ensure_jars(tmp_path / "cache", lock=lock, fetch=repository.fetch), range(4)))
+        results = list(
+            pool.map(lambda _: ensure_jars(tmp_path / "cache", lock=lock, fetch=repository.fetch), range(4))
+        )
     assert sorted(repository.asked) == ["a", "b", "c"]
     assert all(result == results[0] for result in results)
 
@@ -94,17 +105,23 @@ def test_ensure_jars_when_a_download_breaks_off_tries_again_from_nothing(lock: P
     assert len(repository.asked) == 5
 
 
-def test_ensure_jars_without_a_network_names_both_ways_out_and_leaves_nothing(lock: Path, tmp_path: Path) -> None:
+def test_ensure_jars_without_a_network_names_both_ways_out_and_leaves_nothing(
+    lock: Path, tmp_path: Path
+) -> None:
     """The one message says what to set; the next start begins afresh."""
     repository = Repository()
     repository.away = True
-    with pytest.raises(ConfigError, match=r"(?s)can't be fetched.*no route to host.*TOCSIN_KAFKA_URL=host:port.*KAFKA_HOME=") as caught:
+    with pytest.raises(
+        ConfigError, match=r"(?s)can't be fetched.*no route to host.*TOCSIN_KAFKA_URL=host:port.*KAFKA_HOME="
+    ) as caught:
         ensure_jars(tmp_path / "cache", lock=lock, fetch=repository.fetch)
     assert str(caught.value).count("KAFKA_HOME") == 1
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fetch.lock"]
 
 
-def test_default_cache_lies_outside_the_checkout_and_changes_with_the_lock(lock: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_default_cache_lies_outside_the_checkout_and_changes_with_the_lock(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Each version of the lock has a folder of its own under the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     before = default_cache(lock)

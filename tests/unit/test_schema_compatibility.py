@@ -28,14 +28,34 @@ _MAYBE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
         (_object(a=_TEXT), _object(("b",), a=_TEXT, b=_TEXT), "$.b: the field is required now"),
         (_object(a=_TEXT), _object(("a",), a=_TEXT), "$.a: the field is required now"),
         (_object(("a",), a=_TEXT), _object(a=_TEXT), "$.a: the field is no longer required"),
-        (_object(a={"type": "number"}), _object(a=_COUNT), "$.a: the type was integer or number and is integer"),
+        (
+            _object(a={"type": "number"}),
+            _object(a=_COUNT),
+            "$.a: the type was integer or number and is integer",
+        ),
         (_object(a=_MAYBE), _object(a=_TEXT), "$.a: the type was null and is string"),
-        (_object(a={"enum": ["x", "y"]}), _object(a={"enum": ["x"]}), "$.a: the value 'y' is no longer allowed"),
+        (
+            _object(a={"enum": ["x", "y"]}),
+            _object(a={"enum": ["x"]}),
+            "$.a: the value 'y' is no longer allowed",
+        ),
         (_object(a=_TEXT), _object(a={"type": "string", "maxLength": 5}), "$.a: maxLength was none and is 5"),
         (_object(a=_TEXT), _object(a={"type": "string", "pattern": "^a"}), "$.a: pattern was none and is ^a"),
-        (_object(a={"type": "array", "items": _TEXT}), _object(a={"type": "array", "items": _COUNT}), "$.a[]: the type was string and is integer"),
-        (_object(a={"additionalProperties": _MAYBE}), _object(a={"additionalProperties": _TEXT}), "$.a{}: the type was null and is string"),
-        ({"$defs": {"M": _object(a=_TEXT)}, "$ref": "#/$defs/M"}, {"$defs": {"N": _object()}, "$ref": "#/$defs/N"}, "$.a: the field was removed"),
+        (
+            _object(a={"type": "array", "items": _TEXT}),
+            _object(a={"type": "array", "items": _COUNT}),
+            "$.a[]: the type was string and is integer",
+        ),
+        (
+            _object(a={"additionalProperties": _MAYBE}),
+            _object(a={"additionalProperties": _TEXT}),
+            "$.a{}: the type was null and is string",
+        ),
+        (
+            {"$defs": {"M": _object(a=_TEXT)}, "$ref": "#/$defs/M"},
+            {"$defs": {"N": _object()}, "$ref": "#/$defs/N"},
+            "$.a: the field was removed",
+        ),
         (
             {"oneOf": [_object(kind={"const": "a"}), _object(kind={"const": "b"})]},
             {"oneOf": [_object(kind={"const": "a"})]},
@@ -43,7 +63,9 @@ _MAYBE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
         ),
     ],
 )
-def test_breaking_changes_of_a_narrowing_names_it(old: dict[str, Any], new: dict[str, Any], problem: str) -> None:
+def test_breaking_changes_of_a_narrowing_names_it(
+    old: dict[str, Any], new: dict[str, Any], problem: str
+) -> None:
     """Removed, narrowed, newly required, or no longer given to those who need it."""
     assert any(one.startswith(problem) for one in breaking_changes(old, new)), breaking_changes(old, new)
 
@@ -56,7 +78,10 @@ def test_breaking_changes_of_a_narrowing_names_it(old: dict[str, Any], new: dict
         (_object(a=_TEXT), _object(a=_MAYBE)),
         (_object(a={"enum": ["x"]}), _object(a={"enum": ["x", "y"]})),
         (_object(a={"type": "string", "maxLength": 5}), _object(a={"type": "string", "maxLength": 9})),
-        ({"oneOf": [_object(kind={"const": "a"})]}, {"oneOf": [_object(kind={"const": "b"}), _object(kind={"const": "a"})]}),
+        (
+            {"oneOf": [_object(kind={"const": "a"})]},
+            {"oneOf": [_object(kind={"const": "b"}), _object(kind={"const": "a"})]},
+        ),
         (_object(a=_TEXT), _object(a={"type": "string", "description": "said better"})),
     ],
 )
@@ -73,7 +98,9 @@ def test_breaking_changes_of_a_recursive_schema_ends() -> None:
 
 def test_same_meaning_of_schemas_that_differ_in_prose_holds() -> None:
     """Even where a property is called title."""
-    assert same_meaning(_object(title=_TEXT) | {"description": "a"}, _object(title=_TEXT) | {"description": "b"})
+    assert same_meaning(
+        _object(title=_TEXT) | {"description": "a"}, _object(title=_TEXT) | {"description": "b"}
+    )
     assert not same_meaning(_object(title=_TEXT), _object())
 
 
@@ -137,7 +164,10 @@ def test_breaking_changes_between_real_models_are_found() -> None:
     """As pydantic writes them."""
     old = TypeAdapter(create_model("M", a=(int, ...), b=(str | None, None))).json_schema()
     new = TypeAdapter(create_model("M", a=(int, ...), b=(str, ...))).json_schema()
-    assert breaking_changes(old, new) == ["$.b: the field is required now", "$.b: the type was null and is string"]
+    assert breaking_changes(old, new) == [
+        "$.b: the field is required now",
+        "$.b: the type was null and is string",
+    ]
 
 
 def test_topics_have_folders_of_their_own() -> None:
@@ -148,8 +178,14 @@ def test_topics_have_folders_of_their_own() -> None:
 
 @pytest.mark.parametrize("topic", all_topics(), ids=lambda topic: topic.name)
 def test_field_that_may_be_none_is_never_required(topic: Topic) -> None:
-    """Messages are encoded without their Nones, so a reader must be able to do without them."""
+    """Messages are encoded without their Nones, so a reader must be able to do without
+    them.
+    """
     schema = topic.model.json_schema()
     for model in [schema, *schema.get("$defs", {}).values()]:
-        nullable = {name for name, one in model.get("properties", {}).items() if {"type": "null"} in one.get("anyOf", ())}
+        nullable = {
+            name
+            for name, one in model.get("properties", {}).items()
+            if {"type": "null"} in one.get("anyOf", ())
+        }
         assert not nullable & set(model.get("required", ()))

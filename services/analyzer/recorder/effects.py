@@ -23,7 +23,9 @@ _REST_MAX_S = 2.0
 
 
 class Events(Protocol):
-    """What the recorder asks of the bus: `services.common.bus.events.EventConsumer`, or a fake."""
+    """What the recorder asks of the bus: `services.common.bus.events.EventConsumer`, or
+    a fake.
+    """
 
     async def start(self, topics: Sequence[str], on_assigned: OnPlaces, on_revoked: OnPlaces) -> None:
         """Joins the group."""
@@ -61,7 +63,9 @@ class Tables(Protocol):
 
 
 class Aside(Protocol):
-    """Where it sets records aside: `services.common.dead_letter.DeadLetters`, or a fake."""
+    """Where it sets records aside: `services.common.dead_letter.DeadLetters`, or a
+    fake.
+    """
 
     async def set_aside(self, failures: Sequence[Failure]) -> None:
         """Sends records to their dead-letter topics."""
@@ -79,20 +83,27 @@ class StoreTables:
 
     async def highest_offsets(self, table: Table) -> dict[Place, int]:
         """For each partition the highest offset that the table has."""
-        rows = await self._store.query(f"SELECT topic, partition, max(offset) AS highest FROM {table.name} GROUP BY topic, partition")  # noqa: S608  a constant
+        rows = await self._store.query(
+            f"SELECT topic, partition, max(offset) AS highest FROM {table.name} GROUP BY topic, partition"  # noqa: S608  a constant
+        )
         return {Place(row["topic"], row["partition"]): row["highest"] for row in rows}
 
 
 @dataclass
 class Patience:
-    """Does what must be done, as often as it takes; meanwhile the consumer rests in its group, and /ready says what is missing."""
+    """Does what must be done, as often as it takes; meanwhile the consumer rests in its
+    group, and /ready says what is missing.
+    """
 
     events: Events
     health: HealthState
     jitter: Callable[[], float] = field(default=lambda: random.uniform(0.5, 1.0))  # noqa: S311  not a secret
 
     async def until_done(self, attempt: Callable[[], Awaitable[None]], wanted: Callable[[], bool]) -> None:
-        """Calls `attempt` until it succeeds or is no longer `wanted`. Failures that are not transient are raised."""
+        """Calls `attempt` until it succeeds or is no longer `wanted`.
+
+        Failures that are not transient are raised.
+        """
         rest_s, missing = _REST_FIRST_S, ""
         while wanted():
             try:

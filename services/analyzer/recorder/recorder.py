@@ -1,6 +1,8 @@
-"""The recorder's loop: find out where to begin, poll, fill shelves, and have the writer write a block a partition when a batch is due.
+"""The recorder's loop: find out where to begin, poll, fill shelves, and have the writer
+write a block a partition when a batch is due.
 
-Correctness lies in `resume.py` and in the blocks' tokens: nothing here needs to be told that somebody died.
+Correctness lies in `resume.py` and in the blocks' tokens: nothing here needs to be told
+that somebody died.
 """
 
 import asyncio
@@ -30,7 +32,9 @@ _MIN_ROOM = 100
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """A batch is due at `rows` records, at `size_bytes` of payload, or `linger_s` after its first record."""
+    """A batch is due at `rows` records, at `size_bytes` of payload, or `linger_s` after
+    its first record.
+    """
 
     rows: int = 5000
     size_bytes: int = 16 * 1024 * 1024
@@ -70,7 +74,8 @@ class Recorder:
         """Records until told to stop, then records what it holds and returns.
 
         Raises:
-            TooManyInvalidError: most events cannot be recorded; they are still in the log.
+            TooManyInvalidError: most events cannot be recorded; they are still in the
+                log.
             ConfigError: the log is not the one that the store was filled from.
         """
         try:
@@ -92,12 +97,16 @@ class Recorder:
         await self._stopped.wait()
 
     async def _on_assigned(self, places: set[Place]) -> None:
-        """Only notes them: no heartbeat is sent while this runs, and the store may be away."""
+        """Only notes them: no heartbeat is sent while this runs, and the store may be
+        away.
+        """
         self._assignments += 1
         self._new |= places
 
     async def _on_revoked(self, places: set[Place]) -> None:
-        """Forgets them, and lets the write under way end or give up, so that nothing of this generation is committed in the next."""
+        """Forgets them, and lets the write under way end or give up, so that nothing of
+        this generation is committed in the next.
+        """
         for place in places:
             self._shelves.pop(place, None)
             self._new.discard(place)
@@ -106,14 +115,19 @@ class Recorder:
                 log.info("partitions_given_back", count=len(places))
 
     async def _settle(self) -> None:
-        """Finds out where to begin in newly assigned partitions, and goes there. What was found out under an earlier assignment counts no more."""
+        """Finds out where to begin in newly assigned partitions, and goes there.
+
+        What was found out under an earlier assignment counts no more.
+        """
         if not self._new:
             return
         places, assignments = frozenset(self._new), self._assignments
 
         async def look() -> None:
             stored: dict[Place, int] = {}
-            for table in {recording.table.name: recording.table for recording in self.recordings.values()}.values():
+            for table in {
+                recording.table.name: recording.table for recording in self.recordings.values()
+            }.values():
                 stored |= await self.tables.highest_offsets(table)
             committed, ends = await self.events.committed(places), await self.events.ends(places)
             for place in places & self._new if assignments == self._assignments else ():
@@ -125,16 +139,27 @@ class Recorder:
         start = resume(stored, committed)
         if start.offset > end:
             raise ConfigError(
-                f"{place.topic}[{place.partition}] ends at offset {end}, but the store has it up to {stored}: the topic was created anew, or this is another"
-                " Kafka. Give Tocsin the Kafka that belongs to this store, or a database of its own (TOCSIN_CLICKHOUSE_URL)"
+                f"{place.topic}[{place.partition}] ends at offset {end}, but the store has it up to "
+                f"{stored}: the topic was created anew, or this is another"
+                " Kafka. Give Tocsin the Kafka that belongs to this store, or a database of its own "
+                "(TOCSIN_CLICKHOUSE_URL)"
             )
         if self.events.seek(place, start.offset):
             self._shelves[place] = Shelf.at(place, self.recordings[place.topic], start, self.batching.rows)
-            log.info("partition_taken", topic=place.topic, partition=place.partition, offset=start.offset, replay_through=start.replay_through)
+            log.info(
+                "partition_taken",
+                topic=place.topic,
+                partition=place.partition,
+                offset=start.offset,
+                replay_through=start.replay_through,
+            )
         self._new.discard(place)
 
     def _shelve(self, records: Sequence[Record]) -> None:
-        """Puts records on their partitions' shelves. Those of a partition without one are read again once it is settled."""
+        """Puts records on their partitions' shelves.
+
+        Those of a partition without one are read again once it is settled.
+        """
         for record in records:
             shelf = self._shelves.get(Place(record.topic, record.partition))
             if shelf is not None:
@@ -143,7 +168,9 @@ class Recorder:
             self._batch_since = self.monotonic_s()
 
     async def _write(self) -> None:
-        """Writes what is on the shelves, but for blocks to be replayed that are not complete yet."""
+        """Writes what is on the shelves, but for blocks to be replayed that are not
+        complete yet.
+        """
         self._batch_since = None
         while loads := self._loads():
             async with self._writing:
@@ -154,7 +181,9 @@ class Recorder:
             block = shelf.next_block()
             return None if block is None else Load(shelf, block, lambda: self._shelves.get(place) is shelf)
 
-        return [found for place, shelf in list(self._shelves.items()) if (found := load(place, shelf)) is not None]
+        return [
+            found for place, shelf in list(self._shelves.items()) if (found := load(place, shelf)) is not None
+        ]
 
     def _due(self) -> bool:
         shelves = self._shelves.values()
@@ -165,11 +194,15 @@ class Recorder:
         )
 
     def _poll_s(self) -> float:
-        """Until the batch is due; never so long that a request to stop or a new partition would wait."""
+        """Until the batch is due; never so long that a request to stop or a new
+        partition would wait.
+        """
         if self._batch_since is None:
             return self.batching.linger_s
         return max(0.0, self.batching.linger_s - (self.monotonic_s() - self._batch_since))
 
     def _room(self) -> int:
-        """A block to be replayed may be longer than today's batches, so there is always some."""
+        """A block to be replayed may be longer than today's batches, so there is always
+        some.
+        """
         return max(_MIN_ROOM, self.batching.rows - sum(len(one.records) for one in self._shelves.values()))

@@ -1,8 +1,11 @@
 """Where to go on in a partition, whoever stopped there and whatever died. Pure.
 
-Before an insert the recorder commits a `Plan` as the note beside the offset of the block's first record: the block ends `through` here. Whoever takes the
-partition over forms that very block again and inserts it with the same token. A block of which the store has the rows but not the rollups, or the rollups but
-not the rows, is completed so, and one that is whole is left as it is. (A materialized view may be written before its source: chDB 26.9 does it.)
+Before an insert the recorder commits a `Plan` as the note beside the offset of the
+block's first record: the block ends `through` here. Whoever takes the partition over
+forms that very block again and inserts it with the same token. A block of which the
+store has the rows but not the rollups, or the rollups but not the rows, is completed
+so, and one that is whole is left as it is. (A materialized view may be written before
+its source: chDB 26.9 does it.)
 """
 
 from dataclasses import dataclass
@@ -10,12 +13,18 @@ from dataclasses import dataclass
 from services.common.bus.events import Committed
 
 NOTHING = -1
-"""The highest offset in the store where the store has no row of a partition; and `through` where no block is under way."""
+"""The highest offset in the store where the store has no row of a partition; and
+`through` where no block is under way.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was true and under way at a commit. `stored` is the partition's highest offset in the store, `stored_after` what it will be once the block is in."""
+    """What was true and under way at a commit.
+
+    `stored` is the partition's highest offset in the store, `stored_after` what it will
+    be once the block is in.
+    """
 
     stored: int
     through: int = NOTHING
@@ -37,7 +46,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Read from `offset`. Up to `replay_through`, where set, is one block, whose invalid records are already among the dead letters."""
+    """Read from `offset`.
+
+    Up to `replay_through`, where set, is one block, whose invalid records are already
+    among the dead letters.
+    """
 
     offset: int
     stored: int
@@ -45,10 +58,13 @@ class Resume:
 
 
 def resume(stored: int, committed: Committed | None) -> Resume:
-    """Where to go on, given the store's highest offset of the partition and the group's newest commit.
+    """Where to go on, given the store's highest offset of the partition and the group's
+    newest commit.
 
-    The store decides. The commit adds two things: a block under way, and offsets after the store's highest that were dealt with without a row (dead letters).
-    It counts only where the store still is as its note says; a store that was restored from a backup, for one, is behind it, and is filled again.
+    The store decides. The commit adds two things: a block under way, and offsets after
+    the store's highest that were dealt with without a row (dead letters). It counts
+    only where the store still is as its note says; a store that was restored from a
+    backup, for one, is behind it, and is filled again.
     """
     plan = Plan.parse(committed.note) if committed else None
     if committed is None or plan is None:

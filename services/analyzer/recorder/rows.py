@@ -1,6 +1,9 @@
-"""What a record becomes in the store. Pure: payload, envelope and position in, a row out; no I/O, no clock.
+"""What a record becomes in the store.
 
-Every value is checked against its column here, so that one bad event costs itself and not the block that it would have travelled in.
+Pure: payload, envelope and position in, a row out; no I/O, no clock.
+
+Every value is checked against its column here, so that one bad event costs itself and
+not the block that it would have travelled in.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,22 +26,70 @@ _WORD = "LowCardinality(String)"
 _TIME = "DateTime64(3)"
 _MEASURE = "Nullable(Float64)"
 _LOG = {
-    "event_id": "String", "source": _WORD, "sequence": "Int64", "topic": _WORD, "partition": "UInt32", "offset": "UInt64",
-}  # fmt: skip
+    "event_id": "String",
+    "source": _WORD,
+    "sequence": "Int64",
+    "topic": _WORD,
+    "partition": "UInt32",
+    "offset": "UInt64",
+}
 
-INFERENCE_EVENTS = Table("inference_events", {
-    "completed_at": _TIME, "requested_at": _TIME, "tenant": _WORD, "model": _WORD, "request_id": "String", "key_id": _WORD, "user": "String", "kind": _WORD,
-    "lane": _WORD, "stream": "Bool", "outcome": _WORD, "finish_reasons": f"Array({_WORD})", "error_code": _WORD, "attempts": "UInt16", "replica_id": _WORD,
-    "prompt_tokens": "UInt32", "completion_tokens": "UInt32", "cost_usd": "Decimal(18, 12)", "duration_ms": "Float64", "queue_ms": _MEASURE,
-    "ttft_ms": _MEASURE, "tokens_per_s": _MEASURE, "mean_logprob": _MEASURE, "prompt_chars": "UInt32", "response_chars": "UInt32",
-    "prompt_text": "Nullable(String)", "response_text": "Nullable(String)", "occurred_at": _TIME, "traceparent": "String", **_LOG,
-})  # fmt: skip
+INFERENCE_EVENTS = Table(
+    "inference_events",
+    {
+        "completed_at": _TIME,
+        "requested_at": _TIME,
+        "tenant": _WORD,
+        "model": _WORD,
+        "request_id": "String",
+        "key_id": _WORD,
+        "user": "String",
+        "kind": _WORD,
+        "lane": _WORD,
+        "stream": "Bool",
+        "outcome": _WORD,
+        "finish_reasons": f"Array({_WORD})",
+        "error_code": _WORD,
+        "attempts": "UInt16",
+        "replica_id": _WORD,
+        "prompt_tokens": "UInt32",
+        "completion_tokens": "UInt32",
+        "cost_usd": "Decimal(18, 12)",
+        "duration_ms": "Float64",
+        "queue_ms": _MEASURE,
+        "ttft_ms": _MEASURE,
+        "tokens_per_s": _MEASURE,
+        "mean_logprob": _MEASURE,
+        "prompt_chars": "UInt32",
+        "response_chars": "UInt32",
+        "prompt_text": "Nullable(String)",
+        "response_text": "Nullable(String)",
+        "occurred_at": _TIME,
+        "traceparent": "String",
+        **_LOG,
+    },
+)
 
-DEAD_LETTERS = Table("dead_letters", {
-    "failed_at": _TIME, "consumer": _WORD, "origin_topic": _WORD, "origin_partition": "UInt32", "origin_offset": "UInt64", "origin_source": _WORD,
-    "origin_sequence": "Int64", "attempts": "UInt16", "error_type": _WORD, "error": "String", "key": "Nullable(String)", "value": "String",
-    "headers": "Array(Tuple(String, String))", "tenant": _WORD, **_LOG,
-})  # fmt: skip
+DEAD_LETTERS = Table(
+    "dead_letters",
+    {
+        "failed_at": _TIME,
+        "consumer": _WORD,
+        "origin_topic": _WORD,
+        "origin_partition": "UInt32",
+        "origin_offset": "UInt64",
+        "origin_source": _WORD,
+        "origin_sequence": "Int64",
+        "attempts": "UInt16",
+        "error_type": _WORD,
+        "error": "String",
+        "key": "Nullable(String)",
+        "value": "String",
+        "headers": "Array(Tuple(String, String))",
+        "tenant": _WORD,
+        **_LOG,
+    },
+)
 
 _UINT16 = 2**16 - 1
 _UINT32 = 2**32 - 1
@@ -73,16 +124,21 @@ class Recording:
     make_row: RowMaker
 
 
-def process_message(recording: Recording, payload: bytes | None, headers: Iterable[tuple[str, bytes]], position: Position) -> Row:
+def process_message(
+    recording: Recording, payload: bytes | None, headers: Iterable[tuple[str, bytes]], position: Position
+) -> Row:
     """The row of one record.
 
     Raises:
-        InvalidEventError: its envelope or its payload is not what its topic carries, or a value does not fit its column.
+        InvalidEventError: its envelope or its payload is not what its topic carries, or
+            a value does not fit its column.
     """
     if payload is None:
         raise InvalidEventError("the record has no value")
     try:
-        return recording.make_row(payload, Envelope.from_headers((name, value or b"") for name, value in headers), position)
+        return recording.make_row(
+            payload, Envelope.from_headers((name, value or b"") for name, value in headers), position
+        )
     except (EnvelopeError, ValidationError, ValueError) as error:
         raise InvalidEventError(_brief(error)) from error
 
@@ -91,7 +147,8 @@ def inference_event_row(payload: bytes, envelope: Envelope, position: Position) 
     """The row of an InferenceCompleted, in the order of INFERENCE_EVENTS.
 
     Raises:
-        ValueError: it is not one (pydantic's ValidationError), or a value does not fit its column.
+        ValueError: it is not one (pydantic's ValidationError), or a value does not fit
+            its column.
     """
     event = InferenceCompleted.model_validate_json(payload)
     if not 0 <= event.cost_usd <= _MAX_COST:
@@ -100,19 +157,45 @@ def inference_event_row(payload: bytes, envelope: Envelope, position: Position) 
     for name in ("prompt_tokens", "completion_tokens", "prompt_chars", "response_chars"):
         _check(name, getattr(event, name), _UINT32)
     return (
-        _time("completed_at", event.completed_at), _time("requested_at", event.requested_at), event.tenant, event.model, event.request_id, event.key_id,
-        event.user, event.kind, event.lane.value, event.stream, event.outcome.value, event.finish_reasons, event.error_code or "", event.attempts,
-        event.replica_id, event.prompt_tokens, event.completion_tokens, event.cost_usd.quantize(_COST_STEP), event.duration_ms, event.queue_ms, event.ttft_ms,
-        event.tokens_per_s, event.mean_logprob, event.prompt_chars, event.response_chars, event.prompt_text, event.response_text,
-        _time("ce_time", envelope.occurred_at), envelope.traceparent or "", *_log(envelope, position),
-    )  # fmt: skip
+        _time("completed_at", event.completed_at),
+        _time("requested_at", event.requested_at),
+        event.tenant,
+        event.model,
+        event.request_id,
+        event.key_id,
+        event.user,
+        event.kind,
+        event.lane.value,
+        event.stream,
+        event.outcome.value,
+        event.finish_reasons,
+        event.error_code or "",
+        event.attempts,
+        event.replica_id,
+        event.prompt_tokens,
+        event.completion_tokens,
+        event.cost_usd.quantize(_COST_STEP),
+        event.duration_ms,
+        event.queue_ms,
+        event.ttft_ms,
+        event.tokens_per_s,
+        event.mean_logprob,
+        event.prompt_chars,
+        event.response_chars,
+        event.prompt_text,
+        event.response_text,
+        _time("ce_time", envelope.occurred_at),
+        envelope.traceparent or "",
+        *_log(envelope, position),
+    )
 
 
 def dead_letter_row(payload: bytes, envelope: Envelope, position: Position) -> Row:
     """The row of a DeadLettered, in the order of DEAD_LETTERS.
 
     Raises:
-        ValueError: it is not one (pydantic's ValidationError), or a value does not fit its column.
+        ValueError: it is not one (pydantic's ValidationError), or a value does not fit
+            its column.
     """
     letter = DeadLettered.model_validate_json(payload)
     _check("attempts", letter.attempts, _UINT16)
@@ -120,9 +203,22 @@ def dead_letter_row(payload: bytes, envelope: Envelope, position: Position) -> R
     _check("offset", letter.offset, _UINT64)
     _check("sequence", letter.sequence + 1, _INT64)
     return (
-        _time("failed_at", letter.failed_at), letter.consumer, letter.topic, letter.partition, letter.offset, letter.source, letter.sequence, letter.attempts,
-        letter.error_type, letter.error, letter.key, letter.value, letter.headers, envelope.tenant, *_log(envelope, position),
-    )  # fmt: skip
+        _time("failed_at", letter.failed_at),
+        letter.consumer,
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.source,
+        letter.sequence,
+        letter.attempts,
+        letter.error_type,
+        letter.error,
+        letter.key,
+        letter.value,
+        letter.headers,
+        envelope.tenant,
+        *_log(envelope, position),
+    )
 
 
 INFERENCE_COMPLETED = Recording(INFERENCE_EVENTS, inference_event_row)
@@ -150,5 +246,8 @@ def _time(name: str, value: datetime) -> datetime:
 def _brief(error: Exception) -> str:
     """What was wrong, without the offending values: they may be a user's text."""
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}" for one in error.errors(include_input=False, include_url=False)[:5])
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}"
+            for one in error.errors(include_input=False, include_url=False)[:5]
+        )
     return str(error)

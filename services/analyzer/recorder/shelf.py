@@ -1,4 +1,7 @@
-"""What the recorder holds of one partition between the log and the store. Pure: records in, blocks out."""
+"""What the recorder holds of one partition between the log and the store.
+
+Pure: records in, blocks out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +15,11 @@ from services.common.bus.events import Committed, Place
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive records of a partition, from the committed `first` offset `through` the last: rows for the store, and those that cannot become rows.
+    """Consecutive records of a partition, from the committed `first` offset `through`
+    the last: rows for the store, and those that cannot become rows.
 
-    `stored_after` is the highest offset that the store will have. `replayed`: an earlier owner had already begun it.
+    `stored_after` is the highest offset that the store will have. `replayed`: an
+    earlier owner had already begun it.
     """
 
     place: Place
@@ -49,7 +54,11 @@ class Block:
 
 @dataclass
 class Shelf:
-    """A partition's records on their way. `limit` bounds a block: it shrinks to single records around one that the store refuses, and grows back."""
+    """A partition's records on their way.
+
+    `limit` bounds a block: it shrinks to single records around one that the store
+    refuses, and grows back.
+    """
 
     place: Place
     recording: Recording
@@ -67,13 +76,18 @@ class Shelf:
         return cls(place, recording, start.offset, start.stored, start.replay_through, largest, largest)
 
     def add(self, record: Record) -> None:
-        """Takes the next record. One that lies before the position has been dealt with and is passed over."""
+        """Takes the next record.
+
+        One that lies before the position has been dealt with and is passed over.
+        """
         if record.offset >= self.position:
             self.records.append(record)
             self.size_bytes += len(record.value or b"")
 
     def next_block(self) -> Block | None:
-        """The next block, or None where there are no records or a block to be replayed is not complete yet. The records stay until `recorded`."""
+        """The next block, or None where there are no records or a block to be replayed
+        is not complete yet. The records stay until `recorded`.
+        """
         if not self.records:
             return None
         if self.replay_through == NOTHING:
@@ -94,7 +108,9 @@ class Shelf:
         self.limit = min(self.largest, self.limit * 2)
 
     def halve(self, block: Block) -> None:
-        """The store refused the block: the next one will be half as long, down to the single record that it refuses."""
+        """The store refused the block: the next one will be half as long, down to the
+        single record that it refuses.
+        """
         self.limit, self.replay_through = max(1, block.records // 2), NOTHING
 
     def _block(self, records: Sequence[Record], *, replayed: bool) -> Block:
@@ -103,8 +119,22 @@ class Shelf:
         stored = self.stored
         for record in records:
             try:
-                rows.append(process_message(self.recording, record.value, record.headers, Position(*self.place, record.offset)))
+                rows.append(
+                    process_message(
+                        self.recording, record.value, record.headers, Position(*self.place, record.offset)
+                    )
+                )
                 stored = max(stored, record.offset)
             except InvalidEventError as error:
                 invalid.append((record, error))
-        return Block(self.place, self.position, records[-1].offset, len(records), rows, invalid, self.stored, stored, replayed)
+        return Block(
+            self.place,
+            self.position,
+            records[-1].offset,
+            len(records),
+            rows,
+            invalid,
+            self.stored,
+            stored,
+            replayed,
+        )

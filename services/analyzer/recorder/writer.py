@@ -1,4 +1,6 @@
-"""From blocks to rows: set aside what is invalid, commit the intent, insert, commit that it is done. Every step may be repeated."""
+"""From blocks to rows: set aside what is invalid, commit the intent, insert, commit
+that it is done. Every step may be repeated.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +20,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Load:
-    """A block on its way. `is_ours` turns False when its partition is taken away: nothing more is done with it then."""
+    """A block on its way.
+
+    `is_ours` turns False when its partition is taken away: nothing more is done with it
+    then.
+    """
 
     shelf: Shelf
     block: Block
@@ -34,7 +40,11 @@ class Load:
 
 @dataclass
 class Writer:
-    """Writes blocks of several partitions at once. `final` topics hold dead letters: what is invalid there is logged and counted, and stays in its topic."""
+    """Writes blocks of several partitions at once.
+
+    `final` topics hold dead letters: what is invalid there is logged and counted, and
+    stays in its topic.
+    """
 
     events: Events
     tables: Tables
@@ -45,10 +55,14 @@ class Writer:
     final: frozenset[str] = frozenset()
 
     async def write(self, loads: Sequence[Load]) -> None:
-        """Gives every block its effect, waiting for whatever is away. Blocks of partitions that are lost meanwhile are dropped: their new owner does them.
+        """Gives every block its effect, waiting for whatever is away.
+
+        Blocks of partitions that are lost meanwhile are dropped: their new owner does
+        them.
 
         Raises:
-            TooManyInvalidError: most events are invalid; none of this batch's was set aside.
+            TooManyInvalidError: most events are invalid; none of this batch's was set
+                aside.
         """
         await self._set_aside(self._judge(loads))
         await self._commit(loads, lambda load: load.block.intent if load.block.rows else None)
@@ -62,7 +76,10 @@ class Writer:
                 load.shelf.recorded(load.block)
 
     def _judge(self, loads: Sequence[Load]) -> list[tuple[Load, Failure]]:
-        """What must be set aside before the insert. A replayed block's owner did it before."""
+        """What must be set aside before the insert.
+
+        A replayed block's owner did it before.
+        """
         failures: list[tuple[Load, Failure]] = []
         for load in loads:
             bad = {record.offset: error for record, error in load.block.invalid}
@@ -91,11 +108,16 @@ class Writer:
             metrics.RECORDER_INVALID.labels(load.block.place.topic).inc()
             if load.block.place.topic in self.final:
                 log.error(
-                    "dead_letter_unreadable", topic=load.block.place.topic, partition=load.block.place.partition, offset=one.record.offset, error=str(one.error)
+                    "dead_letter_unreadable",
+                    topic=load.block.place.topic,
+                    partition=load.block.place.partition,
+                    offset=one.record.offset,
+                    error=str(one.error),
                 )
         if letters:
             await self.patience.until_done(
-                lambda: self.aside.set_aside([one for load, one in letters if load.is_ours()]), lambda: any(load.is_ours() for load, _ in letters)
+                lambda: self.aside.set_aside([one for load, one in letters if load.is_ours()]),
+                lambda: any(load.is_ours() for load, _ in letters),
             )
 
     async def _commit(self, loads: Sequence[Load], position: Callable[[Load], Committed | None]) -> None:
@@ -127,7 +149,14 @@ class Writer:
             failures.append(error)
             return
         except StoreRejectedError as error:
-            log.warning("block_refused", topic=block.place.topic, partition=block.place.partition, first=block.first, through=block.through, error=str(error))
+            log.warning(
+                "block_refused",
+                topic=block.place.topic,
+                partition=block.place.partition,
+                first=block.first,
+                through=block.through,
+                error=str(error),
+            )
             load.refusal = error
         else:
             metrics.RECORDER_ROWS.labels(table.name).inc(len(block.rows))

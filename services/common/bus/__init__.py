@@ -1,7 +1,10 @@
-"""The one door to Kafka: producers, consumers, administration. Nothing else imports the drivers.
+"""The one door to Kafka: producers, consumers, administration.
 
-`Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group, `GroupConsumer` shares a topic's partitions and commits by hand,
-`events.py` reads events for keeps.
+Nothing else imports the drivers.
+
+`Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group,
+`GroupConsumer` shares a topic's partitions and commits by hand, `events.py` reads
+events for keeps.
 """
 
 from aiokafka import TopicPartition

@@ -1,4 +1,6 @@
-"""Topics as the list in `schemas.topics` wants them, and committed offsets with their metadata."""
+"""Topics as the list in `schemas.topics` wants them, and committed offsets with their
+metadata.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable
@@ -45,7 +47,9 @@ async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdmi
             await client.start()
         except (KafkaError, OSError) as error:
             await client.close()
-            raise BusUnavailableError(f"no Kafka at {url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+            raise BusUnavailableError(
+                f"no Kafka at {url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+            ) from error
         return client
 
     client = await retry(connect, timeout_s=timeout_s)
@@ -56,10 +60,14 @@ async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdmi
 
 
 def topics_for(models: Iterable[ModelConfig]) -> list[tuple[str, Topic]]:
-    """Every topic's name with its definition: the fixed ones, one a model and lane, and the dead-letter topics."""
+    """Every topic's name with its definition: the fixed ones, one a model and lane, and
+    the dead-letter topics.
+    """
     wanted = [(topic.name, topic) for topic in TOPICS if topic is not REQUESTS]
     wanted += [(requests_topic(model.name, Lane(lane)), REQUESTS) for model in models for lane in model.lanes]
-    wanted += [(dead_letter_topic(topic).name, dead_letter_topic(topic)) for topic in TOPICS if topic.dead_letters]
+    wanted += [
+        (dead_letter_topic(topic).name, dead_letter_topic(topic)) for topic in TOPICS if topic.dead_letters
+    ]
     return wanted
 
 
@@ -76,7 +84,9 @@ def topic_settings(topic: Topic) -> dict[str, str]:
 
 
 async def provision(url: str, models: Iterable[ModelConfig], scale: float) -> Provisioned:
-    """Creates the topics that are missing and mends the settings of those that differ. Never deletes, never shrinks.
+    """Creates the topics that are missing and mends the settings of those that differ.
+
+    Never deletes, never shrinks.
 
     Raises:
         BusUnavailableError: no broker, or it refused.
@@ -90,7 +100,12 @@ async def provision(url: str, models: Iterable[ModelConfig], scale: float) -> Pr
         existing = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
         for name, topic in topics_for(models):
             if name not in existing:
-                await _create(client, NewTopic(name, topic.partition_count(scale), replication, topic_configs=topic_settings(topic)))
+                await _create(
+                    client,
+                    NewTopic(
+                        name, topic.partition_count(scale), replication, topic_configs=topic_settings(topic)
+                    ),
+                )
                 created.append(name)
                 continue
             if existing[name] < topic.partition_count(scale):
@@ -118,13 +133,20 @@ async def _create(client: AIOKafkaAdminClient, topic: NewTopic) -> None:
     for one in response.topic_errors:
         code = one[1]
         if code not in (0, _TOPIC_EXISTS):
-            raise BusUnavailableError(f"Kafka refused to create {topic.name}: {for_code(code)(one[2] if len(one) > 2 else '')!r}")
+            raise BusUnavailableError(
+                f"Kafka refused to create {topic.name}: {for_code(code)(one[2] if len(one) > 2 else '')!r}"
+            )
 
 
 async def _mend(client: AIOKafkaAdminClient, name: str, topic: Topic) -> bool:
     wanted = topic_settings(topic)
     responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    current = {entry[0]: entry[1] for response in responses for resource in response.resources for entry in resource[4]}
+    current = {
+        entry[0]: entry[1]
+        for response in responses
+        for resource in response.resources
+        for entry in resource[4]
+    }
     if all(current.get(key) == value for key, value in wanted.items()):
         return False
     await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted)])

@@ -1,4 +1,5 @@
-"""Reading from the bus: `Tail` follows named partitions without a group, `GroupConsumer` shares partitions with its peers and commits by hand.
+"""Reading from the bus: `Tail` follows named partitions without a group,
+`GroupConsumer` shares partitions with its peers and commits by hand.
 
 Both reconnect by themselves: while the broker is away `poll` returns nothing.
 """
@@ -114,14 +115,20 @@ class _Consumer:
 
         async def attempt() -> AIOKafkaConsumer:
             driver = AIOKafkaConsumer(
-                bootstrap_servers=self.url, client_id=self.name, enable_auto_commit=False, metadata_max_age_ms=30_000,
-                isolation_level="read_committed" if self.committed_only else "read_uncommitted", **options,
-            )  # fmt: skip
+                bootstrap_servers=self.url,
+                client_id=self.name,
+                enable_auto_commit=False,
+                metadata_max_age_ms=30_000,
+                isolation_level="read_committed" if self.committed_only else "read_uncommitted",
+                **options,
+            )
             try:
                 await driver.start()
             except (KafkaError, OSError) as error:
                 await driver.stop()
-                raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+                raise BusUnavailableError(
+                    f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+                ) from error
             except BaseException:  # cancelled while it connects
                 await driver.stop()
                 raise
@@ -132,21 +139,31 @@ class _Consumer:
 
 @dataclass
 class Tail(_Consumer):
-    """Follows partitions of one topic, every record for every reader; nothing is committed.
+    """Follows partitions of one topic, every record for every reader; nothing is
+    committed.
 
-    One that is started with `start([], {})` follows nothing and is there to be asked: a query on a consumer that fetches waits behind its long poll.
+    One that is started with `start([], {})` follows nothing and is there to be asked: a
+    query on a consumer that fetches waits behind its long poll.
     """
 
     topic: str = ""
 
-    async def start(self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END) -> None:
-        """Begins at the beginning, at the end, or at an offset a partition. None means all partitions.
+    async def start(
+        self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END
+    ) -> None:
+        """Begins at the beginning, at the end, or at an offset a partition.
+
+        None means all partitions.
 
         Raises:
             BusUnavailableError: no broker, or no such topic.
         """
         await self._connect(auto_offset_reset="earliest")
-        wanted = range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0)) if partitions is None else partitions
+        wanted = (
+            range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0))
+            if partitions is None
+            else partitions
+        )
         places = [TopicPartition(self.topic, one) for one in wanted]
         driver = self._running()
         driver.assign(places)
@@ -161,7 +178,9 @@ class Tail(_Consumer):
 
     @_bus_errors
     async def offsets_at(self, topic: str, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
-        """For each partition the first offset whose record is of `time_ms` (Unix milliseconds) or later; its end where there is none."""
+        """For each partition the first offset whose record is of `time_ms` (Unix
+        milliseconds) or later; its end where there is none.
+        """
         places = [TopicPartition(topic, one) for one in partitions]
         found = await self._running().offsets_for_times(dict.fromkeys(places, time_ms))
         ends = await self._running().end_offsets(places)
@@ -185,10 +204,12 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 @dataclass
 class GroupConsumer(_Consumer):
-    """Shares topics with its group: partitions are spread over the members, or with `one_holds_all` stay with one member while the others stand by.
+    """Shares topics with its group: partitions are spread over the members, or with
+    `one_holds_all` stay with one member while the others stand by.
 
-    `one_holds_all` says whether this member is that one now.
-    `on_assigned` runs before the first record of new partitions, and may `seek`; `on_revoked` runs before they go to another.
+    `one_holds_all` says whether this member is that one now. `on_assigned` runs before
+    the first record of new partitions, and may `seek`; `on_revoked` runs before they go
+    to another.
     """
 
     group: str = ""
@@ -202,18 +223,25 @@ class GroupConsumer(_Consumer):
             BusUnavailableError: no broker.
         """
         await self._connect(
-            group_id=self.group, auto_offset_reset="earliest", session_timeout_ms=int(self.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(self.session_timeout_s * 1000 / 4), rebalance_timeout_ms=10_000, max_poll_interval_ms=600_000,
-            partition_assignment_strategy=(LeaderAssignor(self.one_holds_all) if self.one_holds_all else RangePartitionAssignor,),
+            group_id=self.group,
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(self.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(self.session_timeout_s * 1000 / 4),
+            rebalance_timeout_ms=10_000,
+            max_poll_interval_ms=600_000,
+            partition_assignment_strategy=(
+                LeaderAssignor(self.one_holds_all) if self.one_holds_all else RangePartitionAssignor,
+            ),
             max_partition_fetch_bytes=4 * 1024 * 1024,
-        )  # fmt: skip
+        )
         self._running().subscribe(topics, listener=_Listener(on_assigned, on_revoked))
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commits positions: everything before them has had its effect.
 
         Raises:
-            BusUnavailableError: the broker did not take the commit, or the partitions are another member's by now.
+            BusUnavailableError: the broker did not take the commit, or the partitions
+                are another member's by now.
         """
         try:
             await self._running().commit(dict(offsets))

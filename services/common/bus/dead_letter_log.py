@@ -1,7 +1,9 @@
-"""Reading dead letters, and sending them again to where they came from: the work of `tocsin dlq`.
+"""Reading dead letters, and sending them again to where they came from: the work of
+`tocsin dlq`.
 
-Sending again keeps key, value, headers and partition, so the ledger recognises the event by its producer's count. What was sent again is remembered by a
-consumer group, so that a second call goes on after it.
+Sending again keeps key, value, headers and partition, so the ledger recognises the
+event by its producer's count. What was sent again is remembered by a consumer group, so
+that a second call goes on after it.
 """
 
 import asyncio
@@ -40,7 +42,8 @@ def dead_letter_topics() -> list[str]:
 
 
 async def list_dead_letters(url: str, topic: str, *, include_replayed: bool = False) -> list[DeadLettered]:
-    """The dead letters of a topic, oldest first in each partition; those that were sent again only if asked for.
+    """The dead letters of a topic, oldest first in each partition; those that were sent
+    again only if asked for.
 
     Raises:
         BusUnavailableError: no broker.
@@ -56,7 +59,9 @@ async def list_dead_letters(url: str, topic: str, *, include_replayed: bool = Fa
 
 
 async def replay_dead_letters(url: str, topic: str, *, limit: int | None = None) -> Replayed:
-    """Sends the dead letters of a topic again that were not yet, at most `limit`. What is sent twice by a crash is shown by the ledger as doubled.
+    """Sends the dead letters of a topic again that were not yet, at most `limit`.
+
+    What is sent twice by a crash is shown by the ledger as doubled.
 
     Raises:
         BusUnavailableError: no broker; what was sent so far is remembered.
@@ -73,17 +78,23 @@ async def replay_dead_letters(url: str, topic: str, *, limit: int | None = None)
                 else:
                     await _send(writer, letter)
                     sent += 1
-                await reader.commit({TopicPartition(record.topic, record.partition): OffsetAndMetadata(record.offset + 1, "")})
+                await reader.commit(
+                    {TopicPartition(record.topic, record.partition): OffsetAndMetadata(record.offset + 1, "")}
+                )
     return Replayed(sent, unreadable)
 
 
 @contextlib.asynccontextmanager
 async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of all partitions, after what was sent again; it does not join the group."""
+    """A consumer of all partitions, after what was sent again; it does not join the
+    group.
+    """
     if topic not in dead_letter_topics():
         raise ConfigError(f"{topic} has no dead letters; these have: {', '.join(dead_letter_topics())}")
     quieten()
-    reader = AIOKafkaConsumer(bootstrap_servers=url, group_id=_GROUP, enable_auto_commit=False, auto_offset_reset="earliest")
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=url, group_id=_GROUP, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     try:
         async with asyncio.timeout(_CONNECT_S):
             await reader.start()
@@ -91,14 +102,18 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
         reader.assign([TopicPartition(dead_letter_name(topic), one) for one in range(partitions)])
         yield reader
     except (TimeoutError, KafkaError, OSError) as error:
-        raise BusUnavailableError(f"the dead letters of {topic} cannot be read from Kafka at {url}: {error!r}") from error
+        raise BusUnavailableError(
+            f"the dead letters of {topic} cannot be read from Kafka at {url}: {error!r}"
+        ) from error
     finally:
         await reader.stop()
 
 
 @contextlib.asynccontextmanager
 async def _writer(url: str) -> AsyncIterator[AIOKafkaProducer]:
-    writer = AIOKafkaProducer(bootstrap_servers=url, acks="all", enable_idempotence=True, max_request_size=2 * 1024 * 1024)
+    writer = AIOKafkaProducer(
+        bootstrap_servers=url, acks="all", enable_idempotence=True, max_request_size=2 * 1024 * 1024
+    )
     try:
         async with asyncio.timeout(_CONNECT_S):
             await writer.start()
@@ -107,12 +122,21 @@ async def _writer(url: str) -> AsyncIterator[AIOKafkaProducer]:
         await writer.stop()
 
 
-async def _batches(reader: AIOKafkaConsumer) -> AsyncIterator[tuple[list[ConsumerRecord], list[DeadLettered | None]]]:
-    """What lies between the reader's positions and the ends as they are now; letters that cannot be read are None."""
+async def _batches(
+    reader: AIOKafkaConsumer,
+) -> AsyncIterator[tuple[list[ConsumerRecord], list[DeadLettered | None]]]:
+    """What lies between the reader's positions and the ends as they are now; letters
+    that cannot be read are None.
+    """
     ends = await reader.end_offsets(list(reader.assignment()))
     while await _behind(reader, ends):
         found = await reader.getmany(timeout_ms=1000, max_records=_BATCH)
-        records = [record for batch in found.values() for record in batch if record.offset < ends[TopicPartition(record.topic, record.partition)]]
+        records = [
+            record
+            for batch in found.values()
+            for record in batch
+            if record.offset < ends[TopicPartition(record.topic, record.partition)]
+        ]
         yield records, [_parsed(record.value) for record in records]
 
 
@@ -130,4 +154,6 @@ def _parsed(value: bytes | None) -> DeadLettered | None:
 async def _send(writer: AIOKafkaProducer, letter: DeadLettered) -> None:
     headers = [(name, base64.b64decode(value)) for name, value in letter.headers]
     key = letter.key.encode() if letter.key is not None else None
-    await writer.send_and_wait(letter.topic, base64.b64decode(letter.value), key=key, partition=letter.partition, headers=headers)
+    await writer.send_and_wait(
+        letter.topic, base64.b64decode(letter.value), key=key, partition=letter.partition, headers=headers
+    )

@@ -1,6 +1,8 @@
-"""Reading events for keeps: a group consumer whose commits carry a note, so that whoever takes a partition over knows what was under way.
+"""Reading events for keeps: a group consumer whose commits carry a note, so that
+whoever takes a partition over knows what was under way.
 
-A commit is accepted from a member of the group's present generation only. So the newest note of a partition is the last thing that its former owner began.
+A commit is accepted from a member of the group's present generation only. So the newest
+note of a partition is the last thing that its former owner began.
 """
 
 import asyncio
@@ -38,13 +40,16 @@ OnPlaces = Callable[[set[Place]], Awaitable[None]]
 class EventConsumer:
     """Shares topics with its group, sees committed records only, commits by hand.
 
-    `on_assigned` must be quick: no heartbeat is sent while it runs. `on_revoked` may take a few seconds, within the group's rebalance timeout of 10 s.
+    `on_assigned` must be quick: no heartbeat is sent while it runs. `on_revoked` may
+    take a few seconds, within the group's rebalance timeout of 10 s.
     """
 
     def __init__(self, url: str, name: str, group: str, session_timeout_s: float = 3.0) -> None:
         self._url = url
         self._group = group
-        self._consumer = GroupConsumer(url, name, committed_only=True, group=group, session_timeout_s=session_timeout_s)
+        self._consumer = GroupConsumer(
+            url, name, committed_only=True, group=group, session_timeout_s=session_timeout_s
+        )
 
     async def start(self, topics: Sequence[str], on_assigned: OnPlaces, on_revoked: OnPlaces) -> None:
         """Joins the group.
@@ -62,11 +67,15 @@ class EventConsumer:
         await self._consumer.start(topics, assigned, revoked)
 
     async def poll(self, timeout_s: float, max_records: int) -> list[Record]:
-        """The next records, at least one or none after `timeout_s`; those of a partition in its order."""
+        """The next records, at least one or none after `timeout_s`; those of a
+        partition in its order.
+        """
         return await self._consumer.poll(timeout_s, max_records)
 
     async def rest(self, timeout_s: float) -> None:
-        """Waits, staying in the group and taking no records: what a consumer does while its effect cannot be had."""
+        """Waits, staying in the group and taking no records: what a consumer does while
+        its effect cannot be had.
+        """
         driver = self._consumer._running()  # noqa: SLF001  the same package
         driver.pause(*driver.assignment())
         try:
@@ -75,7 +84,10 @@ class EventConsumer:
             driver.resume(*driver.paused())
 
     def seek(self, place: Place, offset: int) -> bool:
-        """The next `poll` reads this partition from `offset`. False if the partition is no longer ours."""
+        """The next `poll` reads this partition from `offset`.
+
+        False if the partition is no longer ours.
+        """
         try:
             self._consumer.seek(place.topic, place.partition, offset)
         except IllegalStateError:
@@ -83,28 +95,42 @@ class EventConsumer:
         return True
 
     async def commit(self, positions: Mapping[Place, Committed], timeout_s: float = 4.0) -> None:
-        """Commits positions with their notes. It ends, one way or the other, before `on_revoked` need stop waiting for it.
+        """Commits positions with their notes.
+
+        It ends, one way or the other, before `on_revoked` need stop waiting for it.
 
         Raises:
-            BusUnavailableError: the broker did not take them, or the partitions are another member's by now.
+            BusUnavailableError: the broker did not take them, or the partitions are
+                another member's by now.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._consumer.commit({TopicPartition(*place): OffsetAndMetadata(one.offset, one.note) for place, one in positions.items()})
+                await self._consumer.commit(
+                    {
+                        TopicPartition(*place): OffsetAndMetadata(one.offset, one.note)
+                        for place, one in positions.items()
+                    }
+                )
         except TimeoutError as error:
             raise BusUnavailableError(f"no commit within {timeout_s} s") from error
 
     async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
-        """What the group has committed of these partitions; those without a commit are left out.
+        """What the group has committed of these partitions; those without a commit are
+        left out.
 
         Raises:
             BusUnavailableError: no broker, or it did not answer.
         """
         found = await committed_offsets(self._url, self._group)
-        return {place: Committed(one.offset, one.metadata or "") for place in places if (one := found.get(TopicPartition(*place))) is not None}
+        return {
+            place: Committed(one.offset, one.metadata or "")
+            for place in places
+            if (one := found.get(TopicPartition(*place))) is not None
+        }
 
     async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """For each partition the offset that its next record will have, as far as transactions have ended.
+        """For each partition the offset that its next record will have, as far as
+        transactions have ended.
 
         Raises:
             BusUnavailableError: no broker, or it did not answer.
@@ -116,9 +142,14 @@ class EventConsumer:
         try:
             async with asyncio.timeout(10):
                 for topic, partitions in by_topic.items():
-                    found |= {Place(topic, one): end for one, end in (await self._consumer.end_offsets(topic, partitions)).items()}
+                    found |= {
+                        Place(topic, one): end
+                        for one, end in (await self._consumer.end_offsets(topic, partitions)).items()
+                    }
         except (TimeoutError, KafkaError) as error:
-            raise BusUnavailableError(f"the ends of {sorted(by_topic)} could not be read: {error!r}") from error
+            raise BusUnavailableError(
+                f"the ends of {sorted(by_topic)} could not be read: {error!r}"
+            ) from error
         return found
 
     async def close(self) -> None:
@@ -137,7 +168,9 @@ async def send_all(producer: Producer, records: Sequence[Outgoing], timeout_s: f
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(*[await producer.send_soon(one) for one in records])
     except (TimeoutError, KafkaError) as error:
-        raise BusUnavailableError(f"{len(records)} records were not acknowledged within {timeout_s} s") from error
+        raise BusUnavailableError(
+            f"{len(records)} records were not acknowledged within {timeout_s} s"
+        ) from error
 
 
 def _places(partitions: Iterable[TopicPartition]) -> set[Place]:

@@ -1,4 +1,6 @@
-"""Looking at the bus from outside: are the topics as they should be, how far behind is a group."""
+"""Looking at the bus from outside: are the topics as they should be, how far behind is
+a group.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -21,7 +23,9 @@ class TopicState:
     too_few_partitions: tuple[str, ...]
 
 
-async def topic_state(url: str, models: Iterable[ModelConfig], scale: float, timeout_s: float = 5.0) -> TopicState:
+async def topic_state(
+    url: str, models: Iterable[ModelConfig], scale: float, timeout_s: float = 5.0
+) -> TopicState:
     """Compares the topics with the list.
 
     Raises:
@@ -46,17 +50,23 @@ async def partition_counts(url: str, timeout_s: float = 5.0) -> dict[str, int]:
 
 
 async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, int]:
-    """How many offsets a group has still to deal with, a topic. Topics that are not there are left out.
+    """How many offsets a group has still to deal with, a topic.
+
+    Topics that are not there are left out.
 
     Raises:
         BusUnavailableError: no broker, or it did not answer within `timeout_s`.
     """
     wanted = set(topics)
-    consumer = AIOKafkaConsumer(bootstrap_servers=url, isolation_level="read_committed", enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=url, isolation_level="read_committed", enable_auto_commit=False
+    )
     try:
         async with asyncio.timeout(timeout_s):
             await consumer.start()
-            there = {topic: count for topic, count in (await partition_counts(url)).items() if topic in wanted}
+            there = {
+                topic: count for topic, count in (await partition_counts(url)).items() if topic in wanted
+            }
             places = [TopicPartition(topic, one) for topic, count in there.items() for one in range(count)]
             consumer.assign(places)
             ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)

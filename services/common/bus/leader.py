@@ -1,7 +1,8 @@
 """A group in which one member holds everything and the others stand by.
 
-Kafka's own assignors spread partitions over the members, and move them when one joins. Here all partitions stay with whoever holds them; when
-that member leaves, the one with the lowest id takes over.
+Kafka's own assignors spread partitions over the members, and move them when one joins.
+Here all partitions stay with whoever holds them; when that member leaves, the one with
+the lowest id takes over.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,14 +25,23 @@ class LeaderAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What this member tells the one that assigns."""
-        return ConsumerProtocolMemberMetadata(self.version, list(topics), _HOLDS if self._holds() else _STANDS_BY)
+        return ConsumerProtocolMemberMetadata(
+            self.version, list(topics), _HOLDS if self._holds() else _STANDS_BY
+        )
 
-    def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, ConsumerProtocolMemberAssignment]:
+    def assign(
+        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+    ) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Everything to the holder, or to the lowest member id where none holds."""
         leader = min(members, key=lambda member: (members[member].user_data != _HOLDS, member))
         topics = sorted({topic for metadata in members.values() for topic in metadata.subscription})
         everything = [(topic, sorted(cluster.partitions_for_topic(topic) or ())) for topic in topics]
-        return {member: ConsumerProtocolMemberAssignment(self.version, everything if member == leader else [], b"") for member in members}
+        return {
+            member: ConsumerProtocolMemberAssignment(
+                self.version, everything if member == leader else [], b""
+            )
+            for member in members
+        }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Nothing to learn: the consumer's listener is told."""

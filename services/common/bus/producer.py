@@ -1,4 +1,6 @@
-"""Writing to the bus: idempotent, acknowledged by all replicas, every record a CloudEvent."""
+"""Writing to the bus: idempotent, acknowledged by all replicas, every record a
+CloudEvent.
+"""
 
 import asyncio
 import contextlib
@@ -28,7 +30,10 @@ class FencedError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be sent. `subject` is what it is about; `partition` None leaves the choice to the key's hash."""
+    """A record to be sent.
+
+    `subject` is what it is about; `partition` None leaves the choice to the key's hash.
+    """
 
     topic: str
     value: Message
@@ -43,7 +48,8 @@ class Outgoing:
 class Producer:
     """An idempotent producer. `source` names this incarnation in every envelope.
 
-    A record that was taken is retried until the broker has it, across broker restarts; `send` waits for that at most `timeout_s`.
+    A record that was taken is retried until the broker has it, across broker restarts;
+    `send` waits for that at most `timeout_s`.
     """
 
     url: str
@@ -66,7 +72,8 @@ class Producer:
         await retry(self._connect, timeout_s=timeout_s)
 
     async def send_soon(self, record: Outgoing) -> "asyncio.Future[RecordMetadata]":
-        """Takes a record and returns at once; the future ends when all replicas have it.
+        """Takes a record and returns at once; the future ends when all replicas have
+        it.
 
         Raises:
             BusUnavailableError: the buffer is full, or the topic is unknown.
@@ -82,21 +89,27 @@ class Producer:
         except ProducerFenced as error:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except KafkaError as error:
-            raise BusUnavailableError(f"Kafka at {self.url} did not take a record for {record.topic}: {error!r}") from error
+            raise BusUnavailableError(
+                f"Kafka at {self.url} did not take a record for {record.topic}: {error!r}"
+            ) from error
         return future  # type: ignore[no-any-return]
 
     async def send(self, record: Outgoing) -> LogPosition:
         """Sends a record and waits until all replicas have it.
 
         Raises:
-            BusUnavailableError: not within `timeout_s`. The record may still arrive later.
+            BusUnavailableError: not within `timeout_s`. The record may still arrive
+                later.
         """
         try:
             async with asyncio.timeout(self.timeout_s):
                 future = await self.send_soon(record)
                 done = await asyncio.shield(future)
         except (TimeoutError, KafkaError) as error:
-            raise BusUnavailableError(f"Kafka at {self.url} did not acknowledge a record for {record.topic} within {self.timeout_s} s") from error
+            raise BusUnavailableError(
+                f"Kafka at {self.url} did not acknowledge a record for {record.topic} within "
+                f"{self.timeout_s} s"
+            ) from error
         return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
 
     async def partitions(self, topic: str) -> int:
@@ -118,9 +131,14 @@ class Producer:
 
     def _envelope(self, record: Outgoing, sequence: int = -1) -> Envelope:
         return Envelope.create(
-            type_=f"tocsin.{record.topic}", source=self.source, occurred_at=self.clock(), subject=record.subject, tenant=record.tenant,
-            sequence=sequence, traceparent=record.traceparent,
-        )  # fmt: skip
+            type_=f"tocsin.{record.topic}",
+            source=self.source,
+            occurred_at=self.clock(),
+            subject=record.subject,
+            tenant=record.tenant,
+            sequence=sequence,
+            traceparent=record.traceparent,
+        )
 
     def _running(self) -> AIOKafkaProducer:
         if self._driver is None:
@@ -129,9 +147,14 @@ class Producer:
 
     async def _connect(self) -> None:
         driver = AIOKafkaProducer(
-            bootstrap_servers=self.url, client_id=self.name, acks="all", max_batch_size=262_144, max_request_size=MAX_RECORD_BYTES, metadata_max_age_ms=60_000,
+            bootstrap_servers=self.url,
+            client_id=self.name,
+            acks="all",
+            max_batch_size=262_144,
+            max_request_size=MAX_RECORD_BYTES,
+            metadata_max_age_ms=60_000,
             **self._options(),
-        )  # fmt: skip
+        )
         try:
             await driver.start()
         except ProducerFenced as error:
@@ -139,7 +162,9 @@ class Producer:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except (KafkaError, OSError) as error:
             await driver.stop()
-            raise BusUnavailableError(f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?") from error
+            raise BusUnavailableError(
+                f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+            ) from error
         except BaseException:  # cancelled while it connects
             await driver.stop()
             raise
@@ -148,22 +173,28 @@ class Producer:
 
 @dataclass
 class TransactionalProducer(Producer):
-    """A producer whose records and consumed offsets become visible together or not at all.
+    """A producer whose records and consumed offsets become visible together or not at
+    all.
 
-    Starting it fences every earlier producer of the same `transactional_id` and waits for what that one left pending. Records of a topic are counted in their
-    envelopes (`sequence`); an aborted transaction's numbers are used again.
+    Starting it fences every earlier producer of the same `transactional_id` and waits
+    for what that one left pending. Records of a topic are counted in their envelopes
+    (`sequence`); an aborted transaction's numbers are used again.
     """
 
     transactional_id: str = ""
     _sequences: dict[str, int] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> AsyncIterator[None]:
-        """Commits, together with what is sent inside, `offsets` for the consumer group `group`.
+    async def transaction(
+        self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]
+    ) -> AsyncIterator[None]:
+        """Commits, together with what is sent inside, `offsets` for the consumer group
+        `group`.
 
         Raises:
             FencedError: a newer producer has taken over; nothing was committed.
-            BusUnavailableError: it is not known whether the transaction was committed. This producer is of no more use: start another, which settles it, and
+            BusUnavailableError: it is not known whether the transaction was committed.
+                This producer is of no more use: start another, which settles it, and
                 read the committed offsets anew.
         """
         driver, before = self._running(), dict(self._sequences)
@@ -175,7 +206,11 @@ class TransactionalProducer(Producer):
                         await driver.send_offsets_to_transaction(offsets, group)
         except ProducerFenced as error:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
-        except (KafkaError, TimeoutError, AssertionError) as error:  # the driver asserts where a commit was cut short
+        except (
+            KafkaError,
+            TimeoutError,
+            AssertionError,
+        ) as error:  # the driver asserts where a commit was cut short
             self._sequences = before
             raise BusUnavailableError(f"a transaction of {self.name} was not confirmed: {error!r}") from error
         except BaseException:
@@ -184,7 +219,9 @@ class TransactionalProducer(Producer):
 
     @property
     def epoch(self) -> int:
-        """A number that grows with every producer of this transactional id: Kafka's producer id and epoch."""
+        """A number that grows with every producer of this transactional id: Kafka's
+        producer id and epoch.
+        """
         manager = self._running()._txn_manager  # noqa: SLF001  the driver keeps it, and shows it nowhere else
         return (int(manager.producer_id) << 16) | int(manager.producer_epoch)
 

@@ -1,11 +1,15 @@
-"""aiokafka logs hundreds of lines while a broker is away; one a message and five seconds is enough."""
+"""aiokafka logs hundreds of lines while a broker is away; one a message and five
+seconds is enough.
+"""
 
 import logging
 import time
 
 
 class RateFilter(logging.Filter):
-    """Lets each distinct message format through once in `interval_s`, with the count of what it held back."""
+    """Lets each distinct message format through once in `interval_s`, with the count of
+    what it held back.
+    """
 
     def __init__(self, interval_s: float = 5.0, capacity: int = 256) -> None:
         super().__init__()
@@ -31,8 +35,17 @@ class RateFilter(logging.Filter):
 
 def quieten() -> None:
     """Installs the filter on aiokafka's loggers; calling it again changes nothing."""
-    for name in ("aiokafka", "aiokafka.conn", "aiokafka.client", "aiokafka.cluster", "aiokafka.producer.sender", "aiokafka.producer.producer",
-                 "aiokafka.consumer.consumer", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator"):  # fmt: skip
+    for name in (
+        "aiokafka",
+        "aiokafka.conn",
+        "aiokafka.client",
+        "aiokafka.cluster",
+        "aiokafka.producer.sender",
+        "aiokafka.producer.producer",
+        "aiokafka.consumer.consumer",
+        "aiokafka.consumer.fetcher",
+        "aiokafka.consumer.group_coordinator",
+    ):
         logger = logging.getLogger(name)
         if not any(isinstance(one, RateFilter) for one in logger.filters):
             logger.addFilter(RateFilter())

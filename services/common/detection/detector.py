@@ -4,9 +4,10 @@
     verdict = detector.inspect("Ignore all previous instructions and …")
     verdict.level, verdict.action, verdict.threats
 
-Two depths. `inline` (in the gateway, before a prompt is served) reads the first 1,536 and the last 768 characters; `full` (in the analyzer, afterwards)
-reads up to 80 stretches of 1,536 characters, evenly spread where the text is longer than they are. Whatever the input, the work is bounded and nothing is
-raised.
+Two depths. `inline` (in the gateway, before a prompt is served) reads the first 1,536
+and the last 768 characters; `full` (in the analyzer, afterwards) reads up to 80
+stretches of 1,536 characters, evenly spread where the text is longer than they are.
+Whatever the input, the work is bounded and nothing is raised.
 """
 
 import math
@@ -18,7 +19,14 @@ from typing import Literal
 
 import numpy as np
 
-from services.common.detection.model import MODEL_FOLDER, PromptModel, Signals, load_model, points, readable_text
+from services.common.detection.model import (
+    MODEL_FOLDER,
+    PromptModel,
+    Signals,
+    load_model,
+    points,
+    readable_text,
+)
 from services.common.detection.normalise import Limits, Normalised, normalise
 from services.common.detection.rules import Hit, RuleSet, load_rules
 from services.common.detection.windows import HEAD_CHARS, TAIL_CHARS, inline_text
@@ -49,7 +57,8 @@ _ORDER = tuple(Level)
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """From how many points a level begins, from which level something is done, and how much is read.
+    """From how many points a level begins, from which level something is done, and how
+    much is read.
 
     Attributes:
         low, medium, high, critical: points at which a level begins.
@@ -73,12 +82,17 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.medium < self.high < self.critical:
-            raise ValueError(f"levels must rise: low {self.low}, medium {self.medium}, high {self.high}, critical {self.critical}; order the four thresholds")
+            raise ValueError(
+                f"levels must rise: low {self.low}, medium {self.medium}, high {self.high}, critical "
+                f"{self.critical}; order the four thresholds"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Threat:
-    """A rule that matched: `text[start:end]` of the original is what it matched; `view` says how that had been disguised (plain: not at all)."""
+    """A rule that matched: `text[start:end]` of the original is what it matched; `view`
+    says how that had been disguised (plain: not at all).
+    """
 
     category: str
     rule: str
@@ -95,9 +109,11 @@ class Verdict:
 
     Attributes:
         score: points, 0 … 30; `level` and `action` follow from it.
-        probability: calibrated chance of an attack, 0 … 1, where half of the prompts are attacks.
+        probability: calibrated chance of an attack, 0 … 1, where half of the prompts
+            are attacks.
         categories: kinds of attack that rules saw, strongest first.
-        threats: the rules that matched, strongest first; negative weights speak for innocence.
+        threats: the rules that matched, strongest first; negative weights speak for
+            innocence.
         signals: what each reader said; None where only rules were asked.
         capped: the score would have been critical, but rules and models did not agree.
         partial: the text was longer than what was read.
@@ -118,7 +134,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Excerpt:
-    """A stretch that is read as one text: `head` from `start`, and behind it what begins at `tail_start` of the original."""
+    """A stretch that is read as one text: `head` from `start`, and behind it what
+    begins at `tail_start` of the original.
+    """
 
     text: str
     start: int
@@ -126,7 +144,9 @@ class _Excerpt:
     tail_start: int
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where a stretch of the excerpt stands in the original; one that crosses the cut ends there."""
+        """Where a stretch of the excerpt stands in the original; one that crosses the
+        cut ends there.
+        """
         if start >= self.cut:
             return start - self.cut + self.tail_start, end - self.cut + self.tail_start
         return self.start + start, self.start + min(end, self.cut)
@@ -142,7 +162,10 @@ class _Reading:
 
 
 class PromptDetector:
-    """Rules and model behind one door. Stateless after loading, safe to share between threads."""
+    """Rules and model behind one door.
+
+    Stateless after loading, safe to share between threads.
+    """
 
     def __init__(self, rules: RuleSet, model: PromptModel, config: DetectorConfig | None = None) -> None:
         self._rules = rules
@@ -154,12 +177,17 @@ class PromptDetector:
         """Read rules and model from disk, once per process and folder.
 
         Raises:
-            FileNotFoundError: the folder lacks weights.npz, encoder.onnx or tokenizer.json.
+            FileNotFoundError: the folder lacks weights.npz, encoder.onnx or
+                tokenizer.json.
         """
         return cls(load_rules(), load_model(model_dir or MODEL_FOLDER), config)
 
     def inspect(self, text: str, *, depth: Literal["inline", "full"] = "inline") -> Verdict:
-        """Judge a text. Of several stretches rules read all, the encoder the most suspicious ones, and the worst one decides."""
+        """Judge a text.
+
+        Of several stretches rules read all, the encoder the most suspicious ones, and
+        the worst one decides.
+        """
         readings = [self._read(excerpt) for excerpt in self._excerpts(text, depth)]
         readings.sort(key=self._suspicion, reverse=True)
         verdicts = [self._judge(reading) for reading in readings[: self.config.stretches_judged]]
@@ -168,21 +196,32 @@ class PromptDetector:
         return _merged(worst, readings, partial=len(text) > read)
 
     def rules_only(self, text: str) -> Verdict:
-        """What the rules alone say about the beginning and the end of a text: their points are the score, and only near-certain ones reach critical."""
+        """What the rules alone say about the beginning and the end of a text: their
+        points are the score, and only near-certain ones reach critical.
+        """
         reading = self._read(next(self._excerpts(text, "inline")))
         hits = reading.hits
         total = max(0.0, sum(map(points, hits)))
         certain = _near_certain(hits)
         score = max(total, self.config.critical) if certain else min(total, self.config.critical - 0.01)
         partial = len(text) > len(reading.excerpt.text)
-        return self._verdict(reading, score, probability=1 - math.exp(-total / 10), signals=None, capped=total > score, partial=partial)
+        return self._verdict(
+            reading,
+            score,
+            probability=1 - math.exp(-total / 10),
+            signals=None,
+            capped=total > score,
+            partial=partial,
+        )
 
     def _read(self, excerpt: _Excerpt) -> _Reading:
         normalised = normalise(excerpt.text, limits=Limits(chars=len(excerpt.text)))
         return _Reading(excerpt, normalised, self._rules.match(normalised))
 
     def _suspicion(self, reading: _Reading) -> float:
-        """What decides which stretches are judged in full: rules' points, and what the n-grams say."""
+        """What decides which stretches are judged in full: rules' points, and what the
+        n-grams say.
+        """
         return sum(map(points, reading.hits)) + self._model.ngram_logit(readable_text(reading.normalised))
 
     def _judge(self, reading: _Reading) -> Verdict:
@@ -194,18 +233,39 @@ class PromptDetector:
             score = max(score, self.config.critical)
         elif score >= self.config.critical and not self._agree(signals):
             score, capped = self.config.critical - 0.01, True
-        return self._verdict(reading, score, probability=1 / (1 + math.exp(-max(-60.0, log_odds))), signals=signals, capped=capped)
+        return self._verdict(
+            reading,
+            score,
+            probability=1 / (1 + math.exp(-max(-60.0, log_odds))),
+            signals=signals,
+            capped=capped,
+        )
 
     def score(self, log_odds: float) -> float:
-        """Points for the model's log-odds: straight lines between the anchors that training put at low, medium, high and critical. 0 … 30."""
+        """Points for the model's log-odds: straight lines between the anchors that
+        training put at low, medium, high and critical. 0 … 30.
+        """
         low, medium, high, critical = self._model.weights.anchors
-        return float(np.interp(log_odds, (2 * low - medium, low, medium, high, critical, 2 * critical - high), ANCHOR_POINTS))
+        return float(
+            np.interp(
+                log_odds, (2 * low - medium, low, medium, high, critical, 2 * critical - high), ANCHOR_POINTS
+            )
+        )
 
     def _agree(self, signals: Signals) -> bool:
         models = max(signals.ngram_highest, signals.vector_highest)
         return signals.rule_points >= self.config.agreeing_points and models >= self.config.agreeing_log_odds
 
-    def _verdict(self, reading: _Reading, score: float, *, probability: float, signals: Signals | None, capped: bool, partial: bool = False) -> Verdict:
+    def _verdict(
+        self,
+        reading: _Reading,
+        score: float,
+        *,
+        probability: float,
+        signals: Signals | None,
+        capped: bool,
+        partial: bool = False,
+    ) -> Verdict:
         level = self._level(score)
         threats = _threats([reading])
         return Verdict(
@@ -224,7 +284,9 @@ class PromptDetector:
 
     def _level(self, score: float) -> Level:
         config = self.config
-        reached = sum(score >= threshold for threshold in (config.low, config.medium, config.high, config.critical))
+        reached = sum(
+            score >= threshold for threshold in (config.low, config.medium, config.high, config.critical)
+        )
         return _ORDER[reached]
 
     def _action(self, level: Level) -> Action:
@@ -245,8 +307,12 @@ class PromptDetector:
 
 
 def _near_certain(hits: Sequence[Hit]) -> bool:
-    """Whether a near-certain rule matched outside quotation marks, and nothing speaks for innocence."""
-    return any(hit.rule.certain and not hit.quoted for hit in hits) and not any(hit.rule.weight < 0 for hit in hits)
+    """Whether a near-certain rule matched outside quotation marks, and nothing speaks
+    for innocence.
+    """
+    return any(hit.rule.certain and not hit.quoted for hit in hits) and not any(
+        hit.rule.weight < 0 for hit in hits
+    )
 
 
 def _threats(readings: Sequence[_Reading]) -> tuple[Threat, ...]:

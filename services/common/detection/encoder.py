@@ -1,4 +1,6 @@
-"""Texts to vectors at run time: the int8 encoder through onnxruntime, one thread, a bounded number of tokens."""
+"""Texts to vectors at run time: the int8 encoder through onnxruntime, one thread, a
+bounded number of tokens.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,9 @@ class Encoder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(str(folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(
+            str(folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
+        )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
@@ -32,5 +36,7 @@ class Encoder:
         for row, tokens in enumerate(encoded):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        vectors: NDArray[np.float32] = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+        vectors: NDArray[np.float32] = self._session.run(
+            ["embedding"], {"input_ids": ids, "attention_mask": mask}
+        )[0]
         return vectors

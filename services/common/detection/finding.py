@@ -15,8 +15,10 @@ class Finding:
         start: first character, counted in the original text.
         end: one past the last character.
         type: label such as EMAIL_ADDRESS or SECRET_JWT.
-        score: certainty in [0, 1]; .9 and more means that a checksum or a provider's own format agrees.
-        evidence: what convinced the recogniser (checksum, numbering plan, context word), never the value.
+        score: certainty in [0, 1]; .9 and more means that a checksum or a provider's
+            own format agrees.
+        evidence: what convinced the recogniser (checksum, numbering plan, context
+            word), never the value.
     """
 
     start: int
@@ -27,10 +29,12 @@ class Finding:
 
 
 def resolve_overlaps(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Keep, of findings that overlap, the most certain one, then the longest, then the first; sorted by position.
+    """Keep, of findings that overlap, the most certain one, then the longest, then the
+    first; sorted by position.
 
-    The order is total, so the same findings in any order give the same result. Findings that overlap nothing are
-    kept without further ado, which keeps a text of a hundred thousand addresses linear.
+    The order is total, so the same findings in any order give the same result. Findings
+    that overlap nothing are kept without further ado, which keeps a text of a hundred
+    thousand addresses linear.
     """
     kept: list[Finding] = []
     cluster: list[Finding] = []
@@ -51,7 +55,9 @@ def _best(cluster: list[Finding]) -> list[Finding]:
     chosen: list[Finding] = []
     for finding in sorted(cluster, key=lambda f: (-f.score, f.start - f.end, f.start, f.type)):
         slot = bisect_left(chosen, finding.start, key=lambda f: f.start)
-        is_free = (slot == 0 or chosen[slot - 1].end <= finding.start) and (slot == len(chosen) or chosen[slot].start >= finding.end)
+        is_free = (slot == 0 or chosen[slot - 1].end <= finding.start) and (
+            slot == len(chosen) or chosen[slot].start >= finding.end
+        )
         if is_free:
             chosen.insert(slot, finding)
     return chosen

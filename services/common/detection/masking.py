@@ -4,10 +4,12 @@
     masked.text                                    # "Write to [EMAIL_1]"
     restore("I wrote to [EMAIL_1].", masked.vault) # "I wrote to jean@dupont.fr."
 
-A vault belongs to one conversation. In it the same value has the same placeholder, also when it is written otherwise
-(a card with other separators, an e-mail address in capitals). `Masked.original` gives back the very text that was
-masked, each value as it stood there; `restore` works on any text, such as the model's answer, and writes a value as it
-was first seen. Placeholders that a text already holds are left alone: a number they take is not given to a value.
+A vault belongs to one conversation. In it the same value has the same placeholder, also
+when it is written otherwise (a card with other separators, an e-mail address in
+capitals). `Masked.original` gives back the very text that was masked, each value as it
+stood there; `restore` works on any text, such as the model's answer, and writes a value
+as it was first seen. Placeholders that a text already holds are left alone: a number
+they take is not given to a value.
 """
 
 import re
@@ -23,16 +25,28 @@ _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]{0,30}_[0-9]{1,6}\]")
 PLACEHOLDER_LENGTH = 40  # characters that a placeholder has at most; what a streaming restore holds back
 _ROUNDS = 8
 _NAMES = {
-    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN",
-    "FR_NIR": "NIR", "FR_SIREN": "SIREN", "FR_SIRET": "SIRET", "UK_NINO": "NINO", "IP_ADDRESS": "IP", "MAC_ADDRESS": "MAC", "PERSON": "NAME",
-}  # fmt: skip
+    "EMAIL_ADDRESS": "EMAIL",
+    "PHONE_NUMBER": "PHONE",
+    "CREDIT_CARD": "CARD",
+    "IBAN_CODE": "IBAN",
+    "US_SSN": "SSN",
+    "FR_NIR": "NIR",
+    "FR_SIREN": "SIREN",
+    "FR_SIRET": "SIRET",
+    "UK_NINO": "NINO",
+    "IP_ADDRESS": "IP",
+    "MAC_ADDRESS": "MAC",
+    "PERSON": "NAME",
+}
 
 Finder = Callable[[str], tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """What the placeholders of one conversation stand for. Holds the values themselves: keep it out of logs and stores.
+    """What the placeholders of one conversation stand for.
+
+    Holds the values themselves: keep it out of logs and stores.
 
     Attributes:
         values: placeholder → the value as it was first written.
@@ -41,7 +55,9 @@ class Vault:
     """
 
     values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    by_identity: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    by_identity: Mapping[tuple[str, str], str] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
     taken: frozenset[str] = frozenset()
 
 
@@ -82,10 +98,12 @@ class Masked:
 
 
 def mask(text: str, vault: Vault | None = None, *, find: Finder = find_sensitive) -> Masked:
-    """Put a placeholder in the stead of every recognised value, wherever it stands in the text.
+    """Put a placeholder in the stead of every recognised value, wherever it stands in
+    the text.
 
-    A value that is recognised in one place (`my password is …`) is masked in every other place too. What only shows
-    once its neighbours are masked is masked in a further round, so that masking a masked text changes nothing.
+    A value that is recognised in one place (`my password is …`) is masked in every
+    other place too. What only shows once its neighbours are masked is masked in a
+    further round, so that masking a masked text changes nothing.
 
     Args:
         text: any string.
@@ -105,13 +123,17 @@ def mask(text: str, vault: Vault | None = None, *, find: Finder = find_sensitive
 
 
 def restore(text: str, vault: Vault) -> str:
-    """Put the values back in the stead of the vault's placeholders; others stay as they are."""
+    """Put the values back in the stead of the vault's placeholders; others stay as they
+    are.
+    """
     return _PLACEHOLDER.sub(lambda match: vault.values.get(match.group(), match.group()), text)
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreState:
-    """The end of a stream that may be the beginning of a placeholder: at most `PLACEHOLDER_LENGTH` characters."""
+    """The end of a stream that may be the beginning of a placeholder: at most
+    `PLACEHOLDER_LENGTH` characters.
+    """
 
     held: str = ""
 
@@ -122,7 +144,8 @@ _BEGINNING = re.compile(r"\[(?:[A-Z][A-Z_]{0,30}(?:(?<=_)[0-9]{1,6})?)?\Z")
 def restore_chunk(state: RestoreState, chunk: str, vault: Vault) -> tuple[RestoreState, str]:
     """Restore one chunk of a stream: the new state, and the text that can be given out.
 
-    The pieces given out and `restore_end` of the last state make `restore` of the whole, however it was cut.
+    The pieces given out and `restore_end` of the last state make `restore` of the
+    whole, however it was cut.
     """
     text = state.held + chunk
     at = text.rfind("[", max(0, len(text) - PLACEHOLDER_LENGTH))
@@ -137,12 +160,16 @@ def restore_end(state: RestoreState, vault: Vault) -> str:
 
 
 def identity_of(kind: str, value: str) -> tuple[str, str]:
-    """What makes two values one: the name that its placeholders bear, and the canonical form."""
+    """What makes two values one: the name that its placeholders bear, and the canonical
+    form.
+    """
     return "SECRET" if kind.startswith("SECRET_") else _NAMES.get(kind, kind), canonical(kind, value)
 
 
 def canonical(kind: str, value: str) -> str:
-    """The form in which two ways of writing one value are equal: no separators in numbers, one case where case says nothing."""
+    """The form in which two ways of writing one value are equal: no separators in
+    numbers, one case where case says nothing.
+    """
     if kind in ("EMAIL_ADDRESS", "MAC_ADDRESS", "IP_ADDRESS"):
         value = value.casefold()
         return re.sub(r"[:.-]", "", value) if kind == "MAC_ADDRESS" else value
@@ -158,7 +185,10 @@ def canonical(kind: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of the text: as it was written, and as it is shown. A masked one is never looked into again."""
+    """A stretch of the text: as it was written, and as it is shown.
+
+    A masked one is never looked into again.
+    """
 
     written: str
     shown: str
@@ -198,12 +228,18 @@ class _Session:
 
 
 def _split_placeholders(text: str) -> list[_Piece]:
-    """The text's own placeholders, and those of an earlier masking, set apart as they are."""
-    return _pieces(text, [(match.start(), match.end(), match.group()) for match in _PLACEHOLDER.finditer(text)])
+    """The text's own placeholders, and those of an earlier masking, set apart as they
+    are.
+    """
+    return _pieces(
+        text, [(match.start(), match.end(), match.group()) for match in _PLACEHOLDER.finditer(text)]
+    )
 
 
 def _pieces(text: str, masked: list[tuple[int, int, str]]) -> list[_Piece]:
-    """A text cut at its masked stretches `(start, end, shown)`, which are in order and apart."""
+    """A text cut at its masked stretches `(start, end, shown)`, which are in order and
+    apart.
+    """
     pieces, position = [], 0
     for start, end, shown in masked:
         if start > position:
@@ -216,24 +252,36 @@ def _pieces(text: str, masked: list[tuple[int, int, str]]) -> list[_Piece]:
 
 
 def _by_piece(found: tuple[Finding, ...], pieces: list[_Piece]) -> dict[int, list[Finding]]:
-    """The findings that lie within one open piece, by the piece's index; those that touch a placeholder are left out."""
+    """The findings that lie within one open piece, by the piece's index; those that
+    touch a placeholder are left out.
+    """
     placed: dict[int, list[Finding]] = {}
     index, start = 0, 0
     for finding in found:
         while index < len(pieces) and start + len(pieces[index].shown) <= finding.start:
             start += len(pieces[index].shown)
             index += 1
-        if index < len(pieces) and not pieces[index].is_masked and finding.end <= start + len(pieces[index].shown):
-            placed.setdefault(index, []).append(replace(finding, start=finding.start - start, end=finding.end - start))
+        if (
+            index < len(pieces)
+            and not pieces[index].is_masked
+            and finding.end <= start + len(pieces[index].shown)
+        ):
+            placed.setdefault(index, []).append(
+                replace(finding, start=finding.start - start, end=finding.end - start)
+            )
     return placed
 
 
 def _replace(pieces: list[_Piece], found: tuple[Finding, ...], session: _Session) -> list[_Piece] | None:
-    """The pieces with every recognised value masked; None when there is nothing to mask."""
+    """The pieces with every recognised value masked; None when there is nothing to
+    mask.
+    """
     placed = _by_piece(found, pieces)
     if not placed:
         return None
-    kinds = {pieces[index].written[f.start : f.end]: f.type for index, findings in placed.items() for f in findings}
+    kinds = {
+        pieces[index].written[f.start : f.end]: f.type for index, findings in placed.items() for f in findings
+    }
     anchors = _anchors(kinds)
     result: list[_Piece] = []
     for index, piece in enumerate(pieces):
@@ -241,8 +289,14 @@ def _replace(pieces: list[_Piece], found: tuple[Finding, ...], session: _Session
             result.append(piece)
             continue
         spans = [(f.start, f.end, f.type) for f in placed.get(index, [])]
-        spans += [(start, end, kinds[piece.written[start:end]]) for start, end in _repeated(piece.written, anchors, spans)]
-        masked = [(start, end, session.placeholder(kind, piece.written[start:end])) for start, end, kind in sorted(spans)]
+        spans += [
+            (start, end, kinds[piece.written[start:end]])
+            for start, end in _repeated(piece.written, anchors, spans)
+        ]
+        masked = [
+            (start, end, session.placeholder(kind, piece.written[start:end]))
+            for start, end, kind in sorted(spans)
+        ]
         result.extend(_pieces(piece.written, masked))
     return result
 
@@ -260,8 +314,12 @@ def _anchors(values: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
     return anchors
 
 
-def _repeated(text: str, anchors: Mapping[str, list[tuple[str, int]]], spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int]]:
-    """Where known values stand again as words of their own, outside the spans that are known already."""
+def _repeated(
+    text: str, anchors: Mapping[str, list[tuple[str, int]]], spans: list[tuple[int, int, str]]
+) -> Iterator[tuple[int, int]]:
+    """Where known values stand again as words of their own, outside the spans that are
+    known already.
+    """
     claimed = sorted(spans)
     done = 0
     for word in _WORD.finditer(text):

@@ -1,8 +1,10 @@
-"""The calibrated model: what n-grams, sentence vectors and rules say about a text, weighed into one probability.
+"""The calibrated model: what n-grams, sentence vectors and rules say about a text,
+weighed into one probability.
 
-Three readers look at a text. A linear model over hashed n-grams knows phrases; a linear head on the encoder's vectors knows paraphrases; the rules know
-verb and target. A small logistic model weighs the three, fitted on what each said about *sources that it had not seen*, so that none is trusted for having
-learnt by heart.
+Three readers look at a text. A linear model over hashed n-grams knows phrases; a linear
+head on the encoder's vectors knows paraphrases; the rules know verb and target. A small
+logistic model weighs the three, fitted on what each said about *sources that it had not
+seen*, so that none is trusted for having learnt by heart.
 """
 
 import math
@@ -49,7 +51,10 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What each reader said. Logits are log-odds, natural logarithm; points are score points."""
+    """What each reader said.
+
+    Logits are log-odds, natural logarithm; points are score points.
+    """
 
     ngram_whole: float
     ngram_highest: float
@@ -64,7 +69,9 @@ class Signals:
     foreign: float
 
     def vector(self) -> NDArray[np.float64]:
-        """The signals as the weighing model's input, in the order of FEATURES, scaled to a few units. Shape (11,)."""
+        """The signals as the weighing model's input, in the order of FEATURES, scaled
+        to a few units. Shape (11,).
+        """
         return np.array(
             [
                 np.clip(self.ngram_whole, -6, 6),
@@ -84,7 +91,11 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Everything that was learnt. `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (11,); `anchors`: log-odds of the four levels."""
+    """Everything that was learnt.
+
+    `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (11,);
+    `anchors`: log-odds of the four levels.
+    """
 
     version: str
     ngram: NDArray[np.int8]
@@ -126,7 +137,9 @@ class PromptModel:
         return cls(Weights.load(folder / "weights.npz"), Encoder(folder))
 
     def signals(self, normalised: Normalised, hits: Sequence[Hit]) -> Signals:
-        """Read a normalised text: n-grams over all its windows, vectors over those that `windows_to_embed` picks."""
+        """Read a normalised text: n-grams over all its windows, vectors over those that
+        `windows_to_embed` picks.
+        """
         text = readable_text(normalised)
         pieces = windows(text, at_most=MAX_WINDOWS)
         pieces.extend(view.text for view in normalised.views[1:] if view.kind not in ("plain", "undisguised"))
@@ -134,7 +147,12 @@ class PromptModel:
         piecewise = [whole] if len(pieces) == 1 else [self.ngram_logit(piece) for piece in pieces]
         vectors = self._encoder.embed([pieces[index] for index in windows_to_embed(piecewise)])
         logits = vectors @ self.weights.head + self.weights.head_bias
-        return combine(normalised, hits, ngram_logits=(whole, *piecewise), vector_logits=tuple(float(logit) for logit in logits))
+        return combine(
+            normalised,
+            hits,
+            ngram_logits=(whole, *piecewise),
+            vector_logits=tuple(float(logit) for logit in logits),
+        )
 
     def ngram_logit(self, text: str) -> float:
         """Log-odds of an attack as the n-grams of a folded text have it."""
@@ -148,9 +166,11 @@ class PromptModel:
 
 
 def windows_to_embed(piecewise: Sequence[float]) -> list[int]:
-    """Which windows the encoder reads, by the n-grams' log-odds of each: the first and the most suspicious other one; of more than six windows only the latter.
+    """Which windows the encoder reads, by the n-grams' log-odds of each: the first and
+    the most suspicious other one; of more than six windows only the latter.
 
-    The encoder is the dearest reader (3 ms a window), so a long text gets no more of it than a short one.
+    The encoder is the dearest reader (3 ms a window), so a long text gets no more of it
+    than a short one.
     """
     by_suspicion = sorted(range(len(piecewise)), key=lambda index: -piecewise[index])
     if len(piecewise) > FEW_WINDOWS:
@@ -158,8 +178,17 @@ def windows_to_embed(piecewise: Sequence[float]) -> list[int]:
     return [0, *[index for index in by_suspicion if index != 0][:1]]
 
 
-def combine(normalised: Normalised, hits: Sequence[Hit], *, ngram_logits: Sequence[float], vector_logits: Sequence[float]) -> Signals:
-    """Put what the readers said together. `ngram_logits`: of the whole, then of each window."""
+def combine(
+    normalised: Normalised,
+    hits: Sequence[Hit],
+    *,
+    ngram_logits: Sequence[float],
+    vector_logits: Sequence[float],
+) -> Signals:
+    """Put what the readers said together.
+
+    `ngram_logits`: of the whole, then of each window.
+    """
     attacks = [hit for hit in hits if hit.rule.weight > 0]
     text = normalised.plain.text
     letters = sum(map(str.isalpha, text[:400])) or 1
@@ -179,14 +208,26 @@ def combine(normalised: Normalised, hits: Sequence[Hit], *, ngram_logits: Sequen
 
 
 def points(hit: Hit) -> float:
-    """What a hit adds to the score: its rule's weight, or two fifths of it inside quotation marks, unless the payload itself is what counts."""
-    return hit.rule.weight * QUOTED_SHARE if hit.quoted and hit.rule.category not in ("code_injection", "indirect_injection", "context") else hit.rule.weight
+    """What a hit adds to the score: its rule's weight, or two fifths of it inside
+    quotation marks, unless the payload itself is what counts.
+    """
+    return (
+        hit.rule.weight * QUOTED_SHARE
+        if hit.quoted and hit.rule.category not in ("code_injection", "indirect_injection", "context")
+        else hit.rule.weight
+    )
 
 
 def readable_text(normalised: Normalised) -> str:
-    """What the models read: the plain view, or the undisguised one where a good part of the words was disguised."""
+    """What the models read: the plain view, or the undisguised one where a good part of
+    the words was disguised.
+    """
     plain = normalised.plain.text
-    if len(normalised.views) > 1 and normalised.views[1].kind == "undisguised" and normalised.leet >= max(1.0, 0.12 * len(plain.split())):
+    if (
+        len(normalised.views) > 1
+        and normalised.views[1].kind == "undisguised"
+        and normalised.leet >= max(1.0, 0.12 * len(plain.split()))
+    ):
         return normalised.views[1].text
     return plain
 

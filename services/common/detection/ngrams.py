@@ -1,6 +1,8 @@
-"""Hashed n-grams of a text: which words, word pairs and character sequences occur in it, as bucket numbers.
+"""Hashed n-grams of a text: which words, word pairs and character sequences occur in
+it, as bucket numbers.
 
-The linear model needs no vocabulary: a feature's hash is its place in the table of weights. Training and serving call the same function.
+The linear model needs no vocabulary: a feature's hash is its place in the table of
+weights. Training and serving call the same function.
 """
 
 import itertools
@@ -16,16 +18,28 @@ _CHARACTER_SIZES = (3, 4, 5)
 _WORD = re.compile(r"[^\W_]+|[^\w\s]{1,3}")
 _SPACES = re.compile(r"\s+")
 _DIGITS = re.compile(r"\d")
-_PRIMES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F], dtype=np.uint64)
+_PRIMES = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
+    dtype=np.uint64,
+)
 
 
 def buckets(folded: str) -> NDArray[np.int64]:
-    """The buckets of the n-grams in `folded` (a text as normalise folds it), each once. Shape (n,), values 0 … BUCKETS-1; digits are read as 0."""
+    """The buckets of the n-grams in `folded` (a text as normalise folds it), each once.
+
+    Shape (n,), values 0 … BUCKETS-1; digits are read as 0.
+    """
     text = _DIGITS.sub("0", _SPACES.sub(" ", folded))
     words = _WORD.findall(text)
     hashes = [zlib.crc32(word.encode("utf-8", "replace")) for word in words]
-    hashes += [zlib.crc32(f"{first} {second}".encode("utf-8", "replace")) for first, second in itertools.pairwise(words)]
-    hashes += [zlib.crc32(f"{first}  {third}".encode("utf-8", "replace")) for first, third in zip(words, words[2:], strict=False)]
+    hashes += [
+        zlib.crc32(f"{first} {second}".encode("utf-8", "replace"))
+        for first, second in itertools.pairwise(words)
+    ]
+    hashes += [
+        zlib.crc32(f"{first}  {third}".encode("utf-8", "replace"))
+        for first, third in zip(words, words[2:], strict=False)
+    ]
     parts = [np.array(hashes, dtype=np.uint64) * _PRIMES[0]]
     octets = np.frombuffer(f" {text} ".encode("utf-8", "replace"), dtype=np.uint8).astype(np.uint64)
     for size in _CHARACTER_SIZES:

@@ -1,10 +1,13 @@
 """Undo the disguises of a text, and remember where every character came from.
 
-Rules and models read *views* of a prompt: the plain one (case, accents, compatibility forms, look-alike letters and invisible characters folded), one with
-leetspeak and spaced-out letters undone, and one for each piece that was encoded (base64, hex, escapes, ROT13, reversed). Each view maps a match back to the
-original text, so that a verdict can point at what the user really wrote.
+Rules and models read *views* of a prompt: the plain one (case, accents, compatibility
+forms, look-alike letters and invisible characters folded), one with leetspeak and
+spaced-out letters undone, and one for each piece that was encoded (base64, hex,
+escapes, ROT13, reversed). Each view maps a match back to the original text, so that a
+verdict can point at what the user really wrote.
 
-All work is capped by `Limits`: a view never reads more than `chars` characters and at most `decoded` encoded pieces are opened.
+All work is capped by `Limits`: a view never reads more than `chars` characters and at
+most `decoded` encoded pieces are opened.
 """
 
 import base64
@@ -21,9 +24,26 @@ from services.common.detection.lookalikes import LETTERS, segment_words
 
 SURROUNDINGS = 160
 _LEET = str.maketrans(
-    {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i", "|": "l", "+": "t"}
+    {
+        "0": "o",
+        "1": "i",
+        "3": "e",
+        "4": "a",
+        "5": "s",
+        "6": "g",
+        "7": "t",
+        "8": "b",
+        "9": "g",
+        "@": "a",
+        "$": "s",
+        "!": "i",
+        "|": "l",
+        "+": "t",
+    }
 )
-_LEET_WORD = re.compile(r"(?<![\w@$|+])(?=[\d@$!|+]*[a-z])[a-z\d@$!|+]*(?:[a-z][\d@$!|+]|[\d@$|+][a-z])[a-z\d@$!|+]*[a-z\d@$|+]")
+_LEET_WORD = re.compile(
+    r"(?<![\w@$|+])(?=[\d@$!|+]*[a-z])[a-z\d@$!|+]*(?:[a-z][\d@$!|+]|[\d@$|+][a-z])[a-z\d@$!|+]*[a-z\d@$|+]"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LEET_SIGN = re.compile(r"[\d@$!|+]")
 _SPACED = re.compile(r"(?<!\w)[^\W_](?:[ .\-_*\\/|~]{1,3}[^\W_](?!\w)){4,200}")
@@ -31,17 +51,67 @@ _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _WORD = re.compile(r"\w+")
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,4000}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,1500}(?![0-9A-Za-z])")
-_ESCAPES = re.compile(r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}")
+_ESCAPES = re.compile(
+    r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
+)
 _LETTER_TEXT = re.compile(r"[A-Za-z]{2,}")
-_ROT13_HINTS = frozenset({"gur", "lbhe", "vtaber", "nyy", "cerivbhf", "vafgehpgvbaf", "flfgrz", "cebzcg", "ehyrf", "erirny", "naq", "sbetrg", "abj", "ner"})
-_REVERSED_HINTS = frozenset({"erongi", "ruoy", "lla", "suoiverp", "snoitcurtsni", "metsys", "tpmorp", "selur", "laever", "eht", "tegrof", "drageris", "dna"})
+_ROT13_HINTS = frozenset(
+    {
+        "gur",
+        "lbhe",
+        "vtaber",
+        "nyy",
+        "cerivbhf",
+        "vafgehpgvbaf",
+        "flfgrz",
+        "cebzcg",
+        "ehyrf",
+        "erirny",
+        "naq",
+        "sbetrg",
+        "abj",
+        "ner",
+    }
+)
+_REVERSED_HINTS = frozenset(
+    {
+        "erongi",
+        "ruoy",
+        "lla",
+        "suoiverp",
+        "snoitcurtsni",
+        "metsys",
+        "tpmorp",
+        "selur",
+        "laever",
+        "eht",
+        "tegrof",
+        "drageris",
+        "dna",
+    }
+)
 
-_PUNCTUATION = {"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "–": "-", "—": "-", "‐": "-", "‑": "-"}
+_PUNCTUATION = {
+    "’": "'",
+    "‘": "'",
+    "ʼ": "'",
+    "“": '"',
+    "”": '"',
+    "„": '"',
+    "«": '"',
+    "»": '"',
+    "–": "-",
+    "—": "-",
+    "‐": "-",
+    "‑": "-",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much work a text may cost: characters read, encoded pieces opened, characters kept of each piece."""
+    """How much work a text may cost: characters read, encoded pieces opened, characters
+    kept of each piece.
+    """
 
     chars: int = 8192
     decoded: int = 6
@@ -50,7 +120,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One reading of a text: `text[i]` comes from the original's character `offsets[i]` (None: the same position), shifted by `base`."""
+    """One reading of a text: `text[i]` comes from the original's character `offsets[i]`
+    (None: the same position), shifted by `base`.
+    """
 
     kind: str
     text: str
@@ -59,7 +131,9 @@ class View:
     whole: tuple[int, int] | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where `text[start:end]` stands in the original text: (start, end), end exclusive. For a decoded piece: the encoded piece as a whole."""
+        """Where `text[start:end]` stands in the original text: (start, end), end
+        exclusive. For a decoded piece: the encoded piece as a whole.
+        """
         if self.whole is not None:
             return self.whole
         if self.offsets is None:
@@ -72,7 +146,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """The views of a text, plain first, and how many characters or words had been disguised."""
+    """The views of a text, plain first, and how many characters or words had been
+    disguised.
+    """
 
     views: tuple[View, ...]
     hidden: int = 0
@@ -86,7 +162,9 @@ class Normalised:
 
 
 def normalise(text: str, *, limits: Limits | None = None, base: int = 0) -> Normalised:
-    """Fold `text` and undo its disguises; `base` is added to every position that the views give back."""
+    """Fold `text` and undo its disguises; `base` is added to every position that the
+    views give back.
+    """
     bounds = limits or Limits()
     source = text[: bounds.chars]
     folded, offsets, hidden = _fold(source)
@@ -102,7 +180,9 @@ def normalise(text: str, *, limits: Limits | None = None, base: int = 0) -> Norm
 
 @lru_cache(maxsize=8192)
 def fold_character(character: str) -> str:
-    """Lower case, compatibility form, no accents; '' for what is invisible, a space for control characters, tag characters as the ASCII they hide."""
+    """Lower case, compatibility form, no accents; '' for what is invisible, a space for
+    control characters, tag characters as the ASCII they hide.
+    """
     code = ord(character)
     if character in _PUNCTUATION:
         return _PUNCTUATION[character]
@@ -116,7 +196,9 @@ def fold_character(character: str) -> str:
     if category in ("Cc", "Zs", "Zl", "Zp", "Cs"):
         return " "
     decomposed = unicodedata.normalize("NFKD", character)
-    bare = "".join(part for part in decomposed if not unicodedata.combining(part)) or ("" if unicodedata.combining(character) else character)
+    bare = "".join(part for part in decomposed if not unicodedata.combining(part)) or (
+        "" if unicodedata.combining(character) else character
+    )
     return bare.lower()[:8]
 
 
@@ -131,7 +213,9 @@ _FOLD = _FoldTable()
 
 
 def _fold(text: str) -> tuple[str, list[int] | None, int]:
-    """The folded text, the origin of each of its characters (None: one to one), and how many characters were invisible."""
+    """The folded text, the origin of each of its characters (None: one to one), and how
+    many characters were invisible.
+    """
     if text.isascii():
         return _CONTROL.sub(" ", text).lower(), None, 0
     pieces = {character: fold_character(character) for character in set(text)}
@@ -149,7 +233,9 @@ def _fold(text: str) -> tuple[str, list[int] | None, int]:
 
 
 def _replace_lookalikes(text: str) -> tuple[str, int]:
-    """Cyrillic, Greek and other letters that look Latin become Latin in words of mixed script, and everywhere in a text that is mostly Latin."""
+    """Cyrillic, Greek and other letters that look Latin become Latin in words of mixed
+    script, and everywhere in a text that is mostly Latin.
+    """
     if text.isascii():
         return text, 0
     foreign = sum(text.count(letter) for letter in LETTERS)
@@ -162,7 +248,11 @@ def _replace_lookalikes(text: str) -> tuple[str, int]:
         nonlocal changed
         word = match[0]
         replaced = word.translate(_LETTERS)
-        if replaced == word or not (mostly_latin or any(c.isascii() and c.isalpha() for c in word)) or not replaced.isascii():
+        if (
+            replaced == word
+            or not (mostly_latin or any(c.isascii() and c.isalpha() for c in word))
+            or not replaced.isascii()
+        ):
             return word
         changed += 1
         return replaced
@@ -174,9 +264,11 @@ _LETTERS = str.maketrans(LETTERS)
 
 
 def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
-    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in `text`; how many words that changed.
+    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in
+    `text`; how many words that changed.
 
-    What stands more than SURROUNDINGS characters before the first or behind the last disguise is left out: the plain view has it.
+    What stands more than SURROUNDINGS characters before the first or behind the last
+    disguise is left out: the plain view has it.
     """
     edits = sorted(_edits(text))
     if not edits:
@@ -189,7 +281,10 @@ def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
             continue
         pieces.extend((text[cursor:start], replacement))
         offsets.extend(range(cursor, start))
-        offsets.extend(min(end - 1, start + index * (end - start) // max(1, len(replacement))) for index in range(len(replacement)))
+        offsets.extend(
+            min(end - 1, start + index * (end - start) // max(1, len(replacement)))
+            for index in range(len(replacement))
+        )
         cursor = end
     pieces.append(text[cursor : cursor + SURROUNDINGS])
     offsets.extend(range(cursor, min(len(text), cursor + SURROUNDINGS)))
@@ -199,7 +294,11 @@ def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
 def _edits(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _SPACED.finditer(text):
         letters = re.sub(r"[ .\-_*\\/|~]{2,}", " ", match[0])
-        joined = re.sub(r"(?<=\w)[ .\-_*\\/|~](?=\w)", "", letters) if " " not in match[0] or "  " not in match[0] else _join_double_spaced(match[0])
+        joined = (
+            re.sub(r"(?<=\w)[ .\-_*\\/|~](?=\w)", "", letters)
+            if " " not in match[0] or "  " not in match[0]
+            else _join_double_spaced(match[0])
+        )
         yield match.start(), match.end(), " ".join(segment_words(word) for word in joined.split())
     if _LEET_SIGN.search(text):
         for match in _LEET_WORD.finditer(text):
@@ -234,7 +333,9 @@ def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:
     whole = (base, base + len(source))
     words = {word.lower() for word in _LETTER_TEXT.findall(source[: limits.decoded_chars * 2])}
     if len(words & _ROT13_HINTS) >= 2:
-        found.append(View("rot13", _fold(codecs.decode(source[: limits.decoded_chars], "rot13"))[0], None, base))
+        found.append(
+            View("rot13", _fold(codecs.decode(source[: limits.decoded_chars], "rot13"))[0], None, base)
+        )
     if len(words & _REVERSED_HINTS) >= 2:
         found.append(View("reversed", _fold(source[: limits.decoded_chars][::-1])[0], whole=whole))
     return found
@@ -268,11 +369,16 @@ def _decode_hex(piece: str) -> str:
 
 
 def _decode_escapes(piece: str) -> str:
-    plain = re.sub(r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})", lambda match: chr(int(match[1] or match[2], 16)), piece)
+    plain = re.sub(
+        r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})",
+        lambda match: chr(int(match[1] or match[2], 16)),
+        piece,
+    )
     return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
 
 
-# kind, what an encoded piece looks like, how to read it, and a sign without which there is none
+# kind, what an encoded piece looks like, how to read it, and a sign without which there
+# is none
 _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
     ("base64", _BASE64, _decode_base64, None),
     ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),

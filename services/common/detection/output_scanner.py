@@ -1,4 +1,5 @@
-"""What a model says, inspected while it streams: leaked secrets, personal data that the input did not hold, the system prompt.
+"""What a model says, inspected while it streams: leaked secrets, personal data that the
+input did not hold, the system prompt.
 
     rules = scan_rules(system_prompt=…, user_texts=[…])
     state = ScanState()
@@ -7,10 +8,12 @@
         send(step.text)                 # safe: what is not is replaced by [REDACTED …]
     step = scan_end(rules, state)
 
-Every decision is taken at a place that the text alone sets (the end of a word, a full window), never at a chunk's end,
-so the same answer gives the same output and findings however it is cut. Words that can hold nothing to hide pass at
-once; a digit, an @, a long token or a word such as `password` opens a segment, which is held until a few plain words
-have followed, then judged whole. At most `WINDOW` characters and one word are held.
+Every decision is taken at a place that the text alone sets (the end of a word, a full
+window), never at a chunk's end, so the same answer gives the same output and findings
+however it is cut. Words that can hold nothing to hide pass at once; a digit, an @, a
+long token or a word such as `password` opens a segment, which is held until a few plain
+words have followed, then judged whole. At most `WINDOW` characters and one word are
+held.
 """
 
 import re
@@ -24,10 +27,13 @@ from services.common.detection.system_prompt_echo import EchoState, WatchedPromp
 
 WINDOW = 4096
 _CONTEXT = 96  # characters already given out that a judgement may still look at
-_QUIET_WORDS = 4  # plain words after which a segment is closed: `password is set to …`, `12 rue de la Paix, 75002 Paris`
+_QUIET_WORDS = (
+    4  # plain words after which a segment is closed: `password is set to …`, `12 rue de la Paix, 75002 Paris`
+)
 ECHO = "SYSTEM_PROMPT"
 
-# A word ends with the white space after it; in Chinese and Japanese, which have none, with each character.
+# A word ends with the white space after it; in Chinese and Japanese, which have none,
+# with each character.
 _BREAK = r"\s\u3000-\u30ff\u3400-\u9fff\uff00-\uff65"
 _WORD = re.compile(rf"[^{_BREAK}]*+[{_BREAK}]")
 _TELLING = re.compile(
@@ -65,7 +71,8 @@ class ScanState:
         opened: where in `held` the open segment begins, -1 for none.
         quiet: plain words since the segment's last telling one.
         context: the last characters before `held`.
-        swallowing: whether a value that overran the window goes on: "token", "key" or "".
+        swallowing: whether a value that overran the window goes on: "token", "key" or
+            "".
         echo: how the last words follow the system prompt.
         echo_start: offset where a repetition that goes on began, -1 for none.
         hidden: stretches to replace, `(start, end, by what)`, that are not yet past.
@@ -98,14 +105,20 @@ class ScanStep:
     findings: tuple[Finding, ...]
 
 
-def scan_rules(*, system_prompt: str = "", user_texts: Iterable[str] = (), redact_personal: bool = True) -> ScanRules:
+def scan_rules(
+    *, system_prompt: str = "", user_texts: Iterable[str] = (), redact_personal: bool = True
+) -> ScanRules:
     """Prepare a scan: what the user said is found once, the system prompt indexed once."""
-    known = frozenset(_said(f.type, text[f.start : f.end]) for text in user_texts for f in find_sensitive(text))
+    known = frozenset(
+        _said(f.type, text[f.start : f.end]) for text in user_texts for f in find_sensitive(text)
+    )
     return ScanRules(known, watch(system_prompt) if system_prompt else None, redact_personal)
 
 
 def _said(kind: str, value: str) -> tuple[str, str]:
-    """What makes a value of the output one that the user said; a phone number also when the model adds its country code."""
+    """What makes a value of the output one that the user said; a phone number also when
+    the model adds its country code.
+    """
     name, canonical = identity_of(kind, value)
     return name, canonical[-8:] if name == "PHONE" else canonical
 
@@ -129,7 +142,10 @@ def scan_end(rules: ScanRules, state: ScanState) -> ScanStep:
 
 
 class _Scan:
-    """A state while a chunk is worked on. Positions are in `held`, offsets count from the output's first character."""
+    """A state while a chunk is worked on.
+
+    Positions are in `held`, offsets count from the output's first character.
+    """
 
     def __init__(self, rules: ScanRules, state: ScanState, chunk: str) -> None:
         self.rules = rules
@@ -171,7 +187,9 @@ class _Scan:
                 return
 
     def read_word(self, end: int) -> None:
-        """Take the word that ends at a position: it opens, continues or closes a segment."""
+        """Take the word that ends at a position: it opens, continues or closes a
+        segment.
+        """
         word = self.held[self.read : end]
         self._follow_prompt(word)
         if _TELLING.search(word):
@@ -191,7 +209,9 @@ class _Scan:
         self.opened, self.quiet = -1, 0
 
     def _judge(self, begin: int, end: int) -> list[Finding]:
-        """Findings in held[begin:end] that the user did not say, by offset; what was given out is only looked at."""
+        """Findings in held[begin:end] that the user did not say, by offset; what was
+        given out is only looked at.
+        """
         before = (self.context + self.held[:begin])[-_CONTEXT:]
         text = before + self.held[begin:end]
         shift = self.start + begin - len(before)
@@ -207,9 +227,11 @@ class _Scan:
             self.hidden.append((finding.start, finding.end, f"[REDACTED {identity_of(finding.type, '')[0]}]"))
 
     def _cut_window(self, begin: int) -> None:
-        """A segment fills the window: judge it, close its first half, and leave the rest open.
+        """A segment fills the window: judge it, close its first half, and leave the
+        rest open.
 
-        A value that fills the window alone is hidden, and so is what goes on as it does.
+        A value that fills the window alone is hidden, and so is what goes on as it
+        does.
         """
         findings = self._judge(begin, begin + WINDOW)
         first = self.start + begin
@@ -232,7 +254,9 @@ class _Scan:
         self.quiet = 0
 
     def _swallow(self) -> bool:
-        """Hide what continues a value that overran the window; False while it may go on beyond what has come."""
+        """Hide what continues a value that overran the window; False while it may go on
+        beyond what has come.
+        """
         begin = self.read
         if self.swallowing == "token":
             rest = _REST_OF_TOKEN.match(self.held, begin)
@@ -256,7 +280,9 @@ class _Scan:
         return False
 
     def _follow_prompt(self, word: str) -> None:
-        """Hold the word against the system prompt: a long enough run is hidden, from its first word on."""
+        """Hold the word against the system prompt: a long enough run is hidden, from
+        its first word on.
+        """
         prompt = self.rules.prompt
         if prompt is None:
             return
@@ -269,13 +295,23 @@ class _Scan:
             self.echo_start = began
         if not self.echo_reported and (share := share_said(prompt, self.echo)) >= prompt.share:
             self.echo_reported = True
-            self.findings.append(Finding(offset, offset + len(word), ECHO, min(1.0, share), f"share of the prompt's n-grams said, at least {prompt.share:g}"))
+            self.findings.append(
+                Finding(
+                    offset,
+                    offset + len(word),
+                    ECHO,
+                    min(1.0, share),
+                    f"share of the prompt's n-grams said, at least {prompt.share:g}",
+                )
+            )
 
     def end_echo(self, position: int) -> None:
         """A repetition of the system prompt has ended at a position."""
         if self.echo_start >= 0:
             end = self.start + position
-            self.findings.append(Finding(self.echo_start, end, ECHO, 0.95, "words of the system prompt in a row"))
+            self.findings.append(
+                Finding(self.echo_start, end, ECHO, 0.95, "words of the system prompt in a row")
+            )
             self.hidden.append((self.echo_start, end, f"[REDACTED {ECHO}] "))
         self.echo_start = -1
 
@@ -288,9 +324,16 @@ class _Scan:
         return max(safe, 0)
 
     def give_out(self, until: int) -> str:
-        """The text up to a position with what is hidden replaced, each hidden stretch once."""
+        """The text up to a position with what is hidden replaced, each hidden stretch
+        once.
+        """
         end = self.start + until
-        ranges = sorted([*self.hidden, *([(self.echo_start, end, f"[REDACTED {ECHO}] ")] if 0 <= self.echo_start < end else [])])
+        ranges = sorted(
+            [
+                *self.hidden,
+                *([(self.echo_start, end, f"[REDACTED {ECHO}] ")] if 0 <= self.echo_start < end else []),
+            ]
+        )
         parts: list[str] = []
         offset = self.start
         for begins, ends, shown in ranges:

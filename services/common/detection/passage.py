@@ -14,7 +14,8 @@ class Vocabulary:
     """Words whose presence near a value says what the value is.
 
     Attributes:
-        words: lower case, several words allowed; a `*` at an end accepts any letters there (`téléphon*`, `*password`).
+        words: lower case, several words allowed; a `*` at an end accepts any letters
+            there (`téléphon*`, `*password`).
     """
 
     words: tuple[str, ...]
@@ -36,15 +37,19 @@ class Vocabulary:
 
 
 class Passage:
-    """A text, its lower-case form of the same length, and where the words of a vocabulary end.
+    """A text, its lower-case form of the same length, and where the words of a
+    vocabulary end.
 
-    The text is cut into words once; only words that are there at all are then located, with `str.find`. An
-    alternation of a vocabulary's words would cost fifty times as much: this is what keeps long hostile texts cheap.
+    The text is cut into words once; only words that are there at all are then located,
+    with `str.find`. An alternation of a vocabulary's words would cost fifty times as
+    much: this is what keeps long hostile texts cheap.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.lower = text.replace("İ", "i").lower()  # the one character whose lower case is longer than itself
+        self.lower = text.replace(
+            "İ", "i"
+        ).lower()  # the one character whose lower case is longer than itself
         self._hits: dict[Vocabulary, list[int]] = {}
 
     @cached_property
@@ -56,14 +61,20 @@ class Passage:
         """Offsets one past each occurrence of a word of the vocabulary, ascending."""
         found = self._hits.get(vocabulary)
         if found is None:
-            present = [word for first in self.words & vocabulary.by_first_word.keys() for word in vocabulary.by_first_word[first]]
+            present = [
+                word
+                for first in self.words & vocabulary.by_first_word.keys()
+                for word in vocabulary.by_first_word[first]
+            ]
             present += [word for stem, word in vocabulary.open_ended if stem in self.lower]
             found = sorted({end for word in present for end in self._ends(word)})
             self._hits[vocabulary] = found
         return found
 
     def last_before(self, vocabulary: Vocabulary, position: int, reach: int) -> int:
-        """Where the nearest word that ends within `reach` characters before `position` ends, or -1."""
+        """Where the nearest word that ends within `reach` characters before `position`
+        ends, or -1.
+        """
         hits = self.hits(vocabulary)
         if not hits:
             return -1

@@ -1,9 +1,12 @@
-"""Weighted rules over the views of a text; the rules themselves are in rules.yaml, reviewed there, with examples that are run as tests.
+"""Weighted rules over the views of a text; the rules themselves are in rules.yaml,
+reviewed there, with examples that are run as tests.
 
-A pattern is a regular expression over folded text (lower case, no accents) with three shorthands: a space stands for one to three white-space characters (`
-?` for none to three), `{name}` for a word list of the file's `vocabulary`, and `{gap}` for up to four words in between. Every quantifier in rules.yaml is
-bounded, so that no input makes a pattern backtrack without end. `needs` names word lists or literals of which at least one each must occur at all: it is
-what keeps the rules cheap.
+A pattern is a regular expression over folded text (lower case, no accents) with three
+shorthands: a space stands for one to three white-space characters (` ?` for none to
+three), `{name}` for a word list of the file's `vocabulary`, and `{gap}` for up to four
+words in between. Every quantifier in rules.yaml is bounded, so that no input makes a
+pattern backtrack without end. `needs` names word lists or literals of which at least
+one each must occur at all: it is what keeps the rules cheap.
 """
 
 import re
@@ -24,7 +27,11 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Need:
-    """Literals of which one must occur. Their first three letters are looked up in the text's, which settles most texts without a search."""
+    """Literals of which one must occur.
+
+    Their first three letters are looked up in the text's, which settles most texts
+    without a search.
+    """
 
     __slots__ = ("long", "short", "starts")
 
@@ -34,7 +41,9 @@ class Need:
         self.starts = frozenset(literal[:3] for literal in self.long)
 
     def met(self, text: str, trigrams: Set[str]) -> bool:
-        """Whether one of the literals occurs in `text`; `trigrams`: every three letters of it."""
+        """Whether one of the literals occurs in `text`; `trigrams`: every three letters
+        of it.
+        """
         if not self.starts.isdisjoint(trigrams):
             for literal in self.long:
                 if literal[:3] in trigrams and literal in text:
@@ -44,7 +53,11 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One reviewed rule. `weight` is in score points (negative: speaks for innocence); `certain`: enough for critical on its own."""
+    """One reviewed rule.
+
+    `weight` is in score points (negative: speaks for innocence); `certain`: enough for
+    critical on its own.
+    """
 
     id: str
     category: str
@@ -59,7 +72,8 @@ class Rule:
     def find(self, text: str) -> re.Match[str] | None:
         """The first match. A pattern that begins with ^ is only tried at the beginning.
 
-        One that begins with a word's start is compiled without it, and the start checked here: the engine skips to the letters that a bare list of words can
+        One that begins with a word's start is compiled without it, and the start
+        checked here: the engine skips to the letters that a bare list of words can
         begin with, five times faster than it tests for a word's start everywhere.
         """
         if self.pattern.pattern.startswith("^"):
@@ -72,7 +86,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A rule that matched: where in the original text, in which view, and whether what it matched stands inside quotation marks."""
+    """A rule that matched: where in the original text, in which view, and whether what
+    it matched stands inside quotation marks.
+    """
 
     rule: Rule
     start: int
@@ -111,7 +127,9 @@ class RuleSet:
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether quotation marks open within 80 characters before `start` and close within 160 after `end`."""
+    """Whether quotation marks open within 80 characters before `start` and close within
+    160 after `end`.
+    """
     before, after = text[max(0, start - 80) : start + 1], text[max(end - 1, 0) : end + 160]
     for mark in ('"', "`", "'"):
         opened = before.count(mark) if mark != "'" else len(re.findall(r"(?<!\w)'", before))
@@ -127,12 +145,15 @@ def load_rules(path: Path = RULES_FILE) -> RuleSet:
     Raises:
         ValueError: a rule is malformed; the message names it.
     """
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506  a safe loader
     vocabulary = {name: tuple(words) for name, words in content["vocabulary"].items()}
     rules = [_rule(entry, vocabulary) for entry in content["rules"]]
     repeated = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
     if repeated:
-        raise ValueError(f"rule ids must be unique, found twice in {path.name}: {sorted(repeated)}; rename one of each")
+        raise ValueError(
+            f"rule ids must be unique, found twice in {path.name}: {sorted(repeated)}; rename one of each"
+        )
     return RuleSet(rules, str(content["version"]))
 
 
@@ -145,14 +166,20 @@ def _rule(entry: Mapping[str, Any], vocabulary: Mapping[str, tuple[str, ...]]) -
             category=entry["category"],
             weight=float(entry["weight"]),
             pattern=re.compile(pattern.removeprefix(r"\b") if at_word else pattern),
-            needs=tuple(Need(vocabulary[need] if isinstance(need, str) else [str(one) for one in need]) for need in entry["needs"]),
+            needs=tuple(
+                Need(vocabulary[need] if isinstance(need, str) else [str(one) for one in need])
+                for need in entry["needs"]
+            ),
             certain=bool(entry.get("certain", False)),
             at_word=at_word,
             must_match=tuple(entry["must_match"]),
             must_not_match=tuple(entry["must_not_match"]),
         )
     except (KeyError, re.error, TypeError) as error:
-        raise ValueError(f"rule {entry.get('id', entry)!r} is malformed: {error!r}; see the head of rules.yaml for the fields") from error
+        raise ValueError(
+            f"rule {entry.get('id', entry)!r} is malformed: {error!r}; see the head of rules.yaml for the "
+            "fields"
+        ) from error
 
 
 def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
@@ -165,7 +192,10 @@ def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
         if name == "close":
             return _CLOSE
         words = "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name])
-        stands_in_list = spaced[match.start() - 1] in ":|" and spaced[match.end() : match.end() + 1] in ("|", ")")
+        stands_in_list = spaced[match.start() - 1] in ":|" and spaced[match.end() : match.end() + 1] in (
+            "|",
+            ")",
+        )
         return words if match.start() and stands_in_list else f"(?:{words})"
 
     optional = pattern.replace(" ?", r"\s{0,3}")

@@ -1,7 +1,9 @@
-"""Whether a text repeats a system prompt: runs of its words, and the share of its n-grams said so far.
+"""Whether a text repeats a system prompt: runs of its words, and the share of its
+n-grams said so far.
 
-Both sides are compared word by word without case, accents and punctuation, so that quoting, a list's bullets or
-bold type hide nothing. A translation, a paraphrase or an encoding is not seen: that is the prompt detector's side.
+Both sides are compared word by word without case, accents and punctuation, so that
+quoting, a list's bullets or bold type hide nothing. A translation, a paraphrase or an
+encoding is not seen: that is the prompt detector's side.
 """
 
 import re
@@ -37,7 +39,8 @@ class EchoState:
     """What of the prompt the last words continue, and what has been said of it.
 
     Attributes:
-        runs: place in the prompt of the last word → (words in the run, offset where the run began).
+        runs: place in the prompt of the last word → (words in the run, offset where the
+            run began).
         said: bit n is set when the n-gram that ends at word n has been said.
     """
 
@@ -46,12 +49,15 @@ class EchoState:
 
     @property
     def longest(self) -> tuple[int, int]:
-        """Words in the longest run that the last word belongs to, and the offset where it began; (0, -1) for none."""
+        """Words in the longest run that the last word belongs to, and the offset where
+        it began; (0, -1) for none.
+        """
         return max(self.runs.values(), key=lambda run: (run[0], -run[1]), default=(0, -1))
 
 
 def watch(system_prompt: str, *, run_words: int = 8, share: float = 0.35) -> WatchedPrompt | None:
-    """Prepare a system prompt; None for one that is shorter than a run, which holds nothing to protect.
+    """Prepare a system prompt; None for one that is shorter than a run, which holds
+    nothing to protect.
 
     Args:
         system_prompt: as the model gets it.
@@ -80,12 +86,18 @@ def normalise_word(token: str) -> str:
 
 
 def advance(prompt: WatchedPrompt, state: EchoState, token: str, offset: int) -> EchoState:
-    """The state after one more word, which begins at `offset` of the output; punctuation alone changes nothing."""
+    """The state after one more word, which begins at `offset` of the output;
+    punctuation alone changes nothing.
+    """
     word = normalise_word(token)
     if not word:
         return state
     size = len(prompt.words)
-    runs = {place + 1: (length + 1, start) for place, (length, start) in state.runs.items() if place + 1 < size and prompt.words[place + 1] == word}
+    runs = {
+        place + 1: (length + 1, start)
+        for place, (length, start) in state.runs.items()
+        if place + 1 < size and prompt.words[place + 1] == word
+    }
     for place in prompt.places.get(word, ()):
         runs.setdefault(place, (1, offset))
     said = state.said

@@ -19,7 +19,9 @@ from services.drift.domain.windows import FloatArray, Window
 
 FAMILY_ALPHA = 0.01
 SMALLEST = 100  # requests in either stretch below which a test is skipped: too few blocks for a small p-value
-WEIGHTS = {"flagged_rate": 3.0}  # shares of the error rate; 1 for every other test. Only this one sees a small wave of attacks
+WEIGHTS = {
+    "flagged_rate": 3.0
+}  # shares of the error rate; 1 for every other test. Only this one sees a small wave of attacks
 _DRAWS_PER_LEVEL = 3  # a p-value at the line of the lightest test then still rests on three deals
 
 
@@ -34,7 +36,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All verdicts, the tests that could not be run with the reason, and the worst severity."""
+    """All verdicts, the tests that could not be run with the reason, and the worst
+    severity.
+    """
 
     verdicts: tuple[Verdict, ...]
     skipped: Mapping[str, str]
@@ -51,16 +55,28 @@ class Comparison:
         return max((verdict.severity for verdict in self.verdicts), default=Severity.NONE)
 
 
-def compare(window: Window, baseline: Window, *, rng: np.random.Generator, alpha: float = FAMILY_ALPHA) -> Comparison:
-    """Test every column that both stretches have; the chance of any false alarm is `alpha`, whatever the number of tests."""
+def compare(
+    window: Window, baseline: Window, *, rng: np.random.Generator, alpha: float = FAMILY_ALPHA
+) -> Comparison:
+    """Test every column that both stretches have; the chance of any false alarm is
+    `alpha`, whatever the number of tests.
+    """
     planned = list(_plan_tests(window, baseline))
     runnable = [test for test in planned if test.problem is None]
-    deals = Deals(rng, draws_for(alpha, sum(test.readings * WEIGHTS.get(test.name, 1.0) for test in runnable)))
+    deals = Deals(
+        rng, draws_for(alpha, sum(test.readings * WEIGHTS.get(test.name, 1.0) for test in runnable))
+    )
     readings = [reading for test in runnable for reading in test.run(deals=deals)]
-    adjusted = holm([reading.p_value for reading in readings], [WEIGHTS.get(reading.test, 1.0) for reading in readings])
+    adjusted = holm(
+        [reading.p_value for reading in readings], [WEIGHTS.get(reading.test, 1.0) for reading in readings]
+    )
     return Comparison(
         verdicts=tuple(
-            Verdict(reading, p_value, severity_of(reading.test, reading.effect) if p_value <= alpha else Severity.NONE)
+            Verdict(
+                reading,
+                p_value,
+                severity_of(reading.test, reading.effect) if p_value <= alpha else Severity.NONE,
+            )
             for reading, p_value in zip(readings, adjusted, strict=True)
         ),
         skipped={test.name: test.problem for test in planned if test.problem is not None},
@@ -69,7 +85,9 @@ def compare(window: Window, baseline: Window, *, rng: np.random.Generator, alpha
 
 
 def draws_for(alpha: float, shares: float) -> int:
-    """How many deals let the smallest p-value of a test of weight 1 pass Holm's first step, with room to spare, `shares` being all weights."""
+    """How many deals let the smallest p-value of a test of weight 1 pass Holm's first
+    step, with room to spare, `shares` being all weights.
+    """
     return ceil(_DRAWS_PER_LEVEL * max(1.0, shares) / alpha)
 
 
@@ -90,7 +108,9 @@ class _Test:
 
 
 def _plan_tests(window: Window, baseline: Window) -> Iterator[_Test]:
-    """Name the tests for what either stretch has: a column that one of them lacks counts no requests there."""
+    """Name the tests for what either stretch has: a column that one of them lacks
+    counts no requests there.
+    """
     absent: FloatArray = np.empty(0)
     if window.embeddings is not None or baseline.embeddings is not None:
         rows = [absent if part.embeddings is None else part.embeddings for part in (window, baseline)]

@@ -1,4 +1,7 @@
-"""Should the model be trained again? A decision with its reasons, and with what stands against it."""
+"""Should the model be trained again?
+
+A decision with its reasons, and with what stands against it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainingPolicy:
-    """The lines that a reason or an obstacle begins at; a value on the line counts as named in each comment."""
+    """The lines that a reason or an obstacle begins at; a value on the line counts as
+    named in each comment.
+    """
 
     drift_severity: Severity = Severity.MEDIUM  # this or worse
     satisfaction: float = 0.7  # share of positive ratings, 0..1; strictly below
@@ -59,7 +64,10 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingDecision:
-    """Retrain if there is a reason and no obstacle. `explanation` has a sentence for each, with the numbers."""
+    """Retrain if there is a reason and no obstacle.
+
+    `explanation` has a sentence for each, with the numbers.
+    """
 
     reasons: tuple[Reason, ...]
     obstacles: tuple[Obstacle, ...]
@@ -72,7 +80,10 @@ class RetrainingDecision:
 
 
 def decide(state: ModelState, policy: RetrainingPolicy = RetrainingPolicy()) -> RetrainingDecision:
-    """Weigh the reasons for retraining against what forbids it now. Obstacles are looked for only when there is a reason."""
+    """Weigh the reasons for retraining against what forbids it now.
+
+    Obstacles are looked for only when there is a reason.
+    """
     reasons = _reasons(state, policy)
     obstacles = _obstacles(state, policy) if reasons else {}
     return RetrainingDecision(tuple(reasons), tuple(obstacles), (*reasons.values(), *obstacles.values()))
@@ -81,12 +92,18 @@ def decide(state: ModelState, policy: RetrainingPolicy = RetrainingPolicy()) -> 
 def _reasons(state: ModelState, policy: RetrainingPolicy) -> dict[Reason, str]:
     found: dict[Reason, str] = {}
     if state.drift >= policy.drift_severity and state.drift > Severity.NONE:
-        found[Reason.DRIFT] = f"drift is {state.drift.name.lower()}, the line is {policy.drift_severity.name.lower()}"
+        found[Reason.DRIFT] = (
+            f"drift is {state.drift.name.lower()}, the line is {policy.drift_severity.name.lower()}"
+        )
     if state.ratings >= policy.ratings and state.positive_ratings < policy.satisfaction * state.ratings:
         share = state.positive_ratings / state.ratings
-        found[Reason.LOW_SATISFACTION] = f"satisfaction is {share:.3f} over {state.ratings} ratings, the line is {policy.satisfaction}"
+        found[Reason.LOW_SATISFACTION] = (
+            f"satisfaction is {share:.3f} over {state.ratings} ratings, the line is {policy.satisfaction}"
+        )
     if state.new_examples >= max(policy.new_examples, policy.new_examples_share * state.trained_on):
-        found[Reason.NEW_DATA] = f"{state.new_examples} new examples beside the {state.trained_on} that the model was trained on"
+        found[Reason.NEW_DATA] = (
+            f"{state.new_examples} new examples beside the {state.trained_on} that the model was trained on"
+        )
     age = state.now - state.trained_at
     if age > policy.model_age:
         found[Reason.MODEL_AGE] = f"the model is {age.days} days old, the line is {policy.model_age.days}"
@@ -97,10 +114,13 @@ def _obstacles(state: ModelState, policy: RetrainingPolicy) -> dict[Obstacle, st
     found: dict[Obstacle, str] = {}
     if state.last_attempt_at is not None and state.now - state.last_attempt_at < policy.cooldown:
         found[Obstacle.COOLDOWN] = (
-            f"the last retraining started at {state.last_attempt_at.isoformat()}, the next may at {(state.last_attempt_at + policy.cooldown).isoformat()}"
+            f"the last retraining started at {state.last_attempt_at.isoformat()}, the next may at "
+            f"{(state.last_attempt_at + policy.cooldown).isoformat()}"
         )
     if state.cost_usd > state.budget_left_usd:
-        found[Obstacle.BUDGET] = f"a retraining costs {state.cost_usd} USD, {state.budget_left_usd} USD are left"
+        found[Obstacle.BUDGET] = (
+            f"a retraining costs {state.cost_usd} USD, {state.budget_left_usd} USD are left"
+        )
     examples = state.trained_on + state.new_examples
     if examples < policy.fewest_examples:
         found[Obstacle.TOO_LITTLE_DATA] = f"{examples} examples in all, {policy.fewest_examples} are needed"

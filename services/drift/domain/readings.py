@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A p-value for whether traffic changed, and beside it how much, which is what severity is judged by."""
+    """A p-value for whether traffic changed, and beside it how much, which is what
+    severity is judged by.
+    """
 
     test: str  # mean_distance, mmd, drifted_share, flagged_rate, or the column's name
     p_value: float

@@ -1,15 +1,19 @@
-"""One engine for every test: what would the difference be if window and baseline were the same traffic?
+"""One engine for every test: what would the difference be if window and baseline were
+the same traffic?
 
-Each test maps a request to features and measures the size of D, the difference of the two mean feature vectors. Under the null
-hypothesis blocks of requests are exchangeable between window and baseline, so dealing the blocks out anew, at the actual two
-sizes, gives D's null distribution, whatever the sizes and whatever the features (Good 2005, Permutation, Parametric and
-Bootstrap Tests of Hypotheses; blocks: Kirch 2007, Block permutation principles for the change analysis of dependent data,
-J. Stat. Planning and Inference 137). With r of B redrawn statistics at least as large as the observed one,
+Each test maps a request to features and measures the size of D, the difference of the
+two mean feature vectors. Under the null hypothesis blocks of requests are exchangeable
+between window and baseline, so dealing the blocks out anew, at the actual two sizes,
+gives D's null distribution, whatever the sizes and whatever the features (Good 2005,
+Permutation, Parametric and Bootstrap Tests of Hypotheses; blocks: Kirch 2007, Block
+permutation principles for the change analysis of dependent data, J. Stat. Planning and
+Inference 137). With r of B redrawn statistics at least as large as the observed one,
 
-    p = (1 + r) / (1 + B)                                      (Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9)
+    p = (1 + r) / (1 + B)  (Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9)
 
-Drawing stops early once p is clearly too large to matter (Besag and Clifford 1991, Sequential Monte Carlo p-values,
-Biometrika 78); a p-value that could count is always computed from all the draws, so stopping cannot cause a false alarm.
+Drawing stops early once p is clearly too large to matter (Besag and Clifford 1991,
+Sequential Monte Carlo p-values, Biometrika 78); a p-value that could count is always
+computed from all the draws, so stopping cannot cause a false alarm.
 """
 
 from __future__ import annotations
@@ -24,17 +28,24 @@ from services.drift.domain.dependence import BlockPlan
 from services.drift.domain.windows import FloatArray
 
 Statistic = Callable[[FloatArray], FloatArray]
-"""Takes differences of means, (B, f), and gives one or more statistics for each, (B,) or (B, s): larger is more different."""
+"""Takes differences of means, (B, f), and gives one or more statistics for each, (B,)
+or (B, s): larger is more different.
+"""
 
 _FIRST_LOOK = 200
-_ENOUGH, _CLEARLY = 10, 0.02  # a p-value is not pursued after so many exceedances, if they are more than this share of the draws
+_ENOUGH, _CLEARLY = (
+    10,
+    0.02,
+)  # a p-value is not pursued after so many exceedances, if they are more than this share of the draws
 _CHUNK = 1000  # draws computed together: bounds memory
 _KEPT = 6  # chunks kept for the next test; checks at a very small alpha draw many more, and draw them anew
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Feature sums of blocks, (blocks, f), and how many requests each block holds, (blocks,)."""
+    """Feature sums of blocks, (blocks, f), and how many requests each block holds,
+    (blocks,).
+    """
 
     values: FloatArray
     sizes: FloatArray
@@ -48,7 +59,9 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What resampling found: the observed statistics, their mean under the null, and the p-value."""
+    """What resampling found: the observed statistics, their mean under the null, and
+    the p-value.
+    """
 
     observed: FloatArray  # (s,)
     null_mean: FloatArray  # (s,)
@@ -57,7 +70,9 @@ class Outcome:
 
 
 class Deals:
-    """Random deals of blocks to window and baseline, drawn once and shared by tests that cut the traffic alike."""
+    """Random deals of blocks to window and baseline, drawn once and shared by tests
+    that cut the traffic alike.
+    """
 
     def __init__(self, rng: np.random.Generator, draws: int) -> None:
         self.draws = draws
@@ -65,7 +80,9 @@ class Deals:
         self._known: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
 
     def chunks(self, plan: BlockPlan) -> Iterator[NDArray[np.float32]]:
-        """Give 0/1 matrices (draws, blocks), `draws` rows in all, the first few on their own; 1 puts a block into the window."""
+        """Give 0/1 matrices (draws, blocks), `draws` rows in all, the first few on
+        their own; 1 puts a block into the window.
+        """
         shape = (plan.window_blocks, plan.baseline_blocks)
         known = self._known.setdefault(shape, [])
         for index, rows in enumerate(_chunk_sizes(self.draws)):
@@ -86,7 +103,9 @@ class Deals:
 
 
 def sum_blocks(features: FloatArray, blocks: int) -> Sums:
-    """Cut (n, f) features into `blocks` neighbouring runs, equal in length to within one request, and add up each."""
+    """Cut (n, f) features into `blocks` neighbouring runs, equal in length to within
+    one request, and add up each.
+    """
     sizes = block_sizes(len(features), blocks)
     return Sums(np.add.reduceat(features, np.cumsum(sizes) - sizes, axis=0), sizes.astype(np.float32))
 
@@ -99,8 +118,9 @@ def block_sizes(count: int, blocks: int) -> NDArray[np.int64]:
 def resample(window: Sums, baseline: Sums, *, plan: BlockPlan, statistic: Statistic, deals: Deals) -> Outcome:
     """Test whether two sets of block sums have the same mean features.
 
-    When the statistic gives several numbers, the p-value is that of the most surprising one among them, its being the most
-    surprising accounted for: Tippett's combination over the same draws (Pesarin and Salmaso 2010, Permutation Tests, 4.2).
+    When the statistic gives several numbers, the p-value is that of the most surprising
+    one among them, its being the most surprising accounted for: Tippett's combination
+    over the same draws (Pesarin and Salmaso 2010, Permutation Tests, 4.2).
     """
     observed = np.atleast_2d(_columns(statistic((window.mean - baseline.mean)[None, :])))
     values = np.concatenate([window.values, baseline.values])
@@ -108,7 +128,9 @@ def resample(window: Sums, baseline: Sums, *, plan: BlockPlan, statistic: Statis
     parts: list[FloatArray] = []
     drawn = next_look = 0
     for labels in deals.chunks(plan):
-        parts.append(_columns(statistic(_differences(labels, values, sizes) * np.float32(np.sqrt(plan.inflation)))))
+        parts.append(
+            _columns(statistic(_differences(labels, values, sizes) * np.float32(np.sqrt(plan.inflation))))
+        )
         drawn += len(labels)
         if drawn >= next_look:
             if _exceeding(observed, np.concatenate(parts)) >= max(_ENOUGH, _CLEARLY * drawn):

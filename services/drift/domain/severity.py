@@ -1,4 +1,7 @@
-"""How bad a change is, judged by its size. A p-value says only that there is one: with enough traffic any trifle is significant."""
+"""How bad a change is, judged by its size.
+
+A p-value says only that there is one: with enough traffic any trifle is significant.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ class Severity(IntEnum):
 
 
 EFFECT_LINES: dict[str, tuple[float, float, float]] = {
-    # test: effect from which a significant change is medium, high, critical. For embeddings these are what replacing about
-    # 10 %, 30 % and 70 % of the prompts by a new topic causes (docs/drift.md)
+    # test: effect from which a significant change is medium, high, critical. For
+    # embeddings these are what replacing about 10 %, 30 % and 70 % of the prompts by a
+    # new topic causes (docs/drift.md)
     "mean_distance": (0.05, 0.15, 0.35),  # in the traffic's own spread
     "mmd": (0.03, 0.09, 0.2),
     "drifted_share": (0.05, 0.4, 0.75),  # share of dimensions beyond chance

@@ -1,7 +1,8 @@
 """Watch one number as it comes: ADWIN (Bifet and Gavalda 2007, SDM), by river.
 
-ADWIN keeps the longest recent stretch whose mean looks constant and reports when it has to cut it. Its guarantee is for
-independent values in 0..1, hence the scaling by expected limits and, for strongly autocorrelated traffic, means of neighbours.
+ADWIN keeps the longest recent stretch whose mean looks constant and reports when it has
+to cut it. Its guarantee is for independent values in 0..1, hence the scaling by
+expected limits and, for strongly autocorrelated traffic, means of neighbours.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _RECENT = 30
 
 @dataclass(frozen=True, slots=True)
 class MeanChange:
-    """ADWIN cut its window: `position` counts the values seen so far, this one included.
+    """ADWIN cut its window: `position` counts the values seen so far, this one
+    included.
 
-    What ADWIN keeps after a cut still holds values from before the change, so `mean_after` is taken over the last few blocks instead.
+    What ADWIN keeps after a cut still holds values from before the change, so
+    `mean_after` is taken over the last few blocks instead.
     """
 
     position: int
@@ -33,10 +36,13 @@ class MeanChange:
 class MeanWatch:
     """Feed it values in order; it answers with a change when the mean has moved.
 
-    `low` and `high` are the limits within which values are expected (`for_baseline` reads them off); what lies outside is clipped.
-    `delta` bounds the chance that a check errs. With `block` > 1 it sees means of so many neighbours: steadier, and slower.
+    `low` and `high` are the limits within which values are expected (`for_baseline`
+    reads them off); what lies outside is clipped. `delta` bounds the chance that a
+    check errs. With `block` > 1 it sees means of so many neighbours: steadier, and
+    slower.
 
-    ADWIN needs neither window nor schedule, and pays with patience: it takes thousands of requests to see what a window test sees in one.
+    ADWIN needs neither window nor schedule, and pays with patience: it takes thousands
+    of requests to see what a window test sees in one.
     """
 
     @classmethod
@@ -70,7 +76,9 @@ class MeanWatch:
         self._adwin.update(level)
         if not self._adwin.drift_detected:
             return None
-        return MeanChange(self._seen, self._unscaled(before), self._unscaled(sum(self._recent) / len(self._recent)))
+        return MeanChange(
+            self._seen, self._unscaled(before), self._unscaled(sum(self._recent) / len(self._recent))
+        )
 
     def _unscaled(self, level: float) -> float:
         return self._low + level * self._range

@@ -1,7 +1,10 @@
-"""ClickHouse's HTTP interface over chDB: the store of a machine on which nothing is installed.
+"""ClickHouse's HTTP interface over chDB: the store of a machine on which nothing is
+installed.
 
-One process owns one data directory. What talks to it cannot tell it from a ClickHouse server by what Tocsin uses: statements, formats, parameters, sessions,
-compression, users, error codes. What only a server has (SQL users, row policies, replication, the Kafka engine, external tables, `input()`) is refused by name.
+One process owns one data directory. What talks to it cannot tell it from a ClickHouse
+server by what Tocsin uses: statements, formats, parameters, sessions, compression,
+users, error codes. What only a server has (SQL users, row policies, replication, the
+Kafka engine, external tables, `input()`) is refused by name.
 
     app.py         one HTTP request: who asks, is there room, what is asked
     execution.py   running one statement, moving rows in or out as they come

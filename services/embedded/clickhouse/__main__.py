@@ -1,6 +1,8 @@
-"""`python -m services.embedded.clickhouse --path DIR --port N --users FILE`: the store as a process.
+"""`python -m services.embedded.clickhouse --path DIR --port N --users FILE`: the store
+as a process.
 
-It listens on loopback only, prints one line when it is ready and logs no statements. SIGTERM ends it with status 0 after running queries had their grace.
+It listens on loopback only, prints one line when it is ready and logs no statements.
+SIGTERM ends it with status 0 after running queries had their grace.
 """
 
 import argparse
@@ -26,20 +28,38 @@ _BACKLOG = 256
 
 def _arguments(values: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.embedded.clickhouse", description=__doc__)
-    parser.add_argument("--path", type=Path, required=True, help="data directory, made if missing; one process at a time")
+    parser.add_argument(
+        "--path", type=Path, required=True, help="data directory, made if missing; one process at a time"
+    )
     parser.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--users", type=Path, required=True, help="users file (see users.py), mode 600")
-    parser.add_argument("--memory-mb", type=int, default=2048, help="memory that the engine may take in all (default 2048)")
+    parser.add_argument(
+        "--memory-mb", type=int, default=2048, help="memory that the engine may take in all (default 2048)"
+    )
     parser.add_argument("--max-queries", type=int, default=16, help="queries at once (default 16)")
-    parser.add_argument("--max-wait-s", type=float, default=10.0, help="seconds that a query waits for its turn before it is refused (default 10)")
+    parser.add_argument(
+        "--max-wait-s",
+        type=float,
+        default=10.0,
+        help="seconds that a query waits for its turn before it is refused (default 10)",
+    )
     return parser.parse_args(values)
 
 
 def _limits(arguments: argparse.Namespace) -> StoreLimits:
     memory = arguments.memory_mb << 20
     return StoreLimits(
-        engine=EngineLimits(memory_bytes=memory, query_memory_bytes=memory // 2, analyst_memory_bytes=memory // 4, result_bytes=memory // 8),
-        admission=AdmissionLimits(running=arguments.max_queries, analysts_running=max(1, arguments.max_queries // 3), wait_s=arguments.max_wait_s),
+        engine=EngineLimits(
+            memory_bytes=memory,
+            query_memory_bytes=memory // 2,
+            analyst_memory_bytes=memory // 4,
+            result_bytes=memory // 8,
+        ),
+        admission=AdmissionLimits(
+            running=arguments.max_queries,
+            analysts_running=max(1, arguments.max_queries // 3),
+            wait_s=arguments.max_wait_s,
+        ),
     )
 
 
@@ -49,7 +69,9 @@ def _listen(port: int) -> socket.socket:
     try:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
-        raise ConfigError(f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another with --port") from error
+        raise ConfigError(
+            f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another with --port"
+        ) from error
     return listener
 
 
@@ -66,7 +88,8 @@ def _serve(store: Store, listener: socket.socket) -> None:
         timeout_keep_alive=30,
         backlog=_BACKLOG,
     )
-    # uvicorn raises the signals that ended it once more when it is done; by then they have done their work.
+    # uvicorn raises the signals that ended it once more when it is done; by then they
+    # have done their work.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     listener.listen(_BACKLOG)
@@ -91,7 +114,8 @@ def main(values: list[str] | None = None) -> int:
     """Runs the store until a signal ends it; the exit status."""
     arguments = _arguments(sys.argv[1:] if values is None else values)
     _configure_logging()
-    # An answer that failed half-way is left without its end on purpose; uvicorn would call that an error of ours.
+    # An answer that failed half-way is left without its end on purpose; uvicorn would
+    # call that an error of ours.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     try:
         users = Users.load(arguments.users)

@@ -1,4 +1,6 @@
-"""How many queries run and how many wait; beyond that a client hears ClickHouse's own 'too many simultaneous queries'."""
+"""How many queries run and how many wait; beyond that a client hears ClickHouse's own
+'too many simultaneous queries'.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +13,9 @@ from services.embedded.clickhouse.users import Role
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Queries at once: in all, of analysts among them (so that they cannot starve the recorder), waiting, and for how long one waits."""
+    """Queries at once: in all, of analysts among them (so that they cannot starve the
+    recorder), waiting, and for how long one waits.
+    """
 
     running: int = 16
     analysts_running: int = 6
@@ -33,7 +37,8 @@ class Admission:
         """Holds a slot.
 
         Raises:
-            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES (202): too many wait already, or the wait was too long.
+            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES (202): too many wait already, or
+                the wait was too long.
         """
         async with contextlib.AsyncExitStack() as held:
             await self._enter(held, role)
@@ -58,5 +63,6 @@ class Admission:
         return StoreError(
             202,
             "TOO_MANY_SIMULTANEOUS_QUERIES",
-            f"Too many simultaneous queries. Maximum: {limits.running} ({limits.analysts_running} of analysts); {why}. Retry later",
+            f"Too many simultaneous queries. Maximum: {limits.running} ({limits.analysts_running} of "
+            f"analysts); {why}. Retry later",
         )

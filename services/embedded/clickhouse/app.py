@@ -25,7 +25,9 @@ _GREETINGS = ("/ping", "/replicas_status")
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """All bounds of the store: memory and time of queries, how many at once, bytes of a statement, seconds that a client may keep a request waiting."""
+    """All bounds of the store: memory and time of queries, how many at once, bytes of a
+    statement, seconds that a client may keep a request waiting.
+    """
 
     engine: EngineLimits = field(default_factory=EngineLimits)
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
@@ -37,26 +39,42 @@ class StoreLimits:
 class Store:
     """The ASGI application over one data directory."""
 
-    def __init__(self, folder: Path, users: Users, limits: StoreLimits, *, audit_sink: Callable[[AuditEntry], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        users: Users,
+        limits: StoreLimits,
+        *,
+        audit_sink: Callable[[AuditEntry], None] | None = None,
+    ) -> None:
         self._users = users
         self._limits = limits
         self._engine = Engine(folder, limits.engine)
         self._admission = Admission(limits.admission)
         self._audit = AuditLog(folder / "audit", sink=audit_sink)
         self._workers = Workers(self._engine, limits.admission.running)
-        self._execution = Execution(self._engine, self._workers, analyst_query_max_s=limits.engine.analyst_query_max_s, result_bytes=limits.engine.result_bytes)
+        self._execution = Execution(
+            self._engine,
+            self._workers,
+            analyst_query_max_s=limits.engine.analyst_query_max_s,
+            result_bytes=limits.engine.result_bytes,
+        )
         self._running: set[str] = set()
 
     def open(self) -> None:
-        """Starts the engine; raises what it raises, so that the process ends with the reason.
+        """Starts the engine; raises what it raises, so that the process ends with the
+        reason.
 
         Raises:
-            StoreError: The directory cannot be opened, for one because another process has it.
+            StoreError: The directory cannot be opened, for one because another process
+                has it.
         """
         self._engine.open()
 
     def close(self) -> None:
-        """Waits for the threads and closes the engine; running queries have been cancelled by then."""
+        """Waits for the threads and closes the engine; running queries have been
+        cancelled by then.
+        """
         self._workers.close()
         self._execution.end_sessions()
         self._engine.close()
@@ -83,10 +101,18 @@ class Store:
             await self._fail(response, error, body)
         except Exception:  # noqa: BLE001 - the edge: logged, and the client hears of it
             _log.exception("request_failed", query_id=request.query_id)
-            await self._fail(response, StoreError(1001, "STD_EXCEPTION", "The store failed; its log says why"), body)
+            await self._fail(
+                response, StoreError(1001, "STD_EXCEPTION", "The store failed; its log says why"), body
+            )
 
     def _response(self, request: Request, send: Send) -> Response:
-        return Response(request, send, version=self._engine.version, timezone=self._engine.timezone, idle_timeout_s=self._limits.send_idle_s)
+        return Response(
+            request,
+            send,
+            version=self._engine.version,
+            timezone=self._engine.timezone,
+            idle_timeout_s=self._limits.send_idle_s,
+        )
 
     @staticmethod
     async def _fail(response: Response, error: StoreError, body: Body | None) -> None:
@@ -95,7 +121,9 @@ class Store:
 
     async def _answer(self, request: Request, body: Body, response: Response) -> None:
         if request.path != "/":
-            raise StoreError(1000, "NOT_FOUND", f"There is no handle {request.path}. Use / or /ping for health checks.")
+            raise StoreError(
+                1000, "NOT_FOUND", f"There is no handle {request.path}. Use / or /ping for health checks."
+            )
         user = self._authenticate(request)
         statement = Statement()
         with self._audited(request, user, statement), self._only_one(request.query_id):
@@ -112,7 +140,11 @@ class Store:
         user = self._users.authenticate(name, password)
         if user is None:
             _log.warning("authentication_failed", user=name[:64])
-            raise StoreError(516, "AUTHENTICATION_FAILED", f"{name}: Authentication failed: password is incorrect, or there is no user with such name.")
+            raise StoreError(
+                516,
+                "AUTHENTICATION_FAILED",
+                f"{name}: Authentication failed: password is incorrect, or there is no user with such name.",
+            )
         if request.interface.get("role"):
             raise StoreError(497, "ACCESS_DENIED", "Not enough privileges. Roles follow from the user")
         return user
@@ -120,7 +152,11 @@ class Store:
     @contextlib.contextmanager
     def _only_one(self, query_id: str) -> Iterator[None]:
         if query_id in self._running:
-            raise StoreError(216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", f"Query with id = {query_id} is already running.")
+            raise StoreError(
+                216,
+                "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
+                f"Query with id = {query_id} is already running.",
+            )
         self._running.add(query_id)
         try:
             yield

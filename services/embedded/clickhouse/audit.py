@@ -1,4 +1,6 @@
-"""What analysts asked: one JSON line per statement, refused ones included, in files of bounded size and number."""
+"""What analysts asked: one JSON line per statement, refused ones included, in files of
+bounded size and number.
+"""
 
 import hashlib
 import logging
@@ -17,7 +19,11 @@ _KEPT_TEXT = 16_384
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One statement of an analyst. `statement` is cut at 16,384 characters, `statement_sha256` is of the whole; `error` is empty when it succeeded."""
+    """One statement of an analyst.
+
+    `statement` is cut at 16,384 characters, `statement_sha256` is of the whole; `error`
+    is empty when it succeeded.
+    """
 
     at: str
     user: str
@@ -29,7 +35,9 @@ class AuditEntry:
     error: str
 
     @classmethod
-    def of(cls, *, user: str, query_id: str, statement: bytes, duration_ms: float, rows_read: int, error: str) -> "AuditEntry":
+    def of(
+        cls, *, user: str, query_id: str, statement: bytes, duration_ms: float, rows_read: int, error: str
+    ) -> "AuditEntry":
         """An entry stamped with the present time."""
         return cls(
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -47,13 +55,27 @@ class _PrivateFile(RotatingFileHandler):
     """Rotates by size; its files are readable by their owner only."""
 
     def _open(self) -> IO[Any]:  # type: ignore[override]
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=lambda path, flags: os.open(path, flags, 0o600))
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
 
 
 class AuditLog:
-    """Appends entries to `<folder>/analyst.jsonl`, keeps the newest files up to a total size, and hands each entry to `sink` if there is one."""
+    """Appends entries to `<folder>/analyst.jsonl`, keeps the newest files up to a total
+    size, and hands each entry to `sink` if there is one.
+    """
 
-    def __init__(self, folder: Path, *, file_bytes: int = 16 << 20, files: int = 8, sink: Callable[[AuditEntry], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        file_bytes: int = 16 << 20,
+        files: int = 8,
+        sink: Callable[[AuditEntry], None] | None = None,
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / "analyst.jsonl"
         self._file = _PrivateFile(self.path, maxBytes=file_bytes, backupCount=files - 1, encoding="utf-8")

@@ -1,6 +1,8 @@
-"""Compression of bodies, both ways: HTTP's Content-Encoding, and ClickHouse's own blocks (`compress=1`, `decompress=1`).
+"""Compression of bodies, both ways: HTTP's Content-Encoding, and ClickHouse's own
+blocks (`compress=1`, `decompress=1`).
 
-Everything is incremental and bounded: a decoder never gives more than a piece at a time, so a bomb costs time, not memory.
+Everything is incremental and bounded: a decoder never gives more than a piece at a
+time, so a bomb costs time, not memory.
 """
 
 import struct
@@ -48,7 +50,11 @@ class Encoder(Protocol):
 
 
 def _corrupt(method: str, why: object) -> StoreError:
-    return StoreError(354, "ZLIB_INFLATE_FAILED" if method in ("gzip", "deflate") else "CANNOT_DECOMPRESS", f"Cannot decompress the body as {method}: {why}")
+    return StoreError(
+        354,
+        "ZLIB_INFLATE_FAILED" if method in ("gzip", "deflate") else "CANNOT_DECOMPRESS",
+        f"Cannot decompress the body as {method}: {why}",
+    )
 
 
 class _ZlibDecoder(Decoder):
@@ -110,7 +116,10 @@ class _Lz4Decoder(Decoder):
 
 
 class _ZstdDecoder(Decoder):
-    """Zstandard frames. The library has no bound on what one call gives, so it gets little at a time."""
+    """Zstandard frames.
+
+    The library has no bound on what one call gives, so it gets little at a time.
+    """
 
     def __init__(self) -> None:
         self._frame: Any = None
@@ -150,14 +159,22 @@ class BlockDecoder(Decoder):
         while len(self._buffer) >= _HEADER.size:
             checksum, method, compressed, plain = _HEADER.unpack_from(self._buffer)
             if not 9 <= compressed <= _MAX_BLOCK or plain > _MAX_BLOCK:
-                raise StoreError(12, "TOO_LARGE_SIZE_COMPRESSED", f"Too large or impossible size of a compressed block: {compressed} bytes, {plain} of data")
+                raise StoreError(
+                    12,
+                    "TOO_LARGE_SIZE_COMPRESSED",
+                    f"Too large or impossible size of a compressed block: {compressed} bytes, {plain} of "
+                    "data",
+                )
             if len(self._buffer) < 16 + compressed:
                 return
             block = bytes(self._buffer[16 : 16 + compressed])
             del self._buffer[: 16 + compressed]
             if _checksum(block) != checksum:
                 raise StoreError(
-                    40, "CHECKSUM_DOESNT_MATCH", "Checksum of a compressed block doesn't match: the data is corrupt or not in ClickHouse's block format"
+                    40,
+                    "CHECKSUM_DOESNT_MATCH",
+                    "Checksum of a compressed block doesn't match: the data is corrupt or not in "
+                    "ClickHouse's block format",
                 )
             yield _open_block(method, block[9:], plain)
 
@@ -176,7 +193,11 @@ def _open_block(method: int, data: bytes, size: int) -> bytes:
         elif method == _METHOD_NONE:
             opened = data
         else:
-            raise StoreError(89, "UNKNOWN_COMPRESSION_METHOD", f"Unknown compression method: {method:#x}; LZ4, ZSTD and NONE are known")
+            raise StoreError(
+                89,
+                "UNKNOWN_COMPRESSION_METHOD",
+                f"Unknown compression method: {method:#x}; LZ4, ZSTD and NONE are known",
+            )
     except (lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
         raise _corrupt("a block", error) from error
     if len(opened) != size:
@@ -262,7 +283,11 @@ def decoder(encoding: str) -> Decoder:
             return _Lz4Decoder()
         case "zstd":
             return _ZstdDecoder()
-    raise StoreError(89, "UNKNOWN_COMPRESSION_METHOD", f"Unknown compression method {encoding!r}; {', '.join(ENCODINGS)} are known")
+    raise StoreError(
+        89,
+        "UNKNOWN_COMPRESSION_METHOD",
+        f"Unknown compression method {encoding!r}; {', '.join(ENCODINGS)} are known",
+    )
 
 
 def encoder(encoding: str) -> Encoder:

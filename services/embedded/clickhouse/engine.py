@@ -1,7 +1,9 @@
 """chDB: one engine for one directory, and a fresh handle for each request.
 
-Settings, roles and the current database stick to a handle, so handles are not reused (one costs 0.15 ms); sessions are the exception. Everything here blocks
-and runs in worker threads. chDB gives no query ids to choose, so each request's `log_comment` ends with its id, and KILL QUERY finds it by that.
+Settings, roles and the current database stick to a handle, so handles are not reused
+(one costs 0.15 ms); sessions are the exception. Everything here blocks and runs in
+worker threads. chDB gives no query ids to choose, so each request's `log_comment` ends
+with its id, and KILL QUERY finds it by that.
 """
 
 import os
@@ -27,7 +29,8 @@ _CONFIG = """<clickhouse>
   <query_cache><max_size_in_bytes>0</max_size_in_bytes></query_cache>
 </clickhouse>
 """
-# chDB knows one user, `default`. It may do nothing by itself; each request takes one of these roles.
+# chDB knows one user, `default`. It may do nothing by itself; each request takes one of
+# these roles.
 _USERS = """<clickhouse>
   <profiles><default/></profiles>
   <quotas><default/></quotas>
@@ -43,7 +46,8 @@ _USERS = """<clickhouse>
   <roles>
     <store_admin><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></store_admin>
     <store_service><grants>
-      <query>GRANT SELECT, INSERT, ALTER UPDATE, ALTER DELETE, OPTIMIZE, TRUNCATE, SHOW, dictGet ON {database}.*</query>
+      <query>GRANT SELECT, INSERT, ALTER UPDATE, ALTER DELETE, OPTIMIZE, TRUNCATE, SHOW, dictGet
+        ON {database}.*</query>
     </grants></store_service>
     <store_analyst><grants><query>GRANT SELECT, SHOW, dictGet ON {database}.*</query></grants></store_analyst>
   </roles>
@@ -53,9 +57,11 @@ _USERS = """<clickhouse>
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """Bytes of memory for the whole engine and for one query; seconds for one query, by default and, for analysts, at most.
+    """Bytes of memory for the whole engine and for one query; seconds for one query, by
+    default and, for analysts, at most.
 
-    An INSERT of less than `insert_block_bytes` of data is one block: stored whole or not at all, and known by its deduplication token.
+    An INSERT of less than `insert_block_bytes` of data is one block: stored whole or
+    not at all, and known by its deduplication token.
     """
 
     memory_bytes: int = 2 << 30
@@ -98,7 +104,10 @@ def cut(data: bytes | memoryview) -> Generator[bytes, None, None]:
 
 
 def _pieces_of(result: Any) -> Generator[bytes, None, None]:
-    """A result's bytes without a second copy of the whole. The view does not keep the result's memory: these names do."""
+    """A result's bytes without a second copy of the whole.
+
+    The view does not keep the result's memory: these names do.
+    """
     if result.size():
         wrapper = result.get_memview()
         yield from cut(wrapper.view())
@@ -122,7 +131,9 @@ class Handle:
         return b"".join(self.query(sql, "TSV"))
 
     def query(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
-        """Runs a statement to its end; then its result in pieces, out of the engine's own memory."""
+        """Runs a statement to its end; then its result in pieces, out of the engine's
+        own memory.
+        """
         try:
             result = self._connection.query(sql, output_format)
         except Exception as error:
@@ -136,7 +147,10 @@ class Handle:
         return _pieces_of(result)
 
     def stream(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
-        """Runs a query; its result in pieces, as it is computed. Closing the iterator cancels the query."""
+        """Runs a query; its result in pieces, as it is computed.
+
+        Closing the iterator cancels the query.
+        """
         try:
             blocks = self._connection.send_query(sql, output_format)
         except Exception as error:
@@ -150,7 +164,9 @@ class Handle:
             blocks.close()
 
     def insert(self, statement: str, input_format: str) -> "Insert":
-        """Begins an INSERT whose rows are appended; nothing is stored before `finish`, as long as they fit one block."""
+        """Begins an INSERT whose rows are appended; nothing is stored before `finish`,
+        as long as they fit one block.
+        """
         try:
             return Insert(self, self._connection.send_insert(statement, input_format))
         except Exception as error:
@@ -192,7 +208,10 @@ class Insert:
 
 
 class Engine:
-    """The engine of one data directory. A second process on the same directory is refused by chDB."""
+    """The engine of one data directory.
+
+    A second process on the same directory is refused by chDB.
+    """
 
     def __init__(self, folder: Path, limits: EngineLimits) -> None:
         self._folder = folder
@@ -206,8 +225,10 @@ class Engine:
     def open(self) -> None:
         """Starts the engine and creates the database.
 
-        Importing chDB starts an engine of its own for a moment, and that reads a config.xml of the working directory: hence the change of directory before it.
-        Paths are relative from then on, so that no sign in them can be taken for chDB's own options.
+        Importing chDB starts an engine of its own for a moment, and that reads a
+        config.xml of the working directory: hence the change of directory before it.
+        Paths are relative from then on, so that no sign in them can be taken for chDB's
+        own options.
         """
         self._write_config()
         os.chdir(self._folder)
@@ -225,7 +246,12 @@ class Engine:
         users = escape(str((config / "users.xml").resolve()))
         (config / "users.xml").write_text(_USERS.format(database=DATABASE), encoding="utf-8")
         (config / "config.xml").write_text(
-            _CONFIG.format(users=users, memory=self._limits.memory_bytes, cache=min(self._limits.memory_bytes // 16, 128 << 20)), encoding="utf-8"
+            _CONFIG.format(
+                users=users,
+                memory=self._limits.memory_bytes,
+                cache=min(self._limits.memory_bytes // 16, 128 << 20),
+            ),
+            encoding="utf-8",
         )
 
     def handle(self, role: Role) -> Handle:
@@ -238,7 +264,9 @@ class Engine:
         return handle
 
     def defaults(self, role: Role) -> dict[str, str]:
-        """The settings that every handle of the role begins with: its limits, and what makes an answer mean the same in every mode."""
+        """The settings that every handle of the role begins with: its limits, and what
+        makes an answer mean the same in every mode.
+        """
         limits = self._limits
         analyst = role is Role.ANALYST
         return {
@@ -253,10 +281,14 @@ class Engine:
         }
 
     def kill(self, query_id: str) -> None:
-        """Asks the engine to end a query; it ends soon, or has ended, or has not begun: ask again until its thread is back."""
+        """Asks the engine to end a query; it ends soon, or has ended, or has not begun:
+        ask again until its thread is back.
+        """
         with self._control_lock:
             if self._control is not None:
-                self._control.command(f"KILL QUERY WHERE endsWith(Settings['log_comment'], {quote(tag(query_id))}) ASYNC")
+                self._control.command(
+                    f"KILL QUERY WHERE endsWith(Settings['log_comment'], {quote(tag(query_id))}) ASYNC"
+                )
 
     def close(self) -> None:
         """Closes the last handle, which ends the engine."""
@@ -278,7 +310,9 @@ def apply_settings(handle: Handle, settings: Mapping[str, str]) -> None:
 
 
 def apply_parameters(handle: Handle, parameters: Mapping[str, str]) -> None:
-    """Makes `{name:Type}` known to the handle; values are in the escaped form of TSV, as ClickHouse wants them."""
+    """Makes `{name:Type}` known to the handle; values are in the escaped form of TSV,
+    as ClickHouse wants them.
+    """
     apply_settings(handle, {f"param_{name}": value for name, value in parameters.items()})
 
 

@@ -1,4 +1,6 @@
-"""Failures as ClickHouse reports them: a number, a name, a message, and the HTTP status that belongs to the number."""
+"""Failures as ClickHouse reports them: a number, a name, a message, and the HTTP status
+that belongs to the number.
+"""
 
 import re
 
@@ -24,7 +26,9 @@ _TAIL = re.compile(r"\s*\((?:version [\d.]+|([A-Z][A-Z0-9_]+))\)\.?\s*$")
 
 
 class StoreError(Exception):
-    """A refusal or failure that the client is told, with ClickHouse's error code and name."""
+    """A refusal or failure that the client is told, with ClickHouse's error code and
+    name.
+    """
 
     def __init__(self, code: int, name: str, message: str) -> None:
         super().__init__(message)
@@ -43,7 +47,9 @@ class StoreError(Exception):
 
     @classmethod
     def of_engine(cls, error: Exception) -> "StoreError":
-        """What chDB raised: its message holds ClickHouse's, sometimes twice and behind words of its own."""
+        """What chDB raised: its message holds ClickHouse's, sometimes twice and behind
+        words of its own.
+        """
         text = str(error)
         codes = list(_CODE.finditer(text))
         if not codes:

@@ -1,4 +1,6 @@
-"""Running one statement: reading it off the body, opening a handle for it, and moving rows in or out as they come."""
+"""Running one statement: reading it off the body, opening a handle for it, and moving
+rows in or out as they come.
+"""
 
 import asyncio
 import contextlib
@@ -8,13 +10,28 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from services.embedded.clickhouse import rights, vocabulary
-from services.embedded.clickhouse.engine import Engine, Handle, Progress, apply_parameters, apply_settings, tag, use_database
+from services.embedded.clickhouse.engine import (
+    Engine,
+    Handle,
+    Progress,
+    apply_parameters,
+    apply_settings,
+    tag,
+    use_database,
+)
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.formats import is_streamed
 from services.embedded.clickhouse.request import Body, Request, too_long
 from services.embedded.clickhouse.response import Response
 from services.embedded.clickhouse.sessions import Loan, Session, Sessions, session_timeout_s
-from services.embedded.clickhouse.statements import InsertHead, Token, first_word, output_format, read_head, tokens
+from services.embedded.clickhouse.statements import (
+    InsertHead,
+    Token,
+    first_word,
+    output_format,
+    read_head,
+    tokens,
+)
 from services.embedded.clickhouse.users import Role, User
 from services.embedded.clickhouse.workers import Workers
 
@@ -27,7 +44,9 @@ Blocks = Generator[bytes, None, None]
 
 @dataclass(slots=True)
 class Statement:
-    """What came: the SQL (of an INSERT with data: the part before the data), where data begins, and what it did so far."""
+    """What came: the SQL (of an INSERT with data: the part before the data), where data
+    begins, and what it did so far.
+    """
 
     sql: bytes = b""
     insert: InsertHead | None = None
@@ -43,7 +62,9 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a result leaves: its format, None when there is none, and whether as it is computed."""
+    """How a result leaves: its format, None when there is none, and whether as it is
+    computed.
+    """
 
     format: str | None
     streamed: bool
@@ -61,9 +82,11 @@ class Exchange:
 
 
 async def read_statement(request: Request, body: Body, limit: int) -> Statement:
-    """Takes the statement off the body, and of an INSERT's data not more than came with it.
+    """Takes the statement off the body, and of an INSERT's data not more than came with
+    it.
 
-    VALUES that fit the limit are part of the statement: then they may hold expressions, which the rights check has seen.
+    VALUES that fit the limit are part of the statement: then they may hold expressions,
+    which the rights check has seen.
 
     Raises:
         StoreError: The statement is longer than `limit` bytes.
@@ -89,7 +112,9 @@ async def read_statement(request: Request, body: Body, limit: int) -> Statement:
 class Execution:
     """Runs the statements of one store."""
 
-    def __init__(self, engine: Engine, workers: Workers, *, analyst_query_max_s: float, result_bytes: int) -> None:
+    def __init__(
+        self, engine: Engine, workers: Workers, *, analyst_query_max_s: float, result_bytes: int
+    ) -> None:
         self._engine = engine
         self._workers = workers
         self._sessions = Sessions()
@@ -107,7 +132,8 @@ class Execution:
             exchange.statement.progress = handle.progress
             head = exchange.statement.insert
             await (self._insert(exchange, handle, head) if head else self._query(exchange, handle))
-        # The session is free again before the client can have seen the end and come back.
+        # The session is free again before the client can have seen the end and come
+        # back.
         await exchange.response.finish()
 
     def end_sessions(self) -> None:
@@ -126,10 +152,13 @@ class Execution:
     def _open(self, exchange: Exchange) -> tuple[Handle, Callable[[], None]]:
         request, user, statement = exchange.request, exchange.user, exchange.statement
         statement.parsed = list(tokens(statement.sql))
-        rights.check_statement(statement.parsed, user.role, parameters=request.parameters, reading_only=_is_reading_only(request))
+        rights.check_statement(
+            statement.parsed, user.role, parameters=request.parameters, reading_only=_is_reading_only(request)
+        )
         settings = self._settings(exchange)
         database = rights.check_database(request.interface.get("database", ""), user.role)
-        # An analyst's session could hold nothing (no SET, no temporary tables), and a read-only handle cannot be given settings twice: it is not kept.
+        # An analyst's session could hold nothing (no SET, no temporary tables), and a
+        # read-only handle cannot be given settings twice: it is not kept.
         session_id = request.interface.get("session_id")
         if session_id and user.role is not Role.ANALYST:
             return self._open_session(request, user, session_id, settings, database)
@@ -144,7 +173,9 @@ class Execution:
             raise
         return handle, handle.close
 
-    def _open_session(self, request: Request, user: User, session_id: str, settings: dict[str, str], database: str) -> tuple[Handle, Callable[[], None]]:
+    def _open_session(
+        self, request: Request, user: User, session_id: str, settings: dict[str, str], database: str
+    ) -> tuple[Handle, Callable[[], None]]:
         session = self._enter(request, user, session_id)
         try:
             loan = Loan(session.handle, settings, database if "database" in request.interface else None)
@@ -173,7 +204,9 @@ class Execution:
             return handle
 
         timeout_s = session_timeout_s(request.interface.get("session_timeout"))
-        return self._sessions.enter(user, session_id, timeout_s=timeout_s, must_exist=request.flag("session_check"), make=make)
+        return self._sessions.enter(
+            user, session_id, timeout_s=timeout_s, must_exist=request.flag("session_check"), make=make
+        )
 
     def _settings(self, exchange: Exchange) -> dict[str, str]:
         request, statement = exchange.request, exchange.statement
@@ -182,7 +215,8 @@ class Execution:
         comment = settings.get("log_comment", "")
         settings["log_comment"] = f"{comment} {tag(request.query_id)}".strip()
         if "insert_deduplication_token" not in settings:
-            # Without a token, a block that happens to equal an earlier one would be dropped and still answered with success.
+            # Without a token, a block that happens to equal an earlier one would be
+            # dropped and still answered with success.
             settings.setdefault("deduplicate_insert", "disable")
         if statement.insert is not None and statement.insert.format.lower() == "values":
             settings["input_format_values_interpret_expressions"] = "0"
@@ -212,7 +246,9 @@ class Execution:
             if result.streamed and result.format is not None:
                 blocks = handle.stream(sql, result.format)
             else:
-                blocks = await self._workers.run(partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone)
+                blocks = await self._workers.run(
+                    partial(handle.query, sql, result.format or "TabSeparated"), request.query_id, gone=gone
+                )
             if result.streamed and request.flag("wait_end_of_query"):
                 blocks = await self._workers.run(partial(_spool, blocks), request.query_id, gone=gone)
             try:
@@ -220,7 +256,9 @@ class Execution:
             finally:
                 await self._workers.run(blocks.close, request.query_id)
 
-    async def _send(self, exchange: Exchange, handle: Handle, blocks: Blocks, result: Result, gone: "asyncio.Task[None]") -> None:
+    async def _send(
+        self, exchange: Exchange, handle: Handle, blocks: Blocks, result: Result, gone: "asyncio.Task[None]"
+    ) -> None:
         response, query_id = exchange.response, exchange.request.query_id
         piece = await self._workers.run(partial(_next_encoded, blocks, response), query_id, gone=gone)
         await response.start(output_format=result.format, summary=handle.progress.summary())
@@ -240,7 +278,10 @@ def _result(request: Request, statement: Statement) -> Result:
     if statement.insert is not None or word not in _WITH_RESULT:
         return Result(None, streamed=False)
     name = output_format(statement.parsed) or request.interface.get("default_format") or "TabSeparated"
-    plain = not any(token.is_word("insert", "totals") for token in statement.parsed) and request.settings.get("extremes", "0") == "0"
+    plain = (
+        not any(token.is_word("insert", "totals") for token in statement.parsed)
+        and request.settings.get("extremes", "0") == "0"
+    )
     return Result(name, streamed=word in _STREAMING and is_streamed(name) and plain)
 
 
@@ -250,7 +291,9 @@ def _next_encoded(blocks: Blocks, response: Response) -> bytes | None:
 
 
 def _spool(blocks: Blocks) -> Blocks:
-    """Takes all blocks, so that a failure is known before the first byte leaves; beyond 8 MiB they wait on disk."""
+    """Takes all blocks, so that a failure is known before the first byte leaves; beyond
+    8 MiB they wait on disk.
+    """
     spool = tempfile.SpooledTemporaryFile(max_size=8 << 20)  # noqa: SIM115 - the generator below closes it
     try:
         for block in blocks:

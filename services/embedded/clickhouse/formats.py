@@ -7,7 +7,8 @@ _TSV = "text/tab-separated-values; charset=UTF-8"
 _BINARY = "application/octet-stream"
 PLAIN = "text/plain; charset=UTF-8"
 
-# chDB gives a stream block by block, each with the format's prefix and suffix: only formats without either can be joined again.
+# chDB gives a stream block by block, each with the format's prefix and suffix: only
+# formats without either can be joined again.
 STREAMED = {
     "csv": _CSV,
     "jsoneachrow": _NDJSON,
@@ -44,12 +45,20 @@ def content_type(name: str) -> str:
     key = name.lower()
     if key in STREAMED or key in _WHOLE:
         return STREAMED.get(key) or _WHOLE[key]
-    for start, kind in (("json", _JSON), ("csv", _CSV), ("tsv", _TSV), ("tabseparated", _TSV), ("rowbinary", _BINARY)):
+    for start, kind in (
+        ("json", _JSON),
+        ("csv", _CSV),
+        ("tsv", _TSV),
+        ("tabseparated", _TSV),
+        ("rowbinary", _BINARY),
+    ):
         if key.startswith(start):
             return kind
     return PLAIN
 
 
 def is_streamed(name: str) -> bool:
-    """Whether a result in this format leaves as it is computed; any other is held whole in memory, up to a limit."""
+    """Whether a result in this format leaves as it is computed; any other is held whole
+    in memory, up to a limit.
+    """
     return name.lower() in STREAMED

@@ -18,17 +18,41 @@ from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # Parameters of the interface; every other one in the URL is a setting.
-_INTERFACE = frozenset({
-    "query", "database", "default_format", "user", "password", "session_id", "session_timeout", "session_check", "close_session", "query_id", "quota_key",
-    "compress", "decompress", "wait_end_of_query", "buffer_size", "client_protocol_version", "role", "enable_http_compression", "send_progress_in_http_headers",
-    "http_headers_progress_interval_ms", "stacktrace", "add_http_cors_header", "http_write_exception_in_output_format",
-})  # fmt: skip
+_INTERFACE = frozenset(
+    {
+        "query",
+        "database",
+        "default_format",
+        "user",
+        "password",
+        "session_id",
+        "session_timeout",
+        "session_check",
+        "close_session",
+        "query_id",
+        "quota_key",
+        "compress",
+        "decompress",
+        "wait_end_of_query",
+        "buffer_size",
+        "client_protocol_version",
+        "role",
+        "enable_http_compression",
+        "send_progress_in_http_headers",
+        "http_headers_progress_interval_ms",
+        "stacktrace",
+        "add_http_cors_header",
+        "http_write_exception_in_output_format",
+    }
+)
 _QUERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request: the interface's parameters, settings, the statement's parameters, headers (lower case)."""
+    """One HTTP request: the interface's parameters, settings, the statement's
+    parameters, headers (lower case).
+    """
 
     method: str
     path: str
@@ -43,13 +67,19 @@ class Request:
         """Reads the line and the headers of an ASGI request.
 
         Raises:
-            StoreError: The query id has blanks or other signs that a header cannot carry.
+            StoreError: The query id has blanks or other signs that a header cannot
+                carry.
         """
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
         request = cls(method=scope["method"], path=scope["path"], headers=headers)
         for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
             request.add(name, value)
-        for header, name in (("x-clickhouse-database", "database"), ("x-clickhouse-format", "default_format")):
+        for header, name in (
+            ("x-clickhouse-database", "database"),
+            ("x-clickhouse-format", "default_format"),
+        ):
             if header in headers:
                 request.interface.setdefault(name, headers[header])
         request.query_id = request.interface.get("query_id") or str(uuid.uuid4())
@@ -73,7 +103,8 @@ class Request:
         return default if value is None else value.lower() in ("1", "true")
 
     def credentials(self) -> tuple[str, str]:
-        """The user's name and password, from the Authorization header, ClickHouse's own headers, or the URL.
+        """The user's name and password, from the Authorization header, ClickHouse's own
+        headers, or the URL.
 
         Raises:
             StoreError: The Authorization header cannot be read.
@@ -83,15 +114,26 @@ class Request:
             try:
                 name, _, password = base64.b64decode(authorization[6:], validate=True).decode().partition(":")
             except (binascii.Error, UnicodeDecodeError):
-                raise StoreError(516, "AUTHENTICATION_FAILED", "Authentication failed: the Authorization header cannot be read") from None
+                raise StoreError(
+                    516,
+                    "AUTHENTICATION_FAILED",
+                    "Authentication failed: the Authorization header cannot be read",
+                ) from None
             return name, password
         if authorization:
-            raise StoreError(516, "AUTHENTICATION_FAILED", "Authentication failed: only HTTP Basic, X-ClickHouse-User and -Key, or user and password are known")
+            raise StoreError(
+                516,
+                "AUTHENTICATION_FAILED",
+                "Authentication failed: only HTTP Basic, X-ClickHouse-User and -Key, or user and password "
+                "are known",
+            )
         name = self.headers.get("x-clickhouse-user") or self.interface.get("user") or "default"
         return name, self.headers.get("x-clickhouse-key") or self.interface.get("password") or ""
 
     def statement(self) -> bytes:
-        """The part of the statement that came in the URL or form, with the newline that parts it from the body; empty when there is none."""
+        """The part of the statement that came in the URL or form, with the newline that
+        parts it from the body; empty when there is none.
+        """
         query = self.interface.get("query", "").rstrip()
         return query.encode("utf-8", "surrogateescape") + b"\n" if query else b""
 
@@ -103,19 +145,26 @@ class Request:
         """Takes the parameters and the statement out of a multipart body.
 
         Raises:
-            StoreError: It is no form, or holds an external table, which the embedded store does not support.
+            StoreError: It is no form, or holds an external table, which the embedded
+                store does not support.
         """
         header = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode("latin-1")
         form = BytesParser(policy=HTTP).parsebytes(header + body)
         if not form.is_multipart():
-            raise StoreError(36, "BAD_ARGUMENTS", "the multipart body has no parts, or its boundary is missing")
+            raise StoreError(
+                36, "BAD_ARGUMENTS", "the multipart body has no parts, or its boundary is missing"
+            )
         for part in form.iter_parts():
             name = part.get_param("name", header="content-disposition")
             content = part.get_payload(decode=True)
             if not isinstance(name, str) or not isinstance(content, bytes):
                 raise StoreError(36, "BAD_ARGUMENTS", "a part of the multipart body has no name")
             if part.get_filename() is not None:
-                raise StoreError(48, "NOT_IMPLEMENTED", f"external table {name!r}: the embedded store does not support external tables")
+                raise StoreError(
+                    48,
+                    "NOT_IMPLEMENTED",
+                    f"external table {name!r}: the embedded store does not support external tables",
+                )
             self.add(name, content.decode("utf-8", "surrogateescape"))
 
 
@@ -147,7 +196,11 @@ class Body:
                 async with asyncio.timeout(self._idle_timeout_s):
                     message = await self._receive()
             except TimeoutError:
-                raise StoreError(209, "SOCKET_TIMEOUT", f"Timeout exceeded while reading the body: nothing came for {self._idle_timeout_s:g} s") from None
+                raise StoreError(
+                    209,
+                    "SOCKET_TIMEOUT",
+                    f"Timeout exceeded while reading the body: nothing came for {self._idle_timeout_s:g} s",
+                ) from None
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             self.received = not message.get("more_body", False)
@@ -186,4 +239,9 @@ class Body:
 
 def too_long(limit: int) -> StoreError:
     """What a client hears whose statement is too long."""
-    return StoreError(62, "SYNTAX_ERROR", f"Syntax error: the query is longer than {limit} bytes (max_query_size); send data as an INSERT's body")
+    return StoreError(
+        62,
+        "SYNTAX_ERROR",
+        f"Syntax error: the query is longer than {limit} bytes (max_query_size); send data as an INSERT's "
+        "body",
+    )

@@ -1,4 +1,6 @@
-"""What is sent back: status and headers as ClickHouse's, compression, and errors before and in the middle of a stream."""
+"""What is sent back: status and headers as ClickHouse's, compression, and errors before
+and in the middle of a stream.
+"""
 
 import asyncio
 import json
@@ -17,7 +19,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Response:
     """One answer. `start` once, then `write`, then `finish`; or `fail` at any point."""
 
-    def __init__(self, request: Request, send: Send, *, version: str, timezone: str, idle_timeout_s: float) -> None:
+    def __init__(
+        self, request: Request, send: Send, *, version: str, timezone: str, idle_timeout_s: float
+    ) -> None:
         self._request = request
         self._send = send
         self._version = version
@@ -28,7 +32,10 @@ class Response:
         self.started = False
 
     async def start(self, *, output_format: str | None, summary: dict[str, str]) -> None:
-        """Sends status 200 and the headers. `output_format` is that of the result, None when the statement has none."""
+        """Sends status 200 and the headers.
+
+        `output_format` is that of the result, None when the statement has none.
+        """
         headers = self._headers(content_type(output_format) if output_format else PLAIN)
         headers.append(("X-ClickHouse-Summary", json.dumps(summary)))
         headers.append(("X-ClickHouse-Exception-Tag", self._tag))
@@ -49,7 +56,10 @@ class Response:
     def _steps(self) -> list[Encoder]:
         if self._encoders is None:
             encoding = self._encoding()
-            self._encoders = [*([BlockEncoder()] if self._request.flag("compress") else []), *([encoder(encoding)] if encoding else [])]
+            self._encoders = [
+                *([BlockEncoder()] if self._request.flag("compress") else []),
+                *([encoder(encoding)] if encoding else []),
+            ]
         return self._encoders
 
     def _encoding(self) -> str | None:
@@ -72,9 +82,11 @@ class Response:
         return rest
 
     async def fail(self, error: StoreError, *, close: bool = False) -> None:
-        """Tells the client of a failure: as a status, or, when the result has begun, as the exception block that servers since 25.11 append.
+        """Tells the client of a failure: as a status, or, when the result has begun, as
+        the exception block that servers since 25.11 append.
 
-        In the second case the answer is left without its end, which breaks the connection: no client takes the part for the whole.
+        In the second case the answer is left without its end, which breaks the
+        connection: no client takes the part for the whole.
         """
         text = error.text(self._version).encode("utf-8", "replace")
         if self.started:
@@ -91,7 +103,16 @@ class Response:
 
     def _exception_block(self, text: bytes) -> bytes:
         tag = self._tag.encode()
-        return b"\r\n__exception__\r\n" + tag + b"\r\n" + text + str(len(text)).encode() + b" " + tag + b"\r\n__exception__\r\n"
+        return (
+            b"\r\n__exception__\r\n"
+            + tag
+            + b"\r\n"
+            + text
+            + str(len(text)).encode()
+            + b" "
+            + tag
+            + b"\r\n__exception__\r\n"
+        )
 
     async def plain(self, status: int, text: bytes) -> None:
         """An answer of one line that is no result."""
@@ -101,7 +122,9 @@ class Response:
     async def _whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         headers.append(("Content-Length", str(len(body))))
         await self._emit({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
-        await self._emit({"type": "http.response.body", "body": b"" if self._request.method == "HEAD" else body})
+        await self._emit(
+            {"type": "http.response.body", "body": b"" if self._request.method == "HEAD" else body}
+        )
 
     def _headers(self, kind: str) -> list[tuple[str, str]]:
         return [

@@ -1,4 +1,6 @@
-"""Sessions: a handle that a client comes back to by `session_id`, one request at a time."""
+"""Sessions: a handle that a client comes back to by `session_id`, one request at a
+time.
+"""
 
 import threading
 import time
@@ -33,11 +35,14 @@ class Sessions:
     _open: dict[tuple[str, str], Session] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def enter(self, user: User, session_id: str, *, timeout_s: float, must_exist: bool, make: Callable[[], Handle]) -> Session:
+    def enter(
+        self, user: User, session_id: str, *, timeout_s: float, must_exist: bool, make: Callable[[], Handle]
+    ) -> Session:
         """Takes a session, new or known, until `leave`.
 
         Raises:
-            StoreError: It is in use (373), expired although `session_check` was given (372), or too many are open (202).
+            StoreError: It is in use (373), expired although `session_check` was given
+                (372), or too many are open (202).
         """
         key = (user.name, session_id)
         with self._lock:
@@ -47,10 +52,14 @@ class Sessions:
                 if must_exist:
                     raise StoreError(372, "SESSION_NOT_FOUND", f"Session {session_id} not found")
                 if len(self._open) >= self.limit:
-                    raise StoreError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", f"Too many open sessions. Maximum: {self.limit}")
+                    raise StoreError(
+                        202, "TOO_MANY_SIMULTANEOUS_QUERIES", f"Too many open sessions. Maximum: {self.limit}"
+                    )
                 session = self._open[key] = Session(key, make(), timeout_s, self.clock())
             elif session.busy:
-                raise StoreError(373, "SESSION_IS_LOCKED", f"Session {session_id} is locked by a concurrent client")
+                raise StoreError(
+                    373, "SESSION_IS_LOCKED", f"Session {session_id} is locked by a concurrent client"
+                )
             session.busy = True
             session.timeout_s = timeout_s
             return session
@@ -75,7 +84,9 @@ class Sessions:
 
     def _end_expired(self) -> None:
         now = self.clock()
-        for session in [session for session in self._open.values() if not session.busy and session.expires <= now]:
+        for session in [
+            session for session in self._open.values() if not session.busy and session.expires <= now
+        ]:
             self._open.pop(session.key).handle.close()
 
 
@@ -90,12 +101,18 @@ def session_timeout_s(value: str | None) -> float:
     except ValueError:
         seconds = -1
     if not 0 <= seconds <= _MAX_TIMEOUT_S:
-        raise StoreError(374, "INVALID_SESSION_TIMEOUT", f"Invalid session timeout: {value!r}; it is 0 to {_MAX_TIMEOUT_S:g} seconds")
+        raise StoreError(
+            374,
+            "INVALID_SESSION_TIMEOUT",
+            f"Invalid session timeout: {value!r}; it is 0 to {_MAX_TIMEOUT_S:g} seconds",
+        )
     return seconds
 
 
 class Loan:
-    """What one request sets on a session's handle, and takes back in the end, unless its statement changed it again (SET, USE)."""
+    """What one request sets on a session's handle, and takes back in the end, unless
+    its statement changed it again (SET, USE).
+    """
 
     def __init__(self, handle: Handle, settings: Mapping[str, str], database: str | None) -> None:
         self._handle = handle
@@ -109,7 +126,9 @@ class Loan:
     def give_back(self) -> None:
         """Puts back what was before the request."""
         now = self._state()
-        undone = {name: value for name, value in self._before.items() if now[name] == self._applied[name] != value}
+        undone = {
+            name: value for name, value in self._before.items() if now[name] == self._applied[name] != value
+        }
         database = undone.pop("", None)
         if database is not None:
             use_database(self._handle, database)
@@ -118,6 +137,9 @@ class Loan:
     def _state(self) -> dict[str, str]:
         """The settings' values by name, and the current database under the empty name."""
         names = ", ".join(quote(name) for name in self._names)
-        sql = f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({names}) UNION ALL SELECT '', hex(currentDatabase())"  # noqa: S608 - quoted
+        sql = (
+            f"SELECT hex(name), hex(value) FROM system.settings WHERE name IN ({names}) UNION ALL "  # noqa: S608  quoted
+            "SELECT '', hex(currentDatabase())"
+        )
         pairs = (line.split("\t") for line in self._handle.command(sql).decode().splitlines())
         return {bytes.fromhex(name).decode(): bytes.fromhex(value).decode() for name, value in pairs}

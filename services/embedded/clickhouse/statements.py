@@ -1,8 +1,9 @@
 """SQL as tokens: enough to see what a statement is, never what it means.
 
-The tokens are those of ClickHouse's own lexer where it matters for safety: quotes with backslashes and doubled quotes, heredocs, `--`, `#` and `/* */`
-comments. What that lexer would read otherwise (typographic quotes, odd blanks, an unclosed quote) becomes a token of kind `broken`, and a statement with one
-is refused.
+The tokens are those of ClickHouse's own lexer where it matters for safety: quotes with
+backslashes and doubled quotes, heredocs, `--`, `#` and `/* */` comments. What that
+lexer would read otherwise (typographic quotes, odd blanks, an unclosed quote) becomes a
+token of kind `broken`, and a statement with one is refused.
 """
 
 import re
@@ -29,7 +30,9 @@ _SEPARATOR = re.compile(rb"[ \t\f]*(;)?\r?\n?")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of SQL: kind (word, quoted, string, sign, broken), its text as written, where it starts and ends (bytes)."""
+    """A piece of SQL: kind (word, quoted, string, sign, broken), its text as written,
+    where it starts and ends (bytes).
+    """
 
     kind: str
     text: str
@@ -38,7 +41,9 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The identifier or keyword that it spells, lower case and without quotes; empty for anything else."""
+        """The identifier or keyword that it spells, lower case and without quotes;
+        empty for anything else.
+        """
         if self.kind == "word":
             return self.text.lower()
         if self.kind == "quoted":
@@ -59,7 +64,9 @@ def tokens(sql: bytes) -> Iterator[Token]:
 
 
 class Head(Enum):
-    """What the beginning of a body turned out to be, when it is not an INSERT with data."""
+    """What the beginning of a body turned out to be, when it is not an INSERT with
+    data.
+    """
 
     INCOMPLETE = "more bytes are needed to tell"
     WHOLE = "a statement without data behind it"
@@ -67,7 +74,9 @@ class Head(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InsertHead:
-    """An INSERT whose rows follow: the statement without its FORMAT or VALUES, the format of the rows, and the byte at which they begin."""
+    """An INSERT whose rows follow: the statement without its FORMAT or VALUES, the
+    format of the rows, and the byte at which they begin.
+    """
 
     statement: str
     format: str
@@ -75,7 +84,8 @@ class InsertHead:
 
 
 def read_head(sql: bytes, *, complete: bool) -> InsertHead | Head:
-    """Finds the end of an INSERT and the beginning of its data in the first bytes of a body; `complete` says that nothing follows.
+    """Finds the end of an INSERT and the beginning of its data in the first bytes of a
+    body; `complete` says that nothing follows.
 
     Raises:
         StoreError: A semicolon between the FORMAT clause and the data.
@@ -125,7 +135,9 @@ def _text(sql: bytes) -> str:
 
 
 def first_word(sql: list[Token]) -> str:
-    """The keyword that a statement begins with, lower case; parentheses before it are passed over."""
+    """The keyword that a statement begins with, lower case; parentheses before it are
+    passed over.
+    """
     return next((token.name if token.kind == "word" else "" for token in sql if token.text != "("), "")
 
 

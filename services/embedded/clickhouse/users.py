@@ -2,10 +2,13 @@
 
 The users file is JSON, readable by its owner only:
 
-    {"version": 1, "users": [{"name": "analyst", "role": "analyst", "salt": "<hex>", "sha256": "<hex of SHA-256(salt + password)>"}, …]}
+    {"version": 1, "users": [{"name": "analyst", "role": "analyst", "salt": "<hex>",
+                              "sha256": "<hex of SHA-256(salt + password)>"}, …]}
 
-Roles are `admin` (all that is not refused to everybody), `service` (reads and writes in the database `tocsin`) and `analyst` (reads in `tocsin`). Passwords
-are made here, 32 random bytes each, so a plain salted hash is as good as a slow one and costs nothing at each request.
+Roles are `admin` (all that is not refused to everybody), `service` (reads and writes in
+the database `tocsin`) and `analyst` (reads in `tocsin`). Passwords are made here, 32
+random bytes each, so a plain salted hash is as good as a slow one and costs nothing at
+each request.
 """
 
 import hashlib
@@ -38,12 +41,14 @@ class User:
     digest: bytes
 
 
-# Compared against when the name is unknown, so that a wrong name takes as long as a wrong password.
+# Compared against when the name is unknown, so that a wrong name takes as long as a
+# wrong password.
 _NOBODY = User(name="", role=Role.ANALYST, salt=b"\0" * 16, digest=b"\0" * 32)
 
 
 def create_users_file(path: Path) -> dict[str, str]:
-    """Writes a users file with one user per role, named like it, and returns their passwords, which are kept nowhere else.
+    """Writes a users file with one user per role, named like it, and returns their
+    passwords, which are kept nowhere else.
 
     Raises:
         FileExistsError: The file is there already; its passwords stay valid.
@@ -77,19 +82,30 @@ class Users:
         """Reads a users file.
 
         Raises:
-            ConfigError: The file is missing, readable by others, or not of the format above.
+            ConfigError: The file is missing, readable by others, or not of the format
+                above.
         """
         try:
             mode = path.stat().st_mode & 0o777
             document = json.loads(path.read_text(encoding="utf-8"))
             users = [
-                User(name=entry["name"], role=Role(entry["role"]), salt=bytes.fromhex(entry["salt"]), digest=bytes.fromhex(entry["sha256"]))
+                User(
+                    name=entry["name"],
+                    role=Role(entry["role"]),
+                    salt=bytes.fromhex(entry["salt"]),
+                    digest=bytes.fromhex(entry["sha256"]),
+                )
                 for entry in document["users"]
             ]
         except OSError as error:
-            raise ConfigError(f"the users file {path} cannot be read ({error.strerror}); make one with create_users_file()") from error
+            raise ConfigError(
+                f"the users file {path} cannot be read ({error.strerror}); make one with create_users_file()"
+            ) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"the users file {path} is not of the expected format ({type(error).__name__}: {error}); delete it to get a new one") from error
+            raise ConfigError(
+                f"the users file {path} is not of the expected format ({type(error).__name__}: {error}); "
+                "delete it to get a new one"
+            ) from error
         if mode & 0o077:
             raise ConfigError(f"the users file {path} has mode {mode:o}; make it 600")
         return cls(users)

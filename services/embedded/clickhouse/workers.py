@@ -1,4 +1,6 @@
-"""Worker threads for the engine's blocking calls, and how a call is ended when nobody wants its result any more."""
+"""Worker threads for the engine's blocking calls, and how a call is ended when nobody
+wants its result any more.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -24,8 +26,13 @@ class Workers:
         self._queries = ThreadPoolExecutor(threads, "store-query")
         self._kills = ThreadPoolExecutor(1, "store-kill")
 
-    async def run(self, work: Callable[[], T], query_id: str, *, gone: "asyncio.Task[None] | None" = None) -> T:
-        """Runs `work` in a thread. When the client goes (`gone` ends) or the task is cancelled, kills the query and waits for the thread.
+    async def run(
+        self, work: Callable[[], T], query_id: str, *, gone: "asyncio.Task[None] | None" = None
+    ) -> T:
+        """Runs `work` in a thread.
+
+        When the client goes (`gone` ends) or the task is cancelled, kills the query and
+        waits for the thread.
 
         Raises:
             ClientGoneError: The client went before the work was done.

@@ -1,4 +1,7 @@
-"""The bodies that clients send, as OpenAI's API defines them. Validated once; what is valid travels on as plain dictionaries."""
+"""The bodies that clients send, as OpenAI's API defines them.
+
+Validated once; what is valid travels on as plain dictionaries.
+"""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -53,12 +56,16 @@ class CommonBody(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     stop: (
-        Annotated[str, Field(min_length=1, max_length=1024)] | Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)] | None
+        Annotated[str, Field(min_length=1, max_length=1024)]
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)]
+        | None
     ) = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: (
+        Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+    ) = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None

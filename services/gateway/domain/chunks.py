@@ -1,6 +1,8 @@
-"""A stream's pieces as the chunks of OpenAI's API, and those as blocks of server-sent events.
+"""A stream's pieces as the chunks of OpenAI's API, and those as blocks of server-sent
+events.
 
-The same steps give the same blocks, whoever renders them: a block's place within its record (`<partition>-<offset>.<chunk>`) is what a client reattaches with.
+The same steps give the same blocks, whoever renders them: a block's place within its
+record (`<partition>-<offset>.<chunk>`) is what a client reattaches with.
 """
 
 import re
@@ -21,7 +23,9 @@ _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class EventId:
-    """A block's place: partition and offset of the record that it came from, and its number within that."""
+    """A block's place: partition and offset of the record that it came from, and its
+    number within that.
+    """
 
     partition: int
     offset: int
@@ -40,7 +44,10 @@ def frame(payload: bytes, partition: int, offset: int, chunk: int) -> bytes:
 
 
 def error_frame(problem: Problem) -> bytes:
-    """The block that ends a stream which the log did not end. It has no place in the log, so it has no id."""
+    """The block that ends a stream which the log did not end.
+
+    It has no place in the log, so it has no id.
+    """
     return b"data: %b\n\n" % orjson.dumps(problem.openai_body())
 
 
@@ -59,7 +66,9 @@ def completion_logprobs(tokens: tuple[Logprob, ...]) -> dict[str, Any]:
     return {
         "tokens": [one["token"] for one in tokens],
         "token_logprobs": [one["logprob"] for one in tokens],
-        "top_logprobs": [{top["token"]: top["logprob"] for top in one.get("top_logprobs", ())} for one in tokens],
+        "top_logprobs": [
+            {top["token"]: top["logprob"] for top in one.get("top_logprobs", ())} for one in tokens
+        ],
         "text_offset": [],
     }
 
@@ -85,13 +94,24 @@ class ChunkWriter:
     def _of_piece(self, piece: Piece) -> Iterator[dict[str, Any]]:
         if self.kind == "completion":
             logprobs = completion_logprobs(piece.logprobs) if piece.logprobs else None
-            yield self._chunk({"index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": piece.finish_reason})
+            yield self._chunk(
+                {
+                    "index": piece.index,
+                    "text": piece.text,
+                    "logprobs": logprobs,
+                    "finish_reason": piece.finish_reason,
+                }
+            )
             return
         if piece.index not in self._begun:
             self._begun.add(piece.index)
             yield self._delta(piece.index, {"role": "assistant", "content": ""})
         if piece.text or piece.logprobs:
-            yield self._delta(piece.index, {"content": piece.text}, logprobs={"content": piece.logprobs, "refusal": None} if piece.logprobs else None)
+            yield self._delta(
+                piece.index,
+                {"content": piece.text},
+                logprobs={"content": piece.logprobs, "refusal": None} if piece.logprobs else None,
+            )
         if piece.tool_calls:
             yield self._delta(piece.index, {"tool_calls": piece.tool_calls})
         if piece.finish_reason:
@@ -106,8 +126,12 @@ class ChunkWriter:
             yield orjson.dumps(self._chunk(None) | {"usage": usage_body(end.usage)})
         yield b"[DONE]"
 
-    def _delta(self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None) -> dict[str, Any]:
-        return self._chunk({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason})
+    def _delta(
+        self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None
+    ) -> dict[str, Any]:
+        return self._chunk(
+            {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        )
 
     def _chunk(self, choice: dict[str, Any] | None) -> dict[str, Any]:
         body: dict[str, Any] = {

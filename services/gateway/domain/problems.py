@@ -8,11 +8,25 @@ from services.common.errors import TocsinError
 
 Headers = tuple[tuple[str, str], ...]
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 _TITLES = {
-    400: "Bad request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
-    413: "Body too large", 422: "Not processable", 429: "Too many requests", 503: "Not available now", 504: "Not in time",
-}  # fmt: skip
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    422: "Not processable",
+    429: "Too many requests",
+    503: "Not available now",
+    504: "Not in time",
+}
 _NO_RETRY: Headers = (("x-should-retry", "false"),)
 
 
@@ -38,7 +52,13 @@ class Problem:
     def problem_body(self) -> dict[str, Any]:
         """The body elsewhere: RFC 9457."""
         title = _TITLES.get(self.status, "Error")
-        body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, "code": self.code}
+        body = {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": self.message,
+            "code": self.code,
+        }
         return body | ({"param": self.param} if self.param else {})
 
 
@@ -72,20 +92,39 @@ def forbidden(message: str) -> ProblemError:
 def no_such_model(name: str) -> ProblemError:
     """404: there is no such model for this key."""
     return ProblemError(
-        Problem(404, "model_not_found", f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists those that it may.", "model")
+        Problem(
+            404,
+            "model_not_found",
+            f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists those "
+            "that it may.",
+            "model",
+        )
     )
 
 
 def no_such_request(request_id: str) -> ProblemError:
     """404: nobody knows this request, or not this caller."""
-    message = f"There is no request {request_id!r}. Requests are known by the id of their answer, to their own tenant, for 15 minutes after they were made."
+    message = (
+        f"There is no request {request_id!r}. Requests are known by the id of their answer, to "
+        "their own tenant, for 15 minutes after they were made."
+    )
     return ProblemError(Problem(404, "request_not_found", message, "request_id"))
 
 
 def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
-    """413: the body is larger than this gateway takes. `hang_up` closes the connection, on which more of it would come."""
+    """413: the body is larger than this gateway takes.
+
+    `hang_up` closes the connection, on which more of it would come.
+    """
     headers = (("connection", "close"),) if hang_up else ()
-    return ProblemError(Problem(413, "body_too_large", f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit.", headers=headers))
+    return ProblemError(
+        Problem(
+            413,
+            "body_too_large",
+            f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit.",
+            headers=headers,
+        )
+    )
 
 
 def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int = 1) -> ProblemError:
@@ -96,7 +135,11 @@ def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int =
 
 def not_in_time(waited_s: float) -> Problem:
     """504: no replica began in time."""
-    return Problem(504, "queue_timeout", f"No replica began to work on the request within {waited_s:g} s; it was taken back.")
+    return Problem(
+        504,
+        "queue_timeout",
+        f"No replica began to work on the request within {waited_s:g} s; it was taken back.",
+    )
 
 
 def problem_of_end(end: End) -> Problem | None:
@@ -109,7 +152,9 @@ def problem_of_end(end: End) -> Problem | None:
         case Outcome.CANCELLED:
             return Problem(409, "request_cancelled", "The request was cancelled.", headers=_NO_RETRY)
         case Outcome.EXPIRED:
-            return Problem(504, "queue_timeout", "No replica began to work on the request before its deadline.")
+            return Problem(
+                504, "queue_timeout", "No replica began to work on the request before its deadline."
+            )
         case Outcome.BLOCKED:
             return Problem(403, "blocked", "The request was blocked by a policy.", headers=_NO_RETRY)
         case _:

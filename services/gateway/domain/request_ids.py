@@ -1,4 +1,7 @@
-"""Request ids: `chatcmpl-<uuid7>` or `cmpl-<uuid7>`. The time inside says where in the log a request's records begin."""
+"""Request ids: `chatcmpl-<uuid7>` or `cmpl-<uuid7>`.
+
+The time inside says where in the log a request's records begin.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -11,7 +14,9 @@ _ID = re.compile(r"(?:chatcmpl|cmpl)-([0-9a-f]{12})7[0-9a-f]{3}[89ab][0-9a-f]{15
 
 
 def uuid7(time_ms: int, random_bits: int) -> str:
-    """A version 7 UUID (RFC 9562, section 5.7) as 32 hex digits, from Unix milliseconds and 74 random bits."""
+    """A version 7 UUID (RFC 9562, section 5.7) as 32 hex digits, from Unix milliseconds
+    and 74 random bits.
+    """
     high, low = random_bits >> 62 & 0xFFF, random_bits & (1 << 62) - 1
     return f"{time_ms << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
@@ -28,7 +33,9 @@ def time_ms_of(request_id: str) -> int | None:
 
 
 def created_of(request_id: str) -> int:
-    """The `created` of a request's answer, in Unix seconds: every gateway derives the same."""
+    """The `created` of a request's answer, in Unix seconds: every gateway derives the
+    same.
+    """
     return (time_ms_of(request_id) or 0) // 1000
 
 

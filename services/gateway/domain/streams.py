@@ -1,24 +1,44 @@
-"""What a client has of a request, and what that makes of the next reply. Pure: one state and one reply give the next state and what to do.
+"""What a client has of a request, and what that makes of the next reply.
 
-The state is a function of the log alone: every gateway that reads the same partition from a request's start comes to the same state at the same offset, and so
-asks for the same further attempts. That is why silence, which is no record, is first written into the log as `RetryNeeded` and only then acted upon.
+Pure: one state and one reply give the next state and what to do.
 
-- An attempt belongs to the first replica that is heard of; another one's replies to it are ignored.
+The state is a function of the log alone: every gateway that reads the same partition
+from a request's start comes to the same state at the same offset, and so asks for the
+same further attempts. That is why silence, which is no record, is first written into
+the log as `RetryNeeded` and only then acted upon.
+
+- An attempt belongs to the first replica that is heard of; another one's replies to it
+  are ignored.
 - A replica's chunks count from 0. A repeat is ignored; a gap ends the attempt.
-- An ended attempt is followed by the next, which continues behind what was delivered. Whatever an ended attempt still says is ignored.
-- A request ends once. Where the replica died before the dispatcher heard of that end, the next attempt only tells it again.
+- An ended attempt is followed by the next, which continues behind what was delivered.
+  Whatever an ended attempt still says is ignored.
+- A request ends once. Where the replica died before the dispatcher heard of that end,
+  the next attempt only tells it again.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from schemas.inference import Delivered, End, ErrorDetail, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyEnded, RetryNeeded
+from schemas.inference import (
+    Delivered,
+    End,
+    ErrorDetail,
+    LogPosition,
+    Outcome,
+    Piece,
+    ReplyBeat,
+    ReplyChunk,
+    ReplyEnded,
+    RetryNeeded,
+)
 
 StreamReply = ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded
 
 
 class Phase(StrEnum):
-    """Where a request stands: nobody was heard of yet, a replica works on it, or it is over."""
+    """Where a request stands: nobody was heard of yet, a replica works on it, or it is
+    over.
+    """
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -27,7 +47,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Where a request stands after a prefix of the log. `choices` is what was delivered of each."""
+    """Where a request stands after a prefix of the log.
+
+    `choices` is what was delivered of each.
+    """
 
     choices: tuple[Delivered, ...]
     max_attempts: int
@@ -42,8 +65,9 @@ class StreamState:
 class Step:
     """What a reply came to.
 
-    `pieces` go to the client; `end` is set once in a stream's life. `retry` asks for the attempt that the new state names; `previous` is where the log has
-    the one before it, where known. `ignored` says why a reply changed nothing.
+    `pieces` go to the client; `end` is set once in a stream's life. `retry` asks for
+    the attempt that the new state names; `previous` is where the log has the one before
+    it, where known. `ignored` says why a reply changed nothing.
     """
 
     state: StreamState
@@ -88,7 +112,9 @@ def _on_chunk(state: StreamState, chunk: ReplyChunk) -> Step:
     if chunk.seq > state.next_seq:
         return _retry(state, "gap", None)
     pieces, choices = _deliver_wanted(state.choices, chunk.pieces)
-    state = StreamState(choices, state.max_attempts, state.attempt, Phase.RUNNING, chunk.replica_id, chunk.seq + 1)
+    state = StreamState(
+        choices, state.max_attempts, state.attempt, Phase.RUNNING, chunk.replica_id, chunk.seq + 1
+    )
     if chunk.end is None:
         return Step(state, pieces)
     if chunk.end.retryable:
@@ -115,7 +141,11 @@ def _on_ended(state: StreamState, ended: ReplyEnded) -> Step:
         return _finish(state, (), ended.end)
     rest = _rest(state.choices, ended.choices)
     if rest is None:
-        detail = ErrorDetail(code="answer_changed", message="The request was completed with another text than the one delivered so far; send it again.")
+        detail = ErrorDetail(
+            code="answer_changed",
+            message="The request was completed with another text than the one delivered so far; send it "
+            "again.",
+        )
         return _finish(state, (), ended.end.model_copy(update={"outcome": Outcome.FAILED, "error": detail}))
     pieces, choices = _deliver_wanted(state.choices, rest)
     return _finish(replace(state, choices=choices), pieces, ended.end)
@@ -130,37 +160,74 @@ def _stranger(state: StreamState, reply: ReplyChunk | ReplyBeat) -> str:
 
 def _retry(state: StreamState, reason: str, previous: LogPosition | None) -> Step:
     if state.attempt >= state.max_attempts:
-        message = f"The request was given up after {state.attempt} attempts, the last for: {reason}. Send it again."
-        return _finish(state, (), End(outcome=Outcome.FAILED, error=ErrorDetail(code="attempts_exhausted", message=message)))
+        message = (
+            f"The request was given up after {state.attempt} attempts, the last for: {reason}. Send it again."
+        )
+        return _finish(
+            state,
+            (),
+            End(outcome=Outcome.FAILED, error=ErrorDetail(code="attempts_exhausted", message=message)),
+        )
     following = replace(state, attempt=state.attempt + 1, phase=Phase.WAITING, replica_id="", next_seq=0)
     return Step(following, retry=reason, previous=previous)
 
 
 def _finish(state: StreamState, pieces: tuple[Piece, ...], end: End) -> Step:
     if end.outcome in (Outcome.COMPLETED, Outcome.CACHE_HIT) and end.error is None:
-        unfinished = tuple(Piece(index=index, finish_reason="stop") for index, choice in enumerate(state.choices) if not choice.finish_reason)
+        unfinished = tuple(
+            Piece(index=index, finish_reason="stop")
+            for index, choice in enumerate(state.choices)
+            if not choice.finish_reason
+        )
         closing, choices = _deliver_wanted(state.choices, unfinished)
         pieces, state = pieces + closing, replace(state, choices=choices)
-    return Step(StreamState(state.choices, state.max_attempts, state.attempt, Phase.ENDED, state.replica_id, state.next_seq, end), pieces, end)
+    return Step(
+        StreamState(
+            state.choices,
+            state.max_attempts,
+            state.attempt,
+            Phase.ENDED,
+            state.replica_id,
+            state.next_seq,
+            end,
+        ),
+        pieces,
+        end,
+    )
 
 
-def _deliver_wanted(choices: tuple[Delivered, ...], pieces: tuple[Piece, ...]) -> tuple[tuple[Piece, ...], tuple[Delivered, ...]]:
+def _deliver_wanted(
+    choices: tuple[Delivered, ...], pieces: tuple[Piece, ...]
+) -> tuple[tuple[Piece, ...], tuple[Delivered, ...]]:
     """The pieces of choices that exist and are not finished, and the choices with them."""
     after, wanted = list(choices), []
     for piece in pieces:
         if 0 <= piece.index < len(after) and after[piece.index].finish_reason is None:
             have = after[piece.index]
-            after[piece.index] = Delivered(text=have.text + piece.text, tokens=have.tokens + piece.tokens, finish_reason=piece.finish_reason)
+            after[piece.index] = Delivered(
+                text=have.text + piece.text,
+                tokens=have.tokens + piece.tokens,
+                finish_reason=piece.finish_reason,
+            )
             wanted.append(piece)
     return tuple(wanted), tuple(after)
 
 
 def _rest(choices: tuple[Delivered, ...], whole: tuple[Delivered, ...]) -> tuple[Piece, ...] | None:
-    """What of a whole answer the client lacks; None where the client has something else."""
-    if len(choices) != len(whole) or not all(full.text.startswith(have.text) for have, full in zip(choices, whole, strict=True)):
+    """What of a whole answer the client lacks; None where the client has something
+    else.
+    """
+    if len(choices) != len(whole) or not all(
+        full.text.startswith(have.text) for have, full in zip(choices, whole, strict=True)
+    ):
         return None
     return tuple(
-        Piece(index=index, text=full.text[len(have.text) :], tokens=max(0, full.tokens - have.tokens), finish_reason=full.finish_reason)
+        Piece(
+            index=index,
+            text=full.text[len(have.text) :],
+            tokens=max(0, full.tokens - have.tokens),
+            finish_reason=full.finish_reason,
+        )
         for index, (have, full) in enumerate(zip(choices, whole, strict=True))
         if have.finish_reason is None
     )

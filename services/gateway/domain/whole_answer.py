@@ -65,14 +65,23 @@ def _chat_choice(index: int, choice: _Choice) -> dict[str, Any]:
 
 def _completion_choice(index: int, choice: _Choice) -> dict[str, Any]:
     logprobs = completion_logprobs(tuple(choice.logprobs)) if choice.logprobs else None
-    return {"index": index, "text": "".join(choice.texts), "logprobs": logprobs, "finish_reason": choice.finish_reason}
+    return {
+        "index": index,
+        "text": "".join(choice.texts),
+        "logprobs": logprobs,
+        "finish_reason": choice.finish_reason,
+    }
 
 
 def _join_call(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
-    """Joins a part of a tool call to what came of it before: the first part brings id and name, all bring arguments."""
+    """Joins a part of a tool call to what came of it before: the first part brings id
+    and name, all bring arguments.
+    """
     index = int(part.get("index", len(calls)))
     given = part.get("function") or {}
-    call = calls.setdefault(index, {"id": None, "type": "function", "function": {"name": None, "arguments": ""}})
+    call = calls.setdefault(
+        index, {"id": None, "type": "function", "function": {"name": None, "arguments": ""}}
+    )
     call["id"] = call["id"] or part.get("id")
     call["function"]["name"] = call["function"]["name"] or given.get("name")
     call["function"]["arguments"] += given.get("arguments") or ""

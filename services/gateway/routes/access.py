@@ -16,11 +16,16 @@ from services.gateway.edge import note
 from services.gateway.handlers import Serving
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_MESSAGES = {404: "There is nothing at {path}; /docs lists what there is.", 405: "{path} does not take {method}; /docs lists what it takes."}
+_MESSAGES = {
+    404: "There is nothing at {path}; /docs lists what there is.",
+    405: "{path} does not take {method}; /docs lists what it takes.",
+}
 
 
 class RawRoute(APIRoute):
-    """A route whose endpoint takes the request and returns the response: nothing is resolved or validated in between."""
+    """A route whose endpoint takes the request and returns the response: nothing is
+    resolved or validated in between.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint itself."""
@@ -54,7 +59,9 @@ def problem_response(problem: Problem, path: str) -> Response:
 
 def crash_response(path: str) -> Response:
     """What a client sees of a failure that nobody foresaw."""
-    return problem_response(Problem(500, "internal_error", "The gateway failed at this request; its log says why."), path)
+    return problem_response(
+        Problem(500, "internal_error", "The gateway failed at this request; its log says why."), path
+    )
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
@@ -67,9 +74,14 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """Answers where the framework itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
-    text = _MESSAGES.get(error.status_code, str(error.detail)).format(path=request.url.path, method=request.method)
+    text = _MESSAGES.get(error.status_code, str(error.detail)).format(
+        path=request.url.path, method=request.method
+    )
     headers = tuple((error.headers or {}).items())
-    return problem_response(Problem(error.status_code, _CODES.get(error.status_code, "http_error"), text, headers=headers), request.url.path)
+    return problem_response(
+        Problem(error.status_code, _CODES.get(error.status_code, "http_error"), text, headers=headers),
+        request.url.path,
+    )
 
 
 def answer_problems(app: FastAPI) -> None:

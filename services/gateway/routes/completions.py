@@ -16,24 +16,38 @@ from services.gateway.routes.access import RawRoute, caller, json_response
 from services.gateway.routes.documents import body_of, errors, streamed_or_whole
 
 _WATCH_AFTER_S = 0.25
-"""Whole answers mostly come sooner; a client that leaves in that time is noticed at the latest when the answer is written."""
+"""Whole answers mostly come sooner; a client that leaves in that time is noticed at the
+latest when the answer is written.
+"""
 
 
 def completions_router(serving: Serving) -> APIRouter:
     """The routes that generate."""
     router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], route_class=RawRoute)
 
-    @router.post("/chat/completions", openapi_extra=body_of(ChatBody), responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504))
+    @router.post(
+        "/chat/completions",
+        openapi_extra=body_of(ChatBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
         return await _chat(serving, request)
 
-    @router.post("/completions", openapi_extra=body_of(CompletionBody), responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504))
+    @router.post(
+        "/completions",
+        openapi_extra=body_of(CompletionBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
     async def completions(request: Request) -> Response:
         """Continue a text."""
         return await _completion(serving, request, always_stream=False)
 
-    @router.post("/completions/stream", openapi_extra=body_of(CompletionBody), responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504))
+    @router.post(
+        "/completions/stream",
+        openapi_extra=body_of(CompletionBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""
         return await _completion(serving, request, always_stream=True)
@@ -41,12 +55,20 @@ def completions_router(serving: Serving) -> APIRouter:
     return router
 
 
-async def answer(serving: Serving, request: Request, follower: Follower, *, stream: bool, window_s: float) -> Response:
+async def answer(
+    serving: Serving, request: Request, follower: Follower, *, stream: bool, window_s: float
+) -> Response:
     """Serves a follower's request as a stream or in one piece."""
     note(request.scope, request_id=follower.request.request_id, model=follower.request.model, stream=stream)
     if stream:
         began = serving.monotonic()
-        return EventStream(follower, serving.keeper, window_s=window_s, keep_alive_s=serving.settings.keep_alive_s, began=began)
+        return EventStream(
+            follower,
+            serving.keeper,
+            window_s=window_s,
+            keep_alive_s=serving.settings.keep_alive_s,
+            began=began,
+        )
     try:
         with watched_for_leaving(request.receive, follower, after_s=_WATCH_AFTER_S):
             _, body = await gather(serving, follower)

@@ -18,7 +18,12 @@ def models_router(serving: Serving) -> APIRouter:
     async def models(request: Request) -> Response:
         """The models that this key may use."""
         key = caller(serving, request, Scope.INFER)
-        return json_response({"object": "list", "data": [serving.catalogue.describe(model) for model in serving.catalogue.open_to(key)]})
+        return json_response(
+            {
+                "object": "list",
+                "data": [serving.catalogue.describe(model) for model in serving.catalogue.open_to(key)],
+            }
+        )
 
     @router.get("/models/{model_id:path}", responses=errors(401, 403, 404, 503))
     async def model(request: Request, model_id: str) -> Response:

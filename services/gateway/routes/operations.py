@@ -11,9 +11,12 @@ from services.common.health import HealthState
 _ASSETS = Path(__file__).parent.parent / "docs_assets"
 _TYPES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Tocsin API</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
-<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script></body></html>
+<html lang="en"><head><meta charset="utf-8"><title>Tocsin API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script>
+</body></html>
 """
 
 
@@ -22,7 +25,12 @@ def operations_router(health: HealthState) -> APIRouter:
     router = APIRouter(tags=["Operations"])
 
     @router.get("/health")
-    @router.get("/ready", responses={503: {"description": "Not ready; each dependency's state.", "content": {"application/json": {}}}})
+    @router.get(
+        "/ready",
+        responses={
+            503: {"description": "Not ready; each dependency's state.", "content": {"application/json": {}}}
+        },
+    )
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def state(request: Request) -> Response:
         """Whether the process lives, whether it can serve, what it counts."""

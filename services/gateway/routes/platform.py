@@ -18,13 +18,22 @@ def platform_router(serving: Serving) -> APIRouter:
     """The platform's own way to generate."""
     router = APIRouter(tags=["Platform"])
 
-    @router.post("/generate", openapi_extra=body_of(GenerateBody), responses=whole() | errors(400, 401, 403, 404, 413, 503, 504, problem=True))
+    @router.post(
+        "/generate",
+        openapi_extra=body_of(GenerateBody),
+        responses=whole() | errors(400, 401, 403, 404, 413, 503, 504, problem=True),
+    )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
         began = serving.monotonic()
         key = caller(serving, request, Scope.INFER)
         given = await read_json(request, GenerateBody, serving.settings.max_body_bytes)
-        body = ChatBody(model=given.model_name, messages=given.messages, max_tokens=given.max_tokens, temperature=given.temperature)
+        body = ChatBody(
+            model=given.model_name,
+            messages=given.messages,
+            max_tokens=given.max_tokens,
+            temperature=given.temperature,
+        )
         with span("gateway.generate", traceparent_of(request)) as traceparent:
             follower = await ask_chat(serving, key, body, stream=False, traceparent=traceparent)
             asked = follower.request
@@ -35,6 +44,14 @@ def platform_router(serving: Serving) -> APIRouter:
             finally:
                 serving.keeper.release(follower)
         latency_s = round(serving.monotonic() - began, 4)
-        return json_response({"result": answer.text, "latency": latency_s, "model": asked.model, "usage": whole_body["usage"], "request_id": asked.request_id})
+        return json_response(
+            {
+                "result": answer.text,
+                "latency": latency_s,
+                "model": asked.model,
+                "usage": whole_body["usage"],
+                "request_id": asked.request_id,
+            }
+        )
 
     return router

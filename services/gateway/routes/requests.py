@@ -1,4 +1,6 @@
-"""GET /v1/streams/{request_id} and DELETE /v1/requests/{request_id}: requests that were made before, at this gateway or another."""
+"""GET /v1/streams/{request_id} and DELETE /v1/requests/{request_id}: requests that were
+made before, at this gateway or another.
+"""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -18,11 +20,20 @@ from services.gateway.routes.documents import errors, header, streamed
 def requests_router(serving: Serving) -> APIRouter:
     """What can be done about a request that was made."""
     router = APIRouter(prefix="/v1", tags=["Requests"])
-    last_event_id = header("Last-Event-ID", "The `id` of the last event that the client has; without it the stream comes from its beginning.")
+    last_event_id = header(
+        "Last-Event-ID",
+        "The `id` of the last event that the client has; without it the stream comes from its beginning.",
+    )
 
-    @router.get("/streams/{request_id}", openapi_extra=last_event_id, responses=streamed() | errors(400, 401, 403, 404, 503))
+    @router.get(
+        "/streams/{request_id}",
+        openapi_extra=last_event_id,
+        responses=streamed() | errors(400, 401, 403, 404, 503),
+    )
     async def stream(request: Request, request_id: str) -> Response:
-        """Reattach to a running or just finished stream, at any gateway: exactly what follows `Last-Event-ID`."""
+        """Reattach to a running or just finished stream, at any gateway: exactly what
+        follows `Last-Event-ID`.
+        """
         return await _reattach(serving, request, request_id)
 
     @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 503))
@@ -43,7 +54,14 @@ async def _reattach(serving: Serving, request: Request, request_id: str) -> Resp
     found, origin = await serving.reattacher.find(request_id, key)
     follower = await serving.reattacher.join(found, origin, after=after, traceparent=traceparent_of(request))
     note(request.scope, request_id=request_id, model=found.model, stream=True)
-    return EventStream(follower, serving.keeper, window_s=window_s, keep_alive_s=serving.settings.keep_alive_s, began=began, after=after)
+    return EventStream(
+        follower,
+        serving.keeper,
+        window_s=window_s,
+        keep_alive_s=serving.settings.keep_alive_s,
+        began=began,
+        after=after,
+    )
 
 
 def _last_event_id(request: Request) -> EventId | None:
@@ -52,5 +70,7 @@ def _last_event_id(request: Request) -> EventId | None:
         return None
     event_id = EventId.parse(text)
     if event_id is None:
-        raise malformed(f"Last-Event-ID is {text[:60]!r}; it must be the id of an event of this stream.", "last-event-id")
+        raise malformed(
+            f"Last-Event-ID is {text[:60]!r}; it must be the id of an event of this stream.", "last-event-id"
+        )
     return event_id

@@ -1,4 +1,6 @@
-"""One choice's tokens on their way to the client, for engines that generate token by token."""
+"""One choice's tokens on their way to the client, for engines that generate token by
+token.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -9,7 +11,9 @@ from services.inference.engines.base import FinishReason, Piece, TokenLogprob
 
 
 class ChoiceText:
-    """Turns tokens into pieces: holds possible stop strings back, counts a token with the piece that brings its last character."""
+    """Turns tokens into pieces: holds possible stop strings back, counts a token with
+    the piece that brings its last character.
+    """
 
     def __init__(self, index: int, stops: Sequence[str], *, delivered: str = "") -> None:
         self._index = index
@@ -22,10 +26,17 @@ class ChoiceText:
         """Counted so far, over all pieces."""
         self.finished = False
 
-    def write(self, tokens: Iterable[str], logprobs: Sequence[TokenLogprob | None] = (), *, end: FinishReason | None = None) -> Piece | None:
+    def write(
+        self,
+        tokens: Iterable[str],
+        logprobs: Sequence[TokenLogprob | None] = (),
+        *,
+        end: FinishReason | None = None,
+    ) -> Piece | None:
         """The piece that new tokens give; None where all of it is held back.
 
-        `end` says that they are the last, and why. A stop string in them ends the choice before that.
+        `end` says that they are the last, and why. A stop string in them ends the
+        choice before that.
         """
         arrived = list(tokens)
         for token, logprob in zip_longest(arrived, logprobs):
@@ -37,7 +48,11 @@ class ChoiceText:
         if end:
             return self._last_piece(text + self._scanner.flush(), until=self._fed, finish_reason=end)
         self._released += len(text)
-        return self._piece(text, [self._waiting.popleft() for _ in range(self._whole_tokens())]) if text else None
+        return (
+            self._piece(text, [self._waiting.popleft() for _ in range(self._whole_tokens())])
+            if text
+            else None
+        )
 
     def _whole_tokens(self) -> int:
         return sum(1 for _ in takewhile(lambda waiting: waiting[0] <= self._released, self._waiting))
@@ -48,8 +63,20 @@ class ChoiceText:
         counted = [waiting for start, waiting in zip(starts, self._waiting, strict=False) if start < until]
         return self._piece(text, counted, finish_reason=finish_reason)
 
-    def _piece(self, text: str, counted: list[tuple[int, TokenLogprob | None]], *, finish_reason: FinishReason | None = None) -> Piece:
+    def _piece(
+        self,
+        text: str,
+        counted: list[tuple[int, TokenLogprob | None]],
+        *,
+        finish_reason: FinishReason | None = None,
+    ) -> Piece:
         self._counted_until = counted[-1][0] if counted else self._counted_until
         self.tokens += len(counted)
         logprobs = tuple(logprob for _, logprob in counted if logprob)
-        return Piece(index=self._index, text=text, tokens=len(counted), logprobs=logprobs or None, finish_reason=finish_reason)
+        return Piece(
+            index=self._index,
+            text=text,
+            tokens=len(counted),
+            logprobs=logprobs or None,
+            finish_reason=finish_reason,
+        )

@@ -11,13 +11,25 @@ _MILLION = Decimal(1_000_000)
 
 def cost_usd(price: Price, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
     """US dollars for a request's tokens, exact."""
-    return (price.input_per_million_usd * prompt_tokens + price.output_per_million_usd * completion_tokens) / _MILLION
+    return (
+        price.input_per_million_usd * prompt_tokens + price.output_per_million_usd * completion_tokens
+    ) / _MILLION
 
 
 def completed_event(
-    request: InferenceRequested, end: End, choices: tuple[Delivered, ...], *, replica_id: str, price: Price, store_text: bool, now: datetime
+    request: InferenceRequested,
+    end: End,
+    choices: tuple[Delivered, ...],
+    *,
+    replica_id: str,
+    price: Price,
+    store_text: bool,
+    now: datetime,
 ) -> InferenceCompleted:
-    """The event for a request that ended now. Text is left out unless `store_text`; its length in characters never is."""
+    """The event for a request that ended now.
+
+    Text is left out unless `store_text`; its length in characters never is.
+    """
     prompt = request.prompt or "\n".join(_content(message.get("content")) for message in request.messages)
     response = "\n".join(choice.text for choice in choices)
     usage, seconds = end.usage, (end.generation_ms or 0) / 1000
@@ -37,7 +49,9 @@ def completed_event(
         replica_id=replica_id,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        cost_usd=cost_usd(price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens),
+        cost_usd=cost_usd(
+            price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
+        ),
         requested_at=request.requested_at,
         completed_at=now,
         duration_ms=max(0.0, (now - request.requested_at).total_seconds() * 1000),

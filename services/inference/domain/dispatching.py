@@ -1,11 +1,14 @@
-"""One model's dispatching, without I/O: what happened goes in, what to do about it comes out.
+"""One model's dispatching, without I/O: what happened goes in, what to do about it
+comes out.
 
-A request is *waiting*, *assigned* to a replica, or *retrying*: its replica died, and whoever follows the stream is to publish the next attempt.
-It ends exactly once: `_end` takes it out, marks every record of it as finished and puts its `InferenceCompleted` into `ends`, which the shell
-commits in the same transaction as the offsets.
+A request is *waiting*, *assigned* to a replica, or *retrying*: its replica died, and
+whoever follows the stream is to publish the next attempt. It ends exactly once: `_end`
+takes it out, marks every record of it as finished and puts its `InferenceCompleted`
+into `ends`, which the shell commits in the same transaction as the offsets.
 
-After a takeover nothing is assigned and nothing expires until each replica that the log knows has either beaten with its inbox read up to the
-takeover, or stayed silent: then what runs is known, and nothing is started twice.
+After a takeover nothing is assigned and nothing expires until each replica that the log
+knows has either beaten with its inbox read up to the takeover, or stayed silent: then
+what runs is known, and nothing is started twice.
 """
 
 from collections import OrderedDict
@@ -49,8 +52,8 @@ _POSITIONS_SHOWN = 200
 class DispatchRules:
     """What a dispatcher goes by; times in seconds.
 
-    `takeover_silence_s` and `reconnect_s` are how long replicas may take to be heard of after a takeover, and after the bus was away: they
-    reconnect at their own pace.
+    `takeover_silence_s` and `reconnect_s` are how long replicas may take to be heard of
+    after a takeover, and after the bus was away: they reconnect at their own pace.
     """
 
     model: str
@@ -128,7 +131,10 @@ class _Tracked:
 
 @dataclass
 class Dispatch:
-    """The state of one model's dispatching, from a takeover on. `barrier` maps an inbox partition to its end when the takeover began, at `began_s`."""
+    """The state of one model's dispatching, from a takeover on.
+
+    `barrier` maps an inbox partition to its end when the takeover began, at `began_s`.
+    """
 
     rules: DispatchRules
     trackers: dict[str, OffsetTracker]
@@ -186,7 +192,12 @@ class Dispatch:
         caught_up = live and (not self._taking_over or beat.inbox_position >= self.barrier.get(beat.inbox, 0))
         replica = self.fleet.beat(beat, now_s=now.monotonic_s if live else self.began_s, confirmed=caught_up)
         held = {(one.request_id, one.attempt) for one in beat.running}
-        actions = [action for key in held if key not in replica.assigned for action in self._on_unexpected(replica, key, now)]
+        actions = [
+            action
+            for key in held
+            if key not in replica.assigned
+            for action in self._on_unexpected(replica, key, now)
+        ]
         for key, since_s in list(replica.assigned.items()):
             if live and key not in held and now.monotonic_s - since_s > self.rules.lost_work_s:
                 actions += self._on_lost(replica, key, now)
@@ -208,14 +219,17 @@ class Dispatch:
     def on_tick(self, now: Moment) -> list[Action]:
         """Time passes: the dead are buried, the expired ended, the takeover concluded.
 
-        Not called while the bus is away. A gap between two calls, whether the bus or this process stood still, is nobody's silence.
+        Not called while the bus is away. A gap between two calls, whether the bus or
+        this process stood still, is nobody's silence.
         """
         rules, gap_s = self.rules, now.monotonic_s - self._ticked_s
         self._ticked_s = now.monotonic_s
         if gap_s > rules.replica_silence_s / 2:
             self._forgive(gap_s, now)
         actions: list[Action] = []
-        for replica in self.fleet.bury_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s):
+        for replica in self.fleet.bury_silent(
+            now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s
+        ):
             for key in replica.assigned:
                 actions += self._on_lost(replica, key, now)
         self._conclude_takeover(now)
@@ -235,24 +249,38 @@ class Dispatch:
 
     @property
     def unfinished(self) -> int:
-        """Records that were read and have not ended; the shell reads no further than a bound on it."""
+        """Records that were read and have not ended; the shell reads no further than a
+        bound on it.
+        """
         return max((tracker.unfinished for tracker in self.trackers.values()), default=0)
 
     def take_ends(self) -> list[InferenceCompleted]:
-        """What ended since the last call, to be committed together with the trackers' commit points."""
+        """What ended since the last call, to be committed together with the trackers'
+        commit points.
+        """
         ends, self.ends, self.finished_unrecorded = self.ends, [], False
         return ends
 
     def status(self, dispatcher_id: str, host: str, pid: int, now: Moment) -> QueueStatus:
-        """The queue as clients and operators may see it. `eta_ms` is the mean time between two ends: the wait of the first in the queue."""
+        """The queue as clients and operators may see it.
+
+        `eta_ms` is the mean time between two ends: the wait of the first in the queue.
+        """
         self._recent_ends = [at for at in self._recent_ends if now.monotonic_s - at < 10.0]
         rate = len(self._recent_ends) / 10.0
         order = self.queue.in_order()[:_POSITIONS_SHOWN]
         return QueueStatus(
-            dispatcher_id=dispatcher_id, model=self.rules.model, host=host, pid=pid, active=True,
-            waiting={lane: self.queue.waiting(lane) for lane in Lane}, running=self.fleet.running, slots=self.fleet.slots,
-            eta_ms=1000.0 / rate if rate else None, positions={request_id: place for place, request_id in enumerate(order, start=1)},
-        )  # fmt: skip
+            dispatcher_id=dispatcher_id,
+            model=self.rules.model,
+            host=host,
+            pid=pid,
+            active=True,
+            waiting={lane: self.queue.waiting(lane) for lane in Lane},
+            running=self.fleet.running,
+            slots=self.fleet.slots,
+            eta_ms=1000.0 / rate if rate else None,
+            positions={request_id: place for place, request_id in enumerate(order, start=1)},
+        )
 
     # A request's way.
 
@@ -271,11 +299,18 @@ class Dispatch:
         if request.attempt > self.rules.max_attempts:
             return self._give_up(tracked, now)
         tracked.state, tracked.since_s = _State.WAITING, now.monotonic_s
-        self.queue.push(request.request_id, lane=request.lane, tenant=request.tenant, retry=request.attempt > 1)
+        self.queue.push(
+            request.request_id, lane=request.lane, tenant=request.tenant, retry=request.attempt > 1
+        )
         return self._serve(now)
 
-    def _on_further_attempt(self, known: _Tracked, request: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
-        """A follower of the stream gave the earlier attempt up. Two followers may do so: the second's is a duplicate."""
+    def _on_further_attempt(
+        self, known: _Tracked, request: InferenceRequested, position: LogPosition, now: Moment
+    ) -> list[Action]:
+        """A follower of the stream gave the earlier attempt up.
+
+        Two followers may do so: the second's is a duplicate.
+        """
         if position in known.positions:
             return []
         known.positions.append(position)
@@ -292,7 +327,9 @@ class Dispatch:
     def _on_attempt_ended(self, tracked: _Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
         tracked.replica_id = finished.replica_id
         if finished.end.retryable and tracked.request.attempt < self.rules.max_attempts:
-            return self._ask_retry(tracked, finished.end.error.message if finished.end.error else "the engine failed", now)
+            return self._ask_retry(
+                tracked, finished.end.error.message if finished.end.error else "the engine failed", now
+            )
         return self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
 
     def _serve(self, now: Moment) -> list[Action]:
@@ -308,27 +345,45 @@ class Dispatch:
         return actions
 
     def _assign(self, tracked: _Tracked, replica: Replica, now: Moment) -> Assign:
-        tracked.state, tracked.replica_id, tracked.since_s = _State.ASSIGNED, replica.replica_id, now.monotonic_s
+        tracked.state, tracked.replica_id, tracked.since_s = (
+            _State.ASSIGNED,
+            replica.replica_id,
+            now.monotonic_s,
+        )
         replica.assigned[tracked.key] = now.monotonic_s
-        return Assign(replica.replica_id, replica.inbox, tracked.request, tracked.positions[-1], len(self.queue))
+        return Assign(
+            replica.replica_id, replica.inbox, tracked.request, tracked.positions[-1], len(self.queue)
+        )
 
     def _ask_retry(self, tracked: _Tracked, reason: str, now: Moment) -> list[Action]:
         tracked.state, tracked.since_s = _State.RETRYING, now.monotonic_s
         request = tracked.request
-        reply = RetryNeeded(request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, reason=reason, origin=tracked.positions[-1])
+        reply = RetryNeeded(
+            request_id=request.request_id,
+            tenant=request.tenant,
+            attempt=request.attempt,
+            reason=reason,
+            origin=tracked.positions[-1],
+        )
         return [Tell(request.reply_to, reply)]
 
     # Replicas that fail.
 
     def _on_unexpected(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
-        """A replica runs what it is not known to hold: adopted where it is the current attempt, withdrawn where it is past."""
+        """A replica runs what it is not known to hold: adopted where it is the current
+        attempt, withdrawn where it is past.
+        """
         request_id, attempt = key
         tracked = self._tracked.get(request_id)
         if tracked is None and request_id not in self._ended:
             return []
         if tracked is not None and tracked.key == key and tracked.state is _State.WAITING:
             self.queue.remove(request_id)
-            tracked.state, tracked.replica_id, tracked.since_s = _State.ASSIGNED, replica.replica_id, now.monotonic_s
+            tracked.state, tracked.replica_id, tracked.since_s = (
+                _State.ASSIGNED,
+                replica.replica_id,
+                now.monotonic_s,
+            )
             replica.assigned[key] = now.monotonic_s
             return []
         if tracked is not None and attempt >= tracked.request.attempt:
@@ -360,22 +415,44 @@ class Dispatch:
 
     def _on_overdue(self, tracked: _Tracked, now: Moment) -> list[Action]:
         if tracked.state is _State.RETRYING:
-            return self._fail(tracked, "replica_lost", "the replica died, and nobody who followed the stream asked for it to go on", now)
+            return self._fail(
+                tracked,
+                "replica_lost",
+                "the replica died, and nobody who followed the stream asked for it to go on",
+                now,
+            )
         return self._expire(tracked, now)
 
     def _expire(self, tracked: _Tracked, now: Moment) -> list[Action]:
-        error = ErrorDetail(status=504, code="deadline_exceeded", message="the request's deadline passed before it was answered")
-        return self._end(tracked, End(outcome=Outcome.EXPIRED, error=error), tracked.request.delivered, now, tell=True)
+        error = ErrorDetail(
+            status=504,
+            code="deadline_exceeded",
+            message="the request's deadline passed before it was answered",
+        )
+        return self._end(
+            tracked, End(outcome=Outcome.EXPIRED, error=error), tracked.request.delivered, now, tell=True
+        )
 
     def _give_up(self, tracked: _Tracked, now: Moment) -> list[Action]:
-        return self._fail(tracked, "too_many_attempts", f"{self.rules.max_attempts} replicas in turn did not finish this request", now)
+        return self._fail(
+            tracked,
+            "too_many_attempts",
+            f"{self.rules.max_attempts} replicas in turn did not finish this request",
+            now,
+        )
 
     def _fail(self, tracked: _Tracked, code: str, message: str, now: Moment) -> list[Action]:
         return self._end(
-            tracked, End(outcome=Outcome.FAILED, error=ErrorDetail(status=503, code=code, message=message)), tracked.request.delivered, now, tell=True
+            tracked,
+            End(outcome=Outcome.FAILED, error=ErrorDetail(status=503, code=code, message=message)),
+            tracked.request.delivered,
+            now,
+            tell=True,
         )
 
-    def _end(self, tracked: _Tracked, end: End, choices: tuple[Delivered, ...], now: Moment, *, tell: bool = False) -> list[Action]:
+    def _end(
+        self, tracked: _Tracked, end: End, choices: tuple[Delivered, ...], now: Moment, *, tell: bool = False
+    ) -> list[Action]:
         """The request's one end."""
         request = tracked.request
         self.queue.remove(request.request_id)
@@ -385,15 +462,40 @@ class Dispatch:
         _remember(self._ended, request.request_id, (end, choices))
         self._recent_ends.append(now.monotonic_s)
         rules = self.rules
-        self.ends.append(completed_event(request, end, choices, replica_id=tracked.replica_id, price=rules.price, store_text=rules.store_text, now=now.utc))
+        self.ends.append(
+            completed_event(
+                request,
+                end,
+                choices,
+                replica_id=tracked.replica_id,
+                price=rules.price,
+                store_text=rules.store_text,
+                now=now.utc,
+            )
+        )
         if not tell:
             return []
-        return [Tell(request.reply_to, ReplyEnded(request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, end=end, choices=choices))]
+        return [
+            Tell(
+                request.reply_to,
+                ReplyEnded(
+                    request_id=request.request_id,
+                    tenant=request.tenant,
+                    attempt=request.attempt,
+                    end=end,
+                    choices=choices,
+                ),
+            )
+        ]
 
     def _ended_before(self, request: InferenceRequested) -> bool:
-        """An attempt whose predecessor is finished in the log came too late: the request has had its end."""
+        """An attempt whose predecessor is finished in the log came too late: the
+        request has had its end.
+        """
         previous = request.previous
-        if previous is None or previous.offset < 0:  # a follower that reattached may not know where the earlier record lies
+        if (
+            previous is None or previous.offset < 0
+        ):  # a follower that reattached may not know where the earlier record lies
             return False
         tracker = self.trackers.get(previous.topic)
         return tracker is not None and tracker.is_finished(previous.offset)
@@ -402,10 +504,26 @@ class Dispatch:
         self.trackers[position.topic].finish(position.offset)
         self.finished_unrecorded = True
         unknown = End(
-            outcome=Outcome.FAILED, error=ErrorDetail(status=503, code="already_ended", message="the request has ended; its text is no longer at hand")
+            outcome=Outcome.FAILED,
+            error=ErrorDetail(
+                status=503,
+                code="already_ended",
+                message="the request has ended; its text is no longer at hand",
+            ),
         )
         end, choices = self._ended.get(request.request_id, (unknown, ()))
-        return [Tell(request.reply_to, ReplyEnded(request_id=request.request_id, tenant=request.tenant, attempt=request.attempt, end=end, choices=choices))]
+        return [
+            Tell(
+                request.reply_to,
+                ReplyEnded(
+                    request_id=request.request_id,
+                    tenant=request.tenant,
+                    attempt=request.attempt,
+                    end=end,
+                    choices=choices,
+                ),
+            )
+        ]
 
 
 def _remember(memory: "OrderedDict[Key, Value]", key: Key, value: Value) -> None:

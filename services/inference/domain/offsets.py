@@ -1,7 +1,9 @@
 """Which records of a lane are done, when they end out of order.
 
-Kafka commits one offset a partition: everything before it is done. Requests end in any order, so the commit's metadata carries the rest: from the committed
-offset on, run lengths of pending and finished records in turn (the technique of Confluent's parallel consumer, "offset map encoding").
+Kafka commits one offset a partition: everything before it is done. Requests end in any
+order, so the commit's metadata carries the rest: from the committed offset on, run
+lengths of pending and finished records in turn (the technique of Confluent's parallel
+consumer, "offset map encoding").
 """
 
 import base64
@@ -12,17 +14,24 @@ MAX_METADATA_CHARS = 4096
 """Kafka's default offset.metadata.max.bytes."""
 
 MAX_UNFINISHED = 1000
-"""With so few pending records their map fits: at most 1000 runs of 1 + 2 bytes before base64, unless runs of finished records pass 16,383."""
+"""With so few pending records their map fits: at most 1000 runs of 1 + 2 bytes before
+base64, unless runs of finished records pass 16,383.
+"""
 
 _PREFIX = "r1:"
 
 
 class OffsetMapTooLongError(ValueError):
-    """The pending records lie too far apart to be described in a commit's metadata; it fits again once some of them end."""
+    """The pending records lie too far apart to be described in a commit's metadata; it
+    fits again once some of them end.
+    """
 
 
 class OffsetTracker:
-    """The pending records of one partition, in log order. Offsets are dense: lanes are never written in transactions."""
+    """The pending records of one partition, in log order.
+
+    Offsets are dense: lanes are never written in transactions.
+    """
 
     def __init__(self, committed: int, pending: Iterable[int] = (), next_offset: int | None = None) -> None:
         self._next = committed if next_offset is None else next_offset
@@ -30,7 +39,8 @@ class OffsetTracker:
 
     @classmethod
     def restore(cls, committed: int, metadata: str) -> Self:
-        """The tracker as a commit described it: what it calls pending will be read again.
+        """The tracker as a commit described it: what it calls pending will be read
+        again.
 
         Raises:
             ValueError: the metadata is not one of ours.
@@ -55,7 +65,9 @@ class OffsetTracker:
         return self._next
 
     def read(self, offset: int) -> bool:
-        """Notes that a record was read; False if it is done already and nothing must happen."""
+        """Notes that a record was read; False if it is done already and nothing must
+        happen.
+        """
         if offset < self._next:
             return offset in self._pending
         self._next = offset + 1
@@ -89,11 +101,16 @@ class OffsetTracker:
             return self._next, ""
         metadata = _encode(self._runs(lowest))
         if len(metadata) > MAX_METADATA_CHARS:
-            raise OffsetMapTooLongError(f"{len(self._pending)} pending records from {lowest} to {self._next} take {len(metadata)} characters of metadata")
+            raise OffsetMapTooLongError(
+                f"{len(self._pending)} pending records from {lowest} to {self._next} take {len(metadata)} "
+                "characters of metadata"
+            )
         return lowest, metadata
 
     def _runs(self, lowest: int) -> Iterator[int]:
-        """Run lengths from `lowest`: pending, finished, pending, …, always ending with a finished one."""
+        """Run lengths from `lowest`: pending, finished, pending, …, always ending with
+        a finished one.
+        """
         start = expected = lowest
         for offset in self._pending:
             if offset != expected:
@@ -121,7 +138,10 @@ def _decode(metadata: str) -> Iterator[int]:
     if not metadata:
         return
     if not metadata.startswith(_PREFIX):
-        raise ValueError(f"the commit's metadata {metadata[:20]!r} is not a map of finished offsets; was this group used by something else?")
+        raise ValueError(
+            f"the commit's metadata {metadata[:20]!r} is not a map of finished offsets; was this group "
+            "used by something else?"
+        )
     value = shift = 0
     for byte in base64.b64decode(metadata.removeprefix(_PREFIX)):
         value |= (byte & 0x7F) << shift

@@ -1,7 +1,8 @@
 """Who is served next: lanes by weight, tenants in turn, retries first.
 
-A tenant that sends a thousand requests waits behind its own: each turn takes one request of each tenant. The batch lane gets one place in `BATCH_SHARE` while
-interactive requests wait, so that it is slow, not starved.
+A tenant that sends a thousand requests waits behind its own: each turn takes one
+request of each tenant. The batch lane gets one place in `BATCH_SHARE` while interactive
+requests wait, so that it is slow, not starved.
 """
 
 from collections import deque
@@ -60,7 +61,9 @@ class FairQueue:
         self._interactive_run = 0
 
     def push(self, request_id: str, *, lane: Lane, tenant: str, retry: bool) -> None:
-        """Adds a request; a retry goes before everything, since its client has been reading already."""
+        """Adds a request; a retry goes before everything, since its client has been
+        reading already.
+        """
         self._where[request_id] = (lane, tenant, retry)
         if retry:
             self._retries.append(request_id)
@@ -88,7 +91,10 @@ class FairQueue:
 
     def in_order(self) -> list[str]:
         """Every waiting request in the order of service, should nothing else come."""
-        interactive, batch = list(self._lanes[Lane.INTERACTIVE].in_order()), list(self._lanes[Lane.BATCH].in_order())
+        interactive, batch = (
+            list(self._lanes[Lane.INTERACTIVE].in_order()),
+            list(self._lanes[Lane.BATCH].in_order()),
+        )
         order, run = list(self._retries), self._interactive_run
         interactive.reverse()
         batch.reverse()

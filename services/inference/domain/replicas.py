@@ -1,4 +1,6 @@
-"""What a dispatcher knows of the replicas: who lives, what each holds, who has a free slot."""
+"""What a dispatcher knows of the replicas: who lives, what each holds, who has a free
+slot.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +13,10 @@ AttemptKey = tuple[str, int]
 
 @dataclass
 class Replica:
-    """One replica. `assigned` maps what it holds to the monotonic second of its assignment."""
+    """One replica.
+
+    `assigned` maps what it holds to the monotonic second of its assignment.
+    """
 
     replica_id: str
     inbox: int
@@ -42,7 +47,9 @@ class Fleet:
         """Notes a heartbeat; an unknown replica joins."""
         replica = self._replicas.get(beat.replica_id)
         if replica is None:
-            replica = self._replicas[beat.replica_id] = Replica(beat.replica_id, beat.inbox, beat.slots, now_s, confirmed)
+            replica = self._replicas[beat.replica_id] = Replica(
+                beat.replica_id, beat.inbox, beat.slots, now_s, confirmed
+            )
         replica.beat_s, replica.slots, replica.draining = now_s, beat.slots, beat.draining
         replica.confirmed = replica.confirmed or confirmed
         return replica
@@ -61,17 +68,27 @@ class Fleet:
 
     def idlest(self) -> Replica | None:
         """The replica to give the next request to: the least loaded with a free slot."""
-        return min((one for one in self._replicas.values() if one.free > 0), key=lambda one: one.load, default=None)
+        return min(
+            (one for one in self._replicas.values() if one.free > 0), key=lambda one: one.load, default=None
+        )
 
     def bury_silent(self, now_s: float, silence_s: float, unconfirmed_silence_s: float) -> list[Replica]:
-        """Takes out those without a heartbeat for `silence_s`, or for `unconfirmed_silence_s` where a takeover has yet to hear of them."""
-        dead = [one for one in self._replicas.values() if now_s - one.beat_s > (silence_s if one.confirmed else unconfirmed_silence_s)]
+        """Takes out those without a heartbeat for `silence_s`, or for
+        `unconfirmed_silence_s` where a takeover has yet to hear of them.
+        """
+        dead = [
+            one
+            for one in self._replicas.values()
+            if now_s - one.beat_s > (silence_s if one.confirmed else unconfirmed_silence_s)
+        ]
         for one in dead:
             del self._replicas[one.replica_id]
         return dead
 
     def forgive(self, until_s: float) -> None:
-        """Nobody could be heard of late: each replica's silence counts from `until_s` on at the earliest."""
+        """Nobody could be heard of late: each replica's silence counts from `until_s`
+        on at the earliest.
+        """
         for one in self._replicas.values():
             one.beat_s = max(one.beat_s, until_s)
 

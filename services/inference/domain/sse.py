@@ -1,4 +1,6 @@
-"""Reading server-sent events, as the WHATWG HTML standard (section 9.2.6) interprets a stream."""
+"""Reading server-sent events, as the WHATWG HTML standard (section 9.2.6) interprets a
+stream.
+"""
 
 import codecs
 
@@ -10,7 +12,8 @@ class EventTooLargeError(ValueError):
 class SseDecoder:
     """Turns bytes, however they are cut, into the data of the events that are complete.
 
-    Comments and fields other than `data` are passed over; an event that the stream's end cuts off never comes out.
+    Comments and fields other than `data` are passed over; an event that the stream's
+    end cuts off never comes out.
     """
 
     def __init__(self, *, limit: int = 4 * 1024 * 1024) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 class StopScanner:
     """Lets text through up to the first stop string, whatever the pieces it comes in.
 
-    What may be the beginning of a stop string is held back until the next piece decides. The stop string that ends first wins; of several
-    that end together, the longest. `delivered` is text that went out earlier: a stop string may begin in it.
+    What may be the beginning of a stop string is held back until the next piece
+    decides. The stop string that ends first wins; of several that end together, the
+    longest. `delivered` is text that went out earlier: a stop string may begin in it.
     """
 
     def __init__(self, stops: Sequence[str], *, delivered: str = "") -> None:

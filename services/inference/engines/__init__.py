@@ -20,7 +20,8 @@ _CLASSES: Mapping[EngineName, tuple[str, str]] = {
 
 
 def create_engine(config: ModelConfig) -> Engine:
-    """The engine that a model asks for, not started yet; imports that engine's libraries only.
+    """The engine that a model asks for, not started yet; imports that engine's
+    libraries only.
 
     Raises:
         ConfigError: an option is wrong, or the engine's library is not installed.
@@ -29,7 +30,9 @@ def create_engine(config: ModelConfig) -> Engine:
     try:
         module = importlib.import_module(f"{__name__}.{config.engine}")
     except ImportError as error:
-        raise ConfigError(f"model {config.name}: engine {config.engine} needs {error.name}, which is not installed") from error
+        raise ConfigError(
+            f"model {config.name}: engine {config.engine} needs {error.name}, which is not installed"
+        ) from error
     engine: Engine = getattr(module, engine_class)(config, _options(config, getattr(module, options_class)))
     return engine
 
@@ -38,5 +41,10 @@ def _options(config: ModelConfig, kind: type[BaseModel]) -> BaseModel:
     try:
         return kind.model_validate(dict(config.options))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
-        raise ConfigError(f"model {config.name}: options of engine {config.engine}: {problems}; it knows {sorted(kind.model_fields)}") from error
+        problems = "; ".join(
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+        )
+        raise ConfigError(
+            f"model {config.name}: options of engine {config.engine}: {problems}; it knows "
+            f"{sorted(kind.model_fields)}"
+        ) from error

@@ -1,12 +1,14 @@
 """The contract between a replica and whatever generates tokens.
 
-A replica hands an engine one `GenerationRequest` and reads `Piece`s until the last one of each choice carries a `finish_reason`; then one
-`Usage` follows, and nothing after it. Whoever stops early closes the generator (`contextlib.aclosing`) or cancels the task that reads it: the
-engine then stops computing and frees the slot.
+A replica hands an engine one `GenerationRequest` and reads `Piece`s until the last one
+of each choice carries a `finish_reason`; then one `Usage` follows, and nothing after
+it. Whoever stops early closes the generator (`contextlib.aclosing`) or cancels the task
+that reads it: the engine then stops computing and frees the slot.
 
-The interface is frozen: a change is announced here. Changes since the first commit: `ContinuationError` (a PermanentError) is new; an engine
-raises it where what was delivered cannot be continued. `GenerationRequest.delivered_finish` is new: choices that had their end before a
-failover get no more pieces.
+The interface is frozen: a change is announced here. Changes since the first commit:
+`ContinuationError` (a PermanentError) is new; an engine raises it where what was
+delivered cannot be continued. `GenerationRequest.delivered_finish` is new: choices that
+had their end before a failover get no more pieces.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -19,7 +21,9 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class InvalidRequestError(PermanentError):
-    """The request itself cannot be served, now or later; the client gets 400 and `message`."""
+    """The request itself cannot be served, now or later; the client gets 400 and
+    `message`.
+    """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -28,16 +32,23 @@ class InvalidRequestError(PermanentError):
 
 
 class ContinuationError(PermanentError):
-    """What the client already has cannot be continued by this model: another attempt will not do it either."""
+    """What the client already has cannot be continued by this model: another attempt
+    will not do it either.
+    """
 
 
 class EngineFailedError(TransientError):
-    """Generation broke off or never began, through no fault of the request; another attempt may succeed."""
+    """Generation broke off or never began, through no fault of the request; another
+    attempt may succeed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen, in OpenAI's terms. None means that the client left it to the model."""
+    """How tokens are chosen, in OpenAI's terms.
+
+    None means that the client left it to the model.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -60,10 +71,12 @@ class Sampling:
 class GenerationRequest:
     """One attempt at one request.
 
-    `messages` (OpenAI's, with role and content) is read when `kind` is chat, `prompt` otherwise. After a failover `delivered` holds, per
-    choice, the text that the client already has, and `delivered_tokens` its length in tokens: the engine goes on exactly behind it, and
-    counts `max_tokens` and stop strings over the whole. A choice whose `delivered_finish` is set is over and gets no more pieces. All three
-    are empty on a first attempt.
+    `messages` (OpenAI's, with role and content) is read when `kind` is chat, `prompt`
+    otherwise. After a failover `delivered` holds, per choice, the text that the client
+    already has, and `delivered_tokens` its length in tokens: the engine goes on exactly
+    behind it, and counts `max_tokens` and stop strings over the whole. A choice whose
+    `delivered_finish` is set is over and gets no more pieces. All three are empty on a
+    first attempt.
     """
 
     request_id: str
@@ -78,7 +91,11 @@ class GenerationRequest:
     @property
     def open_choices(self) -> tuple[int, ...]:
         """The choices that still lack their end."""
-        return tuple(index for index in range(self.sampling.n) if index >= len(self.delivered_finish) or not self.delivered_finish[index])
+        return tuple(
+            index
+            for index in range(self.sampling.n)
+            if index >= len(self.delivered_finish) or not self.delivered_finish[index]
+        )
 
     def delivered_of(self, choice: int) -> tuple[str, int]:
         """Text and tokens that the client already has of a choice."""
@@ -89,7 +106,9 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token as it was chosen, with the natural logarithm of its probability, and the likeliest ones in its place."""
+    """A token as it was chosen, with the natural logarithm of its probability, and the
+    likeliest ones in its place.
+    """
 
     token: str
     logprob: float
@@ -98,7 +117,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A part of a tool call; `id` and `name` come with its first part, `arguments` is JSON text in pieces."""
+    """A part of a tool call; `id` and `name` come with its first part, `arguments` is
+    JSON text in pieces.
+    """
 
     index: int
     id: str | None = None
@@ -110,8 +131,9 @@ class ToolCall:
 class Piece:
     """What one choice grew by.
 
-    `tokens` counts the tokens behind `text`; a token held back (it may begin a stop string, or half a character) counts in the piece that
-    brings its text. The last piece of a choice carries `finish_reason`, with or without text.
+    `tokens` counts the tokens behind `text`; a token held back (it may begin a stop
+    string, or half a character) counts in the piece that brings its text. The last
+    piece of a choice carries `finish_reason`, with or without text.
     """
 
     index: int
@@ -124,7 +146,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The request's tokens over all its choices and attempts: what was delivered earlier counts as completion, not as prompt."""
+    """The request's tokens over all its choices and attempts: what was delivered
+    earlier counts as completion, not as prompt.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -132,7 +156,9 @@ class Usage:
 
 
 class Engine(Protocol):
-    """Generates tokens for up to `slots` requests at a time; further ones may wait inside."""
+    """Generates tokens for up to `slots` requests at a time; further ones may wait
+    inside.
+    """
 
     name: str
     slots: int
@@ -149,10 +175,12 @@ class Engine(Protocol):
         """Stop what runs and give memory back; may be called twice."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece | Usage, None]:
-        """Pieces of all choices, interleaved, then one Usage; closing the generator stops the generation.
+        """Pieces of all choices, interleaved, then one Usage; closing the generator
+        stops the generation.
 
         Raises:
-            InvalidRequestError: the request cannot be served; always before the first piece.
+            InvalidRequestError: the request cannot be served; always before the first
+                piece.
             ContinuationError: `delivered` cannot be continued; before the first piece.
             EngineFailedError: the generation broke off.
         """

@@ -18,6 +18,8 @@ def plain_text(message: Mapping[str, Any]) -> str:
     texts = []
     for part in content:
         if part.get("type") != "text":
-            raise InvalidRequestError(f"content part of type {part.get('type')!r}: only text can be read", param="messages")
+            raise InvalidRequestError(
+                f"content part of type {part.get('type')!r}: only text can be read", param="messages"
+            )
         texts.append(str(part.get("text", "")))
     return "".join(texts)

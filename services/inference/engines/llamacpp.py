@@ -1,15 +1,21 @@
-"""Models in GGUF files on llama.cpp, in this process, through xllamacpp: llama-server's slots and continuous batching without its HTTP.
+"""Models in GGUF files on llama.cpp, in this process, through xllamacpp: llama-server's
+slots and continuous batching without its HTTP.
 
 What one should know of it:
 
-- Each choice of a request takes a slot of its own, so `n` choices are `n` generations whose prompt is shared through the slots' cache.
-- Stop strings are found here and not by llama-server: it merges the log-probabilities of the tokens that it holds back.
-- Continuation: the prompt and what was delivered are read again, then generation goes on; sampled text differs from an undisturbed run's.
-  Output bound by a grammar (`response_format`) cannot begin in the middle; it is generated again with the same seed and what was
-  delivered is skipped.
-- A request without a seed gets one from its id, so that every attempt at it has the same.
-- Creating the server opens llama-server's HTTP port: here one on loopback, chosen by the system, behind a random key that nobody gets.
-  It also takes SIGINT and SIGTERM over; they are given back.
+- Each choice of a request takes a slot of its own, so `n` choices are `n` generations
+  whose prompt is shared through the slots' cache.
+- Stop strings are found here and not by llama-server: it merges the log-probabilities
+  of the tokens that it holds back.
+- Continuation: the prompt and what was delivered are read again, then generation goes
+  on; sampled text differs from an undisturbed run's. Output bound by a grammar
+  (`response_format`) cannot begin in the middle; it is generated again with the same
+  seed and what was delivered is skipped.
+- A request without a seed gets one from its id, so that every attempt at it has the
+  same.
+- Creating the server opens llama-server's HTTP port: here one on loopback, chosen by
+  the system, behind a random key that nobody gets. It also takes SIGINT and SIGTERM
+  over; they are given back.
 """
 
 import asyncio
@@ -56,10 +62,20 @@ class LlamaCppOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(description="Path of a GGUF file, or package:<name>/<file> for one that a Python package brings.")
-    n_threads: int = Field(default=1, ge=1, description="Threads that compute; more than there are free cores makes everything slow.")
+    model: str = Field(
+        description="Path of a GGUF file, or package:<name>/<file> for one that a Python package brings."
+    )
+    n_threads: int = Field(
+        default=1,
+        ge=1,
+        description="Threads that compute; more than there are free cores makes everything slow.",
+    )
     n_gpu_layers: int = Field(default=0, ge=-1, description="Layers kept on the GPU; -1: all.")
-    n_batch: int = Field(default=256, ge=1, description="Prompt tokens read in one step; between steps running streams get a token.")
+    n_batch: int = Field(
+        default=256,
+        ge=1,
+        description="Prompt tokens read in one step; between steps running streams get a token.",
+    )
     top_k: int = Field(default=40, ge=0, description="0: off.")
     min_p: float = Field(default=0.05, ge=0, le=1, description="0: off.")
     chat_template: str = Field(default="", description="A Jinja template in place of the GGUF's own.")
@@ -76,7 +92,9 @@ class LlamaCppEngine:
         self._options = options
         self._server: xllamacpp.Server | None = None
         self._closing = threading.Event()
-        self._threads = ThreadPoolExecutor(max_workers=config.slots, thread_name_prefix=f"llamacpp-{config.name}")
+        self._threads = ThreadPoolExecutor(
+            max_workers=config.slots, thread_name_prefix=f"llamacpp-{config.name}"
+        )
 
     async def start(self) -> None:
         """Load the GGUF. See `Engine.start`."""
@@ -98,7 +116,9 @@ class LlamaCppEngine:
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
         budget = request.sampling.max_tokens or self._config.max_output_tokens
-        choices = [_Choice(request, index, budget) for index in request.open_choices] or [_Choice(request, 0, 0)]
+        choices = [_Choice(request, index, budget) for index in request.open_choices] or [
+            _Choice(request, 0, 0)
+        ]
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
         run = partial(self._run, self._server, request.kind, stream)
@@ -114,9 +134,15 @@ class LlamaCppEngine:
             await _settle(work)
         yield _usage(request, choices)
 
-    def _run(self, server: xllamacpp.Server, kind: str, stream: "_Stream", choice: "_Choice", body: dict[str, Any]) -> None:
-        """Runs in a thread until the generation ends, the choice needs no more, or nobody reads."""
-        handle: Callable[..., None] = server.handle_chat_completions if kind == "chat" else server.handle_completions
+    def _run(
+        self, server: xllamacpp.Server, kind: str, stream: "_Stream", choice: "_Choice", body: dict[str, Any]
+    ) -> None:
+        """Runs in a thread until the generation ends, the choice needs no more, or
+        nobody reads.
+        """
+        handle: Callable[..., None] = (
+            server.handle_chat_completions if kind == "chat" else server.handle_completions
+        )
 
         def stops(chunk: Chunk) -> bool:
             return choice.finished or self._closing.is_set() or not stream.put((choice, chunk))
@@ -140,7 +166,9 @@ class _Choice:
         self.cached_tokens = 0
         self._prompt_param = "messages" if request.kind == "chat" else "prompt"
         self._param = "response_format" if request.sampling.response_format else self._prompt_param
-        self._text = ChoiceText(index, request.sampling.stop, delivered="" if self.replays else self.delivered)
+        self._text = ChoiceText(
+            index, request.sampling.stop, delivered="" if self.replays else self.delivered
+        )
         self._to_skip = self.delivered if self.replays else ""
         self._predicted = 0
         self.tokens_left = None if budget is None else budget - (0 if self.replays else self.delivered_tokens)
@@ -185,12 +213,22 @@ class _Choice:
         if not piece or not self._to_skip:
             return piece
         skipped = min(len(piece.text), len(self._to_skip))
-        if piece.text[:skipped] != self._to_skip[:skipped] or (piece.finish_reason and skipped < len(self._to_skip)):
-            raise ContinuationError("constrained output cannot be continued: generated again, it differs from what was delivered")
+        if piece.text[:skipped] != self._to_skip[:skipped] or (
+            piece.finish_reason and skipped < len(self._to_skip)
+        ):
+            raise ContinuationError(
+                "constrained output cannot be continued: generated again, it differs from what was delivered"
+            )
         self._to_skip = self._to_skip[skipped:]
         if len(piece.text) == skipped and not piece.finish_reason:
             return None
-        return Piece(index=piece.index, text=piece.text[skipped:], tokens=piece.tokens, logprobs=piece.logprobs, finish_reason=piece.finish_reason)
+        return Piece(
+            index=piece.index,
+            text=piece.text[skipped:],
+            tokens=piece.tokens,
+            logprobs=piece.logprobs,
+            finish_reason=piece.finish_reason,
+        )
 
     def _read_prompt_progress(self, chunk: Chunk) -> None:
         progress = chunk.get("prompt_progress")
@@ -206,7 +244,10 @@ class _Choice:
     def _refused(self, error: Chunk) -> Exception:
         message = str(error.get("message", error))
         if error.get("type") == "exceed_context_size_error":
-            message = f"the prompt has {error.get('n_prompt_tokens')} tokens and the context only {error.get('n_ctx')}: shorten it"
+            message = (
+                f"the prompt has {error.get('n_prompt_tokens')} tokens and the context only "
+                f"{error.get('n_ctx')}: shorten it"
+            )
             return InvalidRequestError(message, param=self._prompt_param)
         if 400 <= int(error.get("code", 500)) < 500 and not self._predicted:
             return InvalidRequestError(message, param=self._param)
@@ -217,7 +258,9 @@ _Stream = ThreadStream[tuple[_Choice, Chunk | Exception]]
 
 
 async def _settle(work: "list[Future[None]]") -> None:
-    """Waits until the slots are free: a running step cannot be interrupted, the next one is not begun."""
+    """Waits until the slots are free: a running step cannot be interrupted, the next
+    one is not begun.
+    """
     running = [asyncio.wrap_future(future) for future in work if not future.cancel()]
     if running:
         await asyncio.wait(running, timeout=_STOP_TIMEOUT_S)
@@ -227,19 +270,29 @@ def _usage(request: GenerationRequest, choices: list[_Choice]) -> Usage:
     first = choices[0]
     read_again = 0 if first.replays else first.delivered_tokens
     generated_again = sum(choice.delivered_tokens for choice in choices if choice.replays)
-    completion = sum(request.delivered_tokens) - generated_again + sum(choice.new_tokens for choice in choices)
+    completion = (
+        sum(request.delivered_tokens) - generated_again + sum(choice.new_tokens for choice in choices)
+    )
     prompt = max(first.prompt_tokens - read_again, 0)
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(first.cached_tokens, prompt))
+    return Usage(
+        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(first.cached_tokens, prompt)
+    )
 
 
 def _logprobs(entries: list[Chunk], *, top: int) -> list[TokenLogprob | None]:
     return [
-        TokenLogprob(token=entry["token"], logprob=entry["logprob"], top=tuple((other["token"], other["logprob"]) for other in entry["top_logprobs"][:top]))
+        TokenLogprob(
+            token=entry["token"],
+            logprob=entry["logprob"],
+            top=tuple((other["token"], other["logprob"]) for other in entry["top_logprobs"][:top]),
+        )
         for entry in entries
     ]
 
 
-def _body(request: GenerationRequest, choice: _Choice, config: ModelConfig, options: LlamaCppOptions) -> dict[str, Any]:
+def _body(
+    request: GenerationRequest, choice: _Choice, config: ModelConfig, options: LlamaCppOptions
+) -> dict[str, Any]:
     sampling = request.sampling
     seed = sampling.seed if sampling.seed is not None else zlib.crc32(request.request_id.encode())
     body: dict[str, Any] = {
@@ -280,7 +333,13 @@ def _completion_fields(request: GenerationRequest, choice: _Choice) -> dict[str,
 def _chat_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
     if not request.messages:
         raise InvalidRequestError("messages is empty: there is nothing to answer", param="messages")
-    messages = [{"role": "system" if message["role"] == "developer" else message["role"], "content": plain_text(message)} for message in request.messages]
+    messages = [
+        {
+            "role": "system" if message["role"] == "developer" else message["role"],
+            "content": plain_text(message),
+        }
+        for message in request.messages
+    ]
     if choice.delivered and not choice.replays:
         if messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": ""})
@@ -294,7 +353,10 @@ def _format_fields(response_format: Mapping[str, Any] | None) -> dict[str, Any]:
     if response_format.get("type") == "json_schema":
         schema = (response_format.get("json_schema") or {}).get("schema")
         if not isinstance(schema, Mapping):
-            raise InvalidRequestError(f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object", param="response_format")
+            raise InvalidRequestError(
+                f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object",
+                param="response_format",
+            )
     return {"response_format": dict(response_format)}
 
 
@@ -307,7 +369,9 @@ def _params(config: ModelConfig, options: LlamaCppOptions) -> xllamacpp.CommonPa
     params.n_gpu_layers = options.n_gpu_layers
     params.n_batch = params.n_ubatch = options.n_batch
     params.chat_template = options.chat_template
-    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE  # text as the model wrote it
+    params.reasoning_format = (
+        xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    )  # text as the model wrote it
     params.cache_ram_mib = 0  # prompts stay in their slots; else llama-server keeps 8 GiB of them
     params.cache_idle_slots = False
     params.warmup = False
@@ -324,9 +388,14 @@ def _model_path(name: str, model: str) -> Path:
     path = Path(model)
     if model.startswith("package:"):
         package, _, file = model.removeprefix("package:").partition("/")
-        found = importlib.util.find_spec(package)  # does not import it: it may want libraries that nothing here needs
+        found = importlib.util.find_spec(
+            package
+        )  # does not import it: it may want libraries that nothing here needs
         if found is None or found.origin is None:
-            raise ConfigError(f"model {name}: options.model names Python package {package}, which is not installed: install it, or give a path")
+            raise ConfigError(
+                f"model {name}: options.model names Python package {package}, which is not installed: "
+                "install it, or give a path"
+            )
         path = Path(found.origin).parent / file
     if not path.is_file():
         raise ConfigError(f"model {name}: options.model is {model!r}, and there is no file {path}")
@@ -338,14 +407,21 @@ def _load(params: xllamacpp.CommonParams) -> xllamacpp.Server:
         with _signal_handlers_kept():
             return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise ConfigError(f"llama.cpp cannot load {params.model.path}: is it a GGUF, and is there memory for {params.n_ctx} tokens of context?") from error
+        raise ConfigError(
+            f"llama.cpp cannot load {params.model.path}: is it a GGUF, and is there memory for "
+            f"{params.n_ctx} tokens of context?"
+        ) from error
 
 
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
-    """Puts back what SIGINT and SIGTERM did before; Python's `signal` does not see handlers set in C, and works in the main thread only."""
+    """Puts back what SIGINT and SIGTERM did before; Python's `signal` does not see
+    handlers set in C, and works in the main thread only.
+    """
     libc = ctypes.CDLL(None)
-    saved = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in (signal.SIGINT, signal.SIGTERM)}
+    saved = {
+        number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     for number, action in saved.items():
         libc.sigaction(int(number), None, action)
     try:

@@ -1,10 +1,14 @@
-"""Models behind any server that speaks OpenAI's API: vLLM, OpenRouter, llama-server, OpenAI itself.
+"""Models behind any server that speaks OpenAI's API: vLLM, OpenRouter, llama-server,
+OpenAI itself.
 
-Until the first token, what may pass (connection errors, 408, 409, 425, 429, 5xx) is tried again, as long after as the upstream asks for. Once a token
-went out nothing is: a stream that breaks off, or closes before every choice has its finish reason, is an error. Continuation after a failover
-appends what was delivered as an assistant message (to the prompt, for completions). Whether an upstream then goes on behind it, or begins a new
-answer, is its own affair: vLLM, OpenRouter and llama-server go on, OpenAI does not. So the models file must say `continuation: approximate`
-where it works; without it a broken stream stays broken.
+Until the first token, what may pass (connection errors, 408, 409, 425, 429, 5xx) is
+tried again, as long after as the upstream asks for. Once a token went out nothing is: a
+stream that breaks off, or closes before every choice has its finish reason, is an
+error. Continuation after a failover appends what was delivered as an assistant message
+(to the prompt, for completions). Whether an upstream then goes on behind it, or begins
+a new answer, is its own affair: vLLM, OpenRouter and llama-server go on, OpenAI does
+not. So the models file must say `continuation: approximate` where it works; without it
+a broken stream stays broken.
 """
 
 import json
@@ -25,7 +29,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
-from services.inference.engines.base import ContinuationError, EngineFailedError, GenerationRequest, InvalidRequestError, Piece, Usage
+from services.inference.engines.base import (
+    ContinuationError,
+    EngineFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    Usage,
+)
 from services.inference.engines.openai_wire import ChunkReader, error_message, request_fields
 
 _log = structlog.get_logger(__name__)
@@ -43,19 +54,27 @@ class OpenAICompatibleOptions(BaseModel):
 
     base_url: str = Field(pattern=r"^https?://", description="Up to and with /v1.")
     model: str = Field(description="The upstream's name of the model.")
-    api_key_env: str = Field(default="", description="The environment variable that holds the API key; empty: none is sent.")
+    api_key_env: str = Field(
+        default="", description="The environment variable that holds the API key; empty: none is sent."
+    )
     total_timeout_s: float = Field(default=600.0, gt=0, description="For all attempts and the whole stream.")
     connect_timeout_s: float = Field(default=10.0, gt=0)
     silence_timeout_s: float = Field(default=60.0, gt=0, description="The longest pause between two bytes.")
     attempts: int = Field(default=4, ge=1)
-    wait_max_s: float = Field(default=5.0, ge=0, description="The longest pause between attempts where the upstream asks for none.")
+    wait_max_s: float = Field(
+        default=5.0, ge=0, description="The longest pause between attempts where the upstream asks for none."
+    )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    stream_usage: bool = Field(default=True, description="Ask for usage; false for upstreams that refuse stream_options.")
+    stream_usage: bool = Field(
+        default=True, description="Ask for usage; false for upstreams that refuse stream_options."
+    )
     extra_body: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
 
 
 class _TryAgainError(EngineFailedError):
-    """Nothing was generated yet, and another attempt may do better, after `after_s` seconds if the upstream said so."""
+    """Nothing was generated yet, and another attempt may do better, after `after_s`
+    seconds if the upstream said so.
+    """
 
     def __init__(self, message: str, *, after_s: float | None = None) -> None:
         super().__init__(message)
@@ -73,7 +92,10 @@ class _OpenStream:
     failure: EngineFailedError | None = None
 
     async def read(self) -> bool:
-        """Reads on until there are pieces; False at the end. A failure waits until the pieces before it went out."""
+        """Reads on until there are pieces; False at the end.
+
+        A failure waits until the pieces before it went out.
+        """
         self.pieces = []
         while not self.pieces and not self.reader.done:
             if self.failure:
@@ -110,10 +132,13 @@ class OpenAICompatibleEngine:
             key = os.environ.get(self._options.api_key_env)
             if not key:
                 raise ConfigError(
-                    f"model {self.name}: options.api_key_env names {self._options.api_key_env}, which is not set: set it to the upstream's API key"
+                    f"model {self.name}: options.api_key_env names {self._options.api_key_env}, which is "
+                    "not set: set it to the upstream's API key"
                 )
             headers["authorization"] = f"Bearer {key}"
-        self._session = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=self.slots))
+        self._session = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(limit=self.slots)
+        )
 
     async def close(self) -> None:
         """Close every connection; streams that still run break off."""
@@ -121,7 +146,9 @@ class OpenAICompatibleEngine:
             await self._session.close()
 
     async def healthy(self) -> bool:
-        """Between start and close; asking the upstream would cost it requests that nobody sent."""
+        """Between start and close; asking the upstream would cost it requests that
+        nobody sent.
+        """
         return self._session is not None and not self._session.closed
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece | Usage, None]:
@@ -154,9 +181,14 @@ class OpenAICompatibleEngine:
         if not any(request.delivered):
             return budget
         if self._config.continuation == "none":
-            raise ContinuationError(f"model {self.name} is declared with continuation none: its upstream cannot go on behind a text")
+            raise ContinuationError(
+                f"model {self.name} is declared with continuation none: its upstream cannot go on behind "
+                "a text"
+            )
         if request.sampling.n > 1:
-            raise ContinuationError("several choices cannot be continued: an upstream takes one beginning only")
+            raise ContinuationError(
+                "several choices cannot be continued: an upstream takes one beginning only"
+            )
         return budget and budget - request.delivered_of(0)[1]
 
     async def _open(self, request: GenerationRequest, body: dict[str, Any]) -> _OpenStream:
@@ -172,21 +204,32 @@ class OpenAICompatibleEngine:
             return jittered if time.monotonic() + jittered < deadline else False
 
         attempts = stamina.retry_context(
-            on=pause, attempts=options.attempts, timeout=options.total_timeout_s, wait_initial=0.1, wait_max=options.wait_max_s, wait_jitter=0.1
+            on=pause,
+            attempts=options.attempts,
+            timeout=options.total_timeout_s,
+            wait_initial=0.1,
+            wait_max=options.wait_max_s,
+            wait_jitter=0.1,
         )
         async for attempt in attempts:
             with attempt:
                 return await self._attempt(request, body, timeout_s=max(deadline - time.monotonic(), 0.001))
         raise AssertionError("retry_context ends by returning or raising")
 
-    async def _attempt(self, request: GenerationRequest, body: dict[str, Any], *, timeout_s: float) -> _OpenStream:
+    async def _attempt(
+        self, request: GenerationRequest, body: dict[str, Any], *, timeout_s: float
+    ) -> _OpenStream:
         if self._session is None or self._session.closed:
             raise EngineFailedError(f"model {self.name} is not started")
         options = self._options
         path = "/chat/completions" if request.kind == "chat" else "/completions"
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=options.connect_timeout_s, sock_read=options.silence_timeout_s)
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_s, sock_connect=options.connect_timeout_s, sock_read=options.silence_timeout_s
+        )
         try:
-            response = await self._session.post(options.base_url.rstrip("/") + path, json=body, timeout=timeout, allow_redirects=False)
+            response = await self._session.post(
+                options.base_url.rstrip("/") + path, json=body, timeout=timeout, allow_redirects=False
+            )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _TryAgainError(f"the upstream cannot be reached: {error or 'timed out'}") from error
         try:
@@ -200,7 +243,12 @@ class OpenAICompatibleEngine:
 
     def _body(self, request: GenerationRequest, budget: int | None) -> dict[str, Any]:
         options = self._options
-        fields = request_fields(request, defaults=self._config.sampling, max_tokens=budget, max_tokens_field=options.max_tokens_field)
+        fields = request_fields(
+            request,
+            defaults=self._config.sampling,
+            max_tokens=budget,
+            max_tokens_field=options.max_tokens_field,
+        )
         usage = {"stream_options": {"include_usage": True}} if options.stream_usage else {}
         return {**options.extra_body, "model": options.model, "stream": True, **usage, **fields}
 
@@ -215,7 +263,10 @@ async def _read_first_pieces(stream: _OpenStream) -> None:
 
 
 async def _read_on(stream: _OpenStream) -> bool:
-    """Reads the next pieces; False at the end. What happens behind a complete answer no longer matters."""
+    """Reads the next pieces; False at the end.
+
+    What happens behind a complete answer no longer matters.
+    """
     try:
         return await stream.read()
     except (aiohttp.ClientError, TimeoutError, EventTooLargeError) as error:
@@ -236,9 +287,13 @@ async def _raise_for_refusal(response: aiohttp.ClientResponse) -> None:
     body = _parsed(text)
     message = error_message(body) if text else (response.reason or "")
     if response.status in _RETRIED or response.status >= 500:
-        raise _TryAgainError(f"the upstream answered {response.status}: {message}", after_s=_retry_after_s(response))
+        raise _TryAgainError(
+            f"the upstream answered {response.status}: {message}", after_s=_retry_after_s(response)
+        )
     if response.status < 400 or response.status in _OUR_FAULT:
-        raise EngineFailedError(f"the upstream answered {response.status}; check base_url, model and API key of this model")
+        raise EngineFailedError(
+            f"the upstream answered {response.status}; check base_url, model and API key of this model"
+        )
     error = body.get("error") if isinstance(body, dict) else None
     param = error.get("param") if isinstance(error, dict) else None
     raise InvalidRequestError(message, param=param if isinstance(param, str) else None)

@@ -6,15 +6,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from services.common.model_catalogue import SamplingDefaults
-from services.inference.engines.base import EngineFailedError, FinishReason, GenerationRequest, Piece, TokenLogprob, ToolCall, Usage
+from services.inference.engines.base import (
+    EngineFailedError,
+    FinishReason,
+    GenerationRequest,
+    Piece,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from services.inference.engines.chat_text import plain_text
 
 _CHARACTERS_PER_TOKEN = 4
 """For upstreams that report no usage; OpenAI's rule of thumb for English."""
 
 
-def request_fields(request: GenerationRequest, *, defaults: SamplingDefaults, max_tokens: int | None, max_tokens_field: str) -> dict[str, Any]:
-    """The request's body, without the model's name; what the client left open stays open, unless the models file sets a default."""
+def request_fields(
+    request: GenerationRequest, *, defaults: SamplingDefaults, max_tokens: int | None, max_tokens_field: str
+) -> dict[str, Any]:
+    """The request's body, without the model's name; what the client left open stays
+    open, unless the models file sets a default.
+    """
     sampling = request.sampling
     fields: dict[str, Any] = {
         "temperature": sampling.temperature,
@@ -31,7 +43,11 @@ def request_fields(request: GenerationRequest, *, defaults: SamplingDefaults, ma
         "tool_choice": sampling.tool_choice,
         "parallel_tool_calls": sampling.parallel_tool_calls,
     }
-    given = {name: value for name, value in fields.items() if value not in (None, [], {}, 0.0) or (value == 0 and name in {"temperature", "top_p", "seed"})}
+    given = {
+        name: value
+        for name, value in fields.items()
+        if value not in (None, [], {}, 0.0) or (value == 0 and name in {"temperature", "top_p", "seed"})
+    }
     preset = {name: getattr(defaults, name) for name in defaults.model_fields_set}
     return preset | given | _prompt_fields(request)
 
@@ -40,11 +56,15 @@ def _prompt_fields(request: GenerationRequest) -> dict[str, Any]:
     delivered, _ = request.delivered_of(0)
     sampling = request.sampling
     if request.kind == "completion":
-        return {"prompt": request.prompt + delivered} | ({"logprobs": sampling.top_logprobs} if sampling.logprobs else {})
+        return {"prompt": request.prompt + delivered} | (
+            {"logprobs": sampling.top_logprobs} if sampling.logprobs else {}
+        )
     messages = [dict(message) for message in request.messages]
     if delivered:
         messages.append({"role": "assistant", "content": delivered})
-    return {"messages": messages} | ({"logprobs": True, "top_logprobs": sampling.top_logprobs} if sampling.logprobs else {})
+    return {"messages": messages} | (
+        {"logprobs": True, "top_logprobs": sampling.top_logprobs} if sampling.logprobs else {}
+    )
 
 
 class ChunkReader:
@@ -59,7 +79,9 @@ class ChunkReader:
 
     @property
     def complete(self) -> bool:
-        """Every choice came to an end; anything less is a broken stream, however politely it closed."""
+        """Every choice came to an end; anything less is a broken stream, however
+        politely it closed.
+        """
         return not self._unfinished
 
     @property
@@ -88,13 +110,18 @@ class ChunkReader:
             self._reported = chunk.get("usage") or self._reported
             return [piece for choice in chunk.get("choices") or () if (piece := self._piece(choice))]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise EngineFailedError(f"the upstream sent something that is no chunk: {data[:200]!r}") from error
+            raise EngineFailedError(
+                f"the upstream sent something that is no chunk: {data[:200]!r}"
+            ) from error
 
     def usage(self) -> Usage:
         """What the upstream counted, or an estimate where it does not say."""
         delivered = sum(self._request.delivered_tokens)
         if not self._reported:
-            return Usage(prompt_tokens=_estimated_prompt_tokens(self._request), completion_tokens=delivered + self._counted)
+            return Usage(
+                prompt_tokens=_estimated_prompt_tokens(self._request),
+                completion_tokens=delivered + self._counted,
+            )
         details = self._reported.get("prompt_tokens_details") or {}
         return Usage(
             prompt_tokens=max(int(self._reported.get("prompt_tokens") or 0) - delivered, 0),
@@ -115,7 +142,14 @@ class ChunkReader:
             return None
         tokens = len(logprobs) or (1 if text or tool_calls else 0)
         self._counted += tokens
-        return Piece(index=index, text=text, tokens=tokens, logprobs=logprobs or None, finish_reason=reason, tool_calls=tool_calls)
+        return Piece(
+            index=index,
+            text=text,
+            tokens=tokens,
+            logprobs=logprobs or None,
+            finish_reason=reason,
+            tool_calls=tool_calls,
+        )
 
 
 def error_message(body: object) -> str:
@@ -135,7 +169,12 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 def _tool_call(call: Mapping[str, Any]) -> ToolCall:
     function = call.get("function") or {}
-    return ToolCall(index=int(call.get("index", 0)), id=call.get("id"), name=function.get("name"), arguments=function.get("arguments") or "")
+    return ToolCall(
+        index=int(call.get("index", 0)),
+        id=call.get("id"),
+        name=function.get("name"),
+        arguments=function.get("arguments") or "",
+    )
 
 
 def _logprobs(given: Mapping[str, Any]) -> Iterator[TokenLogprob]:
@@ -143,7 +182,9 @@ def _logprobs(given: Mapping[str, Any]) -> Iterator[TokenLogprob]:
         top = tuple((other["token"], other["logprob"]) for other in entry.get("top_logprobs") or ())
         yield TokenLogprob(token=entry["token"], logprob=entry["logprob"], top=top)
     tops = given.get("top_logprobs") or ()
-    for position, (token, logprob) in enumerate(zip(given.get("tokens") or (), given.get("token_logprobs") or (), strict=False)):
+    for position, (token, logprob) in enumerate(
+        zip(given.get("tokens") or (), given.get("token_logprobs") or (), strict=False)
+    ):
         top = tuple(tops[position].items()) if position < len(tops) and tops[position] else ()
         yield TokenLogprob(token=token, logprob=logprob if logprob is not None else 0.0, top=top)
 

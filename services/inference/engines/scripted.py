@@ -1,7 +1,8 @@
 """Deterministic words at a set rate: stands in for a model in tests and benchmarks.
 
-The i-th token is a pure function of seed, choice, prompt and i (`scripted_token`), so a test can say what a client must receive, and an
-attempt that continues gives exactly the rest of what an undisturbed one would have given.
+The i-th token is a pure function of seed, choice, prompt and i (`scripted_token`), so a
+test can say what a client must receive, and an attempt that continues gives exactly the
+rest of what an undisturbed one would have given.
 """
 
 import asyncio
@@ -12,12 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
-from services.inference.engines.base import FinishReason, GenerationRequest, InvalidRequestError, Piece, TokenLogprob, Usage
+from services.inference.engines.base import (
+    FinishReason,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    TokenLogprob,
+    Usage,
+)
 from services.inference.engines.chat_text import plain_text
 
 _VOCABULARY = (
-    "amber anchor apple arrow autumn badge basket beacon birch bridge candle canyon carbon castle cedar circle cloud copper coral cotton "
-    "crystal dawn delta desert dragon eagle echo ember engine falcon feather fern field flame forest fossil garden glacier granite harbor "
+    "amber anchor apple arrow autumn badge basket beacon birch bridge candle canyon carbon castle cedar "
+    "circle cloud copper coral cotton "
+    "crystal dawn delta desert dragon eagle echo ember engine falcon feather fern field flame forest "
+    "fossil garden glacier granite harbor "
     "hazel helmet island ivory jasmine jungle kernel lantern lemon linen lotus maple marble meadow mirror"
 )
 WORDS = tuple(_VOCABULARY.split())
@@ -30,13 +40,21 @@ class ScriptedOptions(BaseModel):
 
     tokens_per_s: float = Field(default=0.0, ge=0, description="Per stream; 0: as fast as it is read.")
     time_to_first_token_s: float = Field(default=0.0, ge=0)
-    default_tokens: int = Field(default=32, ge=1, description="Length of the script where the request sets none.")
+    default_tokens: int = Field(
+        default=32, ge=1, description="Length of the script where the request sets none."
+    )
     tokens_per_piece: int = Field(default=64, ge=1, description="At most so many in one piece.")
-    tick_s: float = Field(default=0.01, ge=0, description="Pieces of a stream are at least so far apart: what is due meanwhile comes together.")
+    tick_s: float = Field(
+        default=0.01,
+        ge=0,
+        description="Pieces of a stream are at least so far apart: what is due meanwhile comes together.",
+    )
 
 
 def scripted_token(prompt: str, position: int, *, seed: int = 0, choice: int = 0) -> str:
-    """The token at a position of the script; a word, with a space before it unless it is the first."""
+    """The token at a position of the script; a word, with a space before it unless it
+    is the first.
+    """
     return _token(_script_key(prompt, seed, choice), position)
 
 
@@ -47,7 +65,9 @@ def scripted_text(prompt: str, tokens: int, *, seed: int = 0, choice: int = 0) -
 
 
 def prompt_of(request: GenerationRequest) -> str:
-    """What the script depends on: the prompt, or the conversation as `role: text` lines."""
+    """What the script depends on: the prompt, or the conversation as `role: text`
+    lines.
+    """
     if request.kind == "completion":
         return request.prompt
     return "\n".join(f"{message.get('role')}: {plain_text(message)}" for message in request.messages)
@@ -84,7 +104,10 @@ class ScriptedEngine:
         prompt_tokens = len(prompt.split())
         budget = request.sampling.max_tokens or self._options.default_tokens
         if prompt_tokens + budget > self._context_length:
-            message = f"prompt ({prompt_tokens} tokens) and max_tokens ({budget}) exceed the context of {self._context_length} tokens"
+            message = (
+                f"prompt ({prompt_tokens} tokens) and max_tokens ({budget}) exceed the context of "
+                f"{self._context_length} tokens"
+            )
             raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
         choices = [_ScriptedChoice(request, index, prompt, budget) for index in request.open_choices]
         self.running += 1
@@ -146,14 +169,20 @@ class _ScriptedChoice:
             return None
         end = min(self._next + tokens, self._budget)
         texts = [_token(self._key, position) for position in range(self._next, end)]
-        logprobs = [_logprob(self._key, position, text) for position, text in enumerate(texts, self._next)] if self._logprobs else ()
+        logprobs = (
+            [_logprob(self._key, position, text) for position, text in enumerate(texts, self._next)]
+            if self._logprobs
+            else ()
+        )
         if texts and self._rest:
             texts[0], self._rest = self._rest, ""
         self._next = end
         return self._text.write(texts, logprobs, end=self._at_end if end == self._budget else None)
 
     def _resume(self, delivered: str) -> tuple[int, str]:
-        """The position of the first token that the client lacks, and the part of it that it lacks, if it has the other part."""
+        """The position of the first token that the client lacks, and the part of it
+        that it lacks, if it has the other part.
+        """
         position = length = 0
         while length < len(delivered):
             token = _token(self._key, position)

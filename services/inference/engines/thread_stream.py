@@ -9,9 +9,11 @@ Item = TypeVar("Item")
 
 
 class ThreadStream(Generic[Item]):
-    """Threads put, one task reads; a full stream makes threads wait, a reader that left makes them stop.
+    """Threads put, one task reads; a full stream makes threads wait, a reader that left
+    makes them stop.
 
-    The event loop is woken once for whatever gathered since it last read, not once an item.
+    The event loop is woken once for whatever gathered since it last read, not once an
+    item.
     """
 
     def __init__(self, *, limit: int = 256) -> None:

@@ -1,12 +1,19 @@
-"""Models of Hugging Face's format on torch, GPU or CPU, with transformers' continuous batching.
+"""Models of Hugging Face's format on torch, GPU or CPU, with transformers' continuous
+batching.
 
-What its batching cannot do is not among the engine's capabilities: seeds, penalties and biases per request. Its log-probabilities are those
-after temperature and top_p, which say nothing of the model's confidence, so they are not offered either. Traps that are kept from here:
+What its batching cannot do is not among the engine's capabilities: seeds, penalties and
+biases per request. Its log-probabilities are those after temperature and top_p, which
+say nothing of the model's confidence, so they are not offered either. Traps that are
+kept from here:
 
-- A request longer than its cache kills the loop for everybody: lengths are checked before, and the cache is made large enough for all slots.
-- Cancelling sends no last event, and leaves the request's handler behind: readers stop by themselves and remove it.
-- A loop that died says nothing: readers look at it once a second, and the engine is no longer healthy.
-- Handlers are called on the event loop; each output holds all tokens so far, so a slow reader needs no more than the latest.
+- A request longer than its cache kills the loop for everybody: lengths are checked
+  before, and the cache is made large enough for all slots.
+- Cancelling sends no last event, and leaves the request's handler behind: readers stop
+  by themselves and remove it.
+- A loop that died says nothing: readers look at it once a second, and the engine is no
+  longer healthy.
+- Handlers are called on the event loop; each output holds all tokens so far, so a slow
+  reader needs no more than the latest.
 """
 
 import asyncio
@@ -26,7 +33,14 @@ from transformers.utils import logging as hub_logging
 from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
-from services.inference.engines.base import EngineFailedError, FinishReason, GenerationRequest, InvalidRequestError, Piece, Usage
+from services.inference.engines.base import (
+    EngineFailedError,
+    FinishReason,
+    GenerationRequest,
+    InvalidRequestError,
+    Piece,
+    Usage,
+)
 from services.inference.engines.chat_text import plain_text
 
 _LOOK_EVERY_S = 1.0
@@ -45,7 +59,9 @@ class TransformersOptions(BaseModel):
     device: str = Field(default="auto", description="cuda, cuda:1, cpu; auto: the GPU if there is one.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     page_size: int = Field(default=32, ge=4, description="Tokens in one page of the cache.")
-    max_batch_tokens: int = Field(default=512, ge=1, description="Tokens computed in one step, of all requests together.")
+    max_batch_tokens: int = Field(
+        default=512, ge=1, description="Tokens computed in one step, of all requests together."
+    )
     seed: int | None = Field(default=None, description="Of the engine's sampling as a whole.")
 
 
@@ -86,10 +102,18 @@ class TransformersEngine:
         prompt_ids = self._encode(prompt)
         self._check_length(request, len(prompt_ids))
         changed = asyncio.Event()
-        choices = [_Choice(request, index, changed, self._tokenizer, self._end_tokens) for index in request.open_choices]
+        choices = [
+            _Choice(request, index, changed, self._tokenizer, self._end_tokens)
+            for index in request.open_choices
+        ]
         try:
             for choice in choices:
-                self._add(manager, request, choice, self._encode(prompt + choice.delivered) if choice.delivered else prompt_ids)
+                self._add(
+                    manager,
+                    request,
+                    choice,
+                    self._encode(prompt + choice.delivered) if choice.delivered else prompt_ids,
+                )
             while not all(choice.finished for choice in choices):
                 for piece in [piece for choice in choices if (piece := choice.take())]:
                     yield piece
@@ -98,9 +122,13 @@ class TransformersEngine:
             for choice in choices:
                 _cancel(manager, choice.id)
         new_tokens = sum(choice.new_tokens for choice in choices)
-        yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens) + new_tokens)
+        yield Usage(
+            prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens) + new_tokens
+        )
 
-    def _add(self, manager: Any, request: GenerationRequest, choice: "_Choice", prompt_ids: list[int]) -> None:
+    def _add(
+        self, manager: Any, request: GenerationRequest, choice: "_Choice", prompt_ids: list[int]
+    ) -> None:
         sampling, defaults = request.sampling, self._config.sampling
         budget = sampling.max_tokens or self._config.max_output_tokens or self._config.context_length
         left = min(budget - choice.delivered_tokens, self._config.context_length - len(prompt_ids))
@@ -114,7 +142,9 @@ class TransformersEngine:
             request_id=choice.id,
             max_new_tokens=left,
             streaming=True,
-            temperature=max(float(defaults.temperature if sampling.temperature is None else sampling.temperature), _GREEDY),
+            temperature=max(
+                float(defaults.temperature if sampling.temperature is None else sampling.temperature), _GREEDY
+            ),
             top_p=float(defaults.top_p if sampling.top_p is None else sampling.top_p),
         )
         if accepted is None:
@@ -137,9 +167,13 @@ class TransformersEngine:
             return request.prompt
         messages = [{**message, "content": plain_text(message)} for message in request.messages]
         try:
-            return str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            return str(
+                self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            )
         except Exception as error:  # templates raise whatever they like
-            raise InvalidRequestError(f"the model's chat template refuses these messages: {error}", param="messages") from error
+            raise InvalidRequestError(
+                f"the model's chat template refuses these messages: {error}", param="messages"
+            ) from error
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -147,7 +181,10 @@ class TransformersEngine:
     def _check_length(self, request: GenerationRequest, prompt_tokens: int) -> None:
         if prompt_tokens < self._config.context_length:
             return
-        message = f"the prompt has {prompt_tokens} tokens and the context only {self._config.context_length}: shorten it"
+        message = (
+            f"the prompt has {prompt_tokens} tokens and the context only "
+            f"{self._config.context_length}: shorten it"
+        )
         raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
 
     def _load(self) -> None:
@@ -155,20 +192,41 @@ class TransformersEngine:
         hub_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(options.model, revision=options.revision)
-            model: Any = AutoModelForCausalLM.from_pretrained(options.model, revision=options.revision, dtype=options.dtype)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                options.model, revision=options.revision, dtype=options.dtype
+            )
         except (OSError, ValueError) as error:
-            hint = "" if Path(options.model).exists() else " (no such folder, so it was looked for on the hub)"
-            raise ConfigError(f"model {self.name}: {options.model!r} cannot be loaded{hint}: {error}") from error
+            hint = (
+                "" if Path(options.model).exists() else " (no such folder, so it was looked for on the hub)"
+            )
+            raise ConfigError(
+                f"model {self.name}: {options.model!r} cannot be loaded{hint}: {error}"
+            ) from error
         if "chat" in self.capabilities and not self._tokenizer.chat_template:
-            raise ConfigError(f"model {self.name} has no chat template: name its capabilities without chat, or give its tokenizer one")
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+            raise ConfigError(
+                f"model {self.name} has no chat template: name its capabilities without chat, or give its "
+                "tokenizer one"
+            )
+        device = (
+            ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+        )
         self._end_tokens = _end_tokens(model.generation_config, self._tokenizer)
-        self._manager = model.to(device).init_continuous_batching(self._generation_config(), self._batching_config())
+        self._manager = model.to(device).init_continuous_batching(
+            self._generation_config(), self._batching_config()
+        )
         self._manager.start()
 
     def _generation_config(self) -> GenerationConfig:
-        """Values that are no defaults: transformers prepares only for what is set here to be set per request."""
-        values = {"do_sample": True, "temperature": 0.99, "top_p": 0.99, "top_k": 0, "eos_token_id": sorted(self._end_tokens) or -1}
+        """Values that are no defaults: transformers prepares only for what is set here
+        to be set per request.
+        """
+        values = {
+            "do_sample": True,
+            "temperature": 0.99,
+            "top_p": 0.99,
+            "top_k": 0,
+            "eos_token_id": sorted(self._end_tokens) or -1,
+        }
         return GenerationConfig.from_dict(values)
 
     def _batching_config(self) -> ContinuousBatchingConfig:
@@ -186,7 +244,14 @@ class TransformersEngine:
 class _Choice:
     """One choice's way from token ids to pieces."""
 
-    def __init__(self, request: GenerationRequest, index: int, changed: asyncio.Event, tokenizer: Any, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        index: int,
+        changed: asyncio.Event,
+        tokenizer: Any,
+        end_tokens: frozenset[int],
+    ) -> None:
         self.index = index
         self.id = ""
         self.delivered, self.delivered_tokens = request.delivered_of(index)
@@ -232,11 +297,18 @@ class _Choice:
         self._read += len(new_ids)
         end: FinishReason | None = None
         if output.status == RequestStatus.FINISHED:
-            end = "stop" if output.generated_tokens and output.generated_tokens[-1] in self._end_tokens else "length"
+            end = (
+                "stop"
+                if output.generated_tokens and output.generated_tokens[-1] in self._end_tokens
+                else "length"
+            )
         return self._text.write([self._decoded(output.prompt_ids, token) for token in new_ids], end=end)
 
     def _decoded(self, prompt_ids: list[int], token: int) -> str:
-        """The text that a token completes; empty while a character lacks tokens. The prompt decides on a leading space."""
+        """The text that a token completes; empty while a character lacks tokens.
+
+        The prompt decides on a leading space.
+        """
         if token in self._end_tokens:
             return ""
         if self._decoder is None:

@@ -1,8 +1,11 @@
-"""Models on vLLM's engine, in this process (it starts its GPU workers itself): for GPUs, in an image of its own.
+"""Models on vLLM's engine, in this process (it starts its GPU workers itself): for
+GPUs, in an image of its own.
 
-Written against vLLM 0.33 (`AsyncLLM`), whose pins do not go together with the rest of Tocsin's, and tested with a stand-in for it only: it has
-not run on a GPU yet. Choices share one vLLM request, so several choices cannot be continued after a failover; nor can output bound by a
-grammar, which cannot begin in the middle. Stop strings are found here, so that tokens are counted with the text they bring.
+Written against vLLM 0.33 (`AsyncLLM`), whose pins do not go together with the rest of
+Tocsin's, and tested with a stand-in for it only: it has not run on a GPU yet. Choices
+share one vLLM request, so several choices cannot be continued after a failover; nor can
+output bound by a grammar, which cannot begin in the middle. Stop strings are found
+here, so that tokens are counted with the text they bring.
 """
 
 import asyncio
@@ -42,7 +45,10 @@ class VllmOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(description="A folder, or a name on the Hugging Face hub.")
-    engine_args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's AsyncEngineArgs: tensor_parallel_size, quantization, …")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of vLLM's AsyncEngineArgs: tensor_parallel_size, quantization, …",
+    )
 
 
 class VllmEngine:
@@ -58,12 +64,20 @@ class VllmEngine:
         self._attempts = itertools.count()
 
     async def start(self) -> None:
-        """Load the model. vLLM binds itself to the running event loop, so this blocks it; nothing else is served yet."""
-        arguments = {"model": self._options.model, "max_model_len": self._config.context_length, "max_num_seqs": self.slots}
+        """Load the model. vLLM binds itself to the running event loop, so this blocks
+        it; nothing else is served yet.
+        """
+        arguments = {
+            "model": self._options.model,
+            "max_model_len": self._config.context_length,
+            "max_num_seqs": self.slots,
+        }
         try:
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments | self._options.engine_args))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"model {self.name}: vLLM cannot load {self._options.model!r}: {error}") from error
+            raise ConfigError(
+                f"model {self.name}: vLLM cannot load {self._options.model!r}: {error}"
+            ) from error
 
     async def close(self) -> None:
         """End the workers; what still runs fails."""
@@ -92,7 +106,10 @@ class VllmEngine:
         delivered, delivered_tokens = request.delivered_of(0)
         read_ids = self._encoded(request, tokenizer, prompt + delivered) if delivered else prompt_ids
         left = self._tokens_left(request, len(read_ids), delivered_tokens) if request.open_choices else 0
-        texts = [ChoiceText(index, request.sampling.stop, delivered=request.delivered_of(index)[0]) for index in range(request.sampling.n)]
+        texts = [
+            ChoiceText(index, request.sampling.stop, delivered=request.delivered_of(index)[0])
+            for index in range(request.sampling.n)
+        ]
         if left < 1:
             for text in (texts[index] for index in request.open_choices):
                 yield text.write([], end="length") or Piece(index=0, text="")
@@ -103,9 +120,13 @@ class VllmEngine:
         completion = sum(request.delivered_of(index)[1] + text.tokens for index, text in enumerate(texts))
         yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=completion)
 
-    async def _play(self, request: GenerationRequest, prompt_ids: list[int], left: int, texts: list[ChoiceText]) -> AsyncGenerator[Piece, None]:
+    async def _play(
+        self, request: GenerationRequest, prompt_ids: list[int], left: int, texts: list[ChoiceText]
+    ) -> AsyncGenerator[Piece, None]:
         attempt = f"{request.request_id}/{next(self._attempts)}"
-        outputs = self._engine.generate({"prompt_token_ids": prompt_ids}, self._sampling_params(request, left), attempt)
+        outputs = self._engine.generate(
+            {"prompt_token_ids": prompt_ids}, self._sampling_params(request, left), attempt
+        )
         try:
             async with aclosing(outputs):
                 async for output in outputs:
@@ -126,7 +147,10 @@ class VllmEngine:
     def _encoded(self, request: GenerationRequest, tokenizer: Any, text: str) -> list[int]:
         ids = list(tokenizer.encode(text, add_special_tokens=False))
         if len(ids) >= self._config.context_length and not request.delivered_of(0)[0]:
-            message = f"the prompt has {len(ids)} tokens and the context only {self._config.context_length}: shorten it"
+            message = (
+                f"the prompt has {len(ids)} tokens and the context only "
+                f"{self._config.context_length}: shorten it"
+            )
             raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
         return ids
 
@@ -153,7 +177,9 @@ def _check_continuation(request: GenerationRequest) -> None:
     if request.sampling.n > 1:
         raise ContinuationError("several choices cannot be continued in one vLLM request")
     if _structured(request.sampling.response_format):
-        raise ContinuationError("constrained output cannot be continued: its grammar cannot begin in the middle")
+        raise ContinuationError(
+            "constrained output cannot be continued: its grammar cannot begin in the middle"
+        )
 
 
 def _prompt(request: GenerationRequest, tokenizer: Any) -> str:
@@ -165,7 +191,9 @@ def _prompt(request: GenerationRequest, tokenizer: Any) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     except Exception as error:  # templates raise whatever they like
-        raise InvalidRequestError(f"the model's chat template refuses these messages: {error}", param="messages") from error
+        raise InvalidRequestError(
+            f"the model's chat template refuses these messages: {error}", param="messages"
+        ) from error
 
 
 def _structured(response_format: Mapping[str, Any] | None) -> StructuredOutputsParams | None:
@@ -175,7 +203,10 @@ def _structured(response_format: Mapping[str, Any] | None) -> StructuredOutputsP
         return StructuredOutputsParams(json_object=True)
     schema = (response_format.get("json_schema") or {}).get("schema")
     if not isinstance(schema, Mapping):
-        raise InvalidRequestError(f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object", param="response_format")
+        raise InvalidRequestError(
+            f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object",
+            param="response_format",
+        )
     return StructuredOutputsParams(json=dict(schema))
 
 

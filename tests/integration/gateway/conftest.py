@@ -44,9 +44,14 @@ class Scene:
     def settings(self, **overrides: Any) -> Settings:
         """A gateway's settings."""
         values = {
-            "kafka_url": self.url, "models_file": str(self.models_file), "instance": f"gateway-{uuid4().hex[:8]}", "port": 0,
-            "key_pepper": PEPPER, "pseudonym_key": "a pseudonym key for tests", "partition_scale": SCALE,
-        }  # fmt: skip
+            "kafka_url": self.url,
+            "models_file": str(self.models_file),
+            "instance": f"gateway-{uuid4().hex[:8]}",
+            "port": 0,
+            "key_pepper": PEPPER,
+            "pseudonym_key": "a pseudonym key for tests",
+            "partition_scale": SCALE,
+        }
         return Settings(**(values | overrides))
 
 
@@ -55,11 +60,26 @@ def scene(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """A model that no other file uses, its topics, and a key for it."""
     model = f"fake-{uuid4().hex[:8]}"
     models_file = tmp_path_factory.mktemp("models") / "models.yaml"
-    models_file.write_text(yaml.safe_dump({"models": [{"name": model, "aliases": [f"{model}-alias"], "engine": "scripted", "context_length": 4096}]}))
+    models_file.write_text(
+        yaml.safe_dump(
+            {
+                "models": [
+                    {
+                        "name": model,
+                        "aliases": [f"{model}-alias"],
+                        "engine": "scripted",
+                        "context_length": 4096,
+                    }
+                ]
+            }
+        )
+    )
 
     async def prepare() -> str:
         await provision(kafka.bootstrap, load_models(models_file), SCALE)
-        clear, _ = await keys_admin.create(kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC))
+        clear, _ = await keys_admin.create(
+            kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC)
+        )
         return clear
 
     return Scene(kafka.bootstrap, model, models_file, asyncio.run(prepare()))

@@ -21,7 +21,9 @@ def blocks_of(text: str) -> list[tuple[str, str]]:
 
 def text_of(blocks: list[tuple[str, str]], index: int = 0) -> str:
     """The text that a choice's chat chunks make."""
-    choices = [choice for _, data in blocks if data != "[DONE]" for choice in json.loads(data).get("choices", ())]
+    choices = [
+        choice for _, data in blocks if data != "[DONE]" for choice in json.loads(data).get("choices", ())
+    ]
     return "".join(choice["delta"].get("content", "") for choice in choices if choice["index"] == index)
 
 
@@ -56,7 +58,9 @@ class OpenStream:
 
 
 @contextlib.asynccontextmanager
-async def open_stream(client: httpx.AsyncClient, method: str, path: str, **more: Any) -> AsyncIterator[OpenStream]:
+async def open_stream(
+    client: httpx.AsyncClient, method: str, path: str, **more: Any
+) -> AsyncIterator[OpenStream]:
     """Opens a stream; leaving the context closes the connection, finished or not."""
     async with client.stream(method, path, **more) as response:
         assert response.status_code == 200, await response.aread()

@@ -13,8 +13,12 @@ from tests.kafka import Broker
 CHAT = "/v1/chat/completions"
 
 
-async def test_bus_away_is_503_and_nothing_half_accepted(scene: Scene, start_gateway: StartGateway, kafka: Broker) -> None:
-    """While the broker is down requests get 503 with retry-after; one that was on its way is cancelled once the broker has it after all."""
+async def test_bus_away_is_503_and_nothing_half_accepted(
+    scene: Scene, start_gateway: StartGateway, kafka: Broker
+) -> None:
+    """While the broker is down requests get 503 with retry-after; one that was on its
+    way is cancelled once the broker has it after all.
+    """
     gateway = await start_gateway(ack_timeout_s=0.5)
     body = {"model": scene.model, "messages": [{"role": "user", "content": "hello"}]}
     async with client_of(gateway, scene) as client:
@@ -34,8 +38,12 @@ async def test_bus_away_is_503_and_nothing_half_accepted(scene: Scene, start_gat
             assert (await client.post(CHAT, json=body)).status_code == 200
 
 
-async def test_stream_outlives_the_brokers_restart(scene: Scene, start_gateway: StartGateway, inference: FakeInference, kafka: Broker) -> None:
-    """A broker that is killed in mid-stream costs a pause: no piece is lost, none doubled, and its silence starts no further attempt."""
+async def test_stream_outlives_the_brokers_restart(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference, kafka: Broker
+) -> None:
+    """A broker that is killed in mid-stream costs a pause: no piece is lost, none
+    doubled, and its silence starts no further attempt.
+    """
     gateway = await start_gateway(silence_s=1.0)
     body = {"model": scene.model, "messages": [{"role": "user", "content": "hello"}], "stream": True}
     inference.gate.clear()

@@ -23,7 +23,10 @@ def chat(scene: Scene, **more: Any) -> dict[str, Any]:
 
 async def new_key(scene: Scene, **more: Any) -> tuple[dict[str, str], str]:
     """A further key: its header and its id."""
-    clear, record = await keys_admin.create(scene.url, **({"pepper": PEPPER, "name": "other", "tenant": "globex", "now": datetime.now(UTC)} | more))
+    clear, record = await keys_admin.create(
+        scene.url,
+        **({"pepper": PEPPER, "name": "other", "tenant": "globex", "now": datetime.now(UTC)} | more),
+    )
     return {"authorization": f"Bearer {clear}"}, record.key_id
 
 
@@ -39,7 +42,11 @@ async def status_becomes(client: httpx.AsyncClient, status: int, headers: dict[s
     [
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages", "invalid_value"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages",
+            "invalid_value",
+        ),
         ({"messages": [{"role": "user"}]}, "messages", "missing_required_parameter"),
         ({"temperature": 0.5}, "temperature", "unsupported_parameter"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "unsupported_parameter"),
@@ -52,21 +59,57 @@ async def status_becomes(client: httpx.AsyncClient, status: int, headers: dict[s
         ({"stop": ""}, "stop", "invalid_value"),
     ],
 )
-async def test_body_that_cannot_be_honoured_is_refused_by_name(scene: Scene, client: httpx.AsyncClient, more: dict[str, Any], param: str, code: str) -> None:
-    """What the model cannot honour is a 400 that names the field, never left out silently."""
+async def test_body_that_cannot_be_honoured_is_refused_by_name(
+    scene: Scene, client: httpx.AsyncClient, more: dict[str, Any], param: str, code: str
+) -> None:
+    """What the model cannot honour is a 400 that names the field, never left out
+    silently.
+    """
     response = await client.post(CHAT, json=chat(scene) | more)
     error = response.json()["error"]
-    assert (response.status_code, error["param"], error["code"], error["type"]) == (400, param, code, "invalid_request_error")
+    assert (response.status_code, error["param"], error["code"], error["type"]) == (
+        400,
+        param,
+        code,
+        "invalid_request_error",
+    )
 
 
-async def test_neutral_values_and_unknown_keys_are_tolerated(scene: Scene, client: httpx.AsyncClient, inference: FakeInference) -> None:
-    """Values that ask for nothing pass even where the engine has no such parameter, and so do keys that nobody knows."""
-    neutral = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "tools": [], "stop": [], "whatever": 1}
-    response = await client.post(CHAT, json=chat(scene, **neutral, response_format={"type": "text"}, metadata={"a": "b"}, logprobs=False))
+async def test_neutral_values_and_unknown_keys_are_tolerated(
+    scene: Scene, client: httpx.AsyncClient, inference: FakeInference
+) -> None:
+    """Values that ask for nothing pass even where the engine has no such parameter, and
+    so do keys that nobody knows.
+    """
+    neutral = {
+        "temperature": 1,
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "logit_bias": {},
+        "tools": [],
+        "stop": [],
+        "whatever": 1,
+    }
+    response = await client.post(
+        CHAT,
+        json=chat(scene, **neutral, response_format={"type": "text"}, metadata={"a": "b"}, logprobs=False),
+    )
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"x"', b"\xff\xfe", b'{"model":' + b"[" * 100_000, b'{"model":"m","messages":"\\ud800"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"model":' + b"[" * 100_000,
+        b'{"model":"m","messages":"\\ud800"}',
+    ],
+)
 async def test_body_that_is_no_request_is_400(client: httpx.AsyncClient, body: bytes) -> None:
     """Broken, deep and undecodable JSON is the client's mistake, in OpenAI's form."""
     response = await client.post(CHAT, content=body)
@@ -75,8 +118,12 @@ async def test_body_that_is_no_request_is_400(client: httpx.AsyncClient, body: b
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_body_over_the_limit_is_413(scene: Scene, start_gateway: StartGateway, *, declared: bool) -> None:
-    """A body that is too large is refused with or without a declared length, and the connection stays good."""
+async def test_body_over_the_limit_is_413(
+    scene: Scene, start_gateway: StartGateway, *, declared: bool
+) -> None:
+    """A body that is too large is refused with or without a declared length, and the
+    connection stays good.
+    """
     body = json.dumps(chat(scene) | {"user": "x" * 300_000}).encode()
 
     async def parts() -> Any:
@@ -89,7 +136,9 @@ async def test_body_over_the_limit_is_413(scene: Scene, start_gateway: StartGate
         assert (await client.get("/health")).status_code == 200
 
 
-@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", "Basic abc", "Bearer tsn_aaaaaaaa_" + "b" * 43])
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer x", "Basic abc", "Bearer tsn_aaaaaaaa_" + "b" * 43]
+)
 async def test_bad_key_is_401(client: httpx.AsyncClient, authorization: str) -> None:
     """No key, half a key and an unknown key all get 401."""
     response = await client.post(CHAT, headers={"authorization": authorization}, json={})
@@ -109,12 +158,17 @@ async def test_keys_are_followed_live(scene: Scene, client: httpx.AsyncClient) -
     await status_becomes(client, 200, headers)
     await keys_admin.revoke(scene.url, key_id, now=datetime.now(UTC))
     await status_becomes(client, 401, headers)
-    assert next(key for key in await keys_admin.list_keys(scene.url) if key.key_id == key_id).revoked_at is not None
+    assert (
+        next(key for key in await keys_admin.list_keys(scene.url) if key.key_id == key_id).revoked_at
+        is not None
+    )
     with pytest.raises(keys_admin.NoSuchKeyError):
         await keys_admin.revoke(scene.url, "nosuchid", now=datetime.now(UTC))
 
 
-async def test_key_without_the_scope_is_403_and_an_expired_one_401(scene: Scene, client: httpx.AsyncClient) -> None:
+async def test_key_without_the_scope_is_403_and_an_expired_one_401(
+    scene: Scene, client: httpx.AsyncClient
+) -> None:
     """A good key for something else is forbidden; one past its time is not good."""
     reader, _ = await new_key(scene, scopes=(Scope.READ,))
     old, _ = await new_key(scene, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -127,24 +181,47 @@ async def test_models_are_those_that_the_key_may_use(scene: Scene, client: httpx
     stranger, _ = await new_key(scene, models=("something-else",))
     await status_becomes(client, 200, stranger)
     assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == [scene.model]
-    assert set((await client.get(f"/v1/models/{scene.model}-alias")).json()) == {"id", "object", "created", "owned_by"}
+    assert set((await client.get(f"/v1/models/{scene.model}-alias")).json()) == {
+        "id",
+        "object",
+        "created",
+        "owned_by",
+    }
     assert (await client.get("/v1/models", headers=stranger)).json()["data"] == []
     refused = await client.post(CHAT, headers=stranger, json=chat(scene))
-    assert (refused.status_code, refused.json()["error"]["code"], refused.json()["error"]["param"]) == (404, "model_not_found", "model")
+    assert (refused.status_code, refused.json()["error"]["code"], refused.json()["error"]["param"]) == (
+        404,
+        "model_not_found",
+        "model",
+    )
 
 
-async def test_request_of_another_tenant_does_not_exist(scene: Scene, client: httpx.AsyncClient, inference: FakeInference) -> None:
-    """Neither its stream nor its cancellation is to be had, and ids that were never given are 404 alike."""
+async def test_request_of_another_tenant_does_not_exist(
+    scene: Scene, client: httpx.AsyncClient, inference: FakeInference
+) -> None:
+    """Neither its stream nor its cancellation is to be had, and ids that were never
+    given are 404 alike.
+    """
     stranger, _ = await new_key(scene)
     await status_becomes(client, 200, stranger)
     request_id = (await client.post(CHAT, json=chat(scene))).json()["id"]
-    for unknown in (request_id, request_id[:-1] + ("0" if request_id[-1] != "0" else "1"), "chatcmpl-0", "x" * 300):
+    for unknown in (
+        request_id,
+        request_id[:-1] + ("0" if request_id[-1] != "0" else "1"),
+        "chatcmpl-0",
+        "x" * 300,
+    ):
         assert (await client.get(f"/v1/streams/{unknown}", headers=stranger)).status_code == 404
         assert (await client.delete(f"/v1/requests/{unknown}", headers=stranger)).status_code == 404
 
 
-@pytest.mark.parametrize(("name", "value"), [("last-event-id", "nonsense"), ("last-event-id", "9999-1.0"), ("x-resume-window", "soon")])
-async def test_header_that_makes_no_sense_is_400(scene: Scene, client: httpx.AsyncClient, inference: FakeInference, name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("last-event-id", "nonsense"), ("last-event-id", "9999-1.0"), ("x-resume-window", "soon")],
+)
+async def test_header_that_makes_no_sense_is_400(
+    scene: Scene, client: httpx.AsyncClient, inference: FakeInference, name: str, value: str
+) -> None:
     """Malformed headers are named, as malformed fields are."""
     request_id = (await client.post(CHAT, json=chat(scene))).json()["id"]
     response = await client.get(f"/v1/streams/{request_id}", headers={name: value})
@@ -156,7 +233,11 @@ async def test_unknown_path_and_method_answer_in_the_right_form(client: httpx.As
     assert (await client.get("/v1/nothing")).json()["error"]["code"] == "not_found"
     assert (await client.get(CHAT)).status_code == 405
     elsewhere = await client.post("/generate", content=b"{")
-    assert (elsewhere.status_code, elsewhere.headers["content-type"], elsewhere.json()["status"]) == (400, "application/problem+json", 400)
+    assert (elsewhere.status_code, elsewhere.headers["content-type"], elsewhere.json()["status"]) == (
+        400,
+        "application/problem+json",
+        400,
+    )
 
 
 async def test_operations_answer_without_a_key(scene: Scene, start_gateway: StartGateway) -> None:
@@ -165,7 +246,11 @@ async def test_operations_answer_without_a_key(scene: Scene, start_gateway: Star
         assert (await client.get("/health")).json() == {"status": "alive"}
         ready = await client.get("/ready")
         assert ready.status_code == 200
-        assert {name: one["ok"] for name, one in ready.json()["dependencies"].items()} == {"kafka": True, "keys": True, "topics": True}
+        assert {name: one["ok"] for name, one in ready.json()["dependencies"].items()} == {
+            "kafka": True,
+            "keys": True,
+            "topics": True,
+        }
         assert "tocsin_gateway_requests_total" in (await client.get("/metrics")).text
         assert "/docs/swagger-ui-bundle.js" in (await client.get("/docs")).text
         assert (await client.get("/docs/swagger-ui.css")).status_code == 200
@@ -174,8 +259,12 @@ async def test_operations_answer_without_a_key(scene: Scene, start_gateway: Star
         assert (await client.get("/health")).headers["x-request-id"].startswith("req-")
 
 
-async def test_missing_topic_is_503_that_says_so(scene: Scene, start_gateway: StartGateway, tmp_path: Any) -> None:
-    """A model whose topics were not made yet is refused with what to do; the gateway is not ready."""
+async def test_missing_topic_is_503_that_says_so(
+    scene: Scene, start_gateway: StartGateway, tmp_path: Any
+) -> None:
+    """A model whose topics were not made yet is refused with what to do; the gateway is
+    not ready.
+    """
     models = tmp_path / "models.yaml"
     models.write_text("models: [{name: no-topics, engine: scripted, context_length: 100}]")
     async with client_of(await start_gateway(models_file=str(models)), scene) as client:
@@ -184,7 +273,9 @@ async def test_missing_topic_is_503_that_says_so(scene: Scene, start_gateway: St
         assert (await client.get("/ready")).json()["dependencies"]["topics"]["ok"] is False
 
 
-async def test_full_gateway_is_503(scene: Scene, start_gateway: StartGateway, inference: FakeInference) -> None:
+async def test_full_gateway_is_503(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
     """Beyond its limit a gateway refuses at once, with retry-after."""
     gateway = await start_gateway(max_in_flight=1)
     inference.gate.clear()
@@ -193,5 +284,9 @@ async def test_full_gateway_is_503(scene: Scene, start_gateway: StartGateway, in
         await until(lambda: gateway.serving.keeper.serving == 1)
         response = await client.post(CHAT, json=chat(scene))
         inference.gate.set()
-        assert (response.status_code, response.json()["error"]["code"], response.headers["retry-after"]) == (503, "overloaded", "1")
+        assert (response.status_code, response.json()["error"]["code"], response.headers["retry-after"]) == (
+            503,
+            "overloaded",
+            "1",
+        )
         assert (await waiting).status_code == 200

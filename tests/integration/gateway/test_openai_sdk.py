@@ -24,21 +24,29 @@ async def gateway(start_gateway: StartGateway) -> Gateway:
 @pytest.fixture
 async def asynchronous(scene: Scene, gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     """The asynchronous SDK."""
-    async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key=scene.key, max_retries=0) as sdk:
+    async with openai.AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key=scene.key, max_retries=0
+    ) as sdk:
         yield sdk
 
 
 @pytest.fixture
 def synchronous(scene: Scene, gateway: Gateway) -> Iterator[openai.OpenAI]:
     """The synchronous SDK; its calls run beside the gateway's loop."""
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key=scene.key, max_retries=0) as sdk:
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key=scene.key, max_retries=0
+    ) as sdk:
         yield sdk
 
 
-async def test_async_sdk_answers_and_streams(scene: Scene, asynchronous: openai.AsyncOpenAI, inference: FakeInference) -> None:
+async def test_async_sdk_answers_and_streams(
+    scene: Scene, asynchronous: openai.AsyncOpenAI, inference: FakeInference
+) -> None:
     """Whole and streamed chats give the same text, with usage in the last chunk."""
     whole = await asynchronous.chat.completions.create(model=scene.model, messages=MESSAGES)
-    stream = await asynchronous.chat.completions.create(model=scene.model, messages=MESSAGES, stream=True, stream_options={"include_usage": True})
+    stream = await asynchronous.chat.completions.create(
+        model=scene.model, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+    )
     chunks = [chunk async for chunk in stream]
     assert whole.choices[0].message.content == WHOLE
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == WHOLE
@@ -47,27 +55,39 @@ async def test_async_sdk_answers_and_streams(scene: Scene, asynchronous: openai.
     assert whole._request_id == whole.id
 
 
-async def test_sync_sdk_answers_and_streams(scene: Scene, synchronous: openai.OpenAI, inference: FakeInference) -> None:
+async def test_sync_sdk_answers_and_streams(
+    scene: Scene, synchronous: openai.OpenAI, inference: FakeInference
+) -> None:
     """The synchronous client does the same, for text completions too."""
 
     def ask() -> tuple[str | None, str, str]:
         whole = synchronous.chat.completions.create(model=scene.model, messages=MESSAGES)
         streamed = synchronous.chat.completions.create(model=scene.model, messages=MESSAGES, stream=True)
         text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed)
-        return whole.choices[0].message.content, text, synchronous.completions.create(model=scene.model, prompt="hello").choices[0].text
+        return (
+            whole.choices[0].message.content,
+            text,
+            synchronous.completions.create(model=scene.model, prompt="hello").choices[0].text,
+        )
 
     assert await asyncio.to_thread(ask) == (WHOLE, WHOLE, WHOLE)
 
 
-async def test_sdk_raises_the_right_exception(scene: Scene, gateway: Gateway, asynchronous: openai.AsyncOpenAI) -> None:
-    """A bad key, an unknown model, an oversized and a malformed body each raise what the SDK has for them."""
+async def test_sdk_raises_the_right_exception(
+    scene: Scene, gateway: Gateway, asynchronous: openai.AsyncOpenAI
+) -> None:
+    """A bad key, an unknown model, an oversized and a malformed body each raise what
+    the SDK has for them.
+    """
     stranger = asynchronous.with_options(api_key="tsn_aaaaaaaa_" + "b" * 43)
     with pytest.raises(openai.AuthenticationError):
         await stranger.chat.completions.create(model=scene.model, messages=MESSAGES)
     with pytest.raises(openai.NotFoundError) as unknown:
         await asynchronous.chat.completions.create(model="no-such-model", messages=MESSAGES)
     with pytest.raises(openai.APIStatusError) as oversized:
-        await asynchronous.chat.completions.create(model=scene.model, messages=[{"role": "user", "content": "x" * 3_000_000}])
+        await asynchronous.chat.completions.create(
+            model=scene.model, messages=[{"role": "user", "content": "x" * 3_000_000}]
+        )
     with pytest.raises(openai.BadRequestError) as malformed:
         await asynchronous.chat.completions.create(model=scene.model, messages=[])
     assert unknown.value.code == "model_not_found"
@@ -75,7 +95,9 @@ async def test_sdk_raises_the_right_exception(scene: Scene, gateway: Gateway, as
     assert malformed.value.param == "messages"
 
 
-async def test_sdk_raises_on_a_stream_that_breaks_off(scene: Scene, asynchronous: openai.AsyncOpenAI, inference: FakeInference) -> None:
+async def test_sdk_raises_on_a_stream_that_breaks_off(
+    scene: Scene, asynchronous: openai.AsyncOpenAI, inference: FakeInference
+) -> None:
     """A cancelled stream is an exception after what was delivered, never a quiet end."""
     inference.gate.clear()
     stream = await asynchronous.chat.completions.create(model=scene.model, messages=MESSAGES, stream=True)

@@ -11,7 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from services.gateway.app import Gateway
 from tests.fake_inference import FakeInference
@@ -22,7 +26,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture
 def address(scene: Scene) -> Iterator[str]:
-    """A gateway and its inference side on a loop of their own: schemathesis waits for its answers."""
+    """A gateway and its inference side on a loop of their own: schemathesis waits for
+    its answers.
+    """
     loop, ready, done, found = asyncio.new_event_loop(), threading.Event(), asyncio.Event(), []
 
     async def serve() -> None:
@@ -53,7 +59,9 @@ def address(scene: Scene) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_every_endpoint_keeps_to_the_document(scene: Scene, address: str, mode: GenerationMode) -> None:
-    """Requests made from the document, good ones and bad ones, never get a 5xx or an answer that the document does not name."""
+    """Requests made from the document, good ones and bad ones, never get a 5xx or an
+    answer that the document does not name.
+    """
     document = schemathesis.openapi.from_url(f"{address}/openapi.json")
     for result in document.get_all_operations():
         operation = result.ok()

@@ -1,4 +1,6 @@
-"""The gateway as a process of its own: it starts by its settings and stops without cutting anybody off."""
+"""The gateway as a process of its own: it starts by its settings and stops without
+cutting anybody off.
+"""
 
 import asyncio
 import contextlib
@@ -20,16 +22,25 @@ WHOLE = "".join(words_of("hello", 0, 20))
 
 
 @contextlib.asynccontextmanager
-async def gateway_process(scene: Scene, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+async def gateway_process(
+    scene: Scene, **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
     """A running gateway that is ready, and a client of it."""
     port = free_port()
     settings = {
-        "TOCSIN_KAFKA_URL": scene.url, "TOCSIN_GATEWAY_PORT": str(port), "TOCSIN_KEY_PEPPER": PEPPER, "TOCSIN_PSEUDONYM_KEY": "a pseudonym key for tests",
+        "TOCSIN_KAFKA_URL": scene.url,
+        "TOCSIN_GATEWAY_PORT": str(port),
+        "TOCSIN_KEY_PEPPER": PEPPER,
+        "TOCSIN_PSEUDONYM_KEY": "a pseudonym key for tests",
         "TOCSIN_MODELS_FILE": str(scene.models_file),
-    }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.gateway", env=os.environ | settings | environment)
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", env=os.environ | settings | environment
+    )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=scene.headers, timeout=30.0) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=scene.headers, timeout=30.0
+        ) as client:
             await ready(client)
             yield process, client
     finally:
@@ -54,9 +65,14 @@ def chat(scene: Scene) -> dict[str, Any]:
 
 
 async def test_process_told_to_stop_finishes_its_streams(scene: Scene, inference: FakeInference) -> None:
-    """After SIGTERM nobody new is let in, the running stream ends as it should, and the exit status is 0."""
+    """After SIGTERM nobody new is let in, the running stream ends as it should, and the
+    exit status is 0.
+    """
     inference.gate.clear()
-    async with gateway_process(scene) as (process, client), open_stream(client, "POST", "/v1/chat/completions", json=chat(scene)) as stream:
+    async with (
+        gateway_process(scene) as (process, client),
+        open_stream(client, "POST", "/v1/chat/completions", json=chat(scene)) as stream,
+    ):
         await stream.read(2)
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
@@ -70,24 +86,35 @@ async def test_process_told_to_stop_finishes_its_streams(scene: Scene, inference
     assert stream.blocks[-1][1] == "[DONE]"
 
 
-async def test_process_that_may_not_wait_hands_its_streams_over(scene: Scene, start_gateway: StartGateway, inference: FakeInference) -> None:
-    """Beyond the drain timeout streams are cut with a reason and not cancelled: another gateway gives the rest."""
+async def test_process_that_may_not_wait_hands_its_streams_over(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
+    """Beyond the drain timeout streams are cut with a reason and not cancelled: another
+    gateway gives the rest.
+    """
     other = await start_gateway()
     inference.gate.clear()
-    async with gateway_process(scene, TOCSIN_DRAIN_TIMEOUT_S="1") as (process, client), client_of(other, scene) as second:
+    async with (
+        gateway_process(scene, TOCSIN_DRAIN_TIMEOUT_S="1") as (process, client),
+        client_of(other, scene) as second,
+    ):
         async with open_stream(client, "POST", "/v1/chat/completions", json=chat(scene)) as stream:
             await stream.read(2)
             process.send_signal(signal.SIGTERM)
             assert '"gateway_stopping"' in (await stream.read())[-1][1]
         assert await asyncio.wait_for(process.wait(), 20) == 0
-        async with open_stream(second, "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[1][0]}) as rest:
+        async with open_stream(
+            second, "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[1][0]}
+        ) as rest:
             inference.gate.set()
             blocks = stream.blocks[:2] + await rest.read()
     assert text_of(blocks) == WHOLE
     assert not inference.cancelled
 
 
-async def test_process_killed_loses_no_stream(scene: Scene, start_gateway: StartGateway, inference: FakeInference) -> None:
+async def test_process_killed_loses_no_stream(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
     """Killed with -9: the client that reattaches elsewhere gets exactly the rest."""
     other = await start_gateway()
     inference.gate.clear()
@@ -98,7 +125,9 @@ async def test_process_killed_loses_no_stream(scene: Scene, start_gateway: Start
             with pytest.raises(httpx.TransportError):
                 await stream.read()
         inference.gate.set()
-        async with open_stream(second, "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[-1][0]}) as rest:
+        async with open_stream(
+            second, "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[-1][0]}
+        ) as rest:
             blocks = stream.blocks + await rest.read()
     assert text_of(blocks) == WHOLE
 
@@ -106,7 +135,9 @@ async def test_process_killed_loses_no_stream(scene: Scene, start_gateway: Start
 async def test_process_without_its_secrets_says_what_to_set() -> None:
     """A missing setting is named on standard error, and the exit status is 2."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.gateway", env=environment, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", env=environment, stderr=asyncio.subprocess.PIPE
+    )
     _, stderr = await asyncio.wait_for(process.communicate(), 40)
     assert process.returncode == 2
     assert b"TOCSIN_KEY_PEPPER" in stderr

@@ -38,7 +38,14 @@ class WholePath:
 
     def body(self, prompt: str, tokens: int, **more: Any) -> dict[str, Any]:
         """A text completion, streamed."""
-        return {"model": self.model, "prompt": prompt, "max_tokens": tokens, "seed": 1, "stream": True, **more}
+        return {
+            "model": self.model,
+            "prompt": prompt,
+            "max_tokens": tokens,
+            "seed": 1,
+            "stream": True,
+            **more,
+        }
 
 
 @pytest.fixture
@@ -46,9 +53,21 @@ async def path(kafka: Broker, tmp_path: Path) -> AsyncIterator[WholePath]:
     """Two gateways before one model that gives 40 tokens a second."""
     model = scripted_model(tokens_per_s=40, price={"input_per_million_usd": 1, "output_per_million_usd": 2})
     models_file = tmp_path / "models.yaml"
-    models_file.write_text(yaml.safe_dump({"models": [model.model_dump(mode="json", include={"name", "engine", "options", "slots", "context_length"})]}))
+    models_file.write_text(
+        yaml.safe_dump(
+            {
+                "models": [
+                    model.model_dump(
+                        mode="json", include={"name", "engine", "options", "slots", "context_length"}
+                    )
+                ]
+            }
+        )
+    )
     async with stage(kafka.bootstrap, model) as running, contextlib.AsyncExitStack() as stack:
-        key, _ = await keys_admin.create(kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC))
+        key, _ = await keys_admin.create(
+            kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC)
+        )
         scene = Scene(kafka.bootstrap, model.name, models_file, key)
         gateways, clients = [], []
         for _ in range(2):
@@ -64,12 +83,16 @@ async def path(kafka: Broker, tmp_path: Path) -> AsyncIterator[WholePath]:
 
 def text_of(stream: OpenStream, index: int = 0) -> str:
     """The text of a choice."""
-    choices = [choice for _, data in stream.blocks if data != "[DONE]" for choice in json.loads(data)["choices"]]
+    choices = [
+        choice for _, data in stream.blocks if data != "[DONE]" for choice in json.loads(data)["choices"]
+    ]
     return "".join(choice["text"] for choice in choices if choice["index"] == index)
 
 
 async def test_streams_of_a_killed_replica_have_the_undisturbed_text(kafka: Broker, path: WholePath) -> None:
-    """Ten streams over two gateways, two choices each; their replica dies in the middle: every text is the very text of an undisturbed run."""
+    """Ten streams over two gateways, two choices each; their replica dies in the
+    middle: every text is the very text of an undisturbed run.
+    """
     await path.stage.add_dispatcher()
     first = await path.stage.add_replica()
 
@@ -77,13 +100,24 @@ async def test_streams_of_a_killed_replica_have_the_undisturbed_text(kafka: Brok
         body = path.body(f"story {number}", 60, n=2)
         async with open_stream(path.clients[number % 2], "POST", "/v1/completions", json=body) as stream:
             await stream.read()
-        assert [text_of(stream, index) for index in (0, 1)] == [scripted_text(f"story {number}", 60, seed=1, choice=index) for index in (0, 1)]
+        assert [text_of(stream, index) for index in (0, 1)] == [
+            scripted_text(f"story {number}", 60, seed=1, choice=index) for index in (0, 1)
+        ]
         assert stream.blocks[-1][1] == "[DONE]"
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(10):
             tasks.create_task(follow(number))
-        await until(lambda: sum(len(follower.state.choices[0].text) > 20 for gateway in path.gateways for follower in gateway.serving.keeper._serving) >= 4)
+        await until(
+            lambda: (
+                sum(
+                    len(follower.state.choices[0].text) > 20
+                    for gateway in path.gateways
+                    for follower in gateway.serving.keeper._serving
+                )
+                >= 4
+            )
+        )
         await path.stage.add_replica()
         await first.die()
     events = await completed_events(kafka.bootstrap, path.model, 10)
@@ -107,13 +141,28 @@ async def test_stream_survives_the_death_of_its_dispatcher(kafka: Broker, path: 
     assert (event.outcome, event.attempts) == (Outcome.COMPLETED, 1)
 
 
-async def test_stream_taken_up_at_another_gateway_is_whole_through_a_death(kafka: Broker, path: WholePath) -> None:
-    """The first gateway is gone, the client reattaches, then the replica dies: the rest is exactly the rest."""
+async def test_stream_taken_up_at_another_gateway_is_whole_through_a_death(
+    kafka: Broker, path: WholePath
+) -> None:
+    """The first gateway is gone, the client reattaches, then the replica dies: the rest
+    is exactly the rest.
+    """
     await path.stage.add_dispatcher()
     first = await path.stage.add_replica()
-    async with open_stream(path.clients[0], "POST", "/v1/completions", json=path.body("story", 80), headers={"x-resume-window": "60"}) as stream:
+    async with open_stream(
+        path.clients[0],
+        "POST",
+        "/v1/completions",
+        json=path.body("story", 80),
+        headers={"x-resume-window": "60"},
+    ) as stream:
         await stream.read(3)
-    async with open_stream(path.clients[1], "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[-1][0]}) as rest:
+    async with open_stream(
+        path.clients[1],
+        "GET",
+        f"/v1/streams/{stream.request_id}",
+        headers={"last-event-id": stream.blocks[-1][0]},
+    ) as rest:
         stream.blocks += await rest.read(2)
         await path.stage.add_replica()
         await first.die()
@@ -128,14 +177,18 @@ async def test_client_that_leaves_ends_as_cancelled(kafka: Broker, path: WholePa
     """Closing the connection stops the generation, and the books say so."""
     await path.stage.add_dispatcher()
     await path.stage.add_replica()
-    async with open_stream(path.clients[0], "POST", "/v1/completions", json=path.body("story", 4000)) as stream:
+    async with open_stream(
+        path.clients[0], "POST", "/v1/completions", json=path.body("story", 4000)
+    ) as stream:
         await stream.read(2)
     (event,) = await completed_events(kafka.bootstrap, path.model, 1)
     assert (event.outcome, event.stream) == (Outcome.CANCELLED, True)
 
 
 async def test_whole_answers_stop_count_and_refuse(kafka: Broker, path: WholePath) -> None:
-    """Stop strings, log-probabilities, usage and the engine's refusal reach the client as OpenAI's API has them."""
+    """Stop strings, log-probabilities, usage and the engine's refusal reach the client
+    as OpenAI's API has them.
+    """
     await path.stage.add_dispatcher()
     await path.stage.add_replica()
     words = scripted_text("story", 10, seed=1).split()

@@ -1,4 +1,6 @@
-"""The recorder on a log and a store that fail where told: every event once, in the table and in the rollup."""
+"""The recorder on a log and a store that fail where told: every event once, in the
+table and in the rollup.
+"""
 
 import asyncio
 from collections import Counter
@@ -16,15 +18,44 @@ from services.common.bus.events import Committed, Place
 from services.common.dead_letter import InvalidShare, TooManyInvalidError
 from services.common.errors import ConfigError
 from services.common.health import HealthState
-from tests.recorder_fakes import PLACE, EndOfLogError, FakeAside, FakeEvents, FakeLog, FakeTables, Fault, KilledError, record, request_id
+from tests.recorder_fakes import (
+    PLACE,
+    EndOfLogError,
+    FakeAside,
+    FakeEvents,
+    FakeLog,
+    FakeTables,
+    Fault,
+    KilledError,
+    record,
+    request_id,
+)
 
 
-def _recorder(events: FakeEvents, tables: FakeTables, aside: FakeAside, *, rows: int = 10, share: InvalidShare | None = None) -> Recorder:
+def _recorder(
+    events: FakeEvents,
+    tables: FakeTables,
+    aside: FakeAside,
+    *,
+    rows: int = 10,
+    share: InvalidShare | None = None,
+) -> Recorder:
     health = HealthState()
     patience = Patience(events, health, jitter=lambda: 0.0)
-    writer = Writer(events, tables, aside, patience, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0))
+    writer = Writer(
+        events, tables, aside, patience, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0)
+    )
     recordings = {PLACE.topic: INFERENCE_COMPLETED}
-    return Recorder(events, tables, writer, patience, recordings, health, Batching(rows=rows, linger_s=0.0), monotonic_s=lambda: 0.0)
+    return Recorder(
+        events,
+        tables,
+        writer,
+        patience,
+        recordings,
+        health,
+        Batching(rows=rows, linger_s=0.0),
+        monotonic_s=lambda: 0.0,
+    )
 
 
 async def _live(recorder: Recorder) -> bool:
@@ -43,15 +74,21 @@ async def _live(recorder: Recorder) -> bool:
     raise AssertionError("it ends by being killed or by the log's end")
 
 
-def _lives(log: FakeLog, tables: FakeTables, aside: FakeAside, *, sizes: list[int], kills: list[set[str]]) -> None:
+def _lives(
+    log: FakeLog, tables: FakeTables, aside: FakeAside, *, sizes: list[int], kills: list[set[str]]
+) -> None:
     """Recorders one after the other, until one deals with the whole log."""
     for size, kill_at in zip(sizes + [7] * 50, kills + [set()] * 50, strict=False):
-        if not asyncio.run(_live(_recorder(FakeEvents(log, kill_at, poll_size=size), tables, aside, rows=size))):
+        if not asyncio.run(
+            _live(_recorder(FakeEvents(log, kill_at, poll_size=size), tables, aside, rows=size))
+        ):
             return
     raise AssertionError("fifty lives were not enough")
 
 
-_KILLS = st.sets(st.builds("{} commit {}".format, st.sampled_from(["before", "after"]), st.integers(1, 6)), max_size=2)
+_KILLS = st.sets(
+    st.builds("{} commit {}".format, st.sampled_from(["before", "after"]), st.integers(1, 6)), max_size=2
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -65,10 +102,17 @@ _KILLS = st.sets(st.builds("{} commit {}".format, st.sampled_from(["before", "af
 def test_recorder_whatever_dies_when_records_each_event_once(
     validity: list[bool], holes: set[int], faults: list[Fault], sizes: list[int], kills: list[set[str]]
 ) -> None:
-    """Any mix of invalid events, holes in the offsets, batch sizes, deaths, faults: table and rollup have each valid event once, the dead letters the rest."""
+    """Any mix of invalid events, holes in the offsets, batch sizes, deaths, faults:
+    table and rollup have each valid event once, the dead letters the rest.
+    """
     offsets = [offset for offset in range(len(validity) + len(holes)) if offset not in holes][: len(validity)]
     offsets += range(100, 100 + len(validity) - len(offsets))
-    log = FakeLog([record(number, offset, valid=valid) for number, (offset, valid) in enumerate(zip(offsets, validity, strict=True))])
+    log = FakeLog(
+        [
+            record(number, offset, valid=valid)
+            for number, (offset, valid) in enumerate(zip(offsets, validity, strict=True))
+        ]
+    )
     tables, aside = FakeTables(list(faults)), FakeAside()
     _lives(log, tables, aside, sizes=sizes, kills=kills)
     expected = Counter(f"request-{number:08}" for number, valid in enumerate(validity) if valid)
@@ -78,7 +122,9 @@ def test_recorder_whatever_dies_when_records_each_event_once(
 
 
 def test_recorder_restarted_without_new_events_sets_nothing_aside_again() -> None:
-    """Dead letters at the end of the log, after the store's highest offset, are remembered by the commit."""
+    """Dead letters at the end of the log, after the store's highest offset, are
+    remembered by the commit.
+    """
     log = FakeLog([record(number, number, valid=number < 5) for number in range(10)])
     tables, aside = FakeTables(), FakeAside()
     _lives(log, tables, aside, sizes=[10], kills=[])
@@ -116,10 +162,14 @@ def test_recorder_with_an_event_that_the_store_refuses_sets_only_that_one_aside(
 
 
 def test_recorder_with_mostly_invalid_events_halts_before_setting_them_aside() -> None:
-    """It stops with a clear message, says so in /ready, and leaves the events in the log."""
+    """It stops with a clear message, says so in /ready, and leaves the events in the
+    log.
+    """
     log = FakeLog([record(number, number, valid=number % 4 == 0) for number in range(200)])
     tables, aside = FakeTables(), FakeAside()
-    recorder = _recorder(FakeEvents(log, poll_size=200), tables, aside, rows=200, share=InvalidShare(0.5, 100, 20))
+    recorder = _recorder(
+        FakeEvents(log, poll_size=200), tables, aside, rows=200, share=InvalidShare(0.5, 100, 20)
+    )
     with pytest.raises(TooManyInvalidError, match="halting"):
         asyncio.run(_live(recorder))
     assert not aside.failures
@@ -130,7 +180,9 @@ def test_recorder_with_mostly_invalid_events_halts_before_setting_them_aside() -
 def test_recorder_with_a_log_that_is_shorter_than_the_store_refuses_to_begin() -> None:
     """A topic that was created anew must not be mistaken for one that was recorded."""
     tables = FakeTables()
-    _lives(FakeLog([record(number, number) for number in range(30)]), tables, FakeAside(), sizes=[30], kills=[])
+    _lives(
+        FakeLog([record(number, number) for number in range(30)]), tables, FakeAside(), sizes=[30], kills=[]
+    )
     recorder = _recorder(FakeEvents(FakeLog([record(0, 0)])), tables, FakeAside())
     with pytest.raises(ConfigError, match="created anew"):
         asyncio.run(_live(recorder))

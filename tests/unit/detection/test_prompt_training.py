@@ -17,7 +17,10 @@ ROWS = authored_rows()
 def test_read_rows_optional_fields_may_be_missing(tmp_path: Path) -> None:
     """Text and label suffice; what is missing has a name of its own."""
     file = tmp_path / "rows.jsonl"
-    file.write_text('{"text": "hi", "label": 0}\n\n{"text": "x", "label": 1, "category": "jailbreak", "lang": "fr", "source": "s"}\n')
+    file.write_text(
+        '{"text": "hi", "label": 0}\n\n{"text": "x", "label": 1, "category": "jailbreak", "lang": "fr", '
+        '"source": "s"}\n'
+    )
     plain, attack = read_rows(file)
     assert (plain.category, plain.lang, plain.source) == ("benign", "unknown", "unknown")
     assert (attack.category, attack.lang, attack.group) == ("jailbreak", "fr", "s")
@@ -49,13 +52,16 @@ def test_authored_rows_leave_no_slot_or_choice_unfilled() -> None:
     leftovers = [
         row.text
         for row in authored_rows()
-        if "payload" not in row.source and ("(|" in row.text or "|)" in row.text or "{new}" in row.text or "{harm}" in row.text)
+        if "payload" not in row.source
+        and ("(|" in row.text or "|)" in row.text or "{new}" in row.text or "{harm}" in row.text)
     ]
     assert leftovers == []
 
 
 def test_authored_rows_weigh_harmless_prompts_and_languages() -> None:
-    """Attacks and harmless prompts are about as many, and each of the seven languages has both."""
+    """Attacks and harmless prompts are about as many, and each of the seven languages
+    has both.
+    """
     rows = ROWS
     assert 0.4 < np.mean([row.label for row in rows]) < 0.6
     for lang in ("en", "fr", "de", "es", "it", "pt", "zh"):
@@ -104,6 +110,11 @@ def test_weights_written_and_read_are_the_same(tmp_path: Path) -> None:
     )
     save(weights, tmp_path / "weights.npz")
     read = Weights.load(tmp_path / "weights.npz")
-    assert (read.version, read.ngram_scale, read.head_bias, read.anchors) == ("v", 0.5, 0.1, (-1.0, 0.0, 1.0, 2.0))
+    assert (read.version, read.ngram_scale, read.head_bias, read.anchors) == (
+        "v",
+        0.5,
+        0.1,
+        (-1.0, 0.0, 1.0, 2.0),
+    )
     assert np.array_equal(read.ngram, weights.ngram)
     assert np.array_equal(read.stack, weights.stack)

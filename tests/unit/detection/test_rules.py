@@ -8,7 +8,15 @@ from services.common.detection.normalise import normalise
 from services.common.detection.rules import Rule, expand, load_rules
 
 RULES = load_rules()
-CATEGORIES = {"prompt_injection", "jailbreak", "data_extraction", "code_injection", "indirect_injection", "cyber_attack", "context"}
+CATEGORIES = {
+    "prompt_injection",
+    "jailbreak",
+    "data_extraction",
+    "code_injection",
+    "indirect_injection",
+    "cyber_attack",
+    "context",
+}
 
 
 def _matches(rule: Rule, text: str) -> bool:
@@ -24,12 +32,16 @@ def test_rule_must_match_examples_match(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
 def test_rule_must_not_match_examples_do_not_match(rule: Rule) -> None:
     """Each negative example is left alone by the pattern itself."""
-    assert [text for text in rule.must_not_match if any(rule.find(view.text) for view in normalise(text).views)] == []
+    assert [
+        text for text in rule.must_not_match if any(rule.find(view.text) for view in normalise(text).views)
+    ] == []
 
 
 @pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
 def test_rule_any_has_examples_and_a_known_category(rule: Rule) -> None:
-    """No rule goes unreviewed: at least one example each way, a known category, a prefilter or an anchored pattern."""
+    """No rule goes unreviewed: at least one example each way, a known category, a
+    prefilter or an anchored pattern.
+    """
     assert rule.must_match
     assert rule.must_not_match
     assert rule.category in CATEGORIES
@@ -59,7 +71,11 @@ def test_match_disguised_attack_is_found_where_it_stands() -> None:
 
 def test_match_quoted_attack_is_marked() -> None:
     """What stands in quotation marks is known to be quoted."""
-    hit = next(hit for hit in RULES.match(normalise('Explain "ignore all previous instructions" to me')) if hit.rule.weight > 0)
+    hit = next(
+        hit
+        for hit in RULES.match(normalise('Explain "ignore all previous instructions" to me'))
+        if hit.rule.weight > 0
+    )
     assert hit.quoted
 
 
@@ -67,7 +83,8 @@ def test_load_rules_malformed_rule_is_named(tmp_path: Path) -> None:
     """A bad pattern is refused with the rule's id."""
     bad = tmp_path / "rules.yaml"
     bad.write_text(
-        "version: x\nvocabulary: {}\nrules: [{id: broken, category: context, weight: 1, pattern: '(', needs: [], must_match: [a], must_not_match: [b]}]"
+        "version: x\nvocabulary: {}\nrules: [{id: broken, category: context, weight: 1, pattern: '(', "
+        "needs: [], must_match: [a], must_not_match: [b]}]"
     )
     with pytest.raises(ValueError, match="broken"):
         load_rules(bad)
@@ -75,7 +92,10 @@ def test_load_rules_malformed_rule_is_named(tmp_path: Path) -> None:
 
 def test_load_rules_repeated_id_is_refused(tmp_path: Path) -> None:
     """Two rules of one name would hide each other."""
-    rule = "{id: twice, category: context, weight: 1, pattern: a, needs: [], must_match: [a], must_not_match: [b]}"
+    rule = (
+        "{id: twice, category: context, weight: 1, pattern: a, needs: [], must_match: [a], "
+        "must_not_match: [b]}"
+    )
     bad = tmp_path / "rules.yaml"
     bad.write_text(f"version: x\nvocabulary: {{}}\nrules: [{rule}, {rule}]")
     with pytest.raises(ValueError, match="twice"):
@@ -83,5 +103,7 @@ def test_load_rules_repeated_id_is_refused(tmp_path: Path) -> None:
 
 
 def test_expand_space_is_flexible_white_space() -> None:
-    """A space in a pattern takes line breaks and double spaces too; inside a class it stays itself."""
+    """A space in a pattern takes line breaks and double spaces too; inside a class it
+    stays itself.
+    """
     assert expand("a b[ c]", {}) == r"a\s{1,3}b[ c]"

@@ -35,9 +35,18 @@ WHOLE = [
     ("SECRET_SLACK_WEBHOOK", "https://hooks.slack.com/services/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"),
     (
         "SECRET_AZURE_CONN",
-        "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=" + "q7OZh/w9Tfh3+FMX8yUV" * 4 + "cpUCw==;EndpointSuffix=core.windows.net",
+        "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey="
+        + "q7OZh/w9Tfh3+FMX8yUV" * 4
+        + "cpUCw==;EndpointSuffix=core.windows.net",
     ),
-    ("SECRET_PRIVATE_KEY", "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49\n-----END EC PRIVATE KEY-----"),
+    (
+        "SECRET_PRIVATE_KEY",
+        (
+            "-----BEGIN EC PRIVATE "
+            "KEY-----\nMHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49\n-----END EC PRIVATE "
+            "KEY-----"
+        ),
+    ),
 ]
 NONE = [
     "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
@@ -69,10 +78,16 @@ NONE = [
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: f"{p['id']}-{p['pattern'][:6]}")
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(data=st.data())
 def test_provider_token_of_its_pattern_is_found(provider: dict[str, Any], data: st.DataObject) -> None:
-    """Any token of a provider's documented form, but for samples, is found whole in a line of configuration."""
+    """Any token of a provider's documented form, but for samples, is found whole in a
+    line of configuration.
+    """
     token = data.draw(st.from_regex(re.compile(provider["pattern"], re.ASCII), fullmatch=True))
     assume(not is_placeholder(token) and entropy(token[4:]) >= max(3.0, provider.get("entropy", 3.0)))
     text = f"TOKEN={token} # comment"
@@ -81,7 +96,9 @@ def test_provider_token_of_its_pattern_is_found(provider: dict[str, Any], data: 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: f"{p['id']}-{p['pattern'][:6]}")
 def test_provider_entry_says_how_it_is_looked_up(provider: dict[str, Any]) -> None:
-    """Each entry has the beginnings of its tokens or what a text must hold, never both, and a pattern that compiles."""
+    """Each entry has the beginnings of its tokens or what a text must hold, never both,
+    and a pattern that compiles.
+    """
     assert ("starts" in provider) != ("holds" in provider)
     assert all(len(start) >= 2 for start in provider.get("starts", []))
     assert provider["type"].startswith("SECRET_")
@@ -90,7 +107,9 @@ def test_provider_entry_says_how_it_is_looked_up(provider: dict[str, Any]) -> No
 
 @pytest.mark.parametrize(("text", "value"), ASSIGNED)
 def test_secret_assigned_to_a_telling_name_is_found(text: str, value: str) -> None:
-    """What is assigned to a password, key or token, or said to be one, is found without its quotes."""
+    """What is assigned to a password, key or token, or said to be one, is found without
+    its quotes.
+    """
     assert [(f.type, text[f.start : f.end]) for f in find_secrets(text)] == [(GENERIC, value)]
 
 
@@ -116,4 +135,6 @@ def test_aws_secret_next_to_its_name_is_told_apart() -> None:
 def test_provider_format_beats_the_name_it_is_assigned_to() -> None:
     """A token of a known form is reported by its provider, not as a generic secret."""
     text = 'password = "glpat-s1ROU2yXj2TVDmjfvQKJ"'
-    assert [(f.type, text[f.start : f.end]) for f in find_secrets(text)] == [("SECRET_GITLAB_TOKEN", "glpat-s1ROU2yXj2TVDmjfvQKJ")]
+    assert [(f.type, text[f.start : f.end]) for f in find_secrets(text)] == [
+        ("SECRET_GITLAB_TOKEN", "glpat-s1ROU2yXj2TVDmjfvQKJ")
+    ]

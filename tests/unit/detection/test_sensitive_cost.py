@@ -1,4 +1,6 @@
-"""Hostile texts: nothing raises, and work grows with the length, counted in steps rather than in time."""
+"""Hostile texts: nothing raises, and work grows with the length, counted in steps
+rather than in time.
+"""
 
 import sys
 from itertools import pairwise
@@ -15,7 +17,9 @@ from tests.unit.detection.sensitive_texts import hostile, texts
 
 
 def steps(text: str) -> int:
-    """Lines of Python that an inspection runs: a measure of work that the machine's load does not touch."""
+    """Lines of Python that an inspection runs: a measure of work that the machine's
+    load does not touch.
+    """
     count = 0
 
     def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
@@ -37,7 +41,9 @@ SMALL, LARGE = hostile(2_000), hostile(8_000)
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_hostile_text_four_times_as_long_costs_about_four_times_as_much(name: str) -> None:
     """No text makes the number of steps grow faster than its length."""
-    find_sensitive("call 06 12 34 56 78, born 1/1/1990, 12 rue de la Paix, password=x")  # tables load on first use
+    find_sensitive(
+        "call 06 12 34 56 78, born 1/1/1990, 12 rue de la Paix, password=x"
+    )  # tables load on first use
     assert steps(LARGE[name]) <= 5 * steps(SMALL[name]) + 6 * len(LARGE[name])
 
 

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from services.drift.domain.column_shift import category_shift, flagged_rate, scalar_shift, wasserstein, wave_evidence
+from services.drift.domain.column_shift import (
+    category_shift,
+    flagged_rate,
+    scalar_shift,
+    wasserstein,
+    wave_evidence,
+)
 from services.drift.domain.resampling import Deals
 
 
@@ -16,7 +22,9 @@ def deals(seed: int = 0, draws: int = 4000) -> Deals:
 
 
 def test_wave_evidence_of_typical_risks_is_the_log_likelihood_ratio() -> None:
-    """By hand: log(.95 + .05 * r/(1-r)) is log .95 at 0, 0 at .5, log(.95 + .05 * 9) at .9."""
+    """By hand: log(.95 + .05 * r/(1-r)) is log .95 at 0, 0 at .5, log(.95 + .05 * 9) at
+    .9.
+    """
     assert wave_evidence(np.array([0.0, 0.5, 0.9])) == pytest.approx([np.log(0.95), 0.0, np.log(1.4)])
 
 
@@ -29,11 +37,15 @@ def test_wave_evidence_is_finite_and_rises_with_risk(risks: list[float]) -> None
 
 
 def test_flagged_rate_of_flags_agrees_with_fishers_exact_test() -> None:
-    """20 of 100 against 8 of 100: scipy's one-sided hypergeometric p-value, and the difference of rates as effect."""
+    """20 of 100 against 8 of 100: scipy's one-sided hypergeometric p-value, and the
+    difference of rates as effect.
+    """
     rng = np.random.default_rng(1)
     window, baseline = (rng.permutation(np.repeat([1.0, 0.0], [count, 100 - count])) for count in (20, 8))
     reading = flagged_rate(window, baseline, deals=deals(draws=20_000))
-    assert reading.p_value == pytest.approx(stats.fisher_exact([[20, 80], [8, 92]], alternative="greater").pvalue, abs=0.003)
+    assert reading.p_value == pytest.approx(
+        stats.fisher_exact([[20, 80], [8, 92]], alternative="greater").pvalue, abs=0.003
+    )
     assert reading.effect == pytest.approx(0.12)
     assert reading.detail == pytest.approx({"window": 0.2, "baseline": 0.08})
 
@@ -47,9 +59,14 @@ def test_flagged_rate_that_falls_raises_no_alarm() -> None:
 
 
 def test_categories_agree_with_scipys_g_test() -> None:
-    """Observed G as scipy's power divergence has it; p near its chi-square limit; effect the total variation, by hand."""
+    """Observed G as scipy's power divergence has it; p near its chi-square limit;
+    effect the total variation, by hand.
+    """
     rng = np.random.default_rng(2)
-    window, baseline = (rng.permutation(np.repeat(["en", "fr", "de"], counts)).tolist() for counts in ([380, 90, 30], [430, 50, 20]))
+    window, baseline = (
+        rng.permutation(np.repeat(["en", "fr", "de"], counts)).tolist()
+        for counts in ([380, 90, 30], [430, 50, 20])
+    )
     reading = category_shift("language", window, baseline, deals=deals(draws=20_000))
     expected = stats.chi2_contingency([[380, 90, 30], [430, 50, 20]], lambda_="log-likelihood")
     assert reading.detail["g"] == pytest.approx(expected.statistic, rel=1e-4)
@@ -65,7 +82,9 @@ def test_flagged_rate_sees_a_burst_within_the_window() -> None:
 
 
 def test_a_label_never_seen_before_is_a_change() -> None:
-    """No expected count of zero breaks it, and that the new label came in one run does not hide it from a long baseline."""
+    """No expected count of zero breaks it, and that the new label came in one run does
+    not hide it from a long baseline.
+    """
     reading = category_shift("language", ["fr"] * 30 + ["en"] * 170, ["en"] * 1000, deals=deals())
     assert reading.p_value < 0.001
     assert reading.detail["fr"] == pytest.approx(0.15)
@@ -89,7 +108,9 @@ def test_scalars_with_few_values_have_scipys_ks_distance() -> None:
 
 
 def test_scalars_see_a_tail_that_grows() -> None:
-    """4 % of latencies ten times as long: too few for KS alone, plain for the Wasserstein distance."""
+    """4 % of latencies ten times as long: too few for KS alone, plain for the
+    Wasserstein distance.
+    """
     rng = np.random.default_rng(4)
     window, baseline = rng.lognormal(0, 0.5, 1000), rng.lognormal(0, 0.5, 1000)
     window[rng.permutation(1000)[:40]] *= 10
@@ -98,10 +119,15 @@ def test_scalars_see_a_tail_that_grows() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40),
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40),
+)
 def test_wasserstein_agrees_with_scipy(left: list[float], right: list[float]) -> None:
     """The same area for any two samples."""
-    assert wasserstein(np.array(left), np.array(right)) == pytest.approx(stats.wasserstein_distance(left, right), rel=1e-6, abs=1e-6)
+    assert wasserstein(np.array(left), np.array(right)) == pytest.approx(
+        stats.wasserstein_distance(left, right), rel=1e-6, abs=1e-6
+    )
 
 
 def test_scalars_that_never_vary_are_not_significant() -> None:

@@ -8,7 +8,9 @@ from services.drift.domain.severity import EFFECT_LINES, Severity, severity_of
 from services.drift.domain.windows import Window, cut, latest
 
 
-def traffic(count: int, *, seed: int, attacks: float = 0.02, french: float = 0.1, latency: float = 300.0) -> Window:
+def traffic(
+    count: int, *, seed: int, attacks: float = 0.02, french: float = 0.1, latency: float = 300.0
+) -> Window:
     """Random traffic with every column."""
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((count, 16))
@@ -16,30 +18,54 @@ def traffic(count: int, *, seed: int, attacks: float = 0.02, french: float = 0.1
         embeddings=(rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32),
         risk=(rng.random(count) < attacks).astype(float),
         categories={"language": np.where(rng.random(count) < french, "fr", "en").tolist()},
-        scalars={"latency": rng.lognormal(np.log(latency), 0.3, count), "quality": np.where(rng.random(count) < 0.5, np.nan, rng.random(count))},
+        scalars={
+            "latency": rng.lognormal(np.log(latency), 0.3, count),
+            "quality": np.where(rng.random(count) < 0.5, np.nan, rng.random(count)),
+        },
     )
 
 
 def test_unchanged_traffic_has_no_drift_but_all_its_readings() -> None:
     """Seven verdicts, none significant, severity none, an effect beside every p-value."""
     found = compare(traffic(400, seed=1), traffic(800, seed=2), rng=np.random.default_rng(0))
-    assert [verdict.reading.test for verdict in found.verdicts] == ["mean_distance", "mmd", "drifted_share", "flagged_rate", "language", "latency", "quality"]
+    assert [verdict.reading.test for verdict in found.verdicts] == [
+        "mean_distance",
+        "mmd",
+        "drifted_share",
+        "flagged_rate",
+        "language",
+        "latency",
+        "quality",
+    ]
     assert not found.drifted
     assert found.severity == Severity.NONE
-    assert all(verdict.reading.effect >= 0 and verdict.adjusted_p >= verdict.reading.p_value for verdict in found.verdicts)
+    assert all(
+        verdict.reading.effect >= 0 and verdict.adjusted_p >= verdict.reading.p_value
+        for verdict in found.verdicts
+    )
 
 
 def test_each_changed_column_is_named_and_no_other() -> None:
-    """More French and slower answers: language and latency, graded by how much they changed."""
-    found = compare(traffic(600, seed=3, french=0.3, latency=450), traffic(800, seed=4), rng=np.random.default_rng(0))
-    significant = {verdict.reading.test: verdict.severity for verdict in found.verdicts if verdict.adjusted_p <= found.alpha}
+    """More French and slower answers: language and latency, graded by how much they
+    changed.
+    """
+    found = compare(
+        traffic(600, seed=3, french=0.3, latency=450), traffic(800, seed=4), rng=np.random.default_rng(0)
+    )
+    significant = {
+        verdict.reading.test: verdict.severity
+        for verdict in found.verdicts
+        if verdict.adjusted_p <= found.alpha
+    }
     assert significant == {"language": Severity.HIGH, "latency": Severity.CRITICAL}
     assert found.severity == Severity.CRITICAL
 
 
 def test_the_same_seed_gives_the_same_verdicts() -> None:
     """Randomness is an argument."""
-    results = [compare(traffic(200, seed=5), traffic(300, seed=6), rng=np.random.default_rng(9)) for _ in range(2)]
+    results = [
+        compare(traffic(200, seed=5), traffic(300, seed=6), rng=np.random.default_rng(9)) for _ in range(2)
+    ]
     assert results[0] == results[1]
 
 
@@ -54,7 +80,9 @@ def test_columns_with_too_few_requests_are_skipped_with_the_reason() -> None:
 
 def test_a_column_that_only_one_side_has_is_skipped() -> None:
     """A new column has no baseline yet."""
-    found = compare(Window(scalars={"usage": np.ones(200)}), Window(risk=np.zeros(200)), rng=np.random.default_rng(0))
+    found = compare(
+        Window(scalars={"usage": np.ones(200)}), Window(risk=np.zeros(200)), rng=np.random.default_rng(0)
+    )
     assert set(found.skipped) == {"usage", "flagged_rate"}
     assert found.verdicts == ()
     assert not found.drifted
@@ -80,9 +108,15 @@ def test_severity_follows_the_effect_alone() -> None:
 
 
 def test_a_trifle_in_much_traffic_is_significant_and_low() -> None:
-    """20,000 requests prove a shift of a twentieth of a standard deviation; it is still a trifle."""
+    """20,000 requests prove a shift of a twentieth of a standard deviation; it is still
+    a trifle.
+    """
     rng = np.random.default_rng(10)
-    found = compare(Window(scalars={"usage": rng.normal(0.06, 1, 20_000)}), Window(scalars={"usage": rng.normal(0, 1, 20_000)}), rng=rng)
+    found = compare(
+        Window(scalars={"usage": rng.normal(0.06, 1, 20_000)}),
+        Window(scalars={"usage": rng.normal(0, 1, 20_000)}),
+        rng=rng,
+    )
     assert found.drifted
     assert found.severity == Severity.LOW
 
@@ -116,7 +150,9 @@ def test_prompts_without_a_risk_leave_only_that_test() -> None:
     rng = np.random.default_rng(12)
     risk = np.where(rng.random(400) < 0.5, np.nan, 0.1)
     found = compare(Window(risk=risk), Window(risk=np.full(400, 0.1)), rng=rng)
-    assert [(verdict.reading.test, verdict.reading.p_value) for verdict in found.verdicts] == [("flagged_rate", 1.0)]
+    assert [(verdict.reading.test, verdict.reading.p_value) for verdict in found.verdicts] == [
+        ("flagged_rate", 1.0)
+    ]
 
 
 def test_cut_and_latest_take_all_columns_alike() -> None:

@@ -11,7 +11,13 @@ from services.drift.domain.decision import ModelState, Obstacle, Reason, decide
 from services.drift.domain.severity import Severity
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-CONTENT = ModelState(now=NOW, trained_at=NOW - timedelta(days=10), trained_on=5000, budget_left_usd=Decimal(100), cost_usd=Decimal(40))
+CONTENT = ModelState(
+    now=NOW,
+    trained_at=NOW - timedelta(days=10),
+    trained_on=5000,
+    budget_left_usd=Decimal(100),
+    cost_usd=Decimal(40),
+)
 DRIFTED = replace(CONTENT, drift=Severity.HIGH)
 
 
@@ -39,13 +45,21 @@ def test_a_content_state_is_left_alone() -> None:
         ({"trained_at": NOW - timedelta(days=90)}, ()),
         ({"trained_at": NOW - timedelta(days=90, seconds=1)}, (Reason.MODEL_AGE,)),
         (
-            {"drift": Severity.HIGH, "ratings": 80, "positive_ratings": 40, "new_examples": 3000, "trained_at": NOW - timedelta(days=200)},
+            {
+                "drift": Severity.HIGH,
+                "ratings": 80,
+                "positive_ratings": 40,
+                "new_examples": 3000,
+                "trained_at": NOW - timedelta(days=200),
+            },
             (Reason.DRIFT, Reason.LOW_SATISFACTION, Reason.NEW_DATA, Reason.MODEL_AGE),
         ),
     ],
 )
 def test_each_reason_begins_at_its_line(change: dict[str, Any], reasons: tuple[Reason, ...]) -> None:
-    """Values on both sides of every line; several reasons are all named, each with a sentence."""
+    """Values on both sides of every line; several reasons are all named, each with a
+    sentence.
+    """
     decision = decide(replace(CONTENT, **change))
     assert decision.reasons == reasons
     assert decision.retrain == bool(reasons)
@@ -68,7 +82,9 @@ def test_each_reason_begins_at_its_line(change: dict[str, Any], reasons: tuple[R
     ],
 )
 def test_each_obstacle_begins_at_its_line(change: dict[str, Any], obstacles: tuple[Obstacle, ...]) -> None:
-    """A drifted model is retrained unless something forbids it; the reason stays on record."""
+    """A drifted model is retrained unless something forbids it; the reason stays on
+    record.
+    """
     decision = decide(replace(DRIFTED, **change))
     assert decision.obstacles == obstacles
     assert decision.reasons == (Reason.DRIFT,)

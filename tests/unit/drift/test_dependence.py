@@ -37,14 +37,18 @@ def test_plan_of_a_short_window_and_a_long_baseline_bounds_the_blocks() -> None:
 
 
 def test_plan_of_dependent_values_has_longer_blocks() -> None:
-    """Blocks of an AR(1) series with coefficient .7 miss at most about 10 % of its long-run variance, and the plan makes up for it."""
+    """Blocks of an AR(1) series with coefficient .7 miss at most about 10 % of its
+    long-run variance, and the plan makes up for it.
+    """
     plan = plan_blocks(autoregressive(1000, 0.7, seed=5)[:, None], autoregressive(1000, 0.7, seed=6)[:, None])
     assert 16 <= plan.window_blocks <= 50
     assert 1.02 < plan.inflation < 1.25
 
 
 def test_plan_of_many_dimensions_sees_dependence_that_few_of_them_carry() -> None:
-    """Two of 300 dimensions are autocorrelated and vary most: the blocks are cut for them."""
+    """Two of 300 dimensions are autocorrelated and vary most: the blocks are cut for
+    them.
+    """
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(2000, 300)) * 0.1
     rows[:, 0], rows[:, 1] = autoregressive(2000, 0.8, seed=8), autoregressive(2000, 0.8, seed=9)
@@ -52,7 +56,9 @@ def test_plan_of_many_dimensions_sees_dependence_that_few_of_them_carry() -> Non
 
 
 def test_plan_ignores_a_burst_in_the_window() -> None:
-    """A hundred attacks in a row are a change to be found, not dependence to be excused."""
+    """A hundred attacks in a row are a change to be found, not dependence to be
+    excused.
+    """
     rng = np.random.default_rng(10)
     burst = np.repeat([0.0, 1.0], [900, 100])[:, None]
     baseline = (rng.random((1000, 1)) < 0.02).astype(float)
@@ -65,10 +71,20 @@ def test_plan_of_a_constant_column_is_finest() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(window=st.integers(100, 400), baseline=st.integers(100, 900), coefficient=st.floats(-0.9, 0.97), seed=st.integers(0, 1000))
+@given(
+    window=st.integers(100, 400),
+    baseline=st.integers(100, 900),
+    coefficient=st.floats(-0.9, 0.97),
+    seed=st.integers(0, 1000),
+)
 def test_plan_is_always_within_its_bounds(window: int, baseline: int, coefficient: float, seed: int) -> None:
-    """Whatever the traffic: enough blocks for a small p-value, never more blocks than requests, never a narrowed null."""
-    plan = plan_blocks(autoregressive(window, coefficient, seed=seed)[:, None], autoregressive(baseline, coefficient, seed=seed + 1)[:, None])
+    """Whatever the traffic: enough blocks for a small p-value, never more blocks than
+    requests, never a narrowed null.
+    """
+    plan = plan_blocks(
+        autoregressive(window, coefficient, seed=seed)[:, None],
+        autoregressive(baseline, coefficient, seed=seed + 1)[:, None],
+    )
     assert min(plan.window_blocks, plan.baseline_blocks) >= 10
     assert plan.window_blocks <= window
     assert plan.baseline_blocks <= baseline

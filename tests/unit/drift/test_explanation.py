@@ -53,7 +53,9 @@ def test_domain_scores_single_out_the_new_prompts() -> None:
 def test_domain_scores_of_unchanged_traffic_are_no_better_than_chance() -> None:
     """Scored by the half that did not see them, they do not fool themselves."""
     rng = np.random.default_rng(3)
-    assert domain_scores(rng.normal(size=(200, 30)), rng.normal(size=(300, 30)), rng=rng).auc == pytest.approx(0.5, abs=0.07)
+    assert domain_scores(
+        rng.normal(size=(200, 30)), rng.normal(size=(300, 30)), rng=rng
+    ).auc == pytest.approx(0.5, abs=0.07)
 
 
 def test_logistic_regression_agrees_with_scikit_learn() -> None:
@@ -64,22 +66,32 @@ def test_logistic_regression_agrees_with_scikit_learn() -> None:
     rows = rng.normal(size=(200, 3))
     labels = (rows[:, 0] + rng.normal(size=200) > 0.3).astype(float)
     expected = LogisticRegression(C=1 / 3.0, tol=1e-10, max_iter=1000).fit(rows, labels)
-    assert _fit_logistic(rows, labels, np.ones(200)) == pytest.approx([*expected.coef_[0], expected.intercept_[0]], abs=1e-4)
+    assert _fit_logistic(rows, labels, np.ones(200)) == pytest.approx(
+        [*expected.coef_[0], expected.intercept_[0]], abs=1e-4
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30)
+)
 def test_area_under_curve_agrees_with_scikit_learn(positive: list[int], negative: list[int]) -> None:
     """Ties included."""
     labels = [1] * len(positive) + [0] * len(negative)
-    assert area_under_curve(np.array(positive), np.array(negative)) == pytest.approx(roc_auc_score(labels, positive + negative))
+    assert area_under_curve(np.array(positive), np.array(negative)) == pytest.approx(
+        roc_auc_score(labels, positive + negative)
+    )
 
 
 def test_segments_split_the_shift_exactly() -> None:
-    """Contributions add up to 1, and the tenant that brought the topic has nearly all of it."""
+    """Contributions add up to 1, and the tenant that brought the topic has nearly all
+    of it.
+    """
     window, baseline = with_new_topic()
     tenants = ["acme"] * 120 + ["globex"] * 120 + ["initech"] * 60
-    shares = segment_shares(window, baseline, window_segments=tenants, baseline_segments=(["acme"] * 150 + ["globex"] * 150))
+    shares = segment_shares(
+        window, baseline, window_segments=tenants, baseline_segments=(["acme"] * 150 + ["globex"] * 150)
+    )
     assert sum(share.contribution for share in shares) == pytest.approx(1.0)
     assert (shares[0].segment, shares[0].window_share, shares[0].baseline_share) == ("initech", 0.2, 0.0)
     assert shares[0].contribution > 0.9
@@ -97,13 +109,17 @@ def test_map_has_the_most_varied_direction_first_and_is_repeatable() -> None:
 
 
 def test_class_words_of_a_worked_example() -> None:
-    """By hand: 'bank' is in both classes, so 'loan' and 'river' tell them apart; ties go by the alphabet."""
+    """By hand: 'bank' is in both classes, so 'loan' and 'river' tell them apart; ties
+    go by the alphabet.
+    """
     words = class_words(["loan loan bank", "river river bank"], count=2)
     assert words == [["loan", "bank"], ["river", "bank"]]
 
 
 def test_class_words_weigh_as_the_paper_does() -> None:
-    """Weight is tf log(1 + A / f) with A = 4 words a class: 'a' 2/4 log(1 + 4/4) = .35 loses to 'bb' 2/4 log(1 + 4/2) = .55."""
+    """Weight is tf log(1 + A / f) with A = 4 words a class: 'a' 2/4 log(1 + 4/4) = .35
+    loses to 'bb' 2/4 log(1 + 4/2) = .55.
+    """
     assert class_words(["aa aa bb bb", "aa aa cc cc"], count=1) == [["bb"], ["cc"]]
 
 
@@ -127,4 +143,12 @@ def test_growing_clusters_put_the_new_topic_first() -> None:
 def test_growing_clusters_of_few_prompts_asks_for_no_more_than_there_are() -> None:
     """Eight clusters of three prompts are three at most."""
     rows = np.eye(3)
-    assert 1 <= len(growing_clusters(rows, rows, window_texts=["a b", "c d", "e f"], count=8, rng=np.random.default_rng(6))) <= 3
+    assert (
+        1
+        <= len(
+            growing_clusters(
+                rows, rows, window_texts=["a b", "c d", "e f"], count=8, rng=np.random.default_rng(6)
+            )
+        )
+        <= 3
+    )

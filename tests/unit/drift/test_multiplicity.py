@@ -8,7 +8,9 @@ from services.drift.domain.multiplicity import holm
 
 
 def test_holm_of_a_worked_example() -> None:
-    """By hand: sorted .005, .01, .03, .04 times 4, 3, 2, 1 is .02, .03, .06, .04, made non-decreasing (R: p.adjust(method="holm"))."""
+    """By hand: sorted .005, .01, .03, .04 times 4, 3, 2, 1 is .02, .03, .06, .04, made
+    non-decreasing (R: p.adjust(method="holm")).
+    """
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
@@ -19,7 +21,9 @@ def test_holm_of_one_test_changes_nothing() -> None:
 
 
 def test_holm_with_weights_of_a_worked_example() -> None:
-    """By hand: p/w is .01, .005, .04, so the order is b, a, c: 4 * .005 = .02, then 2 * .01 = .02, then 1 * .04 = .04, none below the one before."""
+    """By hand: p/w is .01, .005, .04, so the order is b, a, c: 4 * .005 = .02, then 2 *
+    .01 = .02, then 1 * .04 = .04, none below the one before.
+    """
     assert holm([0.01, 0.01, 0.04], [1.0, 2.0, 1.0]) == pytest.approx([0.02, 0.02, 0.04])
 
 

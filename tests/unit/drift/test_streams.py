@@ -61,8 +61,13 @@ def test_change_point_of_a_series_without_noise_is_exact() -> None:
 
 
 def test_change_point_of_autocorrelated_noise_is_rarely_significant() -> None:
-    """AR(1) with coefficient .7 wanders; shuffled one by one it would look changed in most series, by blocks in few."""
-    p_values = [find_change(autoregressive(400, 0.7, seed=seed), rng=np.random.default_rng(seed)).p_value for seed in range(20)]
+    """AR(1) with coefficient .7 wanders; shuffled one by one it would look changed in
+    most series, by blocks in few.
+    """
+    p_values = [
+        find_change(autoregressive(400, 0.7, seed=seed), rng=np.random.default_rng(seed)).p_value
+        for seed in range(20)
+    ]
     assert sum(p <= 0.05 for p in p_values) <= 4
 
 

@@ -12,7 +12,9 @@ from services.embedded.clickhouse.sessions import session_timeout_s
 
 
 def _entry(statement: bytes) -> AuditEntry:
-    return AuditEntry.of(user="analyst", query_id="q", statement=statement, duration_ms=1.23456, rows_read=7, error="")
+    return AuditEntry.of(
+        user="analyst", query_id="q", statement=statement, duration_ms=1.23456, rows_read=7, error=""
+    )
 
 
 def test_audit_log_writes_a_line_and_hands_it_to_the_sink(tmp_path: Path) -> None:
@@ -44,14 +46,30 @@ def test_audit_log_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "name", "message"),
     [
-        ("Code: 60. DB::Exception: Unknown table x. (UNKNOWN_TABLE)", 60, "UNKNOWN_TABLE", "Unknown table x."),
         (
-            "Streaming query failed: Code: 395. DB::Exception: boom: while (A) b. (FUNCTION_THROW_IF_VALUE_IS_NON_ZERO)",
+            "Code: 60. DB::Exception: Unknown table x. (UNKNOWN_TABLE)",
+            60,
+            "UNKNOWN_TABLE",
+            "Unknown table x.",
+        ),
+        (
+            (
+                "Streaming query failed: Code: 395. DB::Exception: boom: while (A) b. "
+                "(FUNCTION_THROW_IF_VALUE_IS_NON_ZERO)"
+            ),
             395,
             "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
             "boom: while (A) b.",
         ),
-        ("Code: 164. DB::Exception: Code: 164. DB::Exception: No. (READONLY) (version 26.9.2.1). (READONLY)", 164, "READONLY", "No."),
+        (
+            (
+                "Code: 164. DB::Exception: Code: 164. DB::Exception: No. (READONLY) (version 26.9.2.1). "
+                "(READONLY)"
+            ),
+            164,
+            "READONLY",
+            "No.",
+        ),
         ("something else", 1002, "UNKNOWN_EXCEPTION", "something else"),
     ],
 )

@@ -9,7 +9,14 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.embedded.clickhouse.compression import ENCODINGS, BlockDecoder, BlockEncoder, choose_encoding, decoder, encoder
+from services.embedded.clickhouse.compression import (
+    ENCODINGS,
+    BlockDecoder,
+    BlockEncoder,
+    choose_encoding,
+    decoder,
+    encoder,
+)
 from services.embedded.clickhouse.errors import StoreError
 
 _BOMB = 64 << 20
@@ -23,7 +30,9 @@ def _decode(steps: object, data: bytes, cut: int) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.sampled_from(ENCODINGS), st.integers(1, 200))
-def test_encoder_and_decoder_give_the_data_back_however_it_is_cut(pieces: list[bytes], encoding: str, cut: int) -> None:
+def test_encoder_and_decoder_give_the_data_back_however_it_is_cut(
+    pieces: list[bytes], encoding: str, cut: int
+) -> None:
     """Compressing piece by piece and decompressing other pieces is the identity."""
     making = encoder(encoding)
     packed = b"".join(making.feed(piece) for piece in pieces) + making.end()
@@ -39,7 +48,9 @@ def test_blocks_give_the_data_back_however_they_are_cut(pieces: list[bytes], cut
 
 
 def test_block_encoder_makes_the_bytes_that_clickhouse_makes() -> None:
-    """Golden value: a block with its CityHash128 (version 1.0.2, not the later one), as chDB 26.9 wrote it to a part's column file."""
+    """Golden value: a block with its CityHash128 (version 1.0.2, not the later one), as
+    chDB 26.9 wrote it to a part's column file.
+    """
     block = bytes.fromhex(GOLDEN_BLOCK)
     assert b"".join(BlockDecoder().feed(block)) == b"abcdefgh"
     with pytest.raises(StoreError) as refusal:
@@ -107,7 +118,15 @@ def test_decoders_of_any_bytes_raise_nothing_but_refusals(data: bytes, encoding:
 
 @pytest.mark.parametrize(
     ("accepted", "expected"),
-    [("", None), ("br", None), ("gzip, deflate, br", "gzip"), ("lz4,zstd,gzip", "lz4"), ("lz4;q=0, GZIP;q=0.5", "gzip"), ("identity", None), ("zstd", "zstd")],
+    [
+        ("", None),
+        ("br", None),
+        ("gzip, deflate, br", "gzip"),
+        ("lz4,zstd,gzip", "lz4"),
+        ("lz4;q=0, GZIP;q=0.5", "gzip"),
+        ("identity", None),
+        ("zstd", "zstd"),
+    ],
 )
 def test_choose_encoding_takes_the_first_that_the_client_accepts(accepted: str, expected: str | None) -> None:
     """In a server's order, leaving out what the client refuses."""

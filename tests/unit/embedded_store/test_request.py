@@ -20,8 +20,12 @@ def _request(query: str = "", **headers: str) -> Request:
 
 
 def _body(request: Request, *pieces: bytes, hangs_up: bool = False) -> Body:
-    messages: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    messages.append({"type": "http.disconnect"} if hangs_up else {"type": "http.request", "body": b"", "more_body": False})
+    messages: list[MutableMapping[str, Any]] = [
+        {"type": "http.request", "body": piece, "more_body": True} for piece in pieces
+    ]
+    messages.append(
+        {"type": "http.disconnect"} if hangs_up else {"type": "http.request", "body": b"", "more_body": False}
+    )
 
     async def receive() -> MutableMapping[str, Any]:
         if not messages:
@@ -33,7 +37,9 @@ def _body(request: Request, *pieces: bytes, hangs_up: bool = False) -> Body:
 
 def test_of_scope_parts_parameters_settings_and_the_interface() -> None:
     """What is neither the interface's nor a parameter is a setting."""
-    request = _request("query=SELECT+1&database=d&param_x=%27a%27&max_threads=2&param_y=", X_ClickHouse_Format="CSV")
+    request = _request(
+        "query=SELECT+1&database=d&param_x=%27a%27&max_threads=2&param_y=", X_ClickHouse_Format="CSV"
+    )
     assert request.interface == {"query": "SELECT 1", "database": "d", "default_format": "CSV"}
     assert request.parameters == {"x": "'a'", "y": ""}
     assert request.settings == {"max_threads": "2"}
@@ -64,12 +70,19 @@ def test_credentials_that_cannot_be_read_are_refused(value: str) -> None:
     assert refusal.value.status == 401
 
 
-@given(st.dictionaries(st.from_regex(r"param_[a-z]{1,8}", fullmatch=True), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=50), max_size=4))
+@given(
+    st.dictionaries(
+        st.from_regex(r"param_[a-z]{1,8}", fullmatch=True),
+        st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=50),
+        max_size=4,
+    )
+)
 def test_read_form_takes_parameters_as_they_are(values: dict[str, str]) -> None:
     """Any text survives the multipart body: line ends, quotes, dashes, other scripts."""
     request = _request(content_type="multipart/form-data; boundary=xx-yy-123")
     parts = [
-        f'--xx-yy-123\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in {**values, "query": "SELECT\r\n1 -- é\n"}.items()
+        f'--xx-yy-123\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in {**values, "query": "SELECT\r\n1 -- é\n"}.items()
     ]
     request.read_form(("".join(parts) + "--xx-yy-123--\r\n").encode())
     assert request.parameters == {name.removeprefix("param_"): value for name, value in values.items()}
@@ -95,7 +108,9 @@ async def test_read_statement_of_an_insert_leaves_its_data_in_the_body() -> None
 
 
 async def test_read_statement_from_the_url_takes_the_body_as_data() -> None:
-    """Not a byte of the body belongs to the statement, even if it looks like a separator."""
+    """Not a byte of the body belongs to the statement, even if it looks like a
+    separator.
+    """
     request = _request("query=INSERT+INTO+t+FORMAT+RowBinary%0A")
     statement = await read_statement(request, _body(request, b"\n\x00"), 1000)
     assert statement.insert is not None

@@ -85,7 +85,10 @@ def test_check_statement_of_what_reaches_out_of_the_store_refuses_everybody(sql:
         "CREATE OR REPLACE TABLE t (a Int8) ENGINE = File(CSV)",
         "CREATE DATABASE d ENGINE = SQLite('/x')",
         "CREATE MATERIALIZED VIEW v ENGINE = S3('x') AS SELECT 1",
-        "CREATE DICTIONARY d (a Int8) PRIMARY KEY a SOURCE(FILE(path '/etc/passwd' format 'CSV')) LAYOUT(FLAT())",
+        (
+            "CREATE DICTIONARY d (a Int8) PRIMARY KEY a SOURCE(FILE(path '/etc/passwd' format 'CSV')) "
+            "LAYOUT(FLAT())"
+        ),
         "CREATE DICTIONARY d (a Int8) PRIMARY KEY a SOURCE(HTTP(url 'http://x')) LAYOUT(FLAT())",
         "CREATE FUNCTION f AS x -> file(x)",
         "CREATE TABLE t AS file('/etc/passwd')",
@@ -106,7 +109,9 @@ def test_check_statement_of_what_reaches_out_of_the_store_refuses_everybody(sql:
     ],
 )
 def test_check_statement_of_dangerous_writes_refuses_even_the_admin(sql: str) -> None:
-    """What leaves the store, changes roles or makes a data directory unreadable is refused to all."""
+    """What leaves the store, changes roles or makes a data directory unreadable is
+    refused to all.
+    """
     assert _code(sql, Role.ADMIN) == 497
 
 
@@ -117,9 +122,13 @@ def test_check_statement_of_several_statements_refuses_them() -> None:
     assert _code("SELECT ';' ;; -- the end;") == 0
 
 
-@pytest.mark.parametrize("sql", ["SELECT 'open", "SELECT /* open", "SELECT `a\\x62`", "SELECT “x”", "SELECT $a$ open"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'open", "SELECT /* open", "SELECT `a\\x62`", "SELECT “x”", "SELECT $a$ open"]
+)
 def test_check_statement_of_what_the_engine_may_read_otherwise_refuses_it(sql: str) -> None:
-    """Where the filter and the engine could disagree about the text, the text is refused."""
+    """Where the filter and the engine could disagree about the text, the text is
+    refused.
+    """
     assert _code(sql) == 62
 
 
@@ -159,7 +168,9 @@ def test_check_statement_of_what_the_engine_may_read_otherwise_refuses_it(sql: s
     ],
 )
 def test_check_statement_of_an_analyst_beyond_reading_the_database_is_refused(sql: str) -> None:
-    """Analysts read the database: they write nothing and do not look at the server or at others' queries."""
+    """Analysts read the database: they write nothing and do not look at the server or
+    at others' queries.
+    """
     assert _code(sql) in (497, 62)
 
 
@@ -197,7 +208,10 @@ def test_check_statement_of_an_analyst_reading_is_allowed(sql: str) -> None:
     [
         "INSERT INTO t VALUES (1, now(), 'x')",
         "INSERT INTO t SELECT * FROM u",
-        "CREATE TABLE t (a Int8, engine String) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100",
+        (
+            "CREATE TABLE t (a Int8, engine String) ENGINE = MergeTree ORDER BY a SETTINGS "
+            "non_replicated_deduplication_window = 100"
+        ),
         "CREATE MATERIALIZED VIEW v TO t AS SELECT 1 AS a",
         "CREATE VIEW v AS SELECT engine, name FROM system.tables WHERE engine = 'Kafka'",
         "CREATE DATABASE d ENGINE = Atomic",
@@ -213,7 +227,9 @@ def test_check_statement_of_an_admin_is_allowed(sql: str) -> None:
     _check(sql, Role.ADMIN)
 
 
-@pytest.mark.parametrize("value", ["system.processes", "default.x", "file", "a b", "x`; DROP", "/etc/passwd", "", "a..b"])
+@pytest.mark.parametrize(
+    "value", ["system.processes", "default.x", "file", "a b", "x`; DROP", "/etc/passwd", "", "a..b"]
+)
 def test_check_statement_with_an_identifier_parameter_holds_it_against_the_rules(value: str) -> None:
     """An identifier cannot be smuggled in as a parameter."""
     assert _code("SELECT * FROM {t:Identifier}", t=value) in (497, 457)
@@ -246,7 +262,15 @@ def test_check_statement_of_a_get_allows_reading_only() -> None:
         "SETTINGS join_use_nulls = [1, 2], max_execution_time = 0",
     ],
 )
-@pytest.mark.parametrize("form", ["SELECT 1 {}", "SELECT * FROM (SELECT 1 {}) AS a", "EXPLAIN SELECT 1 {} FORMAT CSV", "SELECT 1 UNION ALL SELECT 2 {}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "SELECT 1 {}",
+        "SELECT * FROM (SELECT 1 {}) AS a",
+        "EXPLAIN SELECT 1 {} FORMAT CSV",
+        "SELECT 1 UNION ALL SELECT 2 {}",
+    ],
+)
 def test_check_statement_of_an_analyst_that_lifts_a_limit_is_refused(form: str, clause: str) -> None:
     """No SETTINGS clause, wherever it stands, changes what an analyst may use."""
     assert _code(form.format(clause)) in (164, 62)
@@ -266,11 +290,20 @@ def test_check_statement_of_any_bytes_raises_nothing_but_refusals(data: bytes, r
     assert _code(data.decode("latin-1"), role, a="b") in (0, 48, 62, 164, 497)
 
 
-_BLANKS = st.lists(st.sampled_from([" ", "\n", "\t", "/**/", "/* ) ' */", "-- '\n", "# x\n"]), max_size=4).map("".join)
+_BLANKS = st.lists(
+    st.sampled_from([" ", "\n", "\t", "/**/", "/* ) ' */", "-- '\n", "# x\n"]), max_size=4
+).map("".join)
 
 
-@given(st.data(), _BLANKS, st.sampled_from(["`{}`", '"{}"', "{}"]), st.sampled_from(["file", "url", "s3", "python", "executable", "remote", "input"]))
-def test_check_statement_of_a_forbidden_call_is_refused_however_it_is_spelt(data: st.DataObject, blanks: str, quotes: str, name: str) -> None:
+@given(
+    st.data(),
+    _BLANKS,
+    st.sampled_from(["`{}`", '"{}"', "{}"]),
+    st.sampled_from(["file", "url", "s3", "python", "executable", "remote", "input"]),
+)
+def test_check_statement_of_a_forbidden_call_is_refused_however_it_is_spelt(
+    data: st.DataObject, blanks: str, quotes: str, name: str
+) -> None:
     """Case, quotes, blanks and comments change nothing."""
     cased = "".join(data.draw(st.sampled_from([letter.lower(), letter.upper()])) for letter in name)
     assert _code(f"SELECT a, b FROM{blanks or ' '}{quotes.format(cased)}{blanks}('x')") in (48, 497)
@@ -280,8 +313,21 @@ def test_check_settings_of_an_analyst_are_few_and_capped() -> None:
     """An analyst cannot lift a limit; what is harmless passes."""
     given = {"max_execution_time": "0", "output_format_json_quote_64bit_integers": "1", "join_use_nulls": "1"}
     assert rights.check_settings(given, Role.ANALYST, max_execution_s=60)["max_execution_time"] == "60"
-    assert rights.check_settings({"max_execution_time": "5"}, Role.ANALYST, max_execution_s=60)["max_execution_time"] == "5.0"
-    for name in ("max_memory_usage", "max_result_rows", "format_schema", "output_format_schema", "allow_ddl", "log_queries", "s3_max_get_rps"):
+    assert (
+        rights.check_settings({"max_execution_time": "5"}, Role.ANALYST, max_execution_s=60)[
+            "max_execution_time"
+        ]
+        == "5.0"
+    )
+    for name in (
+        "max_memory_usage",
+        "max_result_rows",
+        "format_schema",
+        "output_format_schema",
+        "allow_ddl",
+        "log_queries",
+        "s3_max_get_rps",
+    ):
         with pytest.raises(StoreError):
             rights.check_settings({name: "1"}, Role.ANALYST, max_execution_s=60)
 
@@ -309,7 +355,9 @@ def test_check_settings_of_the_stores_own_are_refused_to_all(name: str, value: s
 
 def test_check_settings_with_async_insert_off_is_content() -> None:
     """Asking for what holds anyway is no offence."""
-    assert rights.check_settings({"async_insert": "0"}, Role.SERVICE, max_execution_s=60) == {"async_insert": "0"}
+    assert rights.check_settings({"async_insert": "0"}, Role.SERVICE, max_execution_s=60) == {
+        "async_insert": "0"
+    }
 
 
 def test_check_database_of_default_is_tocsins_own() -> None:

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.embedded.clickhouse.errors import StoreError
-from services.embedded.clickhouse.statements import Head, InsertHead, first_word, output_format, read_head, tokens
+from services.embedded.clickhouse.statements import (
+    Head,
+    InsertHead,
+    first_word,
+    output_format,
+    read_head,
+    tokens,
+)
 
 
 def _kinds(sql: str) -> list[tuple[str, str]]:
@@ -27,8 +34,12 @@ def _kinds(sql: str) -> list[tuple[str, str]]:
         ("$t$ open", [("broken", "$t$"), ("word", "open")]),
     ],
 )
-def test_tokens_of_quotes_and_comments_are_those_of_clickhouse(sql: str, expected: list[tuple[str, str]]) -> None:
-    """Quotes, comments and heredocs end where ClickHouse's lexer ends them; what is left open is broken."""
+def test_tokens_of_quotes_and_comments_are_those_of_clickhouse(
+    sql: str, expected: list[tuple[str, str]]
+) -> None:
+    """Quotes, comments and heredocs end where ClickHouse's lexer ends them; what is
+    left open is broken.
+    """
     assert _kinds(sql) == expected
 
 
@@ -51,16 +62,30 @@ def test_tokens_of_any_bytes_never_raise(data: bytes) -> None:
     ("sql", "statement", "form", "data"),
     [
         (b"INSERT INTO t FORMAT Native\n\x01\x02", "INSERT INTO t", "Native", b"\x01\x02"),
-        (b"insert into t (a, b) settings x = 1 format CSV 1,2\n", "insert into t (a, b) settings x = 1", "CSV", b"1,2\n"),
+        (
+            b"insert into t (a, b) settings x = 1 format CSV 1,2\n",
+            "insert into t (a, b) settings x = 1",
+            "CSV",
+            b"1,2\n",
+        ),
         (b"INSERT INTO t FORMAT RowBinary\r\n\n\x00", "INSERT INTO t", "RowBinary", b"\n\x00"),
-        (b"/* c */ INSERT -- d\n INTO `format` FORMAT TSV\n", "/* c */ INSERT -- d\n INTO `format`", "TSV", b""),
+        (
+            b"/* c */ INSERT -- d\n INTO `format` FORMAT TSV\n",
+            "/* c */ INSERT -- d\n INTO `format`",
+            "TSV",
+            b"",
+        ),
         (b"INSERT INTO format FORMAT TSV\nx", "INSERT INTO format", "TSV", b"x"),
         (b"INSERT INTO db.values VALUES (1)", "INSERT INTO db.values", "Values", b" (1)"),
         (b"INSERT INTO t (a) VALUES(1), (2)", "INSERT INTO t (a)", "Values", b"(1), (2)"),
     ],
 )
-def test_read_head_of_an_insert_finds_where_its_data_begins(sql: bytes, statement: str, form: str, data: bytes) -> None:
-    """One separator belongs to the statement, all else to the data, whatever bytes it has."""
+def test_read_head_of_an_insert_finds_where_its_data_begins(
+    sql: bytes, statement: str, form: str, data: bytes
+) -> None:
+    """One separator belongs to the statement, all else to the data, whatever bytes it
+    has.
+    """
     head = read_head(sql, complete=True)
     assert isinstance(head, InsertHead)
     assert (head.statement, head.format, sql[head.data_at :]) == (statement, form, data)
@@ -87,10 +112,18 @@ def test_read_head_of_another_statement_is_whole(sql: bytes) -> None:
 
 @given(
     st.integers(0, 60),
-    st.sampled_from([b"INSERT INTO t (a) FORMAT JSONEachRow\n", b"INSERT INTO t VALUES (", b"INSERT /* FORMAT x */ INTO t FORMAT  CSV \r\n"]),
+    st.sampled_from(
+        [
+            b"INSERT INTO t (a) FORMAT JSONEachRow\n",
+            b"INSERT INTO t VALUES (",
+            b"INSERT /* FORMAT x */ INTO t FORMAT  CSV \r\n",
+        ]
+    ),
 )
 def test_read_head_of_a_part_is_never_wrong(length: int, sql: bytes) -> None:
-    """However the body is cut, the head is either not told yet or the same as with everything there."""
+    """However the body is cut, the head is either not told yet or the same as with
+    everything there.
+    """
     whole = read_head(sql + b"1\n2\n", complete=False)
     part = read_head((sql + b"1\n2\n")[:length], complete=False)
     assert part in (Head.INCOMPLETE, whole)

@@ -10,7 +10,9 @@ from services.embedded.clickhouse.users import Role, Users, create_users_file
 
 
 def test_create_users_file_makes_one_user_per_role_and_keeps_no_password(tmp_path: Path) -> None:
-    """The passwords are returned, and in the file there are only hashes; nobody else may read it."""
+    """The passwords are returned, and in the file there are only hashes; nobody else
+    may read it.
+    """
     path = tmp_path / "users.json"
     passwords = create_users_file(path)
     assert set(passwords) == {"admin", "service", "analyst"}
@@ -35,12 +37,26 @@ def test_authenticate_takes_the_right_password_only(tmp_path: Path) -> None:
     user = users.authenticate("analyst", passwords["analyst"])
     assert user is not None
     assert user.role is Role.ANALYST
-    for name, password in (("analyst", passwords["admin"]), ("admin", ""), ("nobody", passwords["admin"]), ("", ""), ("admin", "\ud800")):
+    for name, password in (
+        ("analyst", passwords["admin"]),
+        ("admin", ""),
+        ("nobody", passwords["admin"]),
+        ("", ""),
+        ("admin", "\ud800"),
+    ):
         assert users.authenticate(name, password) is None
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"users": [{"name": "a"}]}', '{"users": [{"name": "a", "role": "god", "salt": "", "sha256": ""}]}', "\x00"]
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"users": [{"name": "a"}]}',
+        '{"users": [{"name": "a", "role": "god", "salt": "", "sha256": ""}]}',
+        "\x00",
+    ],
 )
 def test_load_of_a_malformed_file_says_how_to_mend_it(tmp_path: Path, content: str) -> None:
     """Whatever is wrong with it, the message names the file."""

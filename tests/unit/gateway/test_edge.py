@@ -21,13 +21,17 @@ async def serve(app: Any, path: str = "/v1/x") -> list[Message]:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await Edge(app, crash_response)({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
+    await Edge(app, crash_response)(
+        {"type": "http", "method": "GET", "path": path, "headers": []}, receive, send
+    )
     return sent
 
 
 @pytest.mark.parametrize(("path", "field"), [("/v1/x", "error"), ("/generate", "detail")])
 async def test_crash_before_the_answer_is_500_in_the_paths_form(path: str, field: str) -> None:
-    """A failure that nobody foresaw is answered like any other, with an id to look it up by."""
+    """A failure that nobody foresaw is answered like any other, with an id to look it
+    up by.
+    """
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise RuntimeError("a bug")

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from schemas.inference import End, InferenceRequested, Lane, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyTo, RetryNeeded, StreamTaken
+from schemas.inference import (
+    End,
+    InferenceRequested,
+    Lane,
+    LogPosition,
+    Outcome,
+    Piece,
+    ReplyBeat,
+    ReplyChunk,
+    ReplyTo,
+    RetryNeeded,
+    StreamTaken,
+)
 from services.common.health import HealthState
 from services.gateway.bus_watch import BusWatch
 from services.gateway.domain.streams import Phase
@@ -54,9 +66,17 @@ class Stage:
     def follow(self, **more: Any) -> Follower:
         """A follower of a new request."""
         request = InferenceRequested(
-            request_id="r", kind="chat", model="m", lane=Lane.INTERACTIVE, tenant="t", key_id="k", stream=True,
-            reply_to=ReplyTo(partition=0, gateway_id="g"), requested_at=NOW, deadline=NOW + timedelta(seconds=60),
-        )  # fmt: skip
+            request_id="r",
+            kind="chat",
+            model="m",
+            lane=Lane.INTERACTIVE,
+            tenant="t",
+            key_id="k",
+            stream=True,
+            reply_to=ReplyTo(partition=0, gateway_id="g"),
+            requested_at=NOW,
+            deadline=NOW + timedelta(seconds=60),
+        )
         return self.keeper.follow(request, self.reader, **more)
 
     def hear(self, follower: Follower, message: Any) -> None:
@@ -80,14 +100,24 @@ def stage(tmp_path: Path) -> Stage:
     watch.steady_since = 0.0
     outbox = FakeOutbox()
     board = QueueBoard(reader.tail)
-    keeper = StreamKeeper(settings, outbox, watch, board, lambda: NOW + timedelta(seconds=made.time_s), lambda: made.time_s)  # type: ignore[arg-type]
+    keeper = StreamKeeper(
+        settings, outbox, watch, board, lambda: NOW + timedelta(seconds=made.time_s), lambda: made.time_s
+    )  # type: ignore[arg-type]
     made = Stage(keeper, outbox, reader, watch)
     return made
 
 
 def chunk(seq: int, text: str = "a", end: End | None = None) -> ReplyChunk:
     """A chunk of the first attempt."""
-    return ReplyChunk(request_id="r", tenant="t", attempt=1, replica_id="x", seq=seq, pieces=(Piece(text=text, tokens=1),), end=end)
+    return ReplyChunk(
+        request_id="r",
+        tenant="t",
+        attempt=1,
+        replica_id="x",
+        seq=seq,
+        pieces=(Piece(text=text, tokens=1),),
+        end=end,
+    )
 
 
 def beat() -> ReplyBeat:
@@ -104,7 +134,9 @@ DONE = End(outcome=Outcome.COMPLETED)
 
 
 def test_silence_of_a_running_request_is_written_into_the_log(stage: Stage) -> None:
-    """Two seconds without a sign: the log is told, and only what comes back from it starts the next attempt."""
+    """Two seconds without a sign: the log is told, and only what comes back from it
+    starts the next attempt.
+    """
     follower = stage.follow()
     stage.hear(follower, chunk(0))
     stage.pass_time(2)
@@ -129,7 +161,9 @@ def test_beats_are_no_silence(stage: Stage) -> None:
 
 
 def test_silence_while_the_bus_is_away_is_the_buss(stage: Stage) -> None:
-    """While Kafka does not answer nothing is concluded; a replica gets its time again once it does."""
+    """While Kafka does not answer nothing is concluded; a replica gets its time again
+    once it does.
+    """
     follower = stage.follow()
     stage.hear(follower, beat())
     stage.watch.note_failure(TimeoutError())
@@ -161,7 +195,9 @@ def test_request_that_runs_has_no_deadline(stage: Stage) -> None:
 
 
 async def test_client_that_leaves_with_a_window_is_waited_for(stage: Stage) -> None:
-    """Within the window the request is followed and kept alive through a death; after it, cancelled."""
+    """Within the window the request is followed and kept alive through a death; after
+    it, cancelled.
+    """
     follower = stage.follow()
     stage.keeper.release(follower, window_s=5)
     stage.hear(follower, lost())
@@ -173,7 +209,9 @@ async def test_client_that_leaves_with_a_window_is_waited_for(stage: Stage) -> N
 
 
 def test_stream_that_was_taken_over_is_not_cancelled(stage: Stage) -> None:
-    """Neither a client that leaves after its successor came, nor a window that passes, ends the successor's stream."""
+    """Neither a client that leaves after its successor came, nor a window that passes,
+    ends the successor's stream.
+    """
     first, second = stage.follow(), stage.follow()
     stage.keeper.release(second, window_s=5)
     for follower in (first, second):
@@ -184,7 +222,9 @@ def test_stream_that_was_taken_over_is_not_cancelled(stage: Stage) -> None:
 
 
 def test_own_taking_over_is_not_anothers(stage: Stage) -> None:
-    """A follower that took over is cancelled with its client; only a later one takes it from it."""
+    """A follower that took over is cancelled with its client; only a later one takes it
+    from it.
+    """
     follower = stage.follow(replaying=True)
     follower.follower_id = "mine"
     follower.go_live([(1, StreamTaken(request_id="r", gateway_id="g", follower_id="older"))], 0)
@@ -194,7 +234,9 @@ def test_own_taking_over_is_not_anothers(stage: Stage) -> None:
 
 
 def test_ended_request_is_remembered_for_a_lost_end(stage: Stage) -> None:
-    """For some seconds after its end a request can still be told again; then it is forgotten."""
+    """For some seconds after its end a request can still be told again; then it is
+    forgotten.
+    """
     follower = stage.follow()
     stage.hear(follower, chunk(0, end=DONE))
     stage.keeper.release(follower)
@@ -206,7 +248,9 @@ def test_ended_request_is_remembered_for_a_lost_end(stage: Stage) -> None:
 
 
 async def test_replaying_follower_asks_for_nothing_until_it_is_live(stage: Stage) -> None:
-    """What history already led to is not asked for again, unless nobody was seen to begin it; early live records wait and repeats are dropped."""
+    """What history already led to is not asked for again, unless nobody was seen to
+    begin it; early live records wait and repeats are dropped.
+    """
     follower = stage.follow(replaying=True)
     follower.hear(3, lost(), 0)
     history = [(1, chunk(0)), (2, chunk(1, "b")), (3, lost())]

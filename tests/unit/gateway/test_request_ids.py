@@ -23,11 +23,16 @@ def test_uuid7_is_one_and_gives_its_time_back(time_ms: int, random_bits: int) ->
 
 
 def test_uuid7_matches_the_rfcs_example() -> None:
-    """RFC 9562, appendix A.6: 2022-02-22T14:22:22-05:00, rand_a CC3, rand_b 18C4DC0C0C07398F."""
+    """RFC 9562, appendix A.6: 2022-02-22T14:22:22-05:00, rand_a CC3, rand_b
+    18C4DC0C0C07398F.
+    """
     assert uuid7(0x017F22E279B0, 0xCC3 << 62 | 0x18C4DC0C0C07398F) == "017f22e279b07cc398c4dc0c0c07398f"
 
 
-@pytest.mark.parametrize("text", ["", "chatcmpl-", "chatcmpl-" + "0" * 32, "x-" + uuid7(1, 1), "chatcmpl-" + uuid7(0xABC, 1).upper()])
+@pytest.mark.parametrize(
+    "text",
+    ["", "chatcmpl-", "chatcmpl-" + "0" * 32, "x-" + uuid7(1, 1), "chatcmpl-" + uuid7(0xABC, 1).upper()],
+)
 def test_time_of_what_is_no_request_id_is_none(text: str) -> None:
     """Anything else is no request id."""
     assert time_ms_of(text) is None

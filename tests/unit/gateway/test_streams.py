@@ -1,4 +1,6 @@
-"""The attempt logic: whatever is lost, doubled, late or dead, the client gets one whole text."""
+"""The attempt logic: whatever is lost, doubled, late or dead, the client gets one whole
+text.
+"""
 
 from dataclasses import dataclass, field
 
@@ -6,17 +8,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.inference import Delivered, End, LogPosition, Outcome, Piece, ReplyBeat, ReplyChunk, ReplyEnded, RetryNeeded
+from schemas.inference import (
+    Delivered,
+    End,
+    LogPosition,
+    Outcome,
+    Piece,
+    ReplyBeat,
+    ReplyChunk,
+    ReplyEnded,
+    RetryNeeded,
+)
 from services.gateway.domain.streams import Phase, Step, StreamReply, StreamState, advance, new_stream
 
 ORIGIN = LogPosition(topic="t", partition=0, offset=1)
 DONE = End(outcome=Outcome.COMPLETED)
 
 
-def chunk(seq: int, text: str = "", *, attempt: int = 1, replica: str = "a", end: End | None = None, finish: str | None = None, index: int = 0) -> ReplyChunk:
+def chunk(
+    seq: int,
+    text: str = "",
+    *,
+    attempt: int = 1,
+    replica: str = "a",
+    end: End | None = None,
+    finish: str | None = None,
+    index: int = 0,
+) -> ReplyChunk:
     """A chunk with one piece."""
     piece = Piece(index=index, text=text, tokens=len(text), finish_reason=finish)
-    return ReplyChunk(request_id="r", tenant="t", attempt=attempt, replica_id=replica, seq=seq, pieces=(piece,), end=end)
+    return ReplyChunk(
+        request_id="r", tenant="t", attempt=attempt, replica_id=replica, seq=seq, pieces=(piece,), end=end
+    )
 
 
 def beat(*, attempt: int = 1, replica: str = "a") -> ReplyBeat:
@@ -67,14 +90,18 @@ def test_stream_undisturbed_delivers_and_ends() -> None:
     ],
 )
 def test_reply_that_is_not_the_next_is_ignored_with_its_reason(late: StreamReply, why: str) -> None:
-    """Repeats, strangers and attempts that nobody asked for change nothing, and are counted by why."""
+    """Repeats, strangers and attempts that nobody asked for change nothing, and are
+    counted by why.
+    """
     steps = play(chunk(0, "a"), late, chunk(1, "b"))
     assert (steps[1].ignored, steps[1].state) == (why, steps[0].state)
     assert text_of(steps) == "ab"
 
 
 def test_gap_ends_the_attempt() -> None:
-    """A chunk that follows on one that is missing is not delivered: the next attempt is asked for behind what was."""
+    """A chunk that follows on one that is missing is not delivered: the next attempt is
+    asked for behind what was.
+    """
     steps = play(chunk(0, "a"), chunk(2, "c"), chunk(0, "b", attempt=2, replica="b"))
     assert steps[1].retry == "gap"
     assert steps[1].state.choices[0].text == "a"
@@ -82,7 +109,9 @@ def test_gap_ends_the_attempt() -> None:
 
 
 def test_retry_needed_moves_to_the_next_attempt_once() -> None:
-    """The first news of a death counts; the second, and whatever the dead replica still says, do not."""
+    """The first news of a death counts; the second, and whatever the dead replica still
+    says, do not.
+    """
     steps = play(chunk(0, "a"), retry(), retry(), chunk(1, "late"), chunk(0, "b", attempt=2))
     assert (steps[1].retry, steps[1].previous, steps[1].state.attempt) == ("no heartbeat", ORIGIN, 2)
     assert [step.ignored for step in steps] == ["", "", "repeat", "older_attempt", ""]
@@ -104,7 +133,9 @@ def test_replica_that_gives_up_is_followed_by_the_next_attempt() -> None:
 
 
 def test_lost_end_is_told_again_without_delivering() -> None:
-    """Where the end never reached the dispatcher, the next attempt carries it; the client hears nothing."""
+    """Where the end never reached the dispatcher, the next attempt carries it; the
+    client hears nothing.
+    """
     steps = play(chunk(0, "a", finish="stop", end=DONE), retry(), retry(), chunk(0, "x", attempt=2))
     assert (steps[1].retry, steps[1].previous, steps[1].state.end) == ("end_lost", ORIGIN, DONE)
     assert [step.ignored for step in steps[2:]] == ["after_end", "after_end"]
@@ -113,7 +144,11 @@ def test_lost_end_is_told_again_without_delivering() -> None:
 
 def test_dispatchers_end_with_the_whole_text_delivers_the_rest() -> None:
     """An attempt that came after the request was complete gets what the client lacks."""
-    steps = play(chunk(0, "ab"), retry(), ended(attempt=2, choices=(Delivered(text="abcd", tokens=4, finish_reason="length"),)))
+    steps = play(
+        chunk(0, "ab"),
+        retry(),
+        ended(attempt=2, choices=(Delivered(text="abcd", tokens=4, finish_reason="length"),)),
+    )
     assert text_of(steps) == "abcd"
     assert steps[-1].state.choices[0] == Delivered(text="abcd", tokens=4, finish_reason="length")
 
@@ -146,7 +181,10 @@ def test_piece_of_a_finished_or_unknown_choice_is_left_out() -> None:
 
 @dataclass
 class World:
-    """Replicas, dispatcher and bus as unkind as they may be. It writes the log; the stream's state is read from the log alone."""
+    """Replicas, dispatcher and bus as unkind as they may be.
+
+    It writes the log; the stream's state is read from the log alone.
+    """
 
     whole: list[list[str]]
     draw: st.DataObject
@@ -172,13 +210,21 @@ class World:
             self.attempt(may_die=False)
 
     def attempt(self, *, may_die: bool) -> None:
-        """One attempt: a replica continues behind what was delivered, in chunks, and may die, stall or have chunks lost."""
+        """One attempt: a replica continues behind what was delivered, in chunks, and
+        may die, stall or have chunks lost.
+        """
         attempt, delivered = self.state.attempt, self.state.choices
         if may_die and self.draw.draw(st.booleans(), "dies before it begins"):
             self.write(retry(attempt))
             return
         for number, reply in enumerate(self.replica(attempt, delivered)):
-            fate = self.draw.draw(st.sampled_from(["goes well"] * 4 + ["is lost", "dies before"]), f"chunk {number}") if may_die else "goes well"
+            fate = (
+                self.draw.draw(
+                    st.sampled_from(["goes well"] * 4 + ["is lost", "dies before"]), f"chunk {number}"
+                )
+                if may_die
+                else "goes well"
+            )
             if fate == "dies before":
                 self.write(retry(attempt))
                 return
@@ -199,9 +245,26 @@ class World:
             for index, words in enumerate(rest):
                 part, last = words[seq * size : (seq + 1) * size], (seq + 1) * size >= len(words)
                 if delivered[index].finish_reason is None and (part or last) and seq * size <= len(words):
-                    pieces.append(Piece(index=index, text="".join(part), tokens=len(part), finish_reason="stop" if last else None))
+                    pieces.append(
+                        Piece(
+                            index=index,
+                            text="".join(part),
+                            tokens=len(part),
+                            finish_reason="stop" if last else None,
+                        )
+                    )
             end = DONE if seq == count - 1 else None
-            replies.append(ReplyChunk(request_id="r", tenant="t", attempt=attempt, replica_id=f"r{attempt}", seq=seq, pieces=tuple(pieces), end=end))
+            replies.append(
+                ReplyChunk(
+                    request_id="r",
+                    tenant="t",
+                    attempt=attempt,
+                    replica_id=f"r{attempt}",
+                    seq=seq,
+                    pieces=tuple(pieces),
+                    end=end,
+                )
+            )
         return replies
 
     def _append(self, reply: StreamReply) -> None:
@@ -211,9 +274,15 @@ class World:
         self.state = step.state
 
 
-@given(st.data(), st.lists(st.lists(st.text("abc", min_size=1, max_size=3), max_size=6), min_size=1, max_size=3))
-def test_any_interleaving_of_deaths_losses_and_repeats_gives_one_whole_text(data: st.DataObject, whole: list[list[str]]) -> None:
-    """Whatever happens on the way, the pieces join into each choice's whole text, the end comes once, and a second reader of the log agrees."""
+@given(
+    st.data(), st.lists(st.lists(st.text("abc", min_size=1, max_size=3), max_size=6), min_size=1, max_size=3)
+)
+def test_any_interleaving_of_deaths_losses_and_repeats_gives_one_whole_text(
+    data: st.DataObject, whole: list[list[str]]
+) -> None:
+    """Whatever happens on the way, the pieces join into each choice's whole text, the
+    end comes once, and a second reader of the log agrees.
+    """
     world = World(whole, data)
     world.run()
     assert [text_of(world.steps, index) for index in range(len(whole))] == ["".join(words) for words in whole]

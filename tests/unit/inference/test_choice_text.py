@@ -16,7 +16,9 @@ def write_in_groups(tokens: list[str], sizes: list[int], stops: list[str]) -> li
     pieces, position = [], 0
     for size in [*sizes, len(tokens)]:
         end = min(position + size, len(tokens))
-        piece = choice.write(tokens[position:end], logprobs[position:end], end="length" if end == len(tokens) else None)
+        piece = choice.write(
+            tokens[position:end], logprobs[position:end], end="length" if end == len(tokens) else None
+        )
         position = end
         if piece:
             pieces.append(piece)
@@ -25,8 +27,14 @@ def write_in_groups(tokens: list[str], sizes: list[int], stops: list[str]) -> li
     return pieces
 
 
-@given(tokens=TOKENS, sizes=st.lists(st.integers(1, 5), max_size=20), stops=st.lists(st.text(alphabet="ab,", min_size=1, max_size=4), max_size=2))
-def test_choice_text_any_grouping_gives_the_same_text_tokens_and_end(tokens: list[str], sizes: list[int], stops: list[str]) -> None:
+@given(
+    tokens=TOKENS,
+    sizes=st.lists(st.integers(1, 5), max_size=20),
+    stops=st.lists(st.text(alphabet="ab,", min_size=1, max_size=4), max_size=2),
+)
+def test_choice_text_any_grouping_gives_the_same_text_tokens_and_end(
+    tokens: list[str], sizes: list[int], stops: list[str]
+) -> None:
     """How many tokens come at once changes neither text nor count nor reason."""
     together = write_in_groups(tokens, [], stops)
     apart = write_in_groups(tokens, sizes, stops)
@@ -37,11 +45,21 @@ def test_choice_text_any_grouping_gives_the_same_text_tokens_and_end(tokens: lis
     assert apart[-1].finish_reason == together[-1].finish_reason
 
 
-@given(tokens=st.lists(st.text(alphabet="ab,", min_size=1, max_size=3), min_size=1, max_size=20), sizes=st.lists(st.integers(1, 5), max_size=20))
-def test_choice_text_with_a_stop_counts_tokens_up_to_the_one_that_completes_it(tokens: list[str], sizes: list[int]) -> None:
-    """The count is the same for every grouping: a stopped choice does not count what came after in the same step."""
+@given(
+    tokens=st.lists(st.text(alphabet="ab,", min_size=1, max_size=3), min_size=1, max_size=20),
+    sizes=st.lists(st.integers(1, 5), max_size=20),
+)
+def test_choice_text_with_a_stop_counts_tokens_up_to_the_one_that_completes_it(
+    tokens: list[str], sizes: list[int]
+) -> None:
+    """The count is the same for every grouping: a stopped choice does not count what
+    came after in the same step.
+    """
     stops = ["ba", ",,"]
-    counts = {sum(piece.tokens for piece in write_in_groups(tokens, grouping, stops)) for grouping in ([], sizes, [1] * len(tokens))}
+    counts = {
+        sum(piece.tokens for piece in write_in_groups(tokens, grouping, stops))
+        for grouping in ([], sizes, [1] * len(tokens))
+    }
     assert len(counts) == 1
 
 

@@ -1,4 +1,6 @@
-"""Dispatching as a game: requests come, replicas and dispatchers die at any moment, and every request must end exactly once."""
+"""Dispatching as a game: requests come, replicas and dispatchers die at any moment, and
+every request must end exactly once.
+"""
 
 import random
 from dataclasses import dataclass, field
@@ -25,7 +27,15 @@ from schemas.inference import (
     Usage,
 )
 from services.common.model_catalogue import Price
-from services.inference.domain.dispatching import Action, Assign, Dispatch, DispatchRules, Moment, Tell, Withdraw
+from services.inference.domain.dispatching import (
+    Action,
+    Assign,
+    Dispatch,
+    DispatchRules,
+    Moment,
+    Tell,
+    Withdraw,
+)
 from services.inference.domain.offsets import OffsetTracker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,18 +43,31 @@ LANE = "lane"
 RULES = DispatchRules(model="m", price=Price())
 
 
-def request(number: int, *, attempt: int = 1, deadline_s: float = 1e6, tenant: str = "acme", **fields: object) -> InferenceRequested:
+def request(
+    number: int, *, attempt: int = 1, deadline_s: float = 1e6, tenant: str = "acme", **fields: object
+) -> InferenceRequested:
     """A request by its number."""
     values = {
-        "request_id": f"r{number}", "attempt": attempt, "kind": "completion", "model": "m", "lane": Lane.INTERACTIVE, "tenant": tenant, "key_id": "k",
-        "prompt": "hi", "reply_to": ReplyTo(partition=0, gateway_id="g"), "requested_at": START, "deadline": START + timedelta(seconds=deadline_s),
-    }  # fmt: skip
+        "request_id": f"r{number}",
+        "attempt": attempt,
+        "kind": "completion",
+        "model": "m",
+        "lane": Lane.INTERACTIVE,
+        "tenant": tenant,
+        "key_id": "k",
+        "prompt": "hi",
+        "reply_to": ReplyTo(partition=0, gateway_id="g"),
+        "requested_at": START,
+        "deadline": START + timedelta(seconds=deadline_s),
+    }
     return InferenceRequested.model_validate(values | fields)
 
 
 @dataclass
 class World:
-    """A lane, a status log, replicas, and a dispatcher that may be replaced at any time; the clock is ours."""
+    """A lane, a status log, replicas, and a dispatcher that may be replaced at any
+    time; the clock is ours.
+    """
 
     rules: DispatchRules = RULES
     now_s: float = 0.0
@@ -80,7 +103,11 @@ class World:
         """The dispatcher reads what it has not read."""
         while self.read < len(self.lane):
             offset, self.read = self.read, self.read + 1
-            self.act(self.dispatch.on_request(self.lane[offset], LogPosition(topic=LANE, partition=0, offset=offset), self.now()))
+            self.act(
+                self.dispatch.on_request(
+                    self.lane[offset], LogPosition(topic=LANE, partition=0, offset=offset), self.now()
+                )
+            )
 
     def ask(self, *requests: InferenceRequested) -> None:
         """Requests come."""
@@ -99,7 +126,9 @@ class World:
         """Every replica beats."""
         for name, running in list(self.replicas.items()):
             held = tuple(Running(request_id=request_id, attempt=attempt) for request_id, attempt in running)
-            beat = ReplicaBeat(replica_id=name, model="m", host="h", pid=1, inbox=0, inbox_position=0, slots=2, running=held)
+            beat = ReplicaBeat(
+                replica_id=name, model="m", host="h", pid=1, inbox=0, inbox_position=0, slots=2, running=held
+            )
             self.status.append(beat)
             self.give_status(beat, live=True)
 
@@ -107,7 +136,14 @@ class World:
         """A replica is done with an attempt."""
         del self.replicas[name][key]
         end = End(outcome=outcome, usage=Usage(prompt_tokens=1, completion_tokens=2))
-        finished = RequestFinished(replica_id=name, model="m", request_id=key[0], attempt=key[1], end=end, choices=(Delivered(text="answer", tokens=2),))
+        finished = RequestFinished(
+            replica_id=name,
+            model="m",
+            request_id=key[0],
+            attempt=key[1],
+            end=end,
+            choices=(Delivered(text="answer", tokens=2),),
+        )
         self.status.append(finished)
         self.give_status(finished, live=True)
 
@@ -156,7 +192,11 @@ class World:
         known = [one for one in self.lane if one.request_id == retry.request_id]
         if known[-1].attempt == retry.attempt:
             delivered = (Delivered(text="ans", tokens=1),)
-            self.lane.append(known[-1].model_copy(update={"attempt": retry.attempt + 1, "previous": retry.origin, "delivered": delivered}))
+            self.lane.append(
+                known[-1].model_copy(
+                    update={"attempt": retry.attempt + 1, "previous": retry.origin, "delivered": delivered}
+                )
+            )
 
     def settle(self) -> None:
         """Everything goes well until nothing is left to do."""
@@ -188,7 +228,9 @@ STEPS = (
 @settings(max_examples=400, deadline=None)
 @given(seed=st.integers(0, 2**32), length=st.integers(5, 80))
 def test_dispatch_any_order_of_deaths_every_request_ends_exactly_once(seed: int, length: int) -> None:
-    """Whatever dies when: each request that was asked has one committed end, and none has two."""
+    """Whatever dies when: each request that was asked has one committed end, and none
+    has two.
+    """
     world, chance = World(), random.Random(seed)
     for _ in range(length):
         play(world, chance.choice(STEPS), chance.randrange(8))
@@ -217,11 +259,18 @@ def play(world: World, step: str, number: int) -> None:
     elif step == "time":
         world.pass_time(number / 2)
     elif step == "cancel" and world.lane:
-        cancel = CancelRequested(request_id=world.lane[number % len(world.lane)].request_id, model="m", tenant="acme", reason="test")
+        cancel = CancelRequested(
+            request_id=world.lane[number % len(world.lane)].request_id,
+            model="m",
+            tenant="acme",
+            reason="test",
+        )
         world.commands.append(cancel)
         world.act(world.dispatch.on_cancel(cancel, world.now()))
     elif step == "silence" and world.lane:  # a gateway gives an attempt up that is in fact alive, or over
-        last = [one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id][-1]
+        last = [
+            one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id
+        ][-1]
         offset = max(index for index, one in enumerate(world.lane) if one.request_id == last.request_id)
         origin = LogPosition(topic=LANE, partition=0, offset=offset)
         if last.attempt < 4:
@@ -241,7 +290,9 @@ def test_dispatch_replica_silent_for_a_second_asks_for_a_retry() -> None:
 
 
 def test_dispatch_retry_unanswered_ends_failed() -> None:
-    """With its replica dead and nobody following, a request ends as failed after ten seconds."""
+    """With its replica dead and nobody following, a request ends as failed after ten
+    seconds.
+    """
     world = World(follows=False)
     world.pass_time(1)
     name = world.add_replica()
@@ -269,11 +320,15 @@ def test_dispatch_attempt_after_the_end_is_told_the_whole_answer() -> None:
 
 
 def test_dispatch_client_saw_the_end_that_was_lost_records_it_without_generating() -> None:
-    """A replica that died between its last chunk and its report costs nothing: the follower brings the end."""
+    """A replica that died between its last chunk and its report costs nothing: the
+    follower brings the end.
+    """
     world = World()
     world.pass_time(1)
     end = End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=3, completion_tokens=4))
-    world.ask(request(1, attempt=2, ended=end, delivered=(Delivered(text="whole", tokens=4, finish_reason="stop"),)))
+    world.ask(
+        request(1, attempt=2, ended=end, delivered=(Delivered(text="whole", tokens=4, finish_reason="stop"),))
+    )
     world.commit()
     assert [(one.outcome, one.completion_tokens) for one in world.ends] == [(Outcome.COMPLETED, 4)]
 

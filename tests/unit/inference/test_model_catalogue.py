@@ -38,7 +38,11 @@ def test_load_models_scripted_file_offers_an_exact_continuation() -> None:
 
 def test_load_models_declared_capabilities_narrow_the_engines(tmp_path: Path) -> None:
     """A model may honour less than its engine."""
-    (model,) = load_models(models_file(tmp_path, "models: [{name: a, engine: scripted, context_length: 8, capabilities: [chat]}]"))
+    (model,) = load_models(
+        models_file(
+            tmp_path, "models: [{name: a, engine: scripted, context_length: 8, capabilities: [chat]}]"
+        )
+    )
     assert model.capabilities == {"chat"}
 
 
@@ -50,8 +54,17 @@ def test_load_models_declared_capabilities_narrow_the_engines(tmp_path: Path) ->
         ("models: [{name: a b, engine: scripted, context_length: 8}]", "name .*'a b'"),
         ("models: [{name: a, engine: scripted, context_length: 8, slot: 2}]", r"models\.0\.slot "),
         ("models: [{name: a, engine: scripted, context_length: 8, capabilities: [tools]}]", "tools.*remove"),
-        ("models: [{name: a, engine: scripted, context_length: 8, replicas: {min: 3, max: 2}}]", "raise max or lower min"),
-        ("models: [{name: a, engine: scripted, context_length: 8}, {name: b, aliases: [a], engine: scripted, context_length: 8}]", "answer to 'a'"),
+        (
+            "models: [{name: a, engine: scripted, context_length: 8, replicas: {min: 3, max: 2}}]",
+            "raise max or lower min",
+        ),
+        (
+            (
+                "models: [{name: a, engine: scripted, context_length: 8}, {name: b, aliases: [a], engine: "
+                "scripted, context_length: 8}]"
+            ),
+            "answer to 'a'",
+        ),
         ("models: [", "not YAML"),
     ],
 )
@@ -69,7 +82,9 @@ def test_load_models_missing_file_names_the_setting(tmp_path: Path) -> None:
 
 def test_create_engine_unknown_option_lists_the_known_ones(tmp_path: Path) -> None:
     """An engine's options are checked when it is made."""
-    (model,) = load_models(models_file(tmp_path, "models: [{name: a, engine: scripted, context_length: 8, options: {speed: 3}}]"))
+    (model,) = load_models(
+        models_file(tmp_path, "models: [{name: a, engine: scripted, context_length: 8, options: {speed: 3}}]")
+    )
     with pytest.raises(ConfigError, match=r"speed.*tokens_per_s"):
         create_engine(model)
 
@@ -78,6 +93,8 @@ def test_create_engine_whose_library_is_missing_names_it(tmp_path: Path) -> None
     """It is installed in its own image only."""
     if importlib.util.find_spec("vllm"):
         pytest.skip("vLLM is installed here")
-    (model,) = load_models(models_file(tmp_path, "models: [{name: a, engine: vllm, context_length: 8, options: {model: big}}]"))
+    (model,) = load_models(
+        models_file(tmp_path, "models: [{name: a, engine: vllm, context_length: 8, options: {model: big}}]")
+    )
     with pytest.raises(ConfigError, match="engine vllm needs vllm"):
         create_engine(model)

@@ -1,15 +1,24 @@
-"""The offset tracker: whatever order requests end in, a commit describes exactly what is done."""
+"""The offset tracker: whatever order requests end in, a commit describes exactly what
+is done.
+"""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.domain.offsets import MAX_METADATA_CHARS, MAX_UNFINISHED, OffsetMapTooLongError, OffsetTracker
+from services.inference.domain.offsets import (
+    MAX_METADATA_CHARS,
+    MAX_UNFINISHED,
+    OffsetMapTooLongError,
+    OffsetTracker,
+)
 
 
 @given(start=st.integers(0, 10**6), ends=st.lists(st.booleans(), max_size=300))
 def test_restored_tracker_any_pattern_of_ends_agrees_with_the_original(start: int, ends: list[bool]) -> None:
-    """A takeover reads from the commit exactly which records are done, and which are to be read again."""
+    """A takeover reads from the commit exactly which records are done, and which are to
+    be read again.
+    """
     tracker = OffsetTracker(start)
     for position, ended in enumerate(ends):
         assert tracker.read(start + position)
@@ -26,7 +35,9 @@ def test_restored_tracker_any_pattern_of_ends_agrees_with_the_original(start: in
 
 @given(order=st.permutations(range(40)), cut=st.integers(0, 40))
 def test_commit_point_ends_in_any_order_never_passes_a_pending_record(order: list[int], cut: int) -> None:
-    """The committed offset is the lowest pending one; with none pending it is the end of what was read."""
+    """The committed offset is the lowest pending one; with none pending it is the end
+    of what was read.
+    """
     tracker = OffsetTracker(0)
     for offset in range(40):
         tracker.read(offset)
@@ -66,7 +77,9 @@ def test_restore_foreign_metadata_says_so() -> None:
 
 
 def test_forget_before_log_start_drops_what_retention_took() -> None:
-    """Records that the log no longer holds cannot be read again, so they are not waited for."""
+    """Records that the log no longer holds cannot be read again, so they are not waited
+    for.
+    """
     restored = OffsetTracker.restore(*_every_second_done(20).commit_point())
     assert restored.forget_before(10) == 5
     assert restored.commit_point()[0] == 10

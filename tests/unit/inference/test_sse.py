@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 
-STREAM = '\ufeff: warming up\r\n\r\ndata: {"a": "é👩‍🚀"}\r\nid: 4\r\n\r\nevent: x\ndata:one\ndata: two\n\n\rdata:  three\r\rdata: cut off'.encode()
+STREAM = (
+    '\ufeff: warming up\r\n\r\ndata: {"a": "é👩‍🚀"}\r\nid: 4\r\n\r\nevent: x\ndata:one\ndata: '
+    "two\n\n\rdata:  three\r\rdata: cut off"
+).encode()
 EVENTS = ['{"a": "é👩‍🚀"}', "one\ntwo", " three"]
 
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=30))
 def test_sse_decoder_any_cuts_gives_the_same_events(cuts: list[int]) -> None:
-    """Cuts inside characters, line ends and fields change nothing; comments and an unfinished event do not come out."""
+    """Cuts inside characters, line ends and fields change nothing; comments and an
+    unfinished event do not come out.
+    """
     decoder = SseDecoder()
     edges = [0, *sorted(cuts), len(STREAM)]
     assert [event for start, end in pairwise(edges) for event in decoder.feed(STREAM[start:end])] == EVENTS

@@ -10,7 +10,10 @@ async def test_thread_stream_from_two_threads_keeps_each_ones_order() -> None:
     """Nothing is lost or swapped, also when the stream fills up again and again."""
     stream: ThreadStream[tuple[str, int]] = ThreadStream(limit=3)
     with ThreadPoolExecutor(2) as threads:
-        work = [threads.submit(lambda name=name: [stream.put((name, number)) for number in range(500)]) for name in "ab"]
+        work = [
+            threads.submit(lambda name=name: [stream.put((name, number)) for number in range(500)])
+            for name in "ab"
+        ]
         received: list[tuple[str, int]] = []
         async with asyncio.timeout(20):
             while len(received) < 1000:

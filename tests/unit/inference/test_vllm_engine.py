@@ -1,4 +1,6 @@
-"""The vllm engine's own part, on a stand-in for vLLM: it is not installed here, and its real engine needs a GPU."""
+"""The vllm engine's own part, on a stand-in for vLLM: it is not installed here, and its
+real engine needs a GPU.
+"""
 
 import sys
 from collections.abc import AsyncIterator
@@ -47,7 +49,9 @@ class FakeTokenizer:
         assert not add_special_tokens
         return [ord(letter) for letter in text]
 
-    def apply_chat_template(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool, tokenize: bool) -> str:
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool, tokenize: bool
+    ) -> str:
         """Contents, then a colon."""
         assert add_generation_prompt
         assert not tokenize
@@ -55,7 +59,9 @@ class FakeTokenizer:
 
 
 class FakeAsyncLLM:
-    """Says LETTERS letter by letter, in as many choices as asked, from where the prompt left it."""
+    """Says LETTERS letter by letter, in as many choices as asked, from where the prompt
+    left it.
+    """
 
     last: "FakeAsyncLLM"
 
@@ -85,7 +91,9 @@ class FakeAsyncLLM:
         assert timeout > 0
         self.dead = True
 
-    async def generate(self, prompt: dict[str, list[int]], params: Params, request_id: str) -> AsyncIterator[SimpleNamespace]:
+    async def generate(
+        self, prompt: dict[str, list[int]], params: Params, request_id: str
+    ) -> AsyncIterator[SimpleNamespace]:
         """DELTA outputs, as vLLM's."""
         assert request_id
         self.asked.append((prompt["prompt_token_ids"], params))
@@ -94,11 +102,22 @@ class FakeAsyncLLM:
         try:
             for position, letter in enumerate(LETTERS[len(said) :], 1):
                 reason = "length" if position == params.max_tokens else None
-                chances = {ord(letter): SimpleNamespace(logprob=-0.5, decoded_token=letter), 0: SimpleNamespace(logprob=-1.5, decoded_token="?")}
+                chances = {
+                    ord(letter): SimpleNamespace(logprob=-0.5, decoded_token=letter),
+                    0: SimpleNamespace(logprob=-1.5, decoded_token="?"),
+                }
                 logprobs = None if params.logprobs is None else [chances]
-                part = {"text": letter, "token_ids": [ord(letter)], "logprobs": logprobs, "finish_reason": reason}
+                part = {
+                    "text": letter,
+                    "token_ids": [ord(letter)],
+                    "logprobs": logprobs,
+                    "finish_reason": reason,
+                }
                 ended = reason is not None
-                yield SimpleNamespace(outputs=[SimpleNamespace(index=index, **part) for index in range(params.n)], finished=ended)
+                yield SimpleNamespace(
+                    outputs=[SimpleNamespace(index=index, **part) for index in range(params.n)],
+                    finished=ended,
+                )
                 if ended:
                     return
             raise DeadError("gpu lost")
@@ -114,7 +133,11 @@ async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
         "vllm.engine": {},
         "vllm.engine.arg_utils": {"AsyncEngineArgs": Params},
         "vllm.exceptions": {"VLLMClientError": ClientError},
-        "vllm.sampling_params": {"RequestOutputKind": SimpleNamespace(DELTA=1), "SamplingParams": Params, "StructuredOutputsParams": Params},
+        "vllm.sampling_params": {
+            "RequestOutputKind": SimpleNamespace(DELTA=1),
+            "SamplingParams": Params,
+            "StructuredOutputsParams": Params,
+        },
         "vllm.v1": {},
         "vllm.v1.engine": {},
         "vllm.v1.engine.async_llm": {"AsyncLLM": FakeAsyncLLM},
@@ -125,7 +148,9 @@ async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     options = {"model": "big", "engine_args": {"tensor_parallel_size": 2}}
-    engine = create_engine(ModelConfig(name="big", engine="vllm", options=options, context_length=60, slots=8))
+    engine = create_engine(
+        ModelConfig(name="big", engine="vllm", options=options, context_length=60, slots=8)
+    )
     await engine.start()
     yield engine
     await engine.close()
@@ -136,7 +161,9 @@ def chat(*, delivered: str = "", **sampling: Any) -> GenerationRequest:
     """A chat request."""
     values = {"max_tokens": 5, **sampling}
     given = {"delivered": (delivered,), "delivered_tokens": (len(delivered),)} if delivered else {}
-    return GenerationRequest("r", "chat", messages=({"role": "user", "content": "Hi"},), sampling=Sampling(**values), **given)
+    return GenerationRequest(
+        "r", "chat", messages=({"role": "user", "content": "Hi"},), sampling=Sampling(**values), **given
+    )
 
 
 async def answer(engine: Engine, request: GenerationRequest) -> tuple[list[Piece], Usage]:
@@ -153,7 +180,12 @@ async def test_vllm_chat_streams_deltas_and_counts(engine: Engine) -> None:
     assert pieces[0].logprobs == (TokenLogprob("h", -0.5, (("h", -0.5),)),)
     assert pieces[-1].finish_reason == "length"
     assert usage == Usage(prompt_tokens=3, completion_tokens=5)
-    assert vars(FakeAsyncLLM.last.arguments) == {"model": "big", "max_model_len": 60, "max_num_seqs": 8, "tensor_parallel_size": 2}
+    assert vars(FakeAsyncLLM.last.arguments) == {
+        "model": "big",
+        "max_model_len": 60,
+        "max_num_seqs": 8,
+        "tensor_parallel_size": 2,
+    }
     params = FakeAsyncLLM.last.asked[0][1]
     assert (params.seed, params.logit_bias, params.temperature) == (4, {7: -1}, 1.0)
 
@@ -170,7 +202,10 @@ async def test_vllm_continuation_goes_on_behind_what_was_delivered(engine: Engin
 async def test_vllm_stop_string_aborts_the_rest(engine: Engine) -> None:
     """The text ends before it, in every choice, and vLLM stops."""
     pieces, _ = await answer(engine, chat(stop=("o y",), n=2, max_tokens=15))
-    assert ["".join(piece.text for piece in pieces if piece.index == index) for index in (0, 1)] == ["hell", "hell"]
+    assert ["".join(piece.text for piece in pieces if piece.index == index) for index in (0, 1)] == [
+        "hell",
+        "hell",
+    ]
     assert {piece.finish_reason for piece in pieces[-2:]} == {"stop"}
     assert FakeAsyncLLM.last.aborted == 1
 

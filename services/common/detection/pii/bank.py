@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
 
-# Countries by the length of their accounts: SWIFT IBAN registry, release 99, and the unregistered ones in use.
+# Countries by the length of their accounts: SWIFT IBAN registry, release 99, and the
+# unregistered ones in use.
 _COUNTRIES_BY_LENGTH = (
     (15, "NO"),
     (16, "BE"),
@@ -28,7 +29,9 @@ _COUNTRIES_BY_LENGTH = (
     (33, "RU"),
 )
 _LENGTHS = {country: length for length, countries in _COUNTRIES_BY_LENGTH for country in countries.split()}
-_CHECK_DIGITS = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![^\W_][A-Za-z]{2}[0-9])[0-9](?=[ \u00a0\u202f-]?[A-Za-z0-9])")
+_CHECK_DIGITS = re.compile(
+    r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![^\W_][A-Za-z]{2}[0-9])[0-9](?=[ \u00a0\u202f-]?[A-Za-z0-9])"
+)
 _BODY = re.compile(r"(?:[ \u00a0\u202f-]?[A-Za-z0-9])*+")
 _DROP = {ord(c): None for c in " \u00a0\u202f-"}
 
@@ -47,7 +50,9 @@ def recognise(passage: Passage) -> Iterator[Finding]:
 
 
 def _end_of_account(text: str, start: int, length: int) -> int:
-    """Where `length` letters and digits from `start`, in one block or in groups, end; 0 if they don't fit."""
+    """Where `length` letters and digits from `start`, in one block or in groups, end; 0
+    if they don't fit.
+    """
     end = start + length
     if not text[start:end].isalnum():
         end = start + length + (length - 1) // 4  # groups of four
@@ -58,7 +63,9 @@ def _end_of_account(text: str, start: int, length: int) -> int:
 
 
 def _length_of(body: str, length: int) -> int:
-    """How many characters of the body hold `length` letters and digits, 0 if it holds fewer."""
+    """How many characters of the body hold `length` letters and digits, 0 if it holds
+    fewer.
+    """
     seen = 0
     for position, character in enumerate(body, start=1):
         seen += character.isalnum()
@@ -71,7 +78,9 @@ _VALUES = {ord(c): str(int(c, 36)) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def is_iban(value: str) -> bool:
-    """Whether letters and digits of the value satisfy ISO 13616 (remainder 1 modulo 97)."""
+    """Whether letters and digits of the value satisfy ISO 13616 (remainder 1 modulo
+    97).
+    """
     compact = value.translate(_DROP).upper()
     if _LENGTHS.get(compact[:2]) != len(compact) or not compact.isascii() or not compact.isalnum():
         return False

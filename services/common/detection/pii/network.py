@@ -8,17 +8,23 @@ from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
 from services.common.detection.pii.words import vocabulary, word_set
 
-# RFC 5321 allows 64 characters before the @. Quoted local parts and the standard's rarer marks are left out: in prose they are punctuation.
-_AT_DOMAIN = re.compile(r"(?<=[\w+~%-])@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w-])")
+# RFC 5321 allows 64 characters before the @. Quoted local parts and the standard's
+# rarer marks are left out: in prose they are punctuation.
+_AT_DOMAIN = re.compile(
+    r"(?<=[\w+~%-])@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w-])"
+)
 _LOCAL_MARKS = frozenset("_.+-%'!#$~")
 _OBFUSCATED = re.compile(
-    r"(?<![\w.+-])[\w.+-]{1,64} ?[\[({] ?(?:at|arobase|a) ?[\])}] ?[\w-]{1,63}(?: ?(?:\.|[\[({] ?(?:dot|point) ?[\])}]) ?[\w-]{1,63}){1,4}", re.IGNORECASE
+    r"(?<![\w.+-])[\w.+-]{1,64} ?[\[({] ?(?:at|arobase|a) ?[\])}] ?[\w-]{1,63}(?: ?(?:\.|[\[({] "
+    r"?(?:dot|point) ?[\])}]) ?[\w-]{1,63}){1,4}",
+    re.IGNORECASE,
 )
 
 _IPV4 = re.compile(r"[0-9](?<![\w.][0-9])[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?!\w|\.\w)")
 _ROUND_VERSION = re.compile(r"[1-9]\.0\.0\.0")  # a version more often than a network
 _HEX = "0-9A-Fa-f"
-# Both are found from their separators: a pattern that may begin with any letter would be tried at every letter.
+# Both are found from their separators: a pattern that may begin with any letter would
+# be tried at every letter.
 _TWO_COLONS = re.compile(rf":[{_HEX}]{{0,4}}:")
 _COLONS = re.compile(rf"[{_HEX}]{{0,4}}+(?::[{_HEX}]{{0,4}}+){{2,8}}+(?:(?<=[0-9])\.[0-9.]{{5,11}})?")
 _MAC_TAIL = re.compile(
@@ -34,7 +40,10 @@ def recognise(passage: Passage) -> Iterator[Finding]:
     if "@" in text:
         yield from _emails(text)
     if "[at" in passage.lower or "(at" in passage.lower or "arobase" in passage.lower:
-        yield from (Finding(m.start(), m.end(), "EMAIL_ADDRESS", 0.85, "written-out address") for m in _OBFUSCATED.finditer(text))
+        yield from (
+            Finding(m.start(), m.end(), "EMAIL_ADDRESS", 0.85, "written-out address")
+            for m in _OBFUSCATED.finditer(text)
+        )
     if text.count(".") >= 3:
         yield from _ipv4(passage)
     if text.count(":") >= 2:
@@ -44,11 +53,19 @@ def recognise(passage: Passage) -> Iterator[Finding]:
 
 
 def _emails(text: str) -> Iterator[Finding]:
-    """Addresses, found from each @ outwards, so that the cost is linear in the number of @."""
+    """Addresses, found from each @ outwards, so that the cost is linear in the number
+    of @.
+    """
     for match in _AT_DOMAIN.finditer(text):
         start, end = _local_start(text, match.start()), match.end()
-        is_remote_path = text[end : end + 1] == ":" and text[end + 1 : end + 2].isalpha()  # git@host:owner/repository
-        if start < match.start() and not is_remote_path and match.group(1).lower() not in word_set("file_endings"):
+        is_remote_path = (
+            text[end : end + 1] == ":" and text[end + 1 : end + 2].isalpha()
+        )  # git@host:owner/repository
+        if (
+            start < match.start()
+            and not is_remote_path
+            and match.group(1).lower() not in word_set("file_endings")
+        ):
             yield Finding(start, end, "EMAIL_ADDRESS", 0.95, "mailbox syntax")
 
 
@@ -65,7 +82,11 @@ def _local_start(text: str, at: int) -> int:
 def _ipv4(passage: Passage) -> Iterator[Finding]:
     for match in _IPV4.finditer(passage.text):
         is_valid = all(octet == str(int(octet)) and int(octet) < 256 for octet in match.group().split("."))
-        if is_valid and not _ROUND_VERSION.fullmatch(match.group()) and passage.last_before(vocabulary("version"), match.start(), 10) < 0:
+        if (
+            is_valid
+            and not _ROUND_VERSION.fullmatch(match.group())
+            and passage.last_before(vocabulary("version"), match.start(), 10) < 0
+        ):
             yield Finding(match.start(), match.end(), "IP_ADDRESS", 0.9, "four octets")
 
 
@@ -84,12 +105,19 @@ def _ipv6(text: str) -> Iterator[Finding]:
         if text[end - 1] == ":" and text[end - 2] != ":":
             end -= 1
         is_index = text[start - 1 : start] == "[" and text[start - 2 : start - 1].isalnum()
-        if end - start >= 3 and not is_index and not text[end : end + 1].isalnum() and _is_ipv6(text[start:end]):
+        if (
+            end - start >= 3
+            and not is_index
+            and not text[end : end + 1].isalnum()
+            and _is_ipv6(text[start:end])
+        ):
             yield Finding(start, end, "IP_ADDRESS", 0.9, "RFC 4291 syntax")
 
 
 def _is_ipv6(value: str) -> bool:
-    """Whether the value is an IPv6 address that prose and code would not hold by chance (`a::b`)."""
+    """Whether the value is an IPv6 address that prose and code would not hold by chance
+    (`a::b`).
+    """
     groups = [group for group in value.split(":") if group]
     is_slice = len(groups) < 3 and all(len(group) < 3 for group in groups) and value != "::1"  # `x[::2]`
     if is_slice or (value.count(":") != 7 and not any(c.isdigit() for c in value)):

@@ -1,4 +1,6 @@
-"""Numbers that identify: which runs of digits there are, and cards, social security and company numbers among them."""
+"""Numbers that identify: which runs of digits there are, and cards, social security and
+company numbers among them.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,8 +12,10 @@ from services.common.detection.pii import phone
 from services.common.detection.pii.words import vocabulary
 
 _GROUP_LIMIT = 12
-# Patterns begin with a character and look behind it afterwards: one that begins with a look-behind is tried at every character.
-# A run: groups of ASCII digits with at most three separators between them, seven digits and more. Bounded and possessive: linear on any input.
+# Patterns begin with a character and look behind it afterwards: one that begins with a
+# look-behind is tried at every character. A run: groups of ASCII digits with at most
+# three separators between them, seven digits and more. Bounded and possessive: linear
+# on any input.
 _RUN = re.compile(
     rf"[0-9](?<![0-9A-Za-z_][0-9])(?<![0-9A-Za-z_][.-][0-9])(?=(?:[ \u00a0\u202f./()-]{{0,3}}+[0-9]){{6}})"
     rf"[0-9]*+(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
@@ -25,16 +29,21 @@ _DATE = re.compile(
     r"|(?:3[01]|[12][0-9]|0?[1-9])([-/.])(?:3[01]|[12][0-9]|0?[1-9])\2(?:19|20)[0-9]{2})(?![0-9])"
 )
 
-# Found from its digits: a pattern that begins with two letters would be tried at every letter.
+# Found from its digits: a pattern that begins with two letters would be tried at every
+# letter.
 _NINO_TAIL = re.compile(r"[0-9](?<![0-9][0-9])[0-9]([ -]?)[0-9]{2}\1[0-9]{2}[ -]?([A-Za-z])(?![A-Za-z0-9])")
 _NINO_PREFIX = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[ -]?\Z")
 _NINO_ALLOTTED = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][A-D]")
 _NINO_UNUSED = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
 _NIR_CORSICA = re.compile(
-    r"[1-478](?<![A-Za-z0-9][1-478])[ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?2[ABab][ .-]?[0-9]{3}[ .-]?[0-9]{3}(?:[ .-/]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
+    r"[1-478](?<![A-Za-z0-9][1-478])[ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?2[ABab][ .-]?[0-9]{3}[ "
+    r".-]?[0-9]{3}(?:[ .-/]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
 )
-_NIR_FORM = re.compile(r"[1-478][0-9]{2}(?:0[1-9]|1[0-2]|[2-3][0-9]|4[0-2]|[5-9][0-9])(?:0[1-9]|[1-8][0-9]|9[0-9])[0-9]{6}")
-# A canonical sample that nobody was given: told only where the text itself calls it a social security number.
+_NIR_FORM = re.compile(
+    r"[1-478][0-9]{2}(?:0[1-9]|1[0-2]|[2-3][0-9]|4[0-2]|[5-9][0-9])(?:0[1-9]|[1-8][0-9]|9[0-9])[0-9]{6}"
+)
+# A canonical sample that nobody was given: told only where the text itself calls it a
+# social security number.
 _SSN_SAMPLES = frozenset({"078051120", "123456789", "219099999", "987654321", "111111111"})
 _DROP = {ord(c): None for c in " \u00a0\u202f.-/()"}
 
@@ -43,20 +52,26 @@ Group = tuple[int, int]  # where a group of digits stands: start, end
 
 
 class DigitRun(NamedTuple):
-    """Groups of digits that stand together; `start` includes a plus or parenthesis before the first."""
+    """Groups of digits that stand together; `start` includes a plus or parenthesis
+    before the first.
+    """
 
     start: int
     groups: tuple[Group, ...]
 
 
 def digit_runs(text: str) -> Iterator[DigitRun]:
-    """Runs of digit groups; a group that goes on as a word, and dates, are no part of a run."""
+    """Runs of digit groups; a group that goes on as a word, and dates, are no part of a
+    run.
+    """
     for match in _RUN.finditer(text):
         start, end = match.span()
         if _SINGLE_DIGITS.match(text, start):
             continue
         groups = [group.span() for group in _GROUPS.finditer(text, start, end)]
-        opening = _OPENING.search(text, max(0, start - 3), start) if text[start - 1 : start] in ("+", "(") else None
+        opening = (
+            _OPENING.search(text, max(0, start - 3), start) if text[start - 1 : start] in ("+", "(") else None
+        )
         start = opening.start() if opening else start
         if end < len(text) and _WORD_FOLLOWS.match(text, end) and not phone.EXTENSION.match(text, end):
             groups.pop()
@@ -79,7 +94,9 @@ def _without_dates(text: str, start: int, groups: list[Group]) -> Iterator[Digit
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
-    """Cards, phones, US SSN, French NIR, SIREN and SIRET, UK national insurance numbers."""
+    """Cards, phones, US SSN, French NIR, SIREN and SIRET, UK national insurance
+    numbers.
+    """
     for run in digit_runs(passage.text):
         if len(run.groups) > 8 and {end - start for start, end in run.groups} == {4}:
             continue  # a table
@@ -94,21 +111,48 @@ def recognise(passage: Passage) -> Iterator[Finding]:
 
 
 def _left_over(groups: tuple[Group, ...], identified: list[Finding]) -> tuple[Group, ...]:
-    """The groups that no certain finding has claimed; phones are looked for among those alone."""
+    """The groups that no certain finding has claimed; phones are looked for among those
+    alone.
+    """
     sure = [f for f in identified if f.score >= 0.85]
     return tuple(g for g in groups if not any(f.start <= g[0] < f.end for f in sure)) if sure else groups
 
 
-# Shapes (digits of each group) under which a number is written, beside the one without separators.
-_CARD_SHAPES = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 1), (6, 10), (4, 12), (6, 6, 4), (4, 4, 4, 2), (4, 4, 4))
+# Shapes (digits of each group) under which a number is written, beside the one without
+# separators.
+_CARD_SHAPES = (
+    (4, 4, 4, 4),
+    (4, 6, 5),
+    (4, 6, 4),
+    (4, 4, 4, 4, 3),
+    (4, 4, 4, 3),
+    (4, 4, 4, 1),
+    (6, 10),
+    (4, 12),
+    (6, 6, 4),
+    (4, 4, 4, 2),
+    (4, 4, 4),
+)
 _SHAPES: dict[tuple[int, ...], str] = {
     **dict.fromkeys(_CARD_SHAPES, "card"),
     **{(n,): "card" for n in (12, 16, 17, 18, 19)},
-    (13,): "card nir", (14,): "card siret", (15,): "card nir",
-    (3, 2, 4): "ssn", (9,): "ssn siren", (3, 3, 3): "siren", (3, 3, 3, 5): "siret", (9, 5): "siret",
-    (1, 2, 2, 2, 3, 3, 2): "nir", (1, 2, 2, 2, 3, 3): "nir",
-    (13, 2): "nir", (1, 12, 2): "nir", (1, 2, 2, 2, 6, 2): "nir", (5, 2, 3, 3, 2): "nir", (7, 3, 3, 2): "nir", (1, 4, 2, 3, 3, 2): "nir",
-}  # fmt: skip
+    (13,): "card nir",
+    (14,): "card siret",
+    (15,): "card nir",
+    (3, 2, 4): "ssn",
+    (9,): "ssn siren",
+    (3, 3, 3): "siren",
+    (3, 3, 3, 5): "siret",
+    (9, 5): "siret",
+    (1, 2, 2, 2, 3, 3, 2): "nir",
+    (1, 2, 2, 2, 3, 3): "nir",
+    (13, 2): "nir",
+    (1, 12, 2): "nir",
+    (1, 2, 2, 2, 6, 2): "nir",
+    (5, 2, 3, 3, 2): "nir",
+    (7, 3, 3, 2): "nir",
+    (1, 4, 2, 3, 3, 2): "nir",
+}
 
 
 _Shapes = tuple[tuple[tuple[int, ...], tuple[str, ...]], ...]
@@ -116,9 +160,15 @@ _NONE: _Shapes = ()
 
 
 def _shapes_of(beginnings: Iterable[tuple[int, ...]], length: int) -> dict[tuple[int, ...], _Shapes]:
-    """The shapes by their first lengths, so that most runs are told apart by one look-up."""
+    """The shapes by their first lengths, so that most runs are told apart by one
+    look-up.
+    """
     return {
-        beginning: tuple((shape, tuple(kinds.split())) for shape, kinds in _SHAPES.items() if shape[:length] == beginning and len(shape) >= length)
+        beginning: tuple(
+            (shape, tuple(kinds.split()))
+            for shape, kinds in _SHAPES.items()
+            if shape[:length] == beginning and len(shape) >= length
+        )
         for beginning in beginnings
     }
 
@@ -163,16 +213,22 @@ _ISSUERS = re.compile(
     r"|(?P<maestro>(?:5[0678][0-9]{2}|6[0-9]{3})[0-9]{8,15})"
 )
 _CARD_AFTER = re.compile(
-    r",? (?:was|has been|is|got|a été|est|wurde|ist|fue|è stata) (?:declined|refused|rejected|expired|stolen|lost|blocked|charged"
+    r",? (?:was|has been|is|got|a été|est|wurde|ist|fue|è stata) "
+    r"(?:declined|refused|rejected|expired|stolen|lost|blocked|charged"
     r"|refusée?|volée?|perdue?|expirée?|bloquée?|gesperrt|"
-    r"abgelehnt|gestohlen|rechazada|robada|rifiutata)|[,;]? (?:exp|expir|cvv|cvc|cvv2|crypto|valid|ablauf|cad)",
+    r"abgelehnt|gestohlen|rechazada|robada|rifiutata)|[,;]? "
+    r"(?:exp|expir|cvv|cvc|cvv2|crypto|valid|ablauf|cad)",
     re.IGNORECASE,
 )
-_NEEDS_CONTEXT = frozenset({"maestro", "other"})  # ranges so wide that a tenth of all numbers beginning with 5 or 6 would pass
+_NEEDS_CONTEXT = frozenset(
+    {"maestro", "other"}
+)  # ranges so wide that a tenth of all numbers beginning with 5 or 6 would pass
 
 
 def _card(passage: Passage, start: int, end: int) -> Finding | None:
-    """A payment card: issuer range, length and Luhn; a bare number that the text calls something else is none."""
+    """A payment card: issuer range, length and Luhn; a bare number that the text calls
+    something else is none.
+    """
     value = passage.text[start:end]
     digits = value.translate(_DROP)
     issuer = _ISSUERS.fullmatch(digits)
@@ -197,10 +253,18 @@ def _same_separators(value: str) -> bool:
 
 
 def _ssn(passage: Passage, start: int, end: int) -> Finding | None:
-    """A US social security number: no area 000, 666 or 9xx, no group 00, no serial 0000."""
+    """A US social security number: no area 000, 666 or 9xx, no group 00, no serial
+    0000.
+    """
     value = passage.text[start:end]
     digits = value.translate(_DROP)
-    if digits[0] == "9" or digits[:3] in ("000", "666") or digits[3:5] == "00" or digits[5:] == "0000" or not _same_separators(value):
+    if (
+        digits[0] == "9"
+        or digits[:3] in ("000", "666")
+        or digits[3:5] == "00"
+        or digits[5:] == "0000"
+        or not _same_separators(value)
+    ):
         return None
     named = passage.last_before(vocabulary("ssn"), start, 48)
     if named >= 0 and named >= passage.last_before(vocabulary("other_number"), start, 24):
@@ -227,14 +291,18 @@ _VAT = re.compile(r"[Ff](?<![A-Za-z0-9][Ff])[Rr] ?([0-9]{2}) ?([0-9]{3} ?[0-9]{3
 
 
 def _vat(text: str) -> Iterator[Finding]:
-    """The SIREN inside a French VAT number: FR, a key of two digits, (12 + 3 · (SIREN mod 97)) mod 97, SIREN."""
+    """The SIREN inside a French VAT number: FR, a key of two digits, (12 + 3 · (SIREN
+    mod 97)) mod 97, SIREN.
+    """
     for match in _VAT.finditer(text):
         if int(match.group(1)) == (12 + 3 * (int(match.group(2).replace(" ", "")) % 97)) % 97:
             yield Finding(match.start(2), match.end(2), "FR_SIREN", 0.97, "VAT key")
 
 
 def _siret(passage: Passage, start: int, end: int) -> Finding | None:
-    """A French establishment number: Luhn, or for La Poste (356 000 000) a digit sum divisible by five."""
+    """A French establishment number: Luhn, or for La Poste (356 000 000) a digit sum
+    divisible by five.
+    """
     value = passage.text[start:end]
     digits = value.translate(_DROP)
     la_poste = digits.startswith("356000000") and sum(map(int, digits)) % 5 == 0
@@ -244,11 +312,15 @@ def _siret(passage: Passage, start: int, end: int) -> Finding | None:
         len(value) == len(digits) or passage.last_before(vocabulary("other_number"), start, 32) >= 0
     ):
         return None
-    return Finding(start, end, "FR_SIRET", 0.98, "La Poste's digit sum" if la_poste and not luhn(digits) else "Luhn")
+    return Finding(
+        start, end, "FR_SIRET", 0.98, "La Poste's digit sum" if la_poste and not luhn(digits) else "Luhn"
+    )
 
 
 def _nir(passage: Passage, start: int, end: int) -> Finding | None:
-    """A French social security number: form, and the key 97 - (number mod 97); without its key only where named."""
+    """A French social security number: form, and the key 97 - (number mod 97); without
+    its key only where named.
+    """
     digits = passage.text[start:end].translate(_DROP)
     if not _NIR_FORM.match(digits):
         return None
@@ -260,7 +332,9 @@ def _nir(passage: Passage, start: int, end: int) -> Finding | None:
 
 
 def nir_key(number: str) -> int:
-    """Control key of 13 characters of a NIR, Corsica's 2A and 2B counted as 19 and 18 (INSEE)."""
+    """Control key of 13 characters of a NIR, Corsica's 2A and 2B counted as 19 and 18
+    (INSEE).
+    """
     return 97 - int(number.upper().replace("2A", "19").replace("2B", "18")) % 97
 
 
@@ -269,11 +343,19 @@ def _corsican_nir(passage: Passage) -> Iterator[Finding]:
         compact = match.group().translate(_DROP).upper()
         keyed = len(compact) == 15 and nir_key(compact[:13]) == int(compact[13:])
         if keyed or (len(compact) == 13 and passage.last_before(vocabulary("nir"), match.start(), 48) >= 0):
-            yield Finding(match.start(), match.end(), "FR_NIR", 0.98 if keyed else 0.9, "key modulo 97" if keyed else "form, named")
+            yield Finding(
+                match.start(),
+                match.end(),
+                "FR_NIR",
+                0.98 if keyed else 0.9,
+                "key modulo 97" if keyed else "form, named",
+            )
 
 
 def _national_insurance(passage: Passage) -> Iterator[Finding]:
-    """UK national insurance numbers: allotted prefixes and suffix in capitals; any letters, such as those of samples, where named."""
+    """UK national insurance numbers: allotted prefixes and suffix in capitals; any
+    letters, such as those of samples, where named.
+    """
     for tail in _NINO_TAIL.finditer(passage.text):
         letters = _NINO_PREFIX.search(passage.text, max(0, tail.start() - 4), tail.start())
         if letters is None:

@@ -1,7 +1,9 @@
-"""Phone numbers, by Google's numbering plans (phonenumbers), in international form and in the national forms of nine countries.
+"""Phone numbers, by Google's numbering plans (phonenumbers), in international form and
+in the national forms of nine countries.
 
-The plans are used directly: `phonenumbers.parse` costs 100 µs and more a candidate, a compiled pattern of the same
-metadata 1 µs, which is what a bound of half a microsecond a character needs.
+The plans are used directly: `phonenumbers.parse` costs 100 µs and more a candidate, a
+compiled pattern of the same metadata 1 µs, which is what a bound of half a microsecond
+a character needs.
 """
 
 import re
@@ -14,27 +16,45 @@ from services.common.detection.finding import Finding
 from services.common.detection.passage import Passage
 from services.common.detection.pii.words import vocabulary
 
-EXTENSION = re.compile(r" ?(?:x|ext\.?|extension|poste|p\.|durchwahl|#) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
-# Between a word that announces a phone and the number nothing but these may stand; then even a number of no known plan is one.
+EXTENSION = re.compile(
+    r" ?(?:x|ext\.?|extension|poste|p\.|durchwahl|#) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
+)
+# Between a word that announces a phone and the number nothing but these may stand; then
+# even a number of no known plan is one.
 _LINK = re.compile(
     r"(?:-(?:moi|nous))?(?: ?(?:me|us|him|her|back|number|no|num[eé]ro|n°|nr|#))?\.?"
-    r"(?: ?(?:is|est|at|on|to|au|à|sur|le|el|es|al|ist|unter|auf|sous|de|the))?[\s:.=#–-]{0,4}(?:(?:le|au|the|is|est) )?\(?",
+    r"(?: ?(?:is|est|at|on|to|au|à|sur|le|el|es|al|ist|unter|auf|sous|de|the))?"
+    r"[\s:.=#–-]{0,4}(?:(?:le|au|the|is|est) )?\(?",
     re.IGNORECASE,
 )
-_AFTER = re.compile(r"\)?,? {0,2}-? ?\(?(?:fax|office|mobile|cell|desk|home|work|bureau|portable|domicile|\(m\)|\(h\)|\(w\))(?![A-Za-z])", re.IGNORECASE)
+_AFTER = re.compile(
+    r"\)?,? {0,2}-? "
+    r"?\(?(?:fax|office|mobile|cell|desk|home|work|bureau|portable|domicile|\(m\)|\(h\)|\(w\))(?![A-Za-z])",
+    re.IGNORECASE,
+)
 _MEASURE = re.compile(
-    r" ?(?:€|\$|£|%|euros?|eur|usd|dollars?|chf|km|kg|m²|habitants|inhabitants|people|personnes|bytes|octets|ms|ns|tokens|votes|rows|lignes|units)(?![A-Za-z])",
+    r" "
+    r"?(?:€|\$|£|%|euros?|eur|usd|dollars?|chf|km|kg|m²|habitants|inhabitants|people|personnes|bytes|octets|ms|ns|tokens|votes|rows|lignes|units)(?![A-Za-z])",
     re.IGNORECASE,
 )
-# How people write numbers: a plus or 00, a parenthesised area code, groups parted by single marks.
+# How people write numbers: a plus or 00, a parenthesised area code, groups parted by
+# single marks.
 _INTERNATIONAL = re.compile(
-    r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0\)[ .\-]?)?(?:\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
+    r"(?:\+|00|\(\+?|011[ -])[ (]?[1-9][0-9]{0,2}\)?[ .\-/]{0,2}(?:\(0\)[ "
+    r".\-]?)?(?:\([0-9]{1,5}\)|[0-9]+)(?:[ .\-/]{1,3}\(?[0-9]{1,}\)?)*"
 )
-_NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\)[ .-]?[0-9]{3}[ .-][0-9]{4}|[2-9][0-9]{2}(?:([ .-])[0-9]{3}\1| [0-9]{3}-)[0-9]{4})")
-_LEADING_ZERO = re.compile(r"(?:\(0[0-9]{1,5}\) ?|0[0-9]{1,5}(?:[ .\-/]| - ))[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}")
+_NANP = re.compile(
+    r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\)[ .-]?[0-9]{3}[ .-][0-9]{4}|[2-9][0-9]{2}(?:([ .-])[0-9]{3}\1| "
+    r"[0-9]{3}-)[0-9]{4})"
+)
+_LEADING_ZERO = re.compile(
+    r"(?:\(0[0-9]{1,5}\) ?|0[0-9]{1,5}(?:[ .\-/]| - ))[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}"
+)
 _NANP_LIKE = re.compile(r"(?:1[ .-]?)?(?:[2-9][0-9]{9}|[0-9]{3}([ .-])[0-9]{3}\1[0-9]{4})")
 _ZIP_PLUS_FOUR = re.compile(r"[0-9]{5}-[0-9]{4}")
-_TRIPLES = re.compile(r"[0-9]{3}(?:[ .-][0-9]{3}){2,}|[0-9]{4}(?:[ .-][0-9]{4}){2,}")  # a row of codes; no plan groups so
+_TRIPLES = re.compile(
+    r"[0-9]{3}(?:[ .-][0-9]{3}){2,}|[0-9]{4}(?:[ .-][0-9]{4}){2,}"
+)  # a row of codes; no plan groups so
 _SEPARATORS = re.compile(r"[ \u00a0\u202f.\-/()+]+")
 _DIGITS = {ord(c): None for c in " \u00a0\u202f.-/()+"}
 
@@ -65,19 +85,36 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
 
 
 def _may_hold_phone(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...]) -> bool:
-    """Whether anything speaks for a phone number: a plus, a leading 0, an American grouping, or a word around. Most rows of figures have none."""
+    """Whether anything speaks for a phone number: a plus, a leading 0, an American
+    grouping, or a word around. Most rows of figures have none.
+    """
     text = passage.text
     lengths = [end - start for start, end in groups]
     if len(groups) > 5 and len(set(lengths)) == 1 and lengths[0] != 2:
         return False  # a table: more groups of one length than any number has
-    has_form = text[run_start] in "+(" or any(text[start] == "0" for start, _ in groups) or lengths[:3] == [3, 3, 4] or lengths[1:4] == [3, 3, 4]
-    return has_form or passage.last_before(vocabulary("phone"), run_start, 40) >= 0 or _AFTER.match(text, groups[-1][1]) is not None
+    has_form = (
+        text[run_start] in "+("
+        or any(text[start] == "0" for start, _ in groups)
+        or lengths[:3] == [3, 3, 4]
+        or lengths[1:4] == [3, 3, 4]
+    )
+    return (
+        has_form
+        or passage.last_before(vocabulary("phone"), run_start, 40) >= 0
+        or _AFTER.match(text, groups[-1][1]) is not None
+    )
 
 
-def _longest_from(passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int) -> tuple[Finding, int] | None:
+def _longest_from(
+    passage: Passage, groups: tuple[tuple[int, int], ...], first: int, run_start: int
+) -> tuple[Finding, int] | None:
     """The longest number that begins with group `first`, and how many groups it takes."""
     text = passage.text
-    start = _closed_opening(text, run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0]), groups)
+    start = _closed_opening(
+        text,
+        run_start if first == 0 and run_start <= groups[0][0] else _opening(text, groups[first][0]),
+        groups,
+    )
     fewest = max(first + 1, first + min(2, len(groups) - first))
     most = 18 if text.startswith(("+", "(", "00", "011"), start) else 13
     for last in range(len(groups), fewest - 1, -1):
@@ -105,8 +142,12 @@ def _opening(text: str, start: int) -> int:
 
 
 def _closed_opening(text: str, start: int, groups: tuple[tuple[int, int], ...]) -> int:
-    """The opening without parentheses that the number itself does not close: `(06 12 …)`, `((212) 555 …)`."""
-    while text[start] == "(" and text.count("(", start, groups[-1][1]) > text.count(")", start, groups[-1][1]):
+    """The opening without parentheses that the number itself does not close: `(06 12
+    …)`, `((212) 555 …)`.
+    """
+    while text[start] == "(" and text.count("(", start, groups[-1][1]) > text.count(
+        ")", start, groups[-1][1]
+    ):
         start += 1
     return start
 
@@ -129,7 +170,11 @@ def _judge(passage: Passage, start: int, end: int) -> tuple[float, str] | None:
     if not 7 <= len(digits) <= 18 or len(set(digits)) < 2:
         return None
     is_bare_00 = value.isdigit() and passage.last_before(vocabulary("other_number"), start, 32) >= 0
-    if value.startswith(("+", "00", "(+", "(00", "011")) and not is_bare_00 and _INTERNATIONAL.fullmatch(value):
+    if (
+        value.startswith(("+", "00", "(+", "(00", "011"))
+        and not is_bare_00
+        and _INTERNATIONAL.fullmatch(value)
+    ):
         quality = _international(value)
         if quality:
             return quality
@@ -139,7 +184,9 @@ def _judge(passage: Passage, start: int, end: int) -> tuple[float, str] | None:
 
 
 def _international(value: str) -> tuple[float, str] | None:
-    """A number with a country code: in its country's plan, or at least of a length that the plan knows."""
+    """A number with a country code: in its country's plan, or at least of a length that
+    the plan knows.
+    """
     digits = value.replace("(0)", "").translate(_DIGITS)
     prefixed = value.lstrip("(").startswith("+")
     if not prefixed:
@@ -157,7 +204,9 @@ def _international(value: str) -> tuple[float, str] | None:
 
 
 def _national(passage: Passage, start: int, end: int, value: str, digits: str) -> tuple[float, str] | None:
-    """A number without country code: by its label, or by a plan and a way of writing that little else has."""
+    """A number without country code: by its label, or by a plan and a way of writing
+    that little else has.
+    """
     word = passage.last_before(vocabulary("phone"), start, 40)
     if passage.last_before(vocabulary("other_number"), start, 32) > word:
         return (0.85, "labelled after") if _AFTER.match(passage.text, end) else None
@@ -183,12 +232,19 @@ def _by_form(value: str, digits: str, *, in_context: bool) -> tuple[float, str] 
 
 
 def _is_written_as_phone(value: str) -> bool:
-    """Whether a number that begins with 0 is grouped as phones are, or is a bare French, Swiss, Belgian or British one."""
+    """Whether a number that begins with 0 is grouped as phones are, or is a bare
+    French, Swiss, Belgian or British one.
+    """
     if value.isdigit():
         return (len(value) == 10 and value[1] != "0") or (len(value) == 11 and value.startswith("07"))
     if not _LEADING_ZERO.fullmatch(value):
         return False
-    return _one_mark(value) and value.count(".") != 1 and sum(map(str.isdigit, value)) >= 9 and not _TRIPLES.fullmatch(value)
+    return (
+        _one_mark(value)
+        and value.count(".") != 1
+        and sum(map(str.isdigit, value)) >= 9
+        and not _TRIPLES.fullmatch(value)
+    )
 
 
 def _one_mark(value: str) -> bool:
@@ -207,14 +263,20 @@ def _region_of(digits: str) -> str | None:
     if digits[0] == "0":
         found = _plans(_TRUNK_ZERO).fullmatch(digits, 1) or _plans(_NO_TRUNK).fullmatch(digits)
     else:
-        found = _plans(_AMERICAN).fullmatch(digits, 1 if len(digits) == 11 and digits[0] == "1" else 0) or _plans(_NO_TRUNK).fullmatch(digits)
+        found = _plans(_AMERICAN).fullmatch(
+            digits, 1 if len(digits) == 11 and digits[0] == "1" else 0
+        ) or _plans(_NO_TRUNK).fullmatch(digits)
     return found.lastgroup if found else None
 
 
 @lru_cache(maxsize=8)
 def _plans(regions: tuple[str, ...]) -> re.Pattern[str]:
-    """The plans of several regions in one pattern, each as a group with the region's name."""
-    return re.compile("|".join(f"(?P<{region}>{plan.pattern})" for region in regions if (plan := _plan(region)) is not None))
+    """The plans of several regions in one pattern, each as a group with the region's
+    name.
+    """
+    return re.compile(
+        "|".join(f"(?P<{region}>{plan.pattern})" for region in regions if (plan := _plan(region)) is not None)
+    )
 
 
 def _in_plan(region: str, national: str) -> bool:
@@ -229,12 +291,29 @@ def _metadata(region: str) -> PhoneMetadata | None:
 
 @lru_cache(maxsize=512)
 def _plan(region: str) -> re.Pattern[str] | None:
-    """All kinds of number of a region's plan in one pattern, None where the library knows none."""
+    """All kinds of number of a region's plan in one pattern, None where the library
+    knows none.
+    """
     metadata = _metadata(region)
     if metadata is None:
         return None
-    kinds = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail")
-    patterns = {kind.national_number_pattern for name in kinds if (kind := getattr(metadata, name)) is not None and kind.national_number_pattern}
+    kinds = (
+        "fixed_line",
+        "mobile",
+        "toll_free",
+        "premium_rate",
+        "shared_cost",
+        "voip",
+        "personal_number",
+        "pager",
+        "uan",
+        "voicemail",
+    )
+    patterns = {
+        kind.national_number_pattern
+        for name in kinds
+        if (kind := getattr(metadata, name)) is not None and kind.national_number_pattern
+    }
     return re.compile("|".join(sorted(patterns))) if patterns else None
 
 
@@ -242,4 +321,8 @@ def _plan(region: str) -> re.Pattern[str] | None:
 def _lengths(region: str) -> frozenset[int]:
     """Lengths that a national number of the region can have."""
     metadata = _metadata(region)
-    return frozenset(metadata.general_desc.possible_length) if metadata is not None and metadata.general_desc is not None else frozenset()
+    return (
+        frozenset(metadata.general_desc.possible_length)
+        if metadata is not None and metadata.general_desc is not None
+        else frozenset()
+    )

@@ -1,7 +1,9 @@
-"""Where a postal address may begin: a street with its number, a post-office box, a military unit.
+"""Where a postal address may begin: a street with its number, a post-office box, a
+military unit.
 
-French: the kind of way leads. English: number, name, kind of street. The Continent: the number comes last, the kind of
-street is the first word (`Via Roma 12`) or an ending (`Hauptstraße 5`).
+French: the kind of way leads. English: number, name, kind of street. The Continent: the
+number comes last, the kind of street is the first word (`Via Roma 12`) or an ending
+(`Hauptstraße 5`).
 """
 
 import re
@@ -19,7 +21,9 @@ _REACH = 110  # characters within which a code or a country must follow a core t
 
 
 class Core(NamedTuple):
-    """The beginning of an address: where it stands, whether it is one without a town too, why, and whether it has its town already."""
+    """The beginning of an address: where it stands, whether it is one without a town
+    too, why, and whether it has its town already.
+    """
 
     start: int
     end: int
@@ -29,17 +33,34 @@ class Core(NamedTuple):
 
 
 def cores(passage: Passage, closings: list[int]) -> list[Core]:
-    """Beginnings of addresses by position, the longest first where several begin at one place."""
-    found = [*_french(passage, closings), *_english(passage, closings), *_continental(passage), *_boxes(passage, closings)]
+    """Beginnings of addresses by position, the longest first where several begin at one
+    place.
+    """
+    found = [
+        *_french(passage, closings),
+        *_english(passage, closings),
+        *_continental(passage),
+        *_boxes(passage, closings),
+    ]
     return sorted(found, key=lambda core: (core.start, -core.end))
 
 
-_CODE_LIKE = re.compile(r"[0-9](?<![0-9][0-9])(?:[0-9]{3,5}(?![0-9])|[0-9] [0-9]{3}(?![0-9])|[A-Z][A-Z0-9](?![A-Za-z0-9]))")  # the last: London, Toronto
+_CODE_LIKE = re.compile(
+    r"[0-9](?<![0-9][0-9])(?:[0-9]{3,5}(?![0-9])|[0-9] [0-9]{3}(?![0-9])|[A-Z][A-Z0-9](?![A-Za-z0-9]))"
+)  # the last: London, Toronto
 
 
 def find_closings(passage: Passage) -> list[int]:
-    """Where something stands that may close an address: a post code or a country. Most numbers have none near, and cost nothing more."""
-    return sorted([*(match.start() for match in _CODE_LIKE.finditer(passage.text)), *passage.hits(vocabulary("countries"))])
+    """Where something stands that may close an address: a post code or a country.
+
+    Most numbers have none near, and cost nothing more.
+    """
+    return sorted(
+        [
+            *(match.start() for match in _CODE_LIKE.finditer(passage.text)),
+            *passage.hits(vocabulary("countries")),
+        ]
+    )
 
 
 def _is_closed(closings: list[int], start: int) -> bool:
@@ -52,7 +73,8 @@ _NUMBER_BEFORE = re.compile(rf"(?<![\w.,/-]){_HOUSE},? {{1,2}}\Z", re.IGNORECASE
 _SMALL = r"(?:de la|de l['’]|des|du|de|d['’]|la|le|les|l['’]|aux|au|à la|à|en|sur|sous|et)(?: |(?<=['’]))"
 _WAY_NAME = re.compile(
     rf" {{1,2}}(?:{_SMALL}){{0,3}}(?:[0-9]{{1,2}} [a-zà-ÿ]+ (?:19|20)[0-9]{{2}}|[\w'’.-]+)"
-    rf"(?: (?:{_SMALL}){{0,3}}(?:(?!Ap+t|Suite|Bât){CAPITALISED}|[0-9]{{1,2}} [a-zà-ÿ]+(?: (?:19|20)[0-9]{{2}})?)){{0,6}}"
+    rf"(?: (?:{_SMALL}){{0,3}}(?:(?!Ap+t|Suite|Bât){CAPITALISED}|[0-9]{{1,2}} [a-zà-ÿ]+(?: "
+    rf"(?:19|20)[0-9]{{2}})?)){{0,6}}"
 )
 _IS_NAME = re.compile(r" {1,2}(?:(?:de la|de l['’]|des|du|de|d['’]|la|le) ?)?[A-ZÀ-Þ]")
 _NUMBER_AFTER = re.compile(r",? [0-9]{1,4}[a-z]?(?=[ ,\n])")  # Switzerland, Belgium
@@ -102,7 +124,9 @@ _LOWER_TAIL = re.compile(r"(?: (?!cedex)[a-zà-ÿ][\w'’-]*)+\Z")
 
 
 def _last_capitalised(text: str, start: int, end: int) -> int:
-    """The end of a town's name without the lower-case words that a pattern blind to case took along."""
+    """The end of a town's name without the lower-case words that a pattern blind to
+    case took along.
+    """
     tail = _LOWER_TAIL.search(text, start, end)
     return _strip(text, tail.start() if tail else end)
 
@@ -122,25 +146,34 @@ def _word_start(text: str, end: int) -> int:
 
 
 # -- English.
-_NUMBERED = re.compile(r"[0-9](?<![\w.,/-][0-9])(?<!# [0-9])[0-9]{0,5}(?:-[0-9]{1,4})?[A-Za-z]?(?: [0-9]{1,4})?,? (?=[A-ZÀ-Þ0-9Ά-ΏΑ-ΩА-Я])")
+_NUMBERED = re.compile(
+    r"[0-9](?<![\w.,/-][0-9])(?<!# [0-9])[0-9]{0,5}(?:-[0-9]{1,4})?[A-Za-z]?(?: [0-9]{1,4})?,? "
+    r"(?=[A-ZÀ-Þ0-9Ά-ΏΑ-ΩА-Я])"
+)
 _LOOSE = re.compile(
-    rf"(?:{CAPITALISED}|r|rúa|rue|via)(?: (?:{CAPITALISED}|de|da|do|dos|di|del|della|la|el|los|van|der|den|zu|am|i|y|e|du|des|u\.|út|utca|útja|ul\.)){{0,5}}"
+    rf"(?:{CAPITALISED}|r|rúa|rue|via)(?: "
+    rf"(?:{CAPITALISED}|de|da|do|dos|di|del|della|la|el|los|van|der|den|zu|am|i|y|e|du|des|u\.|út|utca|útja|ul\.)){{0,5}}"
     r"(?: [0-9]{1,4}[A-Za-z]?(?!\w)\.?)?"
 )
 
 
 @lru_cache(maxsize=1)
 def _street_name() -> re.Pattern[str]:
-    """Up to five words, the kind of street, and perhaps a point of the compass; group `kind` holds the kind."""
+    """Up to five words, the kind of street, and perhaps a point of the compass; group
+    `kind` holds the kind.
+    """
     kinds = "|".join(re.escape(word) for word in sorted(word_set("streets"), key=len, reverse=True))
     return re.compile(
-        rf"(?:(?:[NSEW]{{1,2}}\.?|{CAPITALISED}|[0-9]{{1,3}}(?:st|nd|rd|th)|of|the|de|la) ){{1,5}}?(?P<kind>{kinds}|{kinds.title()}|{kinds.upper()})(?![\w'’])"
+        rf"(?:(?:[NSEW]{{1,2}}\.?|{CAPITALISED}|[0-9]{{1,3}}(?:st|nd|rd|th)|of|the|de|la) "
+        rf"){{1,5}}?(?P<kind>{kinds}|{kinds.title()}|{kinds.upper()})(?![\w'’])"
         r"(?: (?:[NSEW]|NE|NW|SE|SW|North|South|East|West)(?!\w))?"
     )
 
 
 def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
-    """A number followed by a name and `Street`, or by capitalised words that a code or a country must close."""
+    """A number followed by a name and `Street`, or by capitalised words that a code or
+    a country must close.
+    """
     text, kinds = passage.text, passage.hits(vocabulary("streets"))
     for number in _NUMBERED.finditer(text):
         start, end = number.span()
@@ -159,14 +192,17 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
 
 
 _YEAR = re.compile(
-    r"(?:in|en|since|depuis|year|année|by|from|until|before|after|of|the|im|nel|del|de|during|circa|spring|summer|autumn|winter) (?:19|20)[0-9]{2}\Z",
+    r"(?:in|en|since|depuis|year|année|by|from|until|before|after|of|the"
+    r"|im|nel|del|de|during|circa|spring|summer|autumn|winter) (?:19|20)[0-9]{2}\Z",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def _is_date_or_year(text: str, start: int, end: int) -> bool:
-    """Whether the number is the day of a date (`5 Avril`) or a year (`in 1995 Baker Street …`)."""
+    """Whether the number is the day of a date (`5 Avril`) or a year (`in 1995 Baker
+    Street …`).
+    """
     word = _WORD.match(text, end)
     if word and word.group().lower() in months():
         return True
@@ -178,7 +214,10 @@ def _is_date_or_year(text: str, start: int, end: int) -> bool:
 _BUILDING = re.compile(r"(?<![\w.,/-])[0-9]{1,6} \Z")
 _LAST_NUMBER = r",? {1,2}(?:n[°º.] ?)?[0-9]{1,4}(?: ?[A-Za-z])?(?:[-/][0-9]{1,4}[a-z]?)?(?!\w)"
 _ENDS_IN_NUMBER = re.compile(_LAST_NUMBER)
-_NAME_AND_NUMBER = re.compile(rf"(?: (?:{CAPITALISED}|de|la|las|los|del|della|delle|dei|di|da|do|dos|das|y|e|san|santa)){{1,5}}{_LAST_NUMBER}")
+_NAME_AND_NUMBER = re.compile(
+    r"(?: "
+    rf"(?:{CAPITALISED}|de|la|las|los|del|della|delle|dei|di|da|do|dos|das|y|e|san|santa)){{1,5}}{_LAST_NUMBER}"
+)
 
 
 def _continental(passage: Passage) -> Iterator[Core]:
@@ -199,19 +238,37 @@ def _continental(passage: Passage) -> Iterator[Core]:
 
 
 # -- Boxes, and flats that come before their house.
-_FLAT = re.compile(rf"(?<!\w)(?:Flat|Studio|Unit|Apartment|Suite) [0-9]{{1,4}}[A-Za-z]?[,\n]\s?{CAPITALISED}(?: {CAPITALISED}){{0,3}}")
+_FLAT = re.compile(
+    rf"(?<!\w)(?:Flat|Studio|Unit|Apartment|Suite) [0-9]{{1,4}}[A-Za-z]?[,\n]\s?{CAPITALISED}(?: "
+    rf"{CAPITALISED}){{0,3}}"
+)
 _MILITARY = re.compile(
-    r"(?:(?:Unit [0-9]{1,5},? Box [0-9]{1,5}|PSC [0-9]{1,5},? Box [0-9]{1,5}|US(?:NS|S|CGC|NV|CG) [A-Z][\w'’-]+)[,\s]{1,3})"
+    r"(?:(?:Unit [0-9]{1,5},? Box [0-9]{1,5}|PSC [0-9]{1,5},? Box [0-9]{1,5}|US(?:NS|S|CGC|NV|CG) "
+    r"[A-Z][\w'’-]+)[,\s]{1,3})"
     r"(?:APO|FPO|DPO),? A[AEP] [0-9]{5}(?:-[0-9]{4})?",
     re.IGNORECASE,
 )
-_BOX = re.compile(r"(?:P\. ?O\. ?Box|PO Box|Post Office Box|Postfach|Casella postale|Apartado(?: de correos)?)(?: n[°º])? ?[0-9]{1,6}(?!\w)", re.IGNORECASE)
+_BOX = re.compile(
+    r"(?:P\. ?O\. ?Box|PO Box|Post Office Box|Postfach|Casella postale|Apartado(?: de correos)?)(?: "
+    r"n[°º])? ?[0-9]{1,6}(?!\w)",
+    re.IGNORECASE,
+)
 
 
 def _boxes(passage: Passage, closings: list[int]) -> Iterator[Core]:
     if passage.words & {"flat", "studio", "unit", "apartment", "suite"}:
-        yield from (Core(m.start(), m.end(), is_sure=False, evidence="flat and names") for m in _FLAT.finditer(passage.text) if _is_closed(closings, m.start()))
+        yield from (
+            Core(m.start(), m.end(), is_sure=False, evidence="flat and names")
+            for m in _FLAT.finditer(passage.text)
+            if _is_closed(closings, m.start())
+        )
     if passage.words & {"apo", "fpo", "dpo"}:
-        yield from (Core(m.start(), m.end(), is_sure=True, evidence="military post office") for m in _MILITARY.finditer(passage.text))
+        yield from (
+            Core(m.start(), m.end(), is_sure=True, evidence="military post office")
+            for m in _MILITARY.finditer(passage.text)
+        )
     if passage.words & {"box", "postfach", "casella", "apartado"}:
-        yield from (Core(m.start(), m.end(), is_sure=True, evidence="post-office box") for m in _BOX.finditer(passage.text))
+        yield from (
+            Core(m.start(), m.end(), is_sure=True, evidence="post-office box")
+            for m in _BOX.finditer(passage.text)
+        )

@@ -1,8 +1,11 @@
-"""The authored supplement: attacks and harmless prompts from slot grammars, the same ones every time.
+"""The authored supplement: attacks and harmless prompts from slot grammars, the same
+ones every time.
 
-Public data comes from few hands, and a model soon learns the hands. These prompts have every kind of attack in seven languages and, above all, what
-looks like one: questions about security, quoted attacks, trigger words in innocent use, role play, code. A third of them is roughened (case, punctuation,
-typing errors), so that neat writing speaks for neither side.
+Public data comes from few hands, and a model soon learns the hands. These prompts have
+every kind of attack in seven languages and, above all, what looks like one: questions
+about security, quoted attacks, trigger words in innocent use, role play, code. A third
+of them is roughened (case, punctuation, typing errors), so that neat writing speaks for
+neither side.
 """
 
 import random
@@ -20,8 +23,26 @@ _SLOT = re.compile(r"\{([a-z0-9]+)\}")
 _CHOICE = re.compile(r"(?<!\\)\(([^()]*(?<!\\)\|[^()]*)\)")
 _PAYLOAD_PARTS: Mapping[str, Sequence[str]] = {
     "c": ("id", "name", "user", "password", "email", "title", "page", "card", "token", "q"),
-    "t": ("users", "accounts", "orders", "customers", "members", "payments", "information_schema.tables", "admin"),
-    "f": ("/etc/passwd", "/etc/shadow", "/etc/hosts", "/root/.ssh/id_rsa", "/proc/self/environ", "/app/.env", "/var/log/auth.log", "~/.aws/credentials"),
+    "t": (
+        "users",
+        "accounts",
+        "orders",
+        "customers",
+        "members",
+        "payments",
+        "information_schema.tables",
+        "admin",
+    ),
+    "f": (
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/hosts",
+        "/root/.ssh/id_rsa",
+        "/proc/self/environ",
+        "/app/.env",
+        "/var/log/auth.log",
+        "~/.aws/credentials",
+    ),
     "u": ("http://evil.example", "https://203.0.113.7", "//collect.example", "http://attacker.test:8000"),
     "h": ("10.0.0.5", "203.0.113.7", "evil.example", "192.168.1.66"),
     "p": ("4444", "1337", "9001", "8080"),
@@ -29,7 +50,11 @@ _PAYLOAD_PARTS: Mapping[str, Sequence[str]] = {
 
 
 def authored_rows(seed: int = 7) -> list[Row]:
-    """Every authored prompt, each once. Its source is `authored:<family>`; its group, one of four, goes by the line of the grammar that it came from."""
+    """Every authored prompt, each once.
+
+    Its source is `authored:<family>`; its group, one of four, goes by the line of the
+    grammar that it came from.
+    """
     rng = random.Random(seed)  # noqa: S311 - repeatable variety, nothing to keep secret
     payloads = _payloads(rng)
     rows = []
@@ -42,30 +67,48 @@ def authored_rows(seed: int = 7) -> list[Row]:
     return list(unique.values())
 
 
-def _family(family: Mapping[str, Any], slots: Mapping[str, Sequence[str]], forms: Mapping[str, str], rng: random.Random) -> list[Row]:
+def _family(
+    family: Mapping[str, Any],
+    slots: Mapping[str, Sequence[str]],
+    forms: Mapping[str, str],
+    rng: random.Random,
+) -> list[Row]:
     lines = [line for line in forms.get(family["id"], "{payload}").splitlines() if line.strip()]
     drawn: dict[str, int] = {}
     for number in range(3 * family["count"]):
         text = fill(lines[number % len(lines)], slots, rng)
         drawn.setdefault(text if "payload" in family["id"] else roughen(text, rng), number % len(lines))
     return [
-        Row(text, family["label"], family["category"], family["lang"], f"authored:{family['id']}", f"authored-{line % 4}")
+        Row(
+            text,
+            family["label"],
+            family["category"],
+            family["lang"],
+            f"authored:{family['id']}",
+            f"authored-{line % 4}",
+        )
         for text, line in list(drawn.items())[: family["count"]]
     ]
 
 
 def fill(form: str, slots: Mapping[str, Sequence[str]], rng: random.Random) -> str:
-    """One sentence of a form: choices made from the inside out, then slots filled, and the slots in those."""
+    """One sentence of a form: choices made from the inside out, then slots filled, and
+    the slots in those.
+    """
     text = form.strip()
     while match := _CHOICE.search(text):
         text = text[: match.start()] + rng.choice(re.split(r"(?<!\\)\|", match[1])) + text[match.end() :]
     for _ in range(2):
-        text = _SLOT.sub(lambda match: str(rng.choice(slots[match[1]])) if match[1] in slots else match[0], text)
+        text = _SLOT.sub(
+            lambda match: str(rng.choice(slots[match[1]])) if match[1] in slots else match[0], text
+        )
     return re.sub(r" {2,}", " ", text.replace("\\|", "|").replace("\\$", "$").replace("\\n", "\n")).strip()
 
 
 def roughen(text: str, rng: random.Random) -> str:
-    """Two in three texts as they are; the others in lower or upper case, without punctuation, with a typing error, or with a greeting around them."""
+    """Two in three texts as they are; the others in lower or upper case, without
+    punctuation, with a typing error, or with a greeting around them.
+    """
     changes: tuple[Callable[[str], str], ...] = (
         str.lower,
         str.lower,
@@ -74,7 +117,9 @@ def roughen(text: str, rng: random.Random) -> str:
         lambda plain: re.sub(r"[,.;:!?]", "", plain).lower(),
         lambda plain: _mistype(plain, rng),
         lambda plain: f"{rng.choice(('Hi! ', 'Hello, ', 'Question: ', 'hey ', 'Thanks. '))}{plain}",
-        lambda plain: f"{plain} {rng.choice(('Thanks!', 'thx', 'Please be brief.', 'ASAP', 'Thank you in advance.'))}",
+        lambda plain: (
+            f"{plain} {rng.choice(('Thanks!', 'thx', 'Please be brief.', 'ASAP', 'Thank you in advance.'))}"
+        ),
     )
     return rng.choice(changes)(text) if rng.random() < 1 / 3 else text
 

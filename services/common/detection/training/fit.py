@@ -1,4 +1,6 @@
-"""Fit the three readers and the model that weighs them, without letting any of them see the source it is judged on."""
+"""Fit the three readers and the model that weighs them, without letting any of them see
+the source it is judged on.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +13,15 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from services.common.detection.model import FEATURES, MAX_WINDOWS, Embeds, Weights, combine, readable_text, windows_to_embed
+from services.common.detection.model import (
+    FEATURES,
+    MAX_WINDOWS,
+    Embeds,
+    Weights,
+    combine,
+    readable_text,
+    windows_to_embed,
+)
 from services.common.detection.ngrams import BUCKETS, buckets
 from services.common.detection.normalise import Normalised, normalise
 from services.common.detection.rules import Hit, RuleSet
@@ -29,8 +39,9 @@ AUTHORED_SHARE = 0.7
 class Prepared:
     """Rows with everything computed that does not depend on a split.
 
-    `whole`: (rows, BUCKETS) and `pieces`: (windows, BUCKETS), rows of length 1; `vectors`: (windows, 384); `first`: position of each row's
-    first window, and one more at the end.
+    `whole`: (rows, BUCKETS) and `pieces`: (windows, BUCKETS), rows of length 1;
+    `vectors`: (windows, 384); `first`: position of each row's first window, and one
+    more at the end.
     """
 
     rows: list[Row]
@@ -54,7 +65,15 @@ def prepare(rows: Sequence[Row], rules: RuleSet, embed: "CachedEmbed") -> Prepar
     cut = [windows(text, at_most=MAX_WINDOWS) for text in texts]
     flat = [piece for pieces in cut for piece in pieces]
     first = np.concatenate([[0], np.cumsum([len(pieces) for pieces in cut])])
-    return Prepared(list(rows), normalised, [rules.match(one) for one in normalised], bucket_matrix(texts), bucket_matrix(flat), embed(flat), first)
+    return Prepared(
+        list(rows),
+        normalised,
+        [rules.match(one) for one in normalised],
+        bucket_matrix(texts),
+        bucket_matrix(flat),
+        embed(flat),
+        first,
+    )
 
 
 def bucket_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
@@ -62,7 +81,9 @@ def bucket_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
     found = [buckets(text) for text in texts]
     counts = np.array([len(one) for one in found])
     values = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
-    return sparse.csr_matrix((values, np.concatenate(found), np.concatenate([[0], np.cumsum(counts)])), shape=(len(texts), BUCKETS))
+    return sparse.csr_matrix(
+        (values, np.concatenate(found), np.concatenate([[0], np.cumsum(counts)])), shape=(len(texts), BUCKETS)
+    )
 
 
 @dataclass(frozen=True)
@@ -76,32 +97,46 @@ class Readers:
 
 
 def fit_readers(data: Prepared, chosen: NDArray[np.int64]) -> Readers:
-    """Fit both linear readers on the chosen rows, every source group weighing like the square root of its size, attacks and harmless rows the same in all."""
+    """Fit both linear readers on the chosen rows, every source group weighing like the
+    square root of its size, attacks and harmless rows the same in all.
+    """
     labels = data.labels[chosen]
     weights = row_weights([data.rows[position] for position in chosen])
     features = data.whole[chosen]
     used = np.flatnonzero(np.asarray((features != 0).sum(0)).ravel() >= 2)
     linear = SGDClassifier(
-        loss="log_loss", alpha=NGRAM_ALPHA, max_iter=NGRAM_PASSES, tol=None, average=True, learning_rate="constant", eta0=1.0, random_state=0
+        loss="log_loss",
+        alpha=NGRAM_ALPHA,
+        max_iter=NGRAM_PASSES,
+        tol=None,
+        average=True,
+        learning_rate="constant",
+        eta0=1.0,
+        random_state=0,
     ).fit(features[:, used], labels, sample_weight=weights)
     ngram = np.zeros(BUCKETS)
     ngram[used] = linear.coef_[0]
     vectors = data.vectors[data.first[chosen]]
     mean, spread = vectors.mean(0), vectors.std(0) + 1e-6
-    head = LogisticRegression(C=HEAD_C, max_iter=500).fit((vectors - mean) / spread, labels, sample_weight=weights)
+    head = LogisticRegression(C=HEAD_C, max_iter=500).fit(
+        (vectors - mean) / spread, labels, sample_weight=weights
+    )
     slope = head.coef_[0] / spread
     return Readers(ngram, float(linear.intercept_[0]), slope, float(head.intercept_[0] - slope @ mean))
 
 
 def row_weights(rows: Sequence[Row]) -> NDArray[np.float64]:
-    """Weights with mean 1: a source counts like the square root of its size, an authored one seven tenths of that.
+    """Weights with mean 1: a source counts like the square root of its size, an
+    authored one seven tenths of that.
 
     Attacks and harmless rows weigh the same in all.
     """
     sizes: dict[tuple[str, int], int] = {}
     for row in rows:
         sizes[row.source, row.label] = sizes.get((row.source, row.label), 0) + 1
-    weights = np.array([sizes[row.source, row.label] ** -0.5 * (AUTHORED_SHARE if row.authored else 1.0) for row in rows])
+    weights = np.array(
+        [sizes[row.source, row.label] ** -0.5 * (AUTHORED_SHARE if row.authored else 1.0) for row in rows]
+    )
     labels = np.array([row.label for row in rows])
     for label in (0, 1):
         weights[labels == label] /= weights[labels == label].sum()
@@ -110,7 +145,10 @@ def row_weights(rows: Sequence[Row]) -> NDArray[np.float64]:
 
 
 def signals(data: Prepared, chosen: NDArray[np.int64], readers: Readers) -> NDArray[np.float64]:
-    """The weighing model's inputs for the chosen rows, as serving computes them. Shape (n, features)."""
+    """The weighing model's inputs for the chosen rows, as serving computes them.
+
+    Shape (n, features).
+    """
     whole = data.whole[chosen] @ readers.ngram + readers.ngram_bias
     piecewise = data.pieces @ readers.ngram + readers.ngram_bias
     vector = data.vectors @ readers.head + readers.head_bias
@@ -129,7 +167,9 @@ def signals(data: Prepared, chosen: NDArray[np.int64], readers: Readers) -> NDAr
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit, and what the weighing model saw: each row's signals from readers that had not seen its group."""
+    """A fit, and what the weighing model saw: each row's signals from readers that had
+    not seen its group.
+    """
 
     readers: Readers
     stack: NDArray[np.float64]
@@ -143,18 +183,24 @@ class Fitted:
 
 
 def fit(data: Prepared, chosen: NDArray[np.int64]) -> Fitted:
-    """Fit everything on the chosen rows: the weighing model on group-held-out signals, then the readers once more on all of them."""
+    """Fit everything on the chosen rows: the weighing model on group-held-out signals,
+    then the readers once more on all of them.
+    """
     part = inner_parts([data.rows[position].group for position in chosen])
     held_out = np.zeros((len(chosen), len(FEATURES)))
     for number in range(int(part.max()) + 1):
         inside = part == number
         held_out[inside] = signals(data, chosen[inside], fit_readers(data, chosen[~inside]))
-    stack, bias = fit_stack(held_out, data.labels[chosen], row_weights([data.rows[position] for position in chosen]))
+    stack, bias = fit_stack(
+        held_out, data.labels[chosen], row_weights([data.rows[position] for position in chosen])
+    )
     return Fitted(fit_readers(data, chosen), stack, bias, held_out)
 
 
 def inner_parts(groups: Sequence[str], parts: int = INNER_PARTS) -> NDArray[np.int64]:
-    """Which part each row belongs to: whole groups, dealt largest first to the smallest part."""
+    """Which part each row belongs to: whole groups, dealt largest first to the smallest
+    part.
+    """
     sizes = sorted(Counter(groups).items(), key=lambda item: (-item[1], item[0]))
     totals = [0] * min(parts, len(sizes))
     home = {}
@@ -164,10 +210,14 @@ def inner_parts(groups: Sequence[str], parts: int = INNER_PARTS) -> NDArray[np.i
     return np.array([home[group] for group in groups])
 
 
-def fit_stack(inputs: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Logistic regression in which no signal of danger may count as a sign of innocence: coefficients ≥ 0, except for length and script.
+def fit_stack(
+    inputs: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Logistic regression in which no signal of danger may count as a sign of
+    innocence: coefficients ≥ 0, except for length and script.
 
-    Minimises the weighted log-loss + STACK_RIDGE · |coefficients|² / 2 by L-BFGS-B (Byrd et al. 1995).
+    Minimises the weighted log-loss + STACK_RIDGE · |coefficients|² / 2 by L-BFGS-B
+    (Byrd et al. 1995).
     """
     sign = np.where(labels == 1, 1.0, -1.0)
     share = weights / weights.sum()
@@ -176,15 +226,26 @@ def fit_stack(inputs: NDArray[np.float64], labels: NDArray[np.int64], weights: N
         margin = sign * (inputs @ parameters[:-1] + parameters[-1])
         pull = -share * sign * expit(-margin)
         gradient = np.append(inputs.T @ pull + STACK_RIDGE * parameters[:-1], pull.sum())
-        return float(share @ np.logaddexp(0, -margin) + STACK_RIDGE * parameters[:-1] @ parameters[:-1] / 2), gradient
+        return float(
+            share @ np.logaddexp(0, -margin) + STACK_RIDGE * parameters[:-1] @ parameters[:-1] / 2
+        ), gradient
 
     bounds = [(None, None) if name in ("length", "foreign") else (0.0, None) for name in FEATURES]
-    found = minimize(loss, np.zeros(len(FEATURES) + 1), jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)], options={"maxiter": 500})
+    found = minimize(
+        loss,
+        np.zeros(len(FEATURES) + 1),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[*bounds, (None, None)],
+        options={"maxiter": 500},
+    )
     return found.x[:-1], float(found.x[-1])
 
 
 def to_weights(fitted: Fitted, *, version: str, anchors: tuple[float, float, float, float]) -> Weights:
-    """The fit as the file that serving reads: n-gram weights as int8, clipped at their 99.9th percentile of size."""
+    """The fit as the file that serving reads: n-gram weights as int8, clipped at their
+    99.9th percentile of size.
+    """
     ngram = fitted.readers.ngram
     limit = float(np.quantile(np.abs(ngram[ngram != 0]), 0.999))
     scale = limit / 127

@@ -1,4 +1,6 @@
-"""Training rows: the data file, the authored supplement, and which sources must never stand on both sides of a split."""
+"""Training rows: the data file, the authored supplement, and which sources must never
+stand on both sides of a split.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -19,7 +21,11 @@ _GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled prompt. `label` 1: an attack; `category` names its kind, or `hard_benign`; `group`: sources of one kind, held out together."""
+    """One labelled prompt.
+
+    `label` 1: an attack; `category` names its kind, or `hard_benign`; `group`: sources
+    of one kind, held out together.
+    """
 
     text: str
     label: int
@@ -40,7 +46,8 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON-lines file with text and label, and category, lang and source where they are known.
+    """The rows of a JSON-lines file with text and label, and category, lang and source
+    where they are known.
 
     Raises:
         ValueError: a line is not such a row; the message has its number.
@@ -59,14 +66,19 @@ def _row(line: str, number: int) -> Row:
         label = int(found["label"])
         text = str(found["text"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"line {number} is no labelled prompt ({error!r}): give each line a JSON object with text and label 0 or 1") from error
+        raise ValueError(
+            f"line {number} is no labelled prompt ({error!r}): give each line a JSON object with text and "
+            "label 0 or 1"
+        ) from error
     source = str(found.get("source") or "unknown")
     category = str(found.get("category") or ("attack" if label else "benign"))
     return Row(text, label, category, str(found.get("lang") or "unknown"), source, group_of(source))
 
 
 def group_of(source: str) -> str:
-    """The group that a source is held out with: sources of one origin or style stand together; an unknown source is its own group."""
+    """The group that a source is held out with: sources of one origin or style stand
+    together; an unknown source is its own group.
+    """
     return next((name for name, marks in _GROUPS if any(mark in source for mark in marks)), source)
 
 

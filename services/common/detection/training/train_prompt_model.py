@@ -2,7 +2,8 @@
 
     python -m services.common.detection.training --data prompts.jsonl [--out services/common/detection/models]
 
-Writes encoder.onnx, tokenizer.json and weights.npz. The figures of the model card come from `python -m tests.benchmarks.detection --cv`.
+Writes encoder.onnx, tokenizer.json and weights.npz. The figures of the model card come
+from `python -m tests.benchmarks.detection --cv`.
 """
 
 import argparse
@@ -28,20 +29,32 @@ CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.0025, 0.012
 def main() -> None:
     """Read the arguments, train, say how long it took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="labelled prompts, JSON lines with text, label, category, lang, source")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="labelled prompts, JSON lines with text, label, category, lang, source",
+    )
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
     started = time.process_time()
     weights = train(read_rows(arguments.data), arguments.out)
-    print(f"{arguments.out / 'weights.npz'}: version {weights.version}, {time.process_time() - started:.0f} CPU-seconds")
+    print(
+        f"{arguments.out / 'weights.npz'}: version {weights.version}, {time.process_time() - started:.0f} "
+        "CPU-seconds"
+    )
 
 
 def train(rows: list[Row], folder: Path) -> Weights:
-    """Export the encoder, fit on `rows` and the authored supplement, write everything into `folder`."""
+    """Export the encoder, fit on `rows` and the authored supplement, write everything
+    into `folder`.
+    """
     export_encoder(MeanPooled(), folder)
     data = prepare(training_rows(rows), load_rules(), CachedEmbed(Encoder(folder)))
     fitted = fit(data, np.arange(len(data.rows)))
-    weights = to_weights(fitted, version=_version(folder, fitted), anchors=anchors(data, np.arange(len(data.rows)), fitted))
+    weights = to_weights(
+        fitted, version=_version(folder, fitted), anchors=anchors(data, np.arange(len(data.rows)), fitted)
+    )
     save(weights, folder / "weights.npz")
     return weights
 
@@ -52,9 +65,11 @@ def training_rows(rows: list[Row]) -> list[Row]:
 
 
 def anchors(data: Prepared, chosen: NDArray[np.int64], fitted: Fitted) -> tuple[float, float, float, float]:
-    """The log-odds at which low, medium, high and critical begin, read off the group-held-out scores of harmless rows.
+    """The log-odds at which low, medium, high and critical begin, read off the
+    group-held-out scores of harmless rows.
 
-    Medium flags, so it keeps to the shares of ordinary and hard harmless rows that may be flagged; critical blocks, so its shares are far smaller.
+    Medium flags, so it keeps to the shares of ordinary and hard harmless rows that may
+    be flagged; critical blocks, so its shares are far smaller.
     """
     scores = fitted.log_odds(fitted.held_out)
     labels = data.labels[chosen]
@@ -62,7 +77,9 @@ def anchors(data: Prepared, chosen: NDArray[np.int64], fitted: Fitted) -> tuple[
     given = np.array([not data.rows[position].authored for position in chosen])
     plain, tricky = scores[(labels == 0) & ~hard & given], scores[hard & given]
     medium = max(np.quantile(plain, 1 - FLAG_BENIGN), np.quantile(tricky, 1 - FLAG_HARD_BENIGN))
-    critical = max(np.quantile(plain, 1 - CRITICAL_BENIGN), np.quantile(tricky, 1 - CRITICAL_HARD_BENIGN), medium + 1.0)
+    critical = max(
+        np.quantile(plain, 1 - CRITICAL_BENIGN), np.quantile(tricky, 1 - CRITICAL_HARD_BENIGN), medium + 1.0
+    )
     low = min(np.quantile(plain, 0.95), medium - 0.5)
     return float(low), float(medium), float((medium + critical) / 2), float(critical)
 
