@@ -76,7 +76,7 @@ bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=
 	@$(BIN)/python -m tests.benchmarks.drift $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
 
 train-detection: .venv/.dev ## Train the prompt detector anew (DATA=file.jsonl)
-	@$(BIN)/python -m services.common.detection.training --data "$(DATA)"
+	@$(BIN)/python -m services.detection.training --data "$(DATA)"
 
 chaos: .venv/.dev ## Kill processes at random under load, then compare the ledger (SECONDS=120 OUT=file.json)
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS_) $(if $(OUT),--out $(OUT))

@@ -237,7 +237,7 @@ class RetryNeeded(Message):
     one, with what was delivered.
 
     The dispatcher says so when a replica dies; a gateway that hears nothing says so
-    too, and acts only when it reads it back, so that all followers agree.
+    too, and acts only when it reads it back, so that all reply streams agree.
     """
 
     kind: Literal["retry_needed"] = "retry_needed"

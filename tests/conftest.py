@@ -1,3 +1,3 @@
 """Fixtures that every kind of test may use."""
 
-pytest_plugins = ["tests.kafka", "tests.store", "tests.installation"]
+pytest_plugins = ["tests.support.kafka", "tests.support.store", "tests.support.installation"]

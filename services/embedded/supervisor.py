@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from services.embedded.console import Console
+from services.embedded.log_console import Console
 from services.embedded.processes import ROOT, ManagedProcess, ProcessSpec, StartError, State
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -158,7 +158,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
 
     def _call_warden(self) -> None:
-        command = [sys.executable, "-m", "services.embedded.warden"]
+        command = [sys.executable, "-m", "services.embedded.orphan_reaper"]
         self._warden = subprocess.Popen(
             command,
             bufsize=0,
@@ -171,18 +171,18 @@ class Supervisor:
             self._tell_warden(f"+{session}")
 
     def _tell_warden(self, line: str) -> None:
-        warden = self._warden
-        if warden is None or warden.stdin is None:
+        orphan_reaper = self._warden
+        if orphan_reaper is None or orphan_reaper.stdin is None:
             return
         try:
-            warden.stdin.write(f"{line}\n".encode())
+            orphan_reaper.stdin.write(f"{line}\n".encode())
         except OSError:  # it was killed: call another, which is told everything
             self._dismiss_warden()
             self._call_warden()
 
     def _dismiss_warden(self, timeout_s: float = 5.0) -> None:
-        warden, self._warden = self._warden, None
-        if warden and warden.stdin:
-            warden.stdin.close()
+        orphan_reaper, self._warden = self._warden, None
+        if orphan_reaper and orphan_reaper.stdin:
+            orphan_reaper.stdin.close()
             with suppress(subprocess.TimeoutExpired):
-                warden.wait(timeout_s)
+                orphan_reaper.wait(timeout_s)

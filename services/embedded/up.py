@@ -19,12 +19,11 @@ import psutil
 
 from services.common.errors import ConfigError, TocsinError
 from services.common.model_catalogue import load_models
-from services.embedded.console import Console
 from services.embedded.home import Home
 from services.embedded.kafka import Distribution, find_distribution
-from services.embedded.lifeline import kill_session, tie_to_parent
-from services.embedded.processes import ROOT, PortTakenError, ProcessSpec
-from services.embedded.stack import (
+from services.embedded.log_console import Console
+from services.embedded.process_sessions import kill_session, tie_to_parent
+from services.embedded.process_table import (
     Addresses,
     Given,
     build_table,
@@ -33,6 +32,7 @@ from services.embedded.stack import (
     store_passwords,
     unusual_ports,
 )
+from services.embedded.processes import ROOT, PortTakenError, ProcessSpec
 from services.embedded.supervisor import Supervisor
 
 _PLANS = 3
@@ -282,8 +282,8 @@ def _take_over(home: Home) -> None:
     """Begins a new state, which keeps of the last one what the next start needs: ports
     and addresses.
 
-    Kills what a supervisor that was killed may have left, should its warden have died
-    with it.
+    Kills what a supervisor that was killed may have left, should its orphan reaper have
+    died with it.
     """
     before = home.read_state()
     for entry in before.get("processes", []):

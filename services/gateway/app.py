@@ -14,26 +14,26 @@ from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
 from services.common.health import EmbeddedServer, HealthState
 from services.common.model_catalogue import load_models
-from services.gateway.bus_watch import BusWatch
-from services.gateway.catalogue import Catalogue
-from services.gateway.edge import Edge
+from services.gateway.bus.monitor import BusMonitor
+from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
-from services.gateway.keeper import StreamKeeper
-from services.gateway.key_table import KeyTable
-from services.gateway.log_scan import LogScans
-from services.gateway.outbox import Outbox
-from services.gateway.queue_board import QueueBoard
-from services.gateway.reattach import Reattacher
-from services.gateway.replies import ReaderPool, ReplyReader
-from services.gateway.routes.access import RawRoute, answer_problems, crash_response
-from services.gateway.routes.completions import completions_router
-from services.gateway.routes.documents import document
-from services.gateway.routes.models import models_router
-from services.gateway.routes.operations import operations_router
-from services.gateway.routes.platform import platform_router
-from services.gateway.routes.requests import requests_router
+from services.gateway.http.access_log import AccessLogMiddleware
+from services.gateway.http.fast_path import FastPath
+from services.gateway.http.openapi import document
+from services.gateway.http.responses import RawRoute, answer_problems, crash_response
+from services.gateway.http.routes.completions import completions_router
+from services.gateway.http.routes.models import models_router
+from services.gateway.http.routes.operations import operations_router
+from services.gateway.http.routes.platform import platform_router
+from services.gateway.http.routes.requests import requests_router
+from services.gateway.identity.key_table import KeyTable
+from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
-from services.gateway.shortcut import Shortcut
+from services.gateway.streams.log_scan import LogScans
+from services.gateway.streams.queue_positions import QueuePositions
+from services.gateway.streams.reader import ReaderPool, ReplyReader
+from services.gateway.streams.reattach import Reattacher
+from services.gateway.streams.registry import StreamRegistry
 
 
 def make_serving(settings: Settings) -> Serving:
@@ -43,14 +43,16 @@ def make_serving(settings: Settings) -> Serving:
     models = load_models(models_file)
     health = HealthState()
     reader = ReplyReader(url, f"{name}-replies")
-    watch = BusWatch(
+    bus_monitor = BusMonitor(
         Tail(url, f"{name}-watch", topic=REPLIES.name),
         health,
         [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes],
     )
-    outbox = Outbox(Producer(url, name, timeout_s=settings.ack_timeout_s), watch, settings.ack_timeout_s)
-    board = QueueBoard(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
-    keeper = StreamKeeper(settings, outbox, watch, board, utc_now, monotonic_s)
+    publisher = RequestPublisher(
+        Producer(url, name, timeout_s=settings.ack_timeout_s), bus_monitor, settings.ack_timeout_s
+    )
+    queue_positions = QueuePositions(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
+    registry = StreamRegistry(settings, publisher, bus_monitor, queue_positions, utc_now, monotonic_s)
     readers = ReaderPool(reader)
     return Serving(
         settings=settings,
@@ -59,19 +61,19 @@ def make_serving(settings: Settings) -> Serving:
         keys=KeyTable(
             Tail(url, f"{name}-keys", topic=CONTROL.name), settings.key_pepper.get_secret_value(), health
         ),
-        watch=watch,
-        outbox=outbox,
+        bus_monitor=bus_monitor,
+        publisher=publisher,
         readers=readers,
-        keeper=keeper,
+        registry=registry,
         reattacher=Reattacher(
-            LogScans(url, name), readers, keeper, outbox, models, settings.instance, utc_now, monotonic_s
+            LogScans(url, name), readers, registry, publisher, models, settings.instance, utc_now, monotonic_s
         ),
         clock=utc_now,
         monotonic=monotonic_s,
     )
 
 
-def make_app(serving: Serving) -> Edge:
+def make_app(serving: Serving) -> AccessLogMiddleware:
     """The HTTP application."""
     app = FastAPI(
         title="Tocsin",
@@ -92,8 +94,8 @@ def make_app(serving: Serving) -> Edge:
         app.include_router(router)
     answer_problems(app)
     document(app)
-    return Edge(
-        Shortcut(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response
+    return AccessLogMiddleware(
+        FastPath(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response
     )
 
 
@@ -137,9 +139,9 @@ class Gateway:
             serving.settings.instance, await serving.keys.tail.partitions(REPLIES.name)
         )
         await reader.start()
-        await serving.outbox.producer.start()
-        await serving.watch.start(reader.partition)
-        await serving.outbox.warm_up()
+        await serving.publisher.producer.start()
+        await serving.bus_monitor.start(reader.partition)
+        await serving.publisher.warm_up()
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -149,29 +151,29 @@ class Gateway:
             for work in (
                 serving.readers,
                 serving.keys,
-                serving.keeper,
-                serving.keeper.board,
-                serving.outbox,
-                serving.watch,
+                serving.registry,
+                serving.registry.queue_positions,
+                serving.publisher,
+                serving.bus_monitor,
             ):
                 tasks.create_task(work.run())
 
     async def drain(self) -> None:
         """Accepts no more connections and waits until every client has its answer."""
         self._server.should_exit = True
-        await self.serving.keeper.idle()
+        await self.serving.registry.idle()
 
     async def close(self) -> None:
         """Ends what is left, tells the bus what is to be cancelled, disconnects."""
         serving = self.serving
-        serving.keeper.fail_all(
+        serving.registry.fail_all(
             "The gateway is stopping. Reattach to the stream at another gateway, or send the request again."
         )
         await self._server.close()
-        await serving.outbox.close()
-        await serving.outbox.producer.close()
+        await serving.publisher.close()
+        await serving.publisher.producer.close()
         await serving.readers.own.close()
-        await serving.watch.close()
+        await serving.bus_monitor.close()
         await serving.keys.close()
 
 

@@ -13,20 +13,20 @@ from services.common.clock import Clock, MonotonicClock
 from services.common.health import HealthState
 from services.common.identity import pseudonym
 from services.common.model_catalogue import ModelConfig
-from services.gateway.bus_watch import BusWatch
-from services.gateway.catalogue import Catalogue
-from services.gateway.domain.asking import chat_sampling, completion_sampling, lane_of
-from services.gateway.domain.bodies import ChatBody, CompletionBody
-from services.gateway.domain.problems import CLIENT_LEFT, ProblemError, problem_of_end, unavailable
-from services.gateway.domain.request_ids import Kind, new_request_id
-from services.gateway.domain.whole_answer import WholeAnswer
-from services.gateway.follower import Follower
-from services.gateway.keeper import StreamKeeper
-from services.gateway.key_table import KeyTable
-from services.gateway.outbox import Outbox
-from services.gateway.reattach import Reattacher
-from services.gateway.replies import ReaderPool
+from services.gateway.bus.monitor import BusMonitor
+from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.http.problems import CLIENT_LEFT, ProblemError, problem_of_end, unavailable
+from services.gateway.identity.key_table import KeyTable
+from services.gateway.openai.request_ids import Kind, new_request_id
+from services.gateway.openai.requests import ChatBody, CompletionBody
+from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
+from services.gateway.openai.whole_response import WholeResponse
+from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
+from services.gateway.streams.reader import ReaderPool
+from services.gateway.streams.reattach import Reattacher
+from services.gateway.streams.registry import StreamRegistry
+from services.gateway.streams.reply_stream import ReplyStream
 
 _TAKE_S = 30.0
 
@@ -39,10 +39,10 @@ class Serving:
     health: HealthState
     catalogue: Catalogue
     keys: KeyTable
-    watch: BusWatch
-    outbox: Outbox
+    bus_monitor: BusMonitor
+    publisher: RequestPublisher
     readers: ReaderPool
-    keeper: StreamKeeper
+    registry: StreamRegistry
     reattacher: Reattacher
     clock: Clock
     monotonic: MonotonicClock
@@ -50,7 +50,7 @@ class Serving:
 
 async def ask_chat(
     serving: Serving, key: KeyChanged, body: ChatBody, *, stream: bool, traceparent: str | None
-) -> Follower:
+) -> ReplyStream:
     """Publishes a chat completion's request. Returns once Kafka has it.
 
     Raises:
@@ -74,7 +74,7 @@ async def ask_chat(
 
 async def ask_completion(
     serving: Serving, key: KeyChanged, body: CompletionBody, *, stream: bool, traceparent: str | None
-) -> Follower:
+) -> ReplyStream:
     """Publishes a text completion's request. Returns once Kafka has it.
 
     Raises:
@@ -89,19 +89,19 @@ async def ask_completion(
     return await _ask(serving, request, traceparent)
 
 
-async def gather(serving: Serving, follower: Follower) -> tuple[WholeAnswer, dict[str, object]]:
+async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResponse, dict[str, object]]:
     """Waits for a request's end and gives its answer, and that as the API's body.
 
     Raises:
         ProblemError: it ended otherwise, or the client left.
     """
-    request = follower.request
-    answer = WholeAnswer(
+    request = reply_stream.request
+    answer = WholeResponse(
         request.request_id, kind=request.kind, model=request.model, choices=request.sampling.n
     )
     began, heard = serving.monotonic(), False
     while True:
-        arrivals = await follower.take(_TAKE_S)
+        arrivals = await reply_stream.take(_TAKE_S)
         for arrival in arrivals:
             answer.add(arrival.step.pieces)
             if not heard:
@@ -111,10 +111,10 @@ async def gather(serving: Serving, follower: Follower) -> tuple[WholeAnswer, dic
                 if (problem := problem_of_end(end)) is not None:
                     raise ProblemError(problem)
                 return answer, answer.body(end.usage)
-        if follower.left:
+        if reply_stream.left:
             raise ProblemError(CLIENT_LEFT)
-        if follower.problem is not None:
-            raise ProblemError(follower.problem)
+        if reply_stream.problem is not None:
+            raise ProblemError(reply_stream.problem)
 
 
 async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
@@ -124,25 +124,25 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
         ProblemError: 404, the caller's tenant has no such request; 503, the bus is
             away.
     """
-    if not serving.watch.available:
+    if not serving.bus_monitor.available:
         raise unavailable(
             "The message bus is away; nothing was cancelled. Try again.", code="bus_unavailable"
         )
     request, _ = await serving.reattacher.find(request_id, key)
-    serving.outbox.cancel(request, "asked")
+    serving.publisher.cancel(request, "asked")
 
 
-async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> Follower:
-    serving.keeper.require_room()
-    follower = serving.keeper.follow(request, serving.readers.own, traceparent=traceparent)
+async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
+    serving.registry.require_room()
+    reply_stream = serving.registry.follow(request, serving.readers.own, traceparent=traceparent)
     try:
-        origin = await serving.outbox.ask(request, traceparent)
+        origin = await serving.publisher.ask(request, traceparent)
     except BaseException:
-        serving.keeper.forget(follower)
+        serving.registry.forget(reply_stream)
         raise
-    if follower.state.attempt == 1:
-        follower.origin = origin
-    return follower
+    if reply_stream.state.attempt == 1:
+        reply_stream.origin = origin
+    return reply_stream
 
 
 def _request(

@@ -21,7 +21,7 @@ from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartitio
 from services.common.errors import TocsinError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.dispatching import DispatchRules
-from services.inference.term import Term
+from services.inference.leadership import Leadership
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Dispatcher:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _done: asyncio.Event = field(default_factory=asyncio.Event)
-    _term: Term | None = None
+    _leadership: Leadership | None = None
 
     async def run(self) -> None:
         """Works until `close`.
@@ -77,7 +77,7 @@ class Dispatcher:
             url=self.url,
             name=self.dispatcher_id,
             group=f"tocsin.dispatcher.{model_slug(self.model.name)}",
-            one_holds_all=lambda: self._term is not None,
+            one_holds_all=lambda: self._leadership is not None,
         )
         out = Producer(url=self.url, name=f"dispatcher/{self.model.name}")
         self._held = set()
@@ -110,7 +110,7 @@ class Dispatcher:
         self._changed.clear()
 
     async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
-        self._term = Term(
+        self._leadership = Leadership(
             url=self.url,
             dispatcher_id=self.dispatcher_id,
             rules=self.rules,
@@ -119,17 +119,17 @@ class Dispatcher:
             places=tuple(sorted(self._held)),
         )
         try:
-            await self._term.run()
+            await self._leadership.run()
         finally:
-            self._term = None
+            self._leadership = None
 
     async def _on_assigned(self, places: set[TopicPartition]) -> None:
         """After every rebalance.
 
         Where the lanes stay, the term goes on from where it is.
         """
-        if self._term is not None and places == self._held:
-            self._term.reseek()
+        if self._leadership is not None and places == self._held:
+            self._leadership.reseek()
             return
         self._held = places
         self._end_term()
@@ -142,5 +142,5 @@ class Dispatcher:
 
     def _end_term(self) -> None:
         self._changed.set()
-        if self._term is not None:
-            self._term.end()
+        if self._leadership is not None:
+            self._leadership.end()

@@ -45,8 +45,8 @@ Publish = Callable[[ReplyChunk | ReplyBeat], Awaitable[None]]
 class Generation:
     """Runs one attempt.
 
-    `publish` sends to the stream's followers; `run` returns what the dispatcher is to
-    know.
+    `publish` sends to the stream's reply streams; `run` returns what the dispatcher is
+    to know.
     """
 
     request: InferenceRequested

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from services.common.detection.detector import Action, Level, PromptDetector, Verdict
-from services.common.detection.encoder import Encoder
-from services.common.detection.model import MODEL_FOLDER, PromptModel
-from services.common.detection.rules import load_rules
-from services.common.detection.training.rows import Row, folds, read_rows
+from services.detection.prompt_attacks.detector import Action, Level, PromptDetector, Verdict
+from services.detection.prompt_attacks.encoder import Encoder
+from services.detection.prompt_attacks.model import MODEL_FOLDER, PromptModel
+from services.detection.prompt_attacks.rules import load_rules
+from services.detection.training.rows import Row, folds, read_rows
 
 TIMED = 1000
 TOKENS_TIMED = 256
@@ -59,8 +59,8 @@ def main() -> None:
 
 def cross_validated(rows: Sequence[Row]) -> list[Verdict]:
     """Each row's verdict from a detector fitted without the row's group of sources."""
-    from services.common.detection.training.fit import CachedEmbed, fit, prepare, to_weights
-    from services.common.detection.training.train_prompt_model import anchors, training_rows
+    from services.detection.training.fit import CachedEmbed, fit, prepare, to_weights
+    from services.detection.training.train_prompt_model import anchors, training_rows
 
     rules, embed = load_rules(), CachedEmbed(Encoder(MODEL_FOLDER))
     data = prepare(training_rows(list(rows)), rules, embed)

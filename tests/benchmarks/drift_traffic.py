@@ -199,7 +199,7 @@ def score(
     """
     if scorer == "held-out":
         return scorer, _held_out_scores(embeddings, attack, sources)
-    detector = importlib.import_module("services.common.detection.detector").PromptDetector.load()
+    detector = importlib.import_module("services.detection.prompt_attacks.detector").PromptDetector.load()
     version = detector.inspect("").model_version
     return f"detector {version}", _cached(
         f"detector/{version}", texts, lambda: np.array([detector.inspect(text).probability for text in texts])

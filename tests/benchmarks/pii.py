@@ -21,8 +21,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.common.detection.finding import Finding
-from services.common.detection.sensitive import find_sensitive
+from services.detection.finding import Finding
+from services.detection.sensitive import find_sensitive
 
 PII_TYPES = (
     "EMAIL_ADDRESS",

@@ -20,7 +20,7 @@ import psutil
 
 from services.common.store import Store
 from services.embedded.kafka import EmbeddedKafka
-from tests.recording import (
+from tests.support.recording import (
     EventSource,
     RecorderProcess,
     eventually,
@@ -30,7 +30,7 @@ from tests.recording import (
     recorded,
     rollups_disagree,
 )
-from tests.store import RunningStore, running_store
+from tests.support.store import RunningStore, running_store
 
 
 @dataclass(frozen=True, slots=True)

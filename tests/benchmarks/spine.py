@@ -21,7 +21,7 @@ from schemas.topics import REPLIES
 from services.common.bus import Outgoing, Producer, Tail
 from tests.benchmarks.http import chat, measure, table
 from tests.benchmarks.load import load
-from tests.installation import Installation, installation
+from tests.support.installation import Installation, installation
 
 MODEL = "scripted"
 

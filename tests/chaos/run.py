@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.chaos.client import Client, Stream
 from tests.chaos.verdict import is_exact, verdict
-from tests.installation import Installation, installation
+from tests.support.installation import Installation, installation
 
 MODELS = """
 models:

@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.client import Client, Stream
 from tests.chaos.run import gateway_urls, judge
 from tests.chaos.verdict import verdict
-from tests.installation import Installation
+from tests.support.installation import Installation
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

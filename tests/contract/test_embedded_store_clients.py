@@ -14,7 +14,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, StreamFailureError
 
-from tests.store import RunningStore
+from tests.support.store import RunningStore
 
 # Each type with values that are easily lost: signs, zeros, nulls, line ends, other
 # scripts, empty containers.

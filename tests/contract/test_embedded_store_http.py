@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from services.embedded.clickhouse.compression import BlockDecoder, BlockEncoder
-from tests.store import RunningStore
+from tests.support.store import RunningStore
 
 _BOUNDARY = "----xyz"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.store import RunningStore, running_store
+from tests.support.store import RunningStore, running_store
 
 _ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
 _MIB = 1 << 20

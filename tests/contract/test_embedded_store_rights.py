@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from services.embedded.clickhouse import vocabulary
-from tests.store import RunningStore
+from tests.support.store import RunningStore
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from services.analyzer.recorder.effects import StoreTables, Tables
+from services.analyzer.recorder.interfaces import StoreTables, Tables
 from services.analyzer.recorder.rows import (
     INFERENCE_COMPLETED,
     INFERENCE_EVENTS,
@@ -19,9 +19,9 @@ from services.common.bus.events import Place
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.migrations import migrate
 from services.common.store import Store
-from tests.recorder_fakes import FakeTables, record
-from tests.recording import TOPIC, fresh_database, rollups_disagree
-from tests.store import RunningStore
+from tests.support.recorder_fakes import FakeTables, record
+from tests.support.recording import TOPIC, fresh_database, rollups_disagree
+from tests.support.store import RunningStore
 
 
 class Subject(Protocol):

@@ -10,8 +10,8 @@ import pytest
 from services.common.errors import ConfigError, StoreRejectedError, StoreUnavailableError
 from services.common.migrations import MIGRATIONS, migrate, migration_states
 from services.common.store import Store, StoreMisconfiguredError, Table
-from tests.recording import fresh_database
-from tests.store import RunningStore
+from tests.support.recording import fresh_database
+from tests.support.store import RunningStore
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import clickhouse_connect
 import openai
 import pytest
 
-from tests.installation import Installation
+from tests.support.installation import Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from services.embedded.lifeline import session_members
 from services.embedded.ports import free_port
+from services.embedded.process_sessions import session_members
 
 pytestmark = pytest.mark.e2e
 
@@ -44,7 +44,7 @@ http.server.HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
 SUPERVISOR = """
 import asyncio, json, sys
 from pathlib import Path
-from services.embedded.console import Console
+from services.embedded.log_console import Console
 from services.embedded.processes import ProcessSpec, http_probe
 from services.embedded.supervisor import Supervisor
 folder, program, port, temporary = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]

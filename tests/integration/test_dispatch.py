@@ -6,8 +6,8 @@ import asyncio
 
 from schemas.inference import Outcome
 from services.inference.engines.scripted import scripted_text
-from tests.inference import Client, completed_events, scripted_model, stage
-from tests.kafka import Broker
+from tests.support.inference import Client, completed_events, scripted_model, stage
+from tests.support.kafka import Broker
 
 
 async def test_request_ordinary_is_answered_and_ends_once(kafka: Broker) -> None:

@@ -4,12 +4,12 @@ store.
 
 import pytest
 
-from services.common import doctor
+from services.cli import doctor
 from services.common.bus.dead_letter_log import list_dead_letters, replay_dead_letters
 from services.common.errors import ConfigError
 from services.common.settings import CommonSettings
-from tests.recorder_scene import Scene
-from tests.recording import TOPIC, eventually, ledger
+from tests.support.recorder_scene import Scene
+from tests.support.recording import TOPIC, eventually, ledger
 
 pytestmark = pytest.mark.timeout(300)
 

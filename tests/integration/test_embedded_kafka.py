@@ -19,7 +19,7 @@ from services.embedded import kafka_jars
 from services.embedded.kafka import EmbeddedKafka, find_distribution, serves
 from services.embedded.kafka_aot import make_image
 from services.embedded.ports import free_port
-from tests.kafka import Broker
+from tests.support.kafka import Broker
 
 
 async def make_topic(bootstrap: str, **configuration: str) -> str:

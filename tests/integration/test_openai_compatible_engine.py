@@ -22,7 +22,7 @@ from services.inference.engines.base import (
     Sampling,
     Usage,
 )
-from tests.integration.upstream import Act, Upstream, refusal, said
+from tests.support.upstream import Act, Upstream, refusal, said
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7}
 HELLO = Act(said(["Hello", " world"], usage=USAGE))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.embedded.ports import free_port, is_free, is_listening
-from services.embedded.stack import DEFAULT_PORTS, choose_ports, unusual_ports
+from services.embedded.process_table import DEFAULT_PORTS, choose_ports, unusual_ports
 
 
 @pytest.fixture

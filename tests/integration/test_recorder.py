@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from services.common.store import Store
-from tests.recorder_scene import Scene
-from tests.recording import EventSource, RecorderProcess, eventually, recorded
+from tests.support.recorder_scene import Scene
+from tests.support.recording import EventSource, RecorderProcess, eventually, recorded
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from services.embedded.console import Console
+from services.embedded.log_console import Console
 from services.embedded.ports import free_port
 from services.embedded.processes import PortTakenError, ProcessSpec, StartError, http_probe
 from services.embedded.supervisor import Supervisor
@@ -226,12 +226,12 @@ async def test_supervisor_when_told_a_second_time_kills_at_once(stage: Stage) ->
 async def test_supervisor_when_its_warden_is_killed_calls_another(stage: Stage) -> None:
     """Somebody always waits for the supervisor's end."""
     async with stage.running(stage.spec("door")) as supervisor:
-        warden = supervisor._warden
-        assert warden is not None
-        warden.kill()
-        warden.wait()
+        orphan_reaper = supervisor._warden
+        assert orphan_reaper is not None
+        orphan_reaper.kill()
+        orphan_reaper.wait()
         os.kill(stage.entry("door")["pid"], signal.SIGKILL)
-        await until(lambda: supervisor._warden is not warden)
+        await until(lambda: supervisor._warden is not orphan_reaper)
         await until(lambda: stage.entry("door")["state"] == "ready")
 
 
@@ -249,7 +249,7 @@ async def test_console_shows_each_line_behind_its_role_and_keeps_it_in_a_file(st
 DRIVER = """
 import asyncio, json, sys
 from pathlib import Path
-from services.embedded.console import Console
+from services.embedded.log_console import Console
 from services.embedded.processes import ProcessSpec, http_probe
 from services.embedded.supervisor import Supervisor
 folder, table = Path(sys.argv[1]), json.loads(sys.argv[2])

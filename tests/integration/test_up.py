@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from services.embedded.home import Home
-from services.embedded.lifeline import session_members
 from services.embedded.ports import free_port
+from services.embedded.process_sessions import session_members
 
 # `tocsin up` with a table of two: a service that also tells of a model's replica, as
 # inference does, and a gateway.
@@ -22,7 +22,7 @@ PROGRAM = """
 import asyncio, os, sys
 from services.embedded.home import Home
 from services.embedded.processes import ProcessSpec, http_probe
-from services.embedded.stack import DEFAULT_PORTS, Addresses, Given
+from services.embedded.process_table import DEFAULT_PORTS, Addresses, Given
 from services.embedded.up import Installation, run_alone
 home, inference, gateway, fake = Home(), int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 addresses = Addresses(DEFAULT_PORTS | {"gateway": gateway}, Given(None, None))

@@ -1,4 +1,4 @@
-"""The recorder's loop: find out where to begin, poll, fill shelves, and have the writer
+"""The recorder's loop: find out where to begin, poll, fill buffers, and have the writer
 write a block a partition when a batch is due.
 
 Correctness lies in `resume.py` and in the blocks' tokens: nothing here needs to be told
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.analyzer.recorder.effects import Events, Patience, Tables
+from services.analyzer.recorder.interfaces import DependencyRetry, Events, Tables
+from services.analyzer.recorder.partition_buffer import PartitionBuffer
 from services.analyzer.recorder.resume import NOTHING, resume
 from services.analyzer.recorder.rows import Recording
-from services.analyzer.recorder.shelf import Shelf
-from services.analyzer.recorder.writer import Load, Writer
+from services.analyzer.recorder.writer import PendingBlock, Writer
 from services.common.bus import Record
 from services.common.bus.events import Committed, Place
 from services.common.dead_letter import TooManyInvalidError
@@ -48,12 +48,12 @@ class Recorder:
     events: Events
     tables: Tables
     writer: Writer
-    patience: Patience
+    dependency_retry: DependencyRetry
     recordings: Mapping[str, Recording]
     health: HealthState
     batching: Batching = Batching()
     monotonic_s: Callable[[], float] = time.monotonic
-    _shelves: dict[Place, Shelf] = field(default_factory=dict, init=False)
+    _buffers: dict[Place, PartitionBuffer] = field(default_factory=dict, init=False)
     _new: set[Place] = field(default_factory=set, init=False)
     _assignments: int = field(default=0, init=False)
     _batch_since: float | None = field(default=None, init=False)
@@ -108,7 +108,7 @@ class Recorder:
         this generation is committed in the next.
         """
         for place in places:
-            self._shelves.pop(place, None)
+            self._buffers.pop(place, None)
             self._new.discard(place)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_WAIT_S), self._writing:
@@ -133,7 +133,7 @@ class Recorder:
             for place in places & self._new if assignments == self._assignments else ():
                 self._begin(place, stored.get(place, NOTHING), committed.get(place), ends[place])
 
-        await self.patience.until_done(look, lambda: bool(places & self._new))
+        await self.dependency_retry.until_done(look, lambda: bool(places & self._new))
 
     def _begin(self, place: Place, stored: int, committed: Committed | None, end: int) -> None:
         start = resume(stored, committed)
@@ -145,7 +145,9 @@ class Recorder:
                 "(TOCSIN_CLICKHOUSE_URL)"
             )
         if self.events.seek(place, start.offset):
-            self._shelves[place] = Shelf.at(place, self.recordings[place.topic], start, self.batching.rows)
+            self._buffers[place] = PartitionBuffer.at(
+                place, self.recordings[place.topic], start, self.batching.rows
+            )
             log.info(
                 "partition_taken",
                 topic=place.topic,
@@ -156,41 +158,47 @@ class Recorder:
         self._new.discard(place)
 
     def _shelve(self, records: Sequence[Record]) -> None:
-        """Puts records on their partitions' shelves.
+        """Puts records on their partitions' buffers.
 
         Those of a partition without one are read again once it is settled.
         """
         for record in records:
-            shelf = self._shelves.get(Place(record.topic, record.partition))
-            if shelf is not None:
-                shelf.add(record)
-        if self._batch_since is None and any(shelf.records for shelf in self._shelves.values()):
+            buffer = self._buffers.get(Place(record.topic, record.partition))
+            if buffer is not None:
+                buffer.add(record)
+        if self._batch_since is None and any(buffer.records for buffer in self._buffers.values()):
             self._batch_since = self.monotonic_s()
 
     async def _write(self) -> None:
-        """Writes what is on the shelves, but for blocks to be replayed that are not
+        """Writes what is on the buffers, but for blocks to be replayed that are not
         complete yet.
         """
         self._batch_since = None
-        while loads := self._loads():
+        while pending := self._pending_blocks():
             async with self._writing:
-                await self.writer.write(loads)
+                await self.writer.write(pending)
 
-    def _loads(self) -> list[Load]:
-        def load(place: Place, shelf: Shelf) -> Load | None:
-            block = shelf.next_block()
-            return None if block is None else Load(shelf, block, lambda: self._shelves.get(place) is shelf)
+    def _pending_blocks(self) -> list[PendingBlock]:
+        def load(place: Place, buffer: PartitionBuffer) -> PendingBlock | None:
+            block = buffer.next_block()
+            return (
+                None
+                if block is None
+                else PendingBlock(buffer, block, lambda: self._buffers.get(place) is buffer)
+            )
 
         return [
-            found for place, shelf in list(self._shelves.items()) if (found := load(place, shelf)) is not None
+            found
+            for place, buffer in list(self._buffers.items())
+            if (found := load(place, buffer)) is not None
         ]
 
     def _due(self) -> bool:
-        shelves = self._shelves.values()
+        buffers = self._buffers.values()
         return self._batch_since is not None and (
             self.monotonic_s() - self._batch_since >= self.batching.linger_s
-            or sum(len(one.records) for one in shelves) >= self.batching.rows
-            or sum(one.size_bytes for one in shelves) >= self.batching.size_bytes
+            or sum(len(one.records) for one in buffers) >= self.batching.rows
+            or sum(one.size_bytes for one in buffers) >= self.batching.size_bytes
         )
 
     def _poll_s(self) -> float:
@@ -205,4 +213,4 @@ class Recorder:
         """A block to be replayed may be longer than today's batches, so there is always
         some.
         """
-        return max(_MIN_ROOM, self.batching.rows - sum(len(one.records) for one in self._shelves.values()))
+        return max(_MIN_ROOM, self.batching.rows - sum(len(one.records) for one in self._buffers.values()))

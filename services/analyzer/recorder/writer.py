@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.analyzer.recorder.effects import Aside, Events, Patience, Tables
-from services.analyzer.recorder.shelf import Block, Shelf
+from services.analyzer.recorder.interfaces import DeadLetterSink, DependencyRetry, Events, Tables
+from services.analyzer.recorder.partition_buffer import Block, PartitionBuffer
 from services.common import metrics
 from services.common.bus.events import Committed, Place
 from services.common.dead_letter import Failure, InvalidShare
@@ -19,14 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False)
-class Load:
+class PendingBlock:
     """A block on its way.
 
     `is_ours` turns False when its partition is taken away: nothing more is done with it
     then.
     """
 
-    shelf: Shelf
+    buffer: PartitionBuffer
     block: Block
     is_ours: Callable[[], bool]
     inserted: bool = False
@@ -48,13 +48,13 @@ class Writer:
 
     events: Events
     tables: Tables
-    aside: Aside
-    patience: Patience
+    aside: DeadLetterSink
+    dependency_retry: DependencyRetry
     invalid: InvalidShare
     refused: InvalidShare
     final: frozenset[str] = frozenset()
 
-    async def write(self, loads: Sequence[Load]) -> None:
+    async def write(self, pending: Sequence[PendingBlock]) -> None:
         """Gives every block its effect, waiting for whatever is away.
 
         Blocks of partitions that are lost meanwhile are dropped: their new owner does
@@ -64,45 +64,45 @@ class Writer:
             TooManyInvalidError: most events are invalid; none of this batch's was set
                 aside.
         """
-        await self._set_aside(self._judge(loads))
-        await self._commit(loads, lambda load: load.block.intent if load.block.rows else None)
-        await self._insert(loads)
-        await self._set_aside(self._judge_refused(loads))
-        await self._commit(loads, lambda load: None if load.must_shrink else load.block.done)
-        for load in _ours(loads):
+        await self._set_aside(self._judge(pending))
+        await self._commit(pending, lambda load: load.block.intent if load.block.rows else None)
+        await self._insert(pending)
+        await self._set_aside(self._judge_refused(pending))
+        await self._commit(pending, lambda load: None if load.must_shrink else load.block.done)
+        for load in _ours(pending):
             if load.must_shrink:
-                load.shelf.halve(load.block)
+                load.buffer.halve(load.block)
             else:
-                load.shelf.recorded(load.block)
+                load.buffer.recorded(load.block)
 
-    def _judge(self, loads: Sequence[Load]) -> list[tuple[Load, Failure]]:
+    def _judge(self, pending: Sequence[PendingBlock]) -> list[tuple[PendingBlock, Failure]]:
         """What must be set aside before the insert.
 
         A replayed block's owner did it before.
         """
-        failures: list[tuple[Load, Failure]] = []
-        for load in loads:
+        failures: list[tuple[PendingBlock, Failure]] = []
+        for load in pending:
             bad = {record.offset: error for record, error in load.block.invalid}
-            for record in load.shelf.records[: load.block.records]:
+            for record in load.buffer.records[: load.block.records]:
                 self.invalid.observe(valid=record.offset not in bad)
             if not load.block.replayed:
                 failures += [(load, Failure(record, error)) for record, error in load.block.invalid]
         return failures
 
-    def _judge_refused(self, loads: Sequence[Load]) -> list[tuple[Load, Failure]]:
+    def _judge_refused(self, pending: Sequence[PendingBlock]) -> list[tuple[PendingBlock, Failure]]:
         """What must be set aside after it: single records that the store refused."""
-        failures: list[tuple[Load, Failure]] = []
-        for load in _ours(loads):
+        failures: list[tuple[PendingBlock, Failure]] = []
+        for load in _ours(pending):
             if load.refusal is None:
                 for _ in load.block.rows:
                     self.refused.observe(valid=True)
             elif not load.must_shrink:
                 self.refused.observe(valid=False)
-                failures.append((load, Failure(load.shelf.records[0], load.refusal)))
+                failures.append((load, Failure(load.buffer.records[0], load.refusal)))
                 load.block = load.block.without_rows()
         return failures
 
-    async def _set_aside(self, failures: Sequence[tuple[Load, Failure]]) -> None:
+    async def _set_aside(self, failures: Sequence[tuple[PendingBlock, Failure]]) -> None:
         letters = [(load, one) for load, one in failures if load.block.place.topic not in self.final]
         for load, one in failures:
             metrics.RECORDER_INVALID.labels(load.block.place.topic).inc()
@@ -115,33 +115,39 @@ class Writer:
                     error=str(one.error),
                 )
         if letters:
-            await self.patience.until_done(
+            await self.dependency_retry.until_done(
                 lambda: self.aside.set_aside([one for load, one in letters if load.is_ours()]),
                 lambda: any(load.is_ours() for load, _ in letters),
             )
 
-    async def _commit(self, loads: Sequence[Load], position: Callable[[Load], Committed | None]) -> None:
+    async def _commit(
+        self, pending: Sequence[PendingBlock], position: Callable[[PendingBlock], Committed | None]
+    ) -> None:
         def positions() -> dict[Place, Committed]:
-            return {load.block.place: found for load in _ours(loads) if (found := position(load)) is not None}
+            return {
+                load.block.place: found for load in _ours(pending) if (found := position(load)) is not None
+            }
 
-        await self.patience.until_done(lambda: self.events.commit(positions()), lambda: bool(positions()))
+        await self.dependency_retry.until_done(
+            lambda: self.events.commit(positions()), lambda: bool(positions())
+        )
 
-    async def _insert(self, loads: Sequence[Load]) -> None:
-        def pending() -> list[Load]:
-            return [load for load in _ours(loads) if load.block.rows and not load.inserted]
+    async def _insert(self, pending: Sequence[PendingBlock]) -> None:
+        def still_ours() -> list[PendingBlock]:
+            return [load for load in _ours(pending) if load.block.rows and not load.inserted]
 
         async def attempt() -> None:
             failures: list[StoreUnavailableError] = []
             async with asyncio.TaskGroup() as group:
-                for load in pending():
+                for load in still_ours():
                     group.create_task(self._insert_one(load, failures))
             if failures:
                 raise failures[0]
 
-        await self.patience.until_done(attempt, lambda: bool(pending()))
+        await self.dependency_retry.until_done(attempt, lambda: bool(still_ours()))
 
-    async def _insert_one(self, load: Load, failures: list[StoreUnavailableError]) -> None:
-        block, table = load.block, load.shelf.recording.table
+    async def _insert_one(self, load: PendingBlock, failures: list[StoreUnavailableError]) -> None:
+        block, table = load.block, load.buffer.recording.table
         try:
             with metrics.RECORDER_INSERT_SECONDS.labels(table.name).time():
                 await self.tables.insert(table, block.rows, token=block.token)
@@ -163,5 +169,5 @@ class Writer:
         load.inserted = True
 
 
-def _ours(loads: Sequence[Load]) -> list[Load]:
-    return [load for load in loads if load.is_ours()]
+def _ours(pending: Sequence[PendingBlock]) -> list[PendingBlock]:
+    return [load for load in pending if load.is_ours()]

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from services.common.bus.leader import LeaderAssignor
-from services.common.bus.quiet import quieten
+from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError
 from services.common.retry import retry
 
@@ -111,7 +111,7 @@ class _Consumer:
         return self._driver
 
     async def _connect(self, **options: Any) -> None:
-        quieten()
+        limit_log_rate()
 
         async def attempt() -> AIOKafkaConsumer:
             driver = AIOKafkaConsumer(

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from schemas.dead_letters import DeadLettered
 from schemas.topics import TOPICS, dead_letter_name
 from services.common.bus.inspection import partition_counts
-from services.common.bus.quiet import quieten
+from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError, ConfigError
 
 _GROUP = "tocsin-dlq"
@@ -91,7 +91,7 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """
     if topic not in dead_letter_topics():
         raise ConfigError(f"{topic} has no dead letters; these have: {', '.join(dead_letter_topics())}")
-    quieten()
+    limit_log_rate()
     reader = AIOKafkaConsumer(
         bootstrap_servers=url, group_id=_GROUP, enable_auto_commit=False, auto_offset_reset="earliest"
     )

@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from schemas.base import Message
 from schemas.envelope import Envelope, Headers
 from schemas.inference import LogPosition
-from services.common.bus.quiet import quieten
+from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.retry import retry
@@ -68,7 +68,7 @@ class Producer:
         Raises:
             BusUnavailableError: no broker within `timeout_s`.
         """
-        quieten()
+        limit_log_rate()
         await retry(self._connect, timeout_s=timeout_s)
 
     async def send_soon(self, record: Outgoing) -> "asyncio.Future[RecordMetadata]":

@@ -307,9 +307,9 @@ class Dispatch:
     def _on_further_attempt(
         self, known: _Tracked, request: InferenceRequested, position: LogPosition, now: Moment
     ) -> list[Action]:
-        """A follower of the stream gave the earlier attempt up.
+        """A reply stream of the stream gave the earlier attempt up.
 
-        Two followers may do so: the second's is a duplicate.
+        Two reply streams may do so: the second's is a duplicate.
         """
         if position in known.positions:
             return []
@@ -495,7 +495,7 @@ class Dispatch:
         previous = request.previous
         if (
             previous is None or previous.offset < 0
-        ):  # a follower that reattached may not know where the earlier record lies
+        ):  # a reply stream that reattached may not know where the earlier record lies
             return False
         tracker = self.trackers.get(previous.topic)
         return tracker is not None and tracker.is_finished(previous.offset)

@@ -18,8 +18,8 @@ from services.common.bus.admin import provision
 from services.common.model_catalogue import load_models
 from services.gateway.app import Gateway
 from services.gateway.settings import Settings
-from tests.fake_inference import FakeInference
-from tests.kafka import Broker
+from tests.support.fake_inference import FakeInference
+from tests.support.kafka import Broker
 
 PEPPER = "a pepper for the tests only"
 SCALE = 0.125

@@ -5,10 +5,10 @@ import asyncio
 from schemas.inference import CancelRequested
 from schemas.topics import COMMANDS
 from services.common.bus import Start, Tail
-from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
-from tests.integration.gateway.sse_client import open_stream, text_of
-from tests.kafka import Broker
+from tests.support.fake_inference import FakeInference, words_of
+from tests.support.kafka import Broker
+from tests.support.sse_client import open_stream, text_of
 
 CHAT = "/v1/chat/completions"
 
@@ -27,12 +27,12 @@ async def test_bus_away_is_503_and_nothing_half_accepted(
             first = await client.post(CHAT, json=body)
             assert (first.status_code, first.json()["error"]["code"]) == (503, "bus_unavailable")
             assert int(first.headers["retry-after"]) >= 1
-            await until(lambda: not gateway.serving.watch.available)
+            await until(lambda: not gateway.serving.bus_monitor.available)
             assert (await client.post(CHAT, json=body)).status_code == 503
             assert (await client.get("/ready")).status_code == 503
         finally:
             await asyncio.to_thread(kafka.restart)
-        await until(lambda: gateway.serving.watch.available)
+        await until(lambda: gateway.serving.bus_monitor.available)
         assert await cancels(scene) == {"acknowledged_late"}
         async with FakeInference(scene.url, scene.model).running():
             assert (await client.post(CHAT, json=body)).status_code == 200
@@ -50,7 +50,7 @@ async def test_stream_outlives_the_brokers_restart(
     async with client_of(gateway, scene) as client, open_stream(client, "POST", CHAT, json=body) as stream:
         await stream.read(2)
         kafka.kill()
-        await until(lambda: not gateway.serving.watch.available)
+        await until(lambda: not gateway.serving.bus_monitor.available)
         await asyncio.to_thread(kafka.restart)
         inference.gate.set()
         await stream.read()

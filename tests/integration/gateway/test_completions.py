@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 
 from schemas.inference import End, ErrorDetail, Lane, Outcome
-from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import Scene
-from tests.integration.gateway.sse_client import blocks_of
+from tests.support.fake_inference import FakeInference, words_of
+from tests.support.sse_client import blocks_of
 
 
 def chat(scene: Scene, **more: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 
 from schemas.inference import Outcome, RetryNeeded
 from services.gateway.app import Gateway
-from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
-from tests.integration.gateway.sse_client import open_stream, text_of
+from tests.support.fake_inference import FakeInference, words_of
+from tests.support.sse_client import open_stream, text_of
 
 WHOLE = "".join(words_of("hello", 0, 20))
 
@@ -141,7 +141,7 @@ async def test_stream_of_a_dead_gateway_goes_on_at_another_through_a_failover(
     async with clients(scene, first, second) as (one, two):
         async with open_stream(one, "POST", "/v1/chat/completions", json=chat(scene)) as stream:
             await stream.read(2)
-            first.serving.keeper.fail_all("stopping")
+            first.serving.registry.fail_all("stopping")
             error = await stream.read()
             assert '"gateway_stopping"' in error[-1][1]
         last_id = stream.blocks[1][0]
@@ -211,7 +211,7 @@ async def test_client_that_comes_back_within_its_window_keeps_its_request(
         async with open_stream(
             two, "GET", f"/v1/streams/{stream.request_id}", headers={"last-event-id": stream.blocks[-1][0]}
         ) as rest:
-            await until(lambda: first.serving.keeper.followed == 0)
+            await until(lambda: first.serving.registry.followed == 0)
             inference.gate.set()
             blocks = stream.blocks + await rest.read()
     assert text_of(blocks) == WHOLE

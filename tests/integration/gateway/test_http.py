@@ -10,8 +10,8 @@ import pytest
 
 from schemas.control import Scope
 from services.common import keys_admin
-from tests.fake_inference import FakeInference
 from tests.integration.gateway.conftest import PEPPER, Scene, StartGateway, client_of, until
+from tests.support.fake_inference import FakeInference
 
 CHAT = "/v1/chat/completions"
 
@@ -281,7 +281,7 @@ async def test_full_gateway_is_503(
     inference.gate.clear()
     async with client_of(gateway, scene) as client:
         waiting = asyncio.create_task(client.post(CHAT, json=chat(scene)))
-        await until(lambda: gateway.serving.keeper.serving == 1)
+        await until(lambda: gateway.serving.registry.serving == 1)
         response = await client.post(CHAT, json=chat(scene))
         inference.gate.set()
         assert (response.status_code, response.json()["error"]["code"], response.headers["retry-after"]) == (

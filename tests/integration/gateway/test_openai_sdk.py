@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from services.gateway.app import Gateway
-from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import Scene, StartGateway
+from tests.support.fake_inference import FakeInference, words_of
 
 WHOLE = "".join(words_of("hello", 0, 20))
 MESSAGES: Any = [{"role": "user", "content": "hello"}]

@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from services.gateway.app import Gateway
-from tests.fake_inference import FakeInference
 from tests.integration.gateway.conftest import Scene
+from tests.support.fake_inference import FakeInference
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from services.embedded.ports import free_port
-from tests.fake_inference import FakeInference, words_of
 from tests.integration.gateway.conftest import PEPPER, Scene, StartGateway, client_of
-from tests.integration.gateway.sse_client import open_stream, text_of
+from tests.support.fake_inference import FakeInference, words_of
+from tests.support.sse_client import open_stream, text_of
 
 WHOLE = "".join(words_of("hello", 0, 20))
 

@@ -17,10 +17,10 @@ from schemas.inference import Outcome
 from services.common import keys_admin
 from services.gateway.app import Gateway
 from services.inference.engines.scripted import scripted_text
-from tests.inference import Stage, completed_events, scripted_model, stage
 from tests.integration.gateway.conftest import PEPPER, Scene, client_of, until
-from tests.integration.gateway.sse_client import OpenStream, open_stream
-from tests.kafka import Broker
+from tests.support.inference import Stage, completed_events, scripted_model, stage
+from tests.support.kafka import Broker
+from tests.support.sse_client import OpenStream, open_stream
 
 
 @dataclass
@@ -111,9 +111,9 @@ async def test_streams_of_a_killed_replica_have_the_undisturbed_text(kafka: Brok
         await until(
             lambda: (
                 sum(
-                    len(follower.state.choices[0].text) > 20
+                    len(reply_stream.state.choices[0].text) > 20
                     for gateway in path.gateways
-                    for follower in gateway.serving.keeper._serving
+                    for reply_stream in gateway.serving.registry._serving
                 )
                 >= 4
             )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analyzer.recorder.effects import Patience
+from services.analyzer.recorder.interfaces import DependencyRetry
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.rows import INFERENCE_COMPLETED
 from services.analyzer.recorder.writer import Writer
@@ -18,7 +18,7 @@ from services.common.bus.events import Committed, Place
 from services.common.dead_letter import InvalidShare, TooManyInvalidError
 from services.common.errors import ConfigError
 from services.common.health import HealthState
-from tests.recorder_fakes import (
+from tests.support.recorder_fakes import (
     PLACE,
     EndOfLogError,
     FakeAside,
@@ -41,16 +41,16 @@ def _recorder(
     share: InvalidShare | None = None,
 ) -> Recorder:
     health = HealthState()
-    patience = Patience(events, health, jitter=lambda: 0.0)
+    dependency_retry = DependencyRetry(events, health, jitter=lambda: 0.0)
     writer = Writer(
-        events, tables, aside, patience, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0)
+        events, tables, aside, dependency_retry, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0)
     )
     recordings = {PLACE.topic: INFERENCE_COMPLETED}
     return Recorder(
         events,
         tables,
         writer,
-        patience,
+        dependency_retry,
         recordings,
         health,
         Batching(rows=rows, linger_s=0.0),

@@ -16,7 +16,7 @@ from services.analyzer.recorder.rows import (
     Position,
     process_message,
 )
-from tests.recording import EPOCH, TOPIC, completed
+from tests.support.recording import EPOCH, TOPIC, completed
 
 _POSITION = Position(TOPIC, 3, 77)
 _ENVELOPE = Envelope("e1", f"tocsin.{TOPIC}", "dispatcher/1", EPOCH, "request-1", "acme", 5, "00-aa-bb-01")

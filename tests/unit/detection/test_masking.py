@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.detection.masking import (
+from services.detection.masking import (
     PLACEHOLDER_LENGTH,
     RestoreState,
     Vault,
@@ -13,7 +13,7 @@ from services.common.detection.masking import (
     restore_chunk,
     restore_end,
 )
-from services.common.detection.sensitive import find_sensitive
+from services.detection.sensitive import find_sensitive
 from tests.unit.detection.sensitive_texts import cuts, texts
 
 

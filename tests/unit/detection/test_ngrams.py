@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.detection.ngrams import BUCKETS, buckets
-from services.common.detection.windows import WINDOW_CHARS, windows
+from services.detection.prompt_attacks.ngrams import BUCKETS, buckets
+from services.detection.prompt_attacks.windows import WINDOW_CHARS, windows
 
 
 def test_buckets_same_text_gives_the_same_buckets() -> None:

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.detection.finding import Finding
-from services.common.detection.output_scanner import (
+from services.detection.finding import Finding
+from services.detection.output_scanner import (
     ECHO,
     WINDOW,
     ScanRules,

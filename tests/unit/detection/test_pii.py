@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.detection.finding import Finding, resolve_overlaps
-from services.common.detection.pii import find_pii
-from services.common.detection.pii.bank import is_iban
-from services.common.detection.pii.numbers import luhn, nir_key
-from services.common.detection.sensitive import find_sensitive
+from services.detection.finding import Finding, resolve_overlaps
+from services.detection.personal_data import find_pii
+from services.detection.personal_data.bank import is_iban
+from services.detection.personal_data.numbers import luhn, nir_key
+from services.detection.sensitive import find_sensitive
 
 RECOGNISED = [
     ("EMAIL_ADDRESS", "Contact: first.last+tag@sub.example.co.uk.", "first.last+tag@sub.example.co.uk"),

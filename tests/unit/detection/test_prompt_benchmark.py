@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.common.detection.detector import Action, Level, Verdict
-from services.common.detection.training.rows import Row
+from services.detection.prompt_attacks.detector import Action, Level, Verdict
+from services.detection.training.rows import Row
 from tests.benchmarks import detection
 
 

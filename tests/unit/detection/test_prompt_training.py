@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.common.detection.model import FEATURES, Weights
-from services.common.detection.training.authored import authored_rows, fill
-from services.common.detection.training.fit import fit_stack, inner_parts
-from services.common.detection.training.rows import folds, group_of, read_rows
-from services.common.detection.training.train_prompt_model import save
+from services.detection.prompt_attacks.model import FEATURES, Weights
+from services.detection.training.authored import authored_rows, fill
+from services.detection.training.fit import fit_stack, inner_parts
+from services.detection.training.rows import folds, group_of, read_rows
+from services.detection.training.train_prompt_model import save
 
 ROWS = authored_rows()
 

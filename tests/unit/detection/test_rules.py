@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.detection.normalise import normalise
-from services.common.detection.rules import Rule, expand, load_rules
+from services.detection.prompt_attacks.normalise import normalise
+from services.detection.prompt_attacks.rules import Rule, expand, load_rules
 
 RULES = load_rules()
 CATEGORIES = {

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from services.common.detection import secrets
-from services.common.detection.secrets import entropy, find_secrets, is_placeholder
+from services.detection.secrets import recogniser as secrets
+from services.detection.secrets.recogniser import entropy, find_secrets, is_placeholder
 
 PROVIDERS: list[dict[str, Any]] = secrets._table()["providers"]
 GENERIC = "SECRET_GENERIC_PASSWORD"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.detection.masking import mask
-from services.common.detection.sensitive import find_sensitive
+from services.detection.masking import mask
+from services.detection.sensitive import find_sensitive
 from tests.unit.detection.sensitive_texts import hostile, texts
 
 

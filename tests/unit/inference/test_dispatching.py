@@ -278,7 +278,7 @@ def play(world: World, step: str, number: int) -> None:
 
 
 def test_dispatch_replica_silent_for_a_second_asks_for_a_retry() -> None:
-    """The follower of the stream is asked, since it alone knows what was delivered."""
+    """The reply stream of the stream is asked, since it alone knows what was delivered."""
     world = World()
     world.pass_time(1)
     name = world.add_replica()
@@ -304,7 +304,7 @@ def test_dispatch_retry_unanswered_ends_failed() -> None:
 
 
 def test_dispatch_attempt_after_the_end_is_told_the_whole_answer() -> None:
-    """A follower that gave up too early gets the text that the recorded end has."""
+    """A reply stream that gave up too early gets the text that the recorded end has."""
     world = World()
     world.pass_time(1)
     name = world.add_replica()
@@ -321,7 +321,7 @@ def test_dispatch_attempt_after_the_end_is_told_the_whole_answer() -> None:
 
 def test_dispatch_client_saw_the_end_that_was_lost_records_it_without_generating() -> None:
     """A replica that died between its last chunk and its report costs nothing: the
-    follower brings the end.
+    reply stream brings the end.
     """
     world = World()
     world.pass_time(1)

@@ -1,0 +1,1 @@
+"""`tocsin`: one file per command group."""

@@ -1,0 +1,274 @@
+"""Where a postal address may begin: a street with its number, a post-office box, a
+military unit.
+
+French: the kind of way leads. English: number, name, kind of street. The Continent: the
+number comes last, the kind of street is the first word (`Via Roma 12`) or an ending
+(`Hauptstraße 5`).
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from services.detection.passage import Passage
+from services.detection.personal_data.words import months, vocabulary, word_set
+
+CAPITALISED = r"[A-ZÀ-ÖØ-ÞŁŚŠŽŻČĆŘĎŇŤĐΆ-ΏΑ-ΩА-Я][\w'’.-]*+"
+_HOUSE = r"[0-9]{1,6}(?:-[0-9]{1,4})?[A-Za-z]?(?: ?(?:bis|ter|quater))?"
+_REACH = 110  # characters within which a code or a country must follow a core that needs one
+
+
+class Core(NamedTuple):
+    """The beginning of an address: where it stands, whether it is one without a town
+    too, why, and whether it has its town already.
+    """
+
+    start: int
+    end: int
+    is_sure: bool
+    evidence: str
+    is_closed: bool = False
+
+
+def cores(passage: Passage, closings: list[int]) -> list[Core]:
+    """Beginnings of addresses by position, the longest first where several begin at one
+    place.
+    """
+    found = [
+        *_french(passage, closings),
+        *_english(passage, closings),
+        *_continental(passage),
+        *_boxes(passage, closings),
+    ]
+    return sorted(found, key=lambda core: (core.start, -core.end))
+
+
+_CODE_LIKE = re.compile(
+    r"[0-9](?<![0-9][0-9])(?:[0-9]{3,5}(?![0-9])|[0-9] [0-9]{3}(?![0-9])|[A-Z][A-Z0-9](?![A-Za-z0-9]))"
+)  # the last: London, Toronto
+
+
+def find_closings(passage: Passage) -> list[int]:
+    """Where something stands that may close an address: a post code or a country.
+
+    Most numbers have none near, and cost nothing more.
+    """
+    return sorted(
+        [
+            *(match.start() for match in _CODE_LIKE.finditer(passage.text)),
+            *passage.hits(vocabulary("countries")),
+        ]
+    )
+
+
+def _is_closed(closings: list[int], start: int) -> bool:
+    index = bisect_right(closings, start)
+    return index < len(closings) and closings[index] - start <= _REACH
+
+
+# -- France.
+_NUMBER_BEFORE = re.compile(rf"(?<![\w.,/-]){_HOUSE},? {{1,2}}\Z", re.IGNORECASE)
+_SMALL = r"(?:de la|de l['’]|des|du|de|d['’]|la|le|les|l['’]|aux|au|à la|à|en|sur|sous|et)(?: |(?<=['’]))"
+_WAY_NAME = re.compile(
+    rf" {{1,2}}(?:{_SMALL}){{0,3}}(?:[0-9]{{1,2}} [a-zà-ÿ]+ (?:19|20)[0-9]{{2}}|[\w'’.-]+)"
+    rf"(?: (?:{_SMALL}){{0,3}}(?:(?!Ap+t|Suite|Bât){CAPITALISED}|[0-9]{{1,2}} [a-zà-ÿ]+(?: "
+    rf"(?:19|20)[0-9]{{2}})?)){{0,6}}"
+)
+_IS_NAME = re.compile(r" {1,2}(?:(?:de la|de l['’]|des|du|de|d['’]|la|le) ?)?[A-ZÀ-Þ]")
+_NUMBER_AFTER = re.compile(r",? [0-9]{1,4}[a-z]?(?=[ ,\n])")  # Switzerland, Belgium
+_TO_TOWN = re.compile(r"[^.!?;:0-9]{0,40}(?:(?:BP|CS|B\.P\.) ?[0-9]{1,6}[ ,\n-]{1,3})?(?:F-|FR-)?")
+_TOWN = re.compile(
+    rf"(?:[0-9]{{2}} ?[0-9]{{3}}|(?!19|20)[0-9]{{4}}) {{1,2}}{CAPITALISED}"
+    rf"(?:(?:[ -](?:sur|sous|de la|de|du|des|la|le|les|en|lès|lez|aux?|et))?[ -](?:[ld]['’])?{CAPITALISED})*+"
+    r"(?: cedex(?: [0-9]{1,2})?)?(?:,? France)?(?!\w)",
+    re.IGNORECASE,
+)
+
+
+def _french(passage: Passage, closings: list[int]) -> Iterator[Core]:
+    """A way with a number before it, or with a post code and town after it."""
+    text, done = passage.text, -1
+    for end in passage.hits(vocabulary("french_ways", "other_french_ways")):
+        begin = _word_start(text, end)
+        name = _WAY_NAME.match(text, end) if begin >= done else None
+        if name is None:
+            continue
+        done = name.end()
+        number = _NUMBER_BEFORE.search(text, max(0, begin - 16), begin)
+        start = number.start() if number else begin
+        is_plain = passage.lower[begin:end] in word_set("french_ways")
+        town_end = _town_after(text, end, name.end(), closings)
+        if town_end:
+            yield Core(start, town_end, is_sure=True, evidence="way, post code and town", is_closed=True)
+        elif number and (is_plain or _IS_NAME.match(name.group())):
+            yield Core(start, _strip(text, name.end()), is_plain, "numbered way")
+        elif last_number := _NUMBER_AFTER.match(text, name.end()):
+            yield Core(begin, last_number.end(), is_sure=False, evidence="way and number")
+
+
+def _town_after(text: str, way_end: int, name_end: int, closings: list[int]) -> int:
+    """Where the post code and town that follow a way end; 0 when none do."""
+    for code in closings[bisect_left(closings, way_end) :][:4]:
+        if code > name_end + 48:
+            break
+        gap = _TO_TOWN.fullmatch(text, min(name_end, code), code)
+        town = _TOWN.match(text, code) if gap and text[min(name_end, code) : code].count("\n") <= 1 else None
+        if town:
+            return _last_capitalised(text, code, town.end())
+    return 0
+
+
+_LOWER_TAIL = re.compile(r"(?: (?!cedex)[a-zà-ÿ][\w'’-]*)+\Z")
+
+
+def _last_capitalised(text: str, start: int, end: int) -> int:
+    """The end of a town's name without the lower-case words that a pattern blind to
+    case took along.
+    """
+    tail = _LOWER_TAIL.search(text, start, end)
+    return _strip(text, tail.start() if tail else end)
+
+
+def _strip(text: str, end: int) -> int:
+    while text[end - 1] in ".,-'’ ":
+        end -= 1
+    return end
+
+
+def _word_start(text: str, end: int) -> int:
+    """Where the word that ends at `end` begins."""
+    start = end
+    while start > 0 and end - start < 32 and (text[start - 1].isalpha() or text[start - 1] in ".-/"):
+        start -= 1
+    return start
+
+
+# -- English.
+_NUMBERED = re.compile(
+    r"[0-9](?<![\w.,/-][0-9])(?<!# [0-9])[0-9]{0,5}(?:-[0-9]{1,4})?[A-Za-z]?(?: [0-9]{1,4})?,? "
+    r"(?=[A-ZÀ-Þ0-9Ά-ΏΑ-ΩА-Я])"
+)
+_LOOSE = re.compile(
+    rf"(?:{CAPITALISED}|r|rúa|rue|via)(?: "
+    rf"(?:{CAPITALISED}|de|da|do|dos|di|del|della|la|el|los|van|der|den|zu|am|i|y|e|du|des|u\.|út|utca|útja|ul\.)){{0,5}}"
+    r"(?: [0-9]{1,4}[A-Za-z]?(?!\w)\.?)?"
+)
+
+
+@lru_cache(maxsize=1)
+def _street_name() -> re.Pattern[str]:
+    """Up to five words, the kind of street, and perhaps a point of the compass; group
+    `kind` holds the kind.
+    """
+    kinds = "|".join(re.escape(word) for word in sorted(word_set("streets"), key=len, reverse=True))
+    return re.compile(
+        rf"(?:(?:[NSEW]{{1,2}}\.?|{CAPITALISED}|[0-9]{{1,3}}(?:st|nd|rd|th)|of|the|de|la) "
+        rf"){{1,5}}?(?P<kind>{kinds}|{kinds.title()}|{kinds.upper()})(?![\w'’])"
+        r"(?: (?:[NSEW]|NE|NW|SE|SW|North|South|East|West)(?!\w))?"
+    )
+
+
+def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
+    """A number followed by a name and `Street`, or by capitalised words that a code or
+    a country must close.
+    """
+    text, kinds = passage.text, passage.hits(vocabulary("streets"))
+    for number in _NUMBERED.finditer(text):
+        start, end = number.span()
+        has_kind = bisect_right(kinds, end + 48) > bisect_right(kinds, end)
+        is_announced = passage.last_before(vocabulary("address"), start, 24) >= 0
+        if not (has_kind or is_announced or _is_closed(closings, end)) or _is_date_or_year(text, start, end):
+            continue
+        street = _street_name().match(text, end) if has_kind else None
+        if street and street.group("kind")[0].isupper():
+            yield Core(start, street.end(), is_sure=True, evidence="number and street")
+            continue
+        loose = _LOOSE.match(text, end)
+        ends_in_number = loose is not None and loose.group().rstrip(".")[-1].isdigit()
+        if loose and (ends_in_number or " " in loose.group()) and (is_announced or _is_closed(closings, end)):
+            yield Core(start, loose.end(), is_announced and ends_in_number, "number and names")
+
+
+_YEAR = re.compile(
+    r"(?:in|en|since|depuis|year|année|by|from|until|before|after|of|the"
+    r"|im|nel|del|de|during|circa|spring|summer|autumn|winter) (?:19|20)[0-9]{2}\Z",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def _is_date_or_year(text: str, start: int, end: int) -> bool:
+    """Whether the number is the day of a date (`5 Avril`) or a year (`in 1995 Baker
+    Street …`).
+    """
+    word = _WORD.match(text, end)
+    if word and word.group().lower() in months():
+        return True
+    number_end = start + 4
+    return text[start:number_end].isdigit() and _YEAR.search(text, max(0, start - 10), number_end) is not None
+
+
+# -- The Continent.
+_BUILDING = re.compile(r"(?<![\w.,/-])[0-9]{1,6} \Z")
+_LAST_NUMBER = r",? {1,2}(?:n[°º.] ?)?[0-9]{1,4}(?: ?[A-Za-z])?(?:[-/][0-9]{1,4}[a-z]?)?(?!\w)"
+_ENDS_IN_NUMBER = re.compile(_LAST_NUMBER)
+_NAME_AND_NUMBER = re.compile(
+    r"(?: "
+    rf"(?:{CAPITALISED}|de|la|las|los|del|della|delle|dei|di|da|do|dos|das|y|e|san|santa)){{1,5}}{_LAST_NUMBER}"
+)
+
+
+def _continental(passage: Passage) -> Iterator[Core]:
+    text = passage.text
+    for pattern, name in ((_ENDS_IN_NUMBER, "street_endings"), (_NAME_AND_NUMBER, "street_beginnings")):
+        for end in passage.hits(vocabulary(name)):
+            rest = pattern.match(text, end)
+            if rest is None:
+                continue
+            begin = _word_start(text, end)
+            if name == "street_endings" and passage.lower[begin:end] in word_set("bare_streets"):
+                begin = _word_start(text, begin - 1) if begin and text[begin - 1] == " " else begin
+            if not text[begin].isupper() and passage.lower[begin:end] == "via":
+                continue  # `via Port 80`
+            building = _BUILDING.search(text, max(0, begin - 8), begin)
+            is_sure = text[begin].isupper() and not passage.lower[begin:end].endswith("ring")  # `During 2017`
+            yield Core(building.start() if building else begin, rest.end(), is_sure, "street and number")
+
+
+# -- Boxes, and flats that come before their house.
+_FLAT = re.compile(
+    rf"(?<!\w)(?:Flat|Studio|Unit|Apartment|Suite) [0-9]{{1,4}}[A-Za-z]?[,\n]\s?{CAPITALISED}(?: "
+    rf"{CAPITALISED}){{0,3}}"
+)
+_MILITARY = re.compile(
+    r"(?:(?:Unit [0-9]{1,5},? Box [0-9]{1,5}|PSC [0-9]{1,5},? Box [0-9]{1,5}|US(?:NS|S|CGC|NV|CG) "
+    r"[A-Z][\w'’-]+)[,\s]{1,3})"
+    r"(?:APO|FPO|DPO),? A[AEP] [0-9]{5}(?:-[0-9]{4})?",
+    re.IGNORECASE,
+)
+_BOX = re.compile(
+    r"(?:P\. ?O\. ?Box|PO Box|Post Office Box|Postfach|Casella postale|Apartado(?: de correos)?)(?: "
+    r"n[°º])? ?[0-9]{1,6}(?!\w)",
+    re.IGNORECASE,
+)
+
+
+def _boxes(passage: Passage, closings: list[int]) -> Iterator[Core]:
+    if passage.words & {"flat", "studio", "unit", "apartment", "suite"}:
+        yield from (
+            Core(m.start(), m.end(), is_sure=False, evidence="flat and names")
+            for m in _FLAT.finditer(passage.text)
+            if _is_closed(closings, m.start())
+        )
+    if passage.words & {"apo", "fpo", "dpo"}:
+        yield from (
+            Core(m.start(), m.end(), is_sure=True, evidence="military post office")
+            for m in _MILITARY.finditer(passage.text)
+        )
+    if passage.words & {"box", "postfach", "casella", "apartado"}:
+        yield from (
+            Core(m.start(), m.end(), is_sure=True, evidence="post-office box")
+            for m in _BOX.finditer(passage.text)
+        )

@@ -1,0 +1,1 @@
+"""Prompt attacks: disguises undone, rules, a small model."""

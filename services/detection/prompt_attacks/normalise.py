@@ -1,0 +1,386 @@
+"""Undo the disguises of a text, and remember where every character came from.
+
+Rules and models read *views* of a prompt: the plain one (case, accents, compatibility
+forms, look-alike letters and invisible characters folded), one with leetspeak and
+spaced-out letters undone, and one for each piece that was encoded (base64, hex,
+escapes, ROT13, reversed). Each view maps a match back to the original text, so that a
+verdict can point at what the user really wrote.
+
+All work is capped by `Limits`: a view never reads more than `chars` characters and at
+most `decoded` encoded pieces are opened.
+"""
+
+import base64
+import binascii
+import codecs
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from services.detection.prompt_attacks.lookalikes import LETTERS, segment_words
+
+SURROUNDINGS = 160
+_LEET = str.maketrans(
+    {
+        "0": "o",
+        "1": "i",
+        "3": "e",
+        "4": "a",
+        "5": "s",
+        "6": "g",
+        "7": "t",
+        "8": "b",
+        "9": "g",
+        "@": "a",
+        "$": "s",
+        "!": "i",
+        "|": "l",
+        "+": "t",
+    }
+)
+_LEET_WORD = re.compile(
+    r"(?<![\w@$|+])(?=[\d@$!|+]*[a-z])[a-z\d@$!|+]*(?:[a-z][\d@$!|+]|[\d@$|+][a-z])[a-z\d@$!|+]*[a-z\d@$|+]"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LEET_SIGN = re.compile(r"[\d@$!|+]")
+_SPACED = re.compile(r"(?<!\w)[^\W_](?:[ .\-_*\\/|~]{1,3}[^\W_](?!\w)){4,200}")
+_STRETCHED = re.compile(r"([a-z])\1{2,}")
+_WORD = re.compile(r"\w+")
+_BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,4000}={0,2}")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,1500}(?![0-9A-Za-z])")
+_ESCAPES = re.compile(
+    r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
+)
+_LETTER_TEXT = re.compile(r"[A-Za-z]{2,}")
+_ROT13_HINTS = frozenset(
+    {
+        "gur",
+        "lbhe",
+        "vtaber",
+        "nyy",
+        "cerivbhf",
+        "vafgehpgvbaf",
+        "flfgrz",
+        "cebzcg",
+        "ehyrf",
+        "erirny",
+        "naq",
+        "sbetrg",
+        "abj",
+        "ner",
+    }
+)
+_REVERSED_HINTS = frozenset(
+    {
+        "erongi",
+        "ruoy",
+        "lla",
+        "suoiverp",
+        "snoitcurtsni",
+        "metsys",
+        "tpmorp",
+        "selur",
+        "laever",
+        "eht",
+        "tegrof",
+        "drageris",
+        "dna",
+    }
+)
+
+_PUNCTUATION = {
+    "’": "'",
+    "‘": "'",
+    "ʼ": "'",
+    "“": '"',
+    "”": '"',
+    "„": '"',
+    "«": '"',
+    "»": '"',
+    "–": "-",
+    "—": "-",
+    "‐": "-",
+    "‑": "-",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much work a text may cost: characters read, encoded pieces opened, characters
+    kept of each piece.
+    """
+
+    chars: int = 8192
+    decoded: int = 6
+    decoded_chars: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One reading of a text: `text[i]` comes from the original's character `offsets[i]`
+    (None: the same position), shifted by `base`.
+    """
+
+    kind: str
+    text: str
+    offsets: Sequence[int] | None = None
+    base: int = 0
+    whole: tuple[int, int] | None = None
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where `text[start:end]` stands in the original text: (start, end), end
+        exclusive. For a decoded piece: the encoded piece as a whole.
+        """
+        if self.whole is not None:
+            return self.whole
+        if self.offsets is None:
+            return self.base + start, self.base + end
+        if start >= end:
+            here = self.base + (self.offsets[start] if start < len(self.offsets) else 0)
+            return here, here
+        return self.base + self.offsets[start], self.base + self.offsets[end - 1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """The views of a text, plain first, and how many characters or words had been
+    disguised.
+    """
+
+    views: tuple[View, ...]
+    hidden: int = 0
+    lookalikes: int = 0
+    leet: int = 0
+
+    @property
+    def plain(self) -> View:
+        """The folded text itself."""
+        return self.views[0]
+
+
+def normalise(text: str, *, limits: Limits | None = None, base: int = 0) -> Normalised:
+    """Fold `text` and undo its disguises; `base` is added to every position that the
+    views give back.
+    """
+    bounds = limits or Limits()
+    source = text[: bounds.chars]
+    folded, offsets, hidden = _fold(source)
+    folded, lookalikes = _replace_lookalikes(folded)
+    plain = View("plain", folded, offsets, base)
+    views = [plain]
+    clear, clear_offsets, leet = _undisguise(folded)
+    if clear != folded:
+        views.append(View("undisguised", clear, _compose(offsets, clear_offsets), base))
+    views.extend(_decoded_views(source, bounds, base))
+    return Normalised(tuple(views), hidden, lookalikes, leet)
+
+
+@lru_cache(maxsize=8192)
+def fold_character(character: str) -> str:
+    """Lower case, compatibility form, no accents; '' for what is invisible, a space for
+    control characters, tag characters as the ASCII they hide.
+    """
+    code = ord(character)
+    if character in _PUNCTUATION:
+        return _PUNCTUATION[character]
+    if 0xE0020 <= code <= 0xE007E:
+        return chr(code - 0xE0000).lower()
+    category = unicodedata.category(character)
+    if character in "\n\t":
+        return character
+    if category == "Cf" or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF or code == 0x034F:
+        return ""
+    if category in ("Cc", "Zs", "Zl", "Zp", "Cs"):
+        return " "
+    decomposed = unicodedata.normalize("NFKD", character)
+    bare = "".join(part for part in decomposed if not unicodedata.combining(part)) or (
+        "" if unicodedata.combining(character) else character
+    )
+    return bare.lower()[:8]
+
+
+class _FoldTable(dict[int, str]):
+    """A translation table that fills itself."""
+
+    def __missing__(self, code: int) -> str:
+        return fold_character(chr(code))
+
+
+_FOLD = _FoldTable()
+
+
+def _fold(text: str) -> tuple[str, list[int] | None, int]:
+    """The folded text, the origin of each of its characters (None: one to one), and how
+    many characters were invisible.
+    """
+    if text.isascii():
+        return _CONTROL.sub(" ", text).lower(), None, 0
+    pieces = {character: fold_character(character) for character in set(text)}
+    if all(len(piece) == 1 for piece in pieces.values()):
+        return text.translate(_FOLD), None, 0
+    folded: list[str] = []
+    offsets: list[int] = []
+    hidden = 0
+    for position, character in enumerate(text):
+        piece = pieces[character]
+        hidden += not piece and not unicodedata.combining(character)
+        folded.append(piece)
+        offsets.extend([position] * len(piece))
+    return "".join(folded), offsets, hidden
+
+
+def _replace_lookalikes(text: str) -> tuple[str, int]:
+    """Cyrillic, Greek and other letters that look Latin become Latin in words of mixed
+    script, and everywhere in a text that is mostly Latin.
+    """
+    if text.isascii():
+        return text, 0
+    foreign = sum(text.count(letter) for letter in LETTERS)
+    if not foreign:
+        return text, 0
+    mostly_latin = sum(character.isascii() and character.isalpha() for character in text) > foreign
+    changed = 0
+
+    def latin(match: re.Match[str]) -> str:
+        nonlocal changed
+        word = match[0]
+        replaced = word.translate(_LETTERS)
+        if (
+            replaced == word
+            or not (mostly_latin or any(c.isascii() and c.isalpha() for c in word))
+            or not replaced.isascii()
+        ):
+            return word
+        changed += 1
+        return replaced
+
+    return re.sub(r"[^\s\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]+", latin, text), changed
+
+
+_LETTERS = str.maketrans(LETTERS)
+
+
+def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
+    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in
+    `text`; how many words that changed.
+
+    What stands more than SURROUNDINGS characters before the first or behind the last
+    disguise is left out: the plain view has it.
+    """
+    edits = sorted(_edits(text))
+    if not edits:
+        return text, None, 0
+    pieces: list[str] = []
+    offsets: list[int] = []
+    cursor = max(0, edits[0][0] - SURROUNDINGS)
+    for start, end, replacement in edits:
+        if start < cursor:
+            continue
+        pieces.extend((text[cursor:start], replacement))
+        offsets.extend(range(cursor, start))
+        offsets.extend(
+            min(end - 1, start + index * (end - start) // max(1, len(replacement)))
+            for index in range(len(replacement))
+        )
+        cursor = end
+    pieces.append(text[cursor : cursor + SURROUNDINGS])
+    offsets.extend(range(cursor, min(len(text), cursor + SURROUNDINGS)))
+    return "".join(pieces), offsets, len(edits)
+
+
+def _edits(text: str) -> Iterator[tuple[int, int, str]]:
+    for match in _SPACED.finditer(text):
+        letters = re.sub(r"[ .\-_*\\/|~]{2,}", " ", match[0])
+        joined = (
+            re.sub(r"(?<=\w)[ .\-_*\\/|~](?=\w)", "", letters)
+            if " " not in match[0] or "  " not in match[0]
+            else _join_double_spaced(match[0])
+        )
+        yield match.start(), match.end(), " ".join(segment_words(word) for word in joined.split())
+    if _LEET_SIGN.search(text):
+        for match in _LEET_WORD.finditer(text):
+            yield match.start(), match.end(), _STRETCHED.sub(r"\1", match[0].translate(_LEET))
+    for match in _STRETCHED.finditer(text):
+        yield match.start(), match.end(), match[1]
+
+
+def _join_double_spaced(text: str) -> str:
+    return " ".join(re.sub(r"\W|_", "", word) for word in re.split(r" {2,}", text))
+
+
+def _compose(outer: list[int] | None, inner: list[int] | None) -> list[int] | None:
+    if outer is None:
+        return inner
+    return outer if inner is None else [outer[index] for index in inner]
+
+
+def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:
+    """What the encoded pieces of `source` say, as far as it is readable text."""
+    found: list[View] = []
+    for kind, pattern, decode, sign in _DECODERS:
+        if sign and not sign.search(source):
+            continue
+        for match in pattern.finditer(source):
+            if len(found) >= limits.decoded:
+                return found
+            plain = decode(match[0])
+            if plain and _readable(plain):
+                clean = _fold(plain[: limits.decoded_chars])[0]
+                found.append(View(kind, clean, whole=(base + match.start(), base + match.end())))
+    whole = (base, base + len(source))
+    words = {word.lower() for word in _LETTER_TEXT.findall(source[: limits.decoded_chars * 2])}
+    if len(words & _ROT13_HINTS) >= 2:
+        found.append(
+            View("rot13", _fold(codecs.decode(source[: limits.decoded_chars], "rot13"))[0], None, base)
+        )
+    if len(words & _REVERSED_HINTS) >= 2:
+        found.append(View("reversed", _fold(source[: limits.decoded_chars][::-1])[0], whole=whole))
+    return found
+
+
+def _readable(text: str) -> bool:
+    letters = sum(character.isalpha() or character == " " for character in text)
+    return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text)
+
+
+def _decode_base64(piece: str) -> str:
+    body = piece.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(body) % 4 == 1:
+        body = body[:-1]
+    try:
+        raw = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    return _decode_bytes(raw)
+
+
+def _decode_bytes(raw: bytes) -> str:
+    if len(raw) > 3 and raw[1::2].count(0) * 3 > len(raw):
+        return raw[: len(raw) // 2 * 2].decode("utf-16-le", errors="replace")
+    return raw.decode("utf-8", errors="replace").strip()
+
+
+def _decode_hex(piece: str) -> str:
+    digits = re.sub(r"\\x|0x|[^0-9A-Fa-f]", "", piece)
+    return _decode_bytes(bytes.fromhex(digits[: len(digits) // 2 * 2]))
+
+
+def _decode_escapes(piece: str) -> str:
+    plain = re.sub(
+        r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})",
+        lambda match: chr(int(match[1] or match[2], 16)),
+        piece,
+    )
+    return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
+
+
+# kind, what an encoded piece looks like, how to read it, and a sign without which there
+# is none
+_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
+    ("base64", _BASE64, _decode_base64, None),
+    ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
+    ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
+)

@@ -1,0 +1,217 @@
+"""Weighted rules over the views of a text; the rules themselves are in rules.yaml,
+reviewed there, with examples that are run as tests.
+
+A pattern is a regular expression over folded text (lower case, no accents) with three
+shorthands: a space stands for one to three white-space characters (` ?` for none to
+three), `{name}` for a word list of the file's `vocabulary`, and `{gap}` for up to four
+words in between. Every quantifier in rules.yaml is bounded, so that no input makes a
+pattern backtrack without end. `needs` names word lists or literals of which at least
+one each must occur at all: it is what keeps the rules cheap.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.detection.prompt_attacks.normalise import Normalised, View
+
+RULES_FILE = Path(__file__).with_name("rules.yaml")
+_GAP = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,4}?\W{1,4})"
+_CLOSE = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,2}?\W{1,4})"
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Need:
+    """Literals of which one must occur.
+
+    Their first three letters are looked up in the text's, which settles most texts
+    without a search.
+    """
+
+    __slots__ = ("long", "short", "starts")
+
+    def __init__(self, literals: Sequence[str]) -> None:
+        self.short = tuple(literal for literal in literals if len(literal) < 3)
+        self.long = tuple(literal for literal in literals if len(literal) >= 3)
+        self.starts = frozenset(literal[:3] for literal in self.long)
+
+    def met(self, text: str, trigrams: Set[str]) -> bool:
+        """Whether one of the literals occurs in `text`; `trigrams`: every three letters
+        of it.
+        """
+        if not self.starts.isdisjoint(trigrams):
+            for literal in self.long:
+                if literal[:3] in trigrams and literal in text:
+                    return True
+        return bool(self.short) and any(literal in text for literal in self.short)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One reviewed rule.
+
+    `weight` is in score points (negative: speaks for innocence); `certain`: enough for
+    critical on its own.
+    """
+
+    id: str
+    category: str
+    weight: float
+    pattern: re.Pattern[str]
+    needs: tuple[Need, ...]
+    certain: bool
+    at_word: bool
+    must_match: tuple[str, ...]
+    must_not_match: tuple[str, ...]
+
+    def find(self, text: str) -> re.Match[str] | None:
+        """The first match. A pattern that begins with ^ is only tried at the beginning.
+
+        One that begins with a word's start is compiled without it, and the start
+        checked here: the engine skips to the letters that a bare list of words can
+        begin with, five times faster than it tests for a word's start everywhere.
+        """
+        if self.pattern.pattern.startswith("^"):
+            return self.pattern.match(text)
+        match = self.pattern.search(text)
+        while self.at_word and match and match.start() and _is_word(text[match.start() - 1]):
+            match = self.pattern.search(text, match.start() + 1)
+        return match
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule that matched: where in the original text, in which view, and whether what
+    it matched stands inside quotation marks.
+    """
+
+    rule: Rule
+    start: int
+    end: int
+    view: str
+    quoted: bool
+
+
+class RuleSet:
+    """The rules of a file, ready to run."""
+
+    def __init__(self, rules: Sequence[Rule], version: str) -> None:
+        self.rules = tuple(rules)
+        self.version = version
+
+    def match(self, text: Normalised) -> list[Hit]:
+        """Every rule's first match over the views of `text`, in the order of the file."""
+        hits: dict[str, Hit] = {}
+        for view in text.views:
+            for hit in self._match_view(view):
+                hits.setdefault(hit.rule.id, hit)
+        return list(hits.values())
+
+    def _match_view(self, view: View) -> Iterable[Hit]:
+        body = view.text
+        trigrams = {body[place : place + 3] for place in range(len(body) - 2)}
+        for rule in self.rules:
+            for need in rule.needs:
+                if not need.met(body, trigrams):
+                    break
+            else:
+                match = rule.find(body)
+                if match:
+                    start, end = view.span(*match.span())
+                    yield Hit(rule, start, end, view.kind, _is_quoted(body, *match.span()))
+
+
+def _is_quoted(text: str, start: int, end: int) -> bool:
+    """Whether quotation marks open within 80 characters before `start` and close within
+    160 after `end`.
+    """
+    before, after = text[max(0, start - 80) : start + 1], text[max(end - 1, 0) : end + 160]
+    for mark in ('"', "`", "'"):
+        opened = before.count(mark) if mark != "'" else len(re.findall(r"(?<!\w)'", before))
+        if opened % 2 == 1 and mark in after:
+            return True
+    return False
+
+
+@lru_cache(maxsize=4)
+def load_rules(path: Path = RULES_FILE) -> RuleSet:
+    """The rules of a YAML file.
+
+    Raises:
+        ValueError: a rule is malformed; the message names it.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506  a safe loader
+    vocabulary = {name: tuple(words) for name, words in content["vocabulary"].items()}
+    rules = [_rule(entry, vocabulary) for entry in content["rules"]]
+    repeated = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
+    if repeated:
+        raise ValueError(
+            f"rule ids must be unique, found twice in {path.name}: {sorted(repeated)}; rename one of each"
+        )
+    return RuleSet(rules, str(content["version"]))
+
+
+def _rule(entry: Mapping[str, Any], vocabulary: Mapping[str, tuple[str, ...]]) -> Rule:
+    try:
+        pattern = expand(entry["pattern"], vocabulary)
+        at_word = pattern.startswith(r"\b(?:") and not _has_alternatives(pattern)
+        return Rule(
+            id=entry["id"],
+            category=entry["category"],
+            weight=float(entry["weight"]),
+            pattern=re.compile(pattern.removeprefix(r"\b") if at_word else pattern),
+            needs=tuple(
+                Need(vocabulary[need] if isinstance(need, str) else [str(one) for one in need])
+                for need in entry["needs"]
+            ),
+            certain=bool(entry.get("certain", False)),
+            at_word=at_word,
+            must_match=tuple(entry["must_match"]),
+            must_not_match=tuple(entry["must_not_match"]),
+        )
+    except (KeyError, re.error, TypeError) as error:
+        raise ValueError(
+            f"rule {entry.get('id', entry)!r} is malformed: {error!r}; see the head of rules.yaml for the "
+            "fields"
+        ) from error
+
+
+def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
+    """`pattern` as a regular expression, its shorthands written out."""
+
+    def written_out(match: re.Match[str]) -> str:
+        name = match[1]
+        if name == "gap":
+            return _GAP
+        if name == "close":
+            return _CLOSE
+        words = "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name])
+        stands_in_list = spaced[match.start() - 1] in ":|" and spaced[match.end() : match.end() + 1] in (
+            "|",
+            ")",
+        )
+        return words if match.start() and stands_in_list else f"(?:{words})"
+
+    optional = pattern.replace(" ?", r"\s{0,3}")
+    spaced = re.sub(r"(?<!\\)(?<!\[) (?![^\[\]]*\])", r"\\s{1,3}", optional)
+    return _PLACEHOLDER.sub(written_out, spaced)
+
+
+def _has_alternatives(pattern: str) -> bool:
+    """Whether `|` stands outside all brackets."""
+    depth = 0
+    for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", pattern):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "|" and depth == 0:
+            return True
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -1,0 +1,1 @@
+"""Secrets by format and context."""

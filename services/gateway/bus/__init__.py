@@ -1,0 +1,1 @@
+"""What the gateway publishes, and whether the bus is there."""

@@ -1,0 +1,132 @@
+"""Whether Kafka answers.
+
+Asked twice a second, so that a client hears at once that the bus is away, and its
+silence is not taken for a replica's.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.topics import REPLIES
+from services.common import metrics
+from services.common.bus.consumer import Tail
+from services.common.clock import MonotonicClock, monotonic_s
+from services.common.errors import BusUnavailableError
+from services.common.health import HealthState
+from services.gateway.http.problems import unavailable
+
+log = structlog.get_logger(__name__)
+
+_PROBE_TIMEOUT_S = 1.0
+
+
+@dataclass
+class BusMonitor:
+    """Asks Kafka for the end of this gateway's partition, again and again, and for the
+    topics that were missing.
+
+    It has a connection of its own that fetches nothing: a broker answers in order, and
+    a fetch may wait for a second.
+    """
+
+    tail: Tail
+    health: HealthState
+    topics: Collection[str]
+    interval_s: float = 0.5
+    clock: MonotonicClock = monotonic_s
+    partition: int = field(default=0, init=False)
+    steady_since: float = field(default=float("inf"), init=False)
+    """Since when Kafka has answered every time, on the monotonic clock; infinity while
+    it does not.
+    """
+    _missing: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._missing = set(self.topics)
+
+    @property
+    def available(self) -> bool:
+        """Whether Kafka answered when last asked."""
+        return self.steady_since != float("inf")
+
+    @property
+    def present(self) -> list[str]:
+        """The topics that are there."""
+        return sorted(set(self.topics) - self._missing)
+
+    def require(self, topic: str) -> None:
+        """Passes while the bus can take records of a topic.
+
+        Raises:
+            ProblemError: 503, it cannot.
+        """
+        if not self.available:
+            raise unavailable(
+                "The message bus is away; nothing was begun. Try again.", code="bus_unavailable"
+            )
+        if topic in self._missing:
+            raise unavailable(
+                f"The topic {topic} is not there yet; `tocsin topics` creates it.",
+                code="topic_missing",
+                retry_after_s=5,
+            )
+
+    def note_failure(self, error: BaseException) -> None:
+        """Kafka failed somebody: it counts as away until it answers again."""
+        if self.available:
+            log.warning("bus_away", error=repr(error))
+        self.steady_since = float("inf")
+        metrics.GATEWAY_BUS_AWAY.set(1)
+        self.health.report("kafka", ok=False, detail=repr(error))
+
+    async def start(self, partition: int) -> None:
+        """Connects, and asks for the first time.
+
+        Raises:
+            BusUnavailableError: no broker.
+        """
+        self.partition = partition
+        await self.tail.start([], {})
+        await self.probe()
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self.tail.close()
+
+    async def run(self) -> None:
+        """Keeps asking, until cancelled."""
+        while True:
+            await self.probe()
+            await asyncio.sleep(self.interval_s)
+
+    async def probe(self) -> None:
+        """Asks once."""
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await self.tail.end_offsets(REPLIES.name, [self.partition])
+        except Exception as error:  # noqa: BLE001  whatever the driver raises, the answer is that Kafka does not answer
+            self.note_failure(error)
+            return
+        if not self.available:
+            self.steady_since = self.clock()
+            metrics.GATEWAY_BUS_AWAY.set(0)
+            log.info("bus_there")
+        self.health.report("kafka", ok=True)
+        await self._look_for_missing()
+
+    async def _look_for_missing(self) -> None:
+        for topic in sorted(self._missing):
+            try:
+                async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                    await self.tail.partitions(topic)
+            except (BusUnavailableError, TimeoutError):
+                continue
+            self._missing.discard(topic)
+        self.health.report(
+            "topics",
+            ok=not self._missing,
+            detail=f"missing: {', '.join(sorted(self._missing))}" if self._missing else "",
+        )

@@ -1,0 +1,168 @@
+"""What the gateway publishes: requests that a client waits to see acknowledged, and all
+that nobody waits for.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.inference import (
+    CancelRequested,
+    InferenceRequested,
+    LogPosition,
+    ReplyTo,
+    RetryNeeded,
+    StreamTaken,
+)
+from schemas.topics import COMMANDS, REPLIES, requests_topic
+from services.common import metrics
+from services.common.bus.producer import Outgoing, Producer
+from services.common.errors import BusUnavailableError
+from services.common.retry import retry
+from services.gateway.bus.monitor import BusMonitor
+from services.gateway.http.problems import unavailable
+
+log = structlog.get_logger(__name__)
+
+OnAck = Callable[[LogPosition], None]
+_RESEND_S = 30.0
+
+
+@dataclass
+class RequestPublisher:
+    """Publishes through one producer.
+
+    What nobody waits for queues up, bounded, and is sent in order.
+    """
+
+    producer: Producer
+    bus_monitor: BusMonitor
+    ack_timeout_s: float
+    capacity: int = 16_384
+    _queue: "asyncio.Queue[tuple[Outgoing, OnAck | None]]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = asyncio.Queue(self.capacity)
+
+    async def warm_up(self) -> None:
+        """Learns who leads each topic, so that the first request need not wait for
+        that. Where Kafka does not say, that request waits after all.
+        """
+        with contextlib.suppress(TimeoutError, BusUnavailableError):
+            async with asyncio.timeout(self.ack_timeout_s):
+                for topic in [*self.bus_monitor.present, COMMANDS.name, REPLIES.name]:
+                    await self.producer.partitions(topic)
+
+    async def ask(self, request: InferenceRequested, traceparent: str | None) -> LogPosition:
+        """Publishes a request and waits until Kafka has it.
+
+        Raises:
+            ProblemError: 503, Kafka is away or did not acknowledge in time; should it
+                have the request all the same, it is cancelled.
+        """
+        self.bus_monitor.require(requests_topic(request.model, request.lane))
+        sent: asyncio.Future[LogPosition] | None = None
+        try:
+            async with asyncio.timeout(self.ack_timeout_s):
+                sent = await self.producer.send_soon(_request_record(request, traceparent))
+                done = await asyncio.shield(sent)
+        except BaseException as error:
+            if sent is not None:
+                sent.add_done_callback(lambda future: self._cancel_late(request, future))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.warning("request_not_taken", request_id=request.request_id, error=repr(error))
+            if isinstance(error, TimeoutError):
+                self.bus_monitor.note_failure(error)
+            raise unavailable(
+                "The message bus did not take the request; nothing was begun. Try again.",
+                code="bus_unavailable",
+            ) from error
+        return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
+
+    def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: OnAck) -> None:
+        """Publishes a further attempt."""
+        self._send_later(_request_record(request, traceparent), on_ack)
+
+    def cancel(self, request: InferenceRequested, reason: str) -> None:
+        """Takes a request back."""
+        metrics.GATEWAY_CANCELS.labels(reason).inc()
+        cancel = CancelRequested(
+            request_id=request.request_id, model=request.model, tenant=request.tenant, reason=reason
+        )
+        self._send_later(
+            Outgoing(topic=COMMANDS.name, value=cancel, subject=request.request_id, tenant=request.tenant)
+        )
+
+    def tell_reply_streams(self, reply_to: ReplyTo, message: RetryNeeded | StreamTaken, tenant: str) -> None:
+        """Writes into the partition that a request's reply streams read."""
+        self._send_later(
+            Outgoing(
+                topic=REPLIES.name,
+                value=message,
+                subject=message.request_id,
+                tenant=tenant,
+                partition=reply_to.partition,
+            )
+        )
+
+    async def run(self) -> None:
+        """Sends what is queued, until cancelled."""
+        while True:
+            await self._send_next(*await self._queue.get())
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Hands what is still queued to the producer, which sends it before it closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._queue.empty():
+                    await self._send_next(*self._queue.get_nowait())
+
+    async def _send_next(self, record: Outgoing, on_ack: OnAck | None) -> None:
+        try:
+            sent = await retry(lambda: self.producer.send_soon(record), timeout_s=_RESEND_S)
+        except BusUnavailableError as error:
+            _count_unsent(record, error)
+            return
+        sent.add_done_callback(lambda done: _acknowledged(record, on_ack, done))
+
+    def _send_later(self, record: Outgoing, on_ack: OnAck | None = None) -> None:
+        try:
+            self._queue.put_nowait((record, on_ack))
+        except asyncio.QueueFull as error:
+            _count_unsent(record, error)
+
+    def _cancel_late(self, request: InferenceRequested, sent: "asyncio.Future[LogPosition]") -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            if sent.exception() is None:
+                self.cancel(request, "acknowledged_late")
+
+
+def _request_record(request: InferenceRequested, traceparent: str | None) -> Outgoing:
+    topic = requests_topic(request.model, request.lane)
+    return Outgoing(
+        topic=topic,
+        value=request,
+        subject=request.request_id,
+        tenant=request.tenant,
+        partition=0,
+        traceparent=traceparent,
+    )
+
+
+def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[LogPosition]") -> None:
+    if sent.cancelled():
+        return
+    if (error := sent.exception()) is not None:
+        _count_unsent(record, error)
+    elif on_ack is not None:
+        done = sent.result()
+        on_ack(LogPosition(topic=done.topic, partition=done.partition, offset=done.offset))
+
+
+def _count_unsent(record: Outgoing, error: BaseException) -> None:
+    metrics.GATEWAY_UNSENT.labels(record.topic).inc()
+    log.error("record_not_sent", topic=record.topic, request_id=record.subject, error=repr(error))

@@ -1,0 +1,1 @@
+"""HTTP in and out: request input, responses, event streams, routes."""

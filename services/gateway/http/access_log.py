@@ -1,0 +1,92 @@
+"""The outermost layer: each request gets an id, a clock, a line in the log and a place
+in the metrics; no exception gets past it.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common import metrics
+
+log = structlog.get_logger(__name__)
+
+_QUIET = frozenset({"/health", "/ready", "/metrics"})
+
+
+class AccessLogMiddleware:
+    """Pure ASGI around the application.
+
+    `on_crash` gives the answer for a path where the application gave none.
+    """
+
+    def __init__(self, app: ASGIApp, on_crash: Callable[[str], ASGIApp]) -> None:
+        self._app = app
+        self._on_crash = on_crash
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        noted: dict[str, Any] = {"request_id": "", "status": 0}
+        scope["tocsin"] = noted
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                noted["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_marks(noted, began)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:
+            log.exception("request_failed", path=scope["path"], request_id=noted["request_id"])
+            if not noted["status"]:
+                await self._on_crash(scope["path"])(scope, receive, send_marked)
+        finally:
+            _record(scope, noted, time.perf_counter() - began)
+
+
+def bind_log_fields(scope: Scope, **fields: Any) -> None:
+    """Adds fields to the request's line in the log.
+
+    `request_id` becomes its x-request-id.
+    """
+    scope["tocsin"].update(fields)
+
+
+def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:
+    noted["request_id"] = noted["request_id"] or f"req-{uuid4().hex}"
+    elapsed_ms = int((time.perf_counter() - began) * 1000)
+    return [(b"x-request-id", noted["request_id"].encode()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
+
+
+def _record(scope: Scope, noted: dict[str, Any], seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    _counter(route, noted["status"]).inc()
+    _histogram(route).observe(seconds)
+    if scope["path"] not in _QUIET:
+        log.info(
+            "request_served",
+            method=scope["method"],
+            route=route,
+            duration_ms=round(seconds * 1000, 2),
+            **noted,
+        )
+
+
+@functools.lru_cache(maxsize=512)
+def _counter(route: str, status: int) -> Counter:
+    return metrics.GATEWAY_REQUESTS.labels(route, status)
+
+
+@functools.lru_cache(maxsize=64)
+def _histogram(route: str) -> Histogram:
+    return metrics.GATEWAY_SECONDS.labels(route)

@@ -1,0 +1,145 @@
+"""The OpenAPI document's parts.
+
+Routes read raw requests for speed, so they say here what FastAPI would otherwise find
+in their signatures.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
+
+Responses = dict[int | str, dict[str, Any]]
+
+_REF = "#/components/schemas/{model}"
+_BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody)
+_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
+_MEANINGS = {
+    400: "The request is malformed, or asks for what the model cannot honour: `param` names it.",
+    401: "No good API key.",
+    403: "The key lacks the scope.",
+    404: "There is no such thing for this key.",
+    413: "The body is too large.",
+    503: "Not now: see `retry-after`.",
+    504: "No replica began in time.",
+}
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}},
+        }
+    }
+
+
+def header(name: str, description: str) -> dict[str, Any]:
+    """An optional header."""
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": False,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+        ]
+    }
+
+
+def errors(*statuses: int, problem: bool = False) -> Responses:
+    """The errors that a route answers with, in OpenAI's form or as problem+json."""
+    content = (
+        {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}
+        if problem
+        else {"application/json": {"schema": _ERROR_SCHEMA}}
+    )
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+def whole() -> Responses:
+    """An answer in one piece."""
+    return {
+        200: {"description": "The answer.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    }
+
+
+def streamed() -> Responses:
+    """An answer as server-sent events."""
+    return {
+        200: {
+            "description": "Server-sent events: chunks, then `[DONE]`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    }
+
+
+def streamed_or_whole() -> Responses:
+    """An answer in either form, as `stream` asks."""
+    content = whole()[200]["content"] | streamed()[200]["content"]
+    return {200: {"description": "The answer, as a whole or as server-sent events.", "content": content}}
+
+
+def document(app: FastAPI) -> None:
+    """Completes an application's OpenAPI document with the bodies and how to
+    authenticate.
+    """
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            _, definitions = models_json_schema(
+                [(model, "validation") for model in _BODIES], ref_template=_REF
+            )
+            components = found.setdefault("components", {})
+            components.setdefault("schemas", {}).update(definitions["$defs"])
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "tsn_<id>_<secret>"}
+            }
+            _require_key(found["paths"])
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _require_key(paths: dict[str, Any]) -> None:
+    for path, operations in paths.items():
+        if path.startswith("/v1/") or path == "/generate":
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
+                operation["responses"].pop("422", None)

@@ -1,0 +1,107 @@
+"""POST /v1/chat/completions, /v1/completions and /v1/completions/stream."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from services.common.telemetry import span
+from services.gateway.handlers import Serving, ask_chat, ask_completion, gather
+from services.gateway.http.access_log import bind_log_fields
+from services.gateway.http.event_stream import EventStream
+from services.gateway.http.openapi import body_of, errors, streamed_or_whole
+from services.gateway.http.request_input import (
+    read_json,
+    resume_window_s,
+    traceparent_of,
+    watched_for_leaving,
+)
+from services.gateway.http.responses import RawRoute, caller, json_response
+from services.gateway.openai.requests import ChatBody, CompletionBody
+from services.gateway.streams.reply_stream import ReplyStream
+
+_WATCH_AFTER_S = 0.25
+"""Whole answers mostly come sooner; a client that leaves in that time is noticed at the
+latest when the answer is written.
+"""
+
+
+def completions_router(serving: Serving) -> APIRouter:
+    """The routes that generate."""
+    router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], route_class=RawRoute)
+
+    @router.post(
+        "/chat/completions",
+        openapi_extra=body_of(ChatBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
+    async def chat_completions(request: Request) -> Response:
+        """Continue a conversation."""
+        return await _chat(serving, request)
+
+    @router.post(
+        "/completions",
+        openapi_extra=body_of(CompletionBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
+    async def completions(request: Request) -> Response:
+        """Continue a text."""
+        return await _completion(serving, request, always_stream=False)
+
+    @router.post(
+        "/completions/stream",
+        openapi_extra=body_of(CompletionBody),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+    )
+    async def completions_stream(request: Request) -> Response:
+        """Continue a text, always as a stream."""
+        return await _completion(serving, request, always_stream=True)
+
+    return router
+
+
+async def answer(
+    serving: Serving, request: Request, reply_stream: ReplyStream, *, stream: bool, window_s: float
+) -> Response:
+    """Serves a reply stream's request as a stream or in one piece."""
+    bind_log_fields(
+        request.scope,
+        request_id=reply_stream.request.request_id,
+        model=reply_stream.request.model,
+        stream=stream,
+    )
+    if stream:
+        began = serving.monotonic()
+        return EventStream(
+            reply_stream,
+            serving.registry,
+            window_s=window_s,
+            keep_alive_s=serving.settings.keep_alive_s,
+            began=began,
+        )
+    try:
+        with watched_for_leaving(request.receive, reply_stream, after_s=_WATCH_AFTER_S):
+            _, body = await gather(serving, reply_stream)
+    finally:
+        serving.registry.release(reply_stream, window_s=window_s)
+    return json_response(body)
+
+
+async def _chat(serving: Serving, request: Request) -> Response:
+    key = caller(serving, request, Scope.INFER)
+    window_s = resume_window_s(request, serving.settings.max_resume_window_s)
+    body = await read_json(request, ChatBody, serving.settings.max_body_bytes)
+    stream = bool(body.stream)
+    with span("gateway.chat", traceparent_of(request)) as traceparent:
+        reply_stream = await ask_chat(serving, key, body, stream=stream, traceparent=traceparent)
+        return await answer(serving, request, reply_stream, stream=stream, window_s=window_s)
+
+
+async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
+    key = caller(serving, request, Scope.INFER)
+    window_s = resume_window_s(request, serving.settings.max_resume_window_s)
+    body = await read_json(request, CompletionBody, serving.settings.max_body_bytes)
+    stream = always_stream or bool(body.stream)
+    with span("gateway.completion", traceparent_of(request)) as traceparent:
+        reply_stream = await ask_completion(serving, key, body, stream=stream, traceparent=traceparent)
+        return await answer(serving, request, reply_stream, stream=stream, window_s=window_s)

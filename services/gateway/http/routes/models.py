@@ -1,0 +1,34 @@
+"""GET /v1/models and /v1/models/{id}."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from services.gateway.handlers import Serving
+from services.gateway.http.openapi import errors
+from services.gateway.http.responses import caller, json_response
+
+
+def models_router(serving: Serving) -> APIRouter:
+    """What there is to choose from."""
+    router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
+
+    @router.get("/models", responses=errors(401, 403, 503))
+    async def models(request: Request) -> Response:
+        """The models that this key may use."""
+        key = caller(serving, request, Scope.INFER)
+        return json_response(
+            {
+                "object": "list",
+                "data": [serving.catalogue.describe(model) for model in serving.catalogue.open_to(key)],
+            }
+        )
+
+    @router.get("/models/{model_id:path}", responses=errors(401, 403, 404, 503))
+    async def model(request: Request, model_id: str) -> Response:
+        """One model, by its name or an alias."""
+        key = caller(serving, request, Scope.INFER)
+        return json_response(serving.catalogue.describe(serving.catalogue.find(model_id, key), model_id))
+
+    return router

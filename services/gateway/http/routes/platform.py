@@ -1,0 +1,57 @@
+"""POST /generate: a conversation's answer without OpenAI's ceremony."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from services.common.telemetry import span
+from services.gateway.handlers import Serving, ask_chat, gather
+from services.gateway.http.access_log import bind_log_fields
+from services.gateway.http.openapi import body_of, errors, whole
+from services.gateway.http.request_input import read_json, traceparent_of, watched_for_leaving
+from services.gateway.http.responses import caller, json_response
+from services.gateway.openai.requests import ChatBody, GenerateBody
+
+
+def platform_router(serving: Serving) -> APIRouter:
+    """The platform's own way to generate."""
+    router = APIRouter(tags=["Platform"])
+
+    @router.post(
+        "/generate",
+        openapi_extra=body_of(GenerateBody),
+        responses=whole() | errors(400, 401, 403, 404, 413, 503, 504, problem=True),
+    )
+    async def generate(request: Request) -> Response:
+        """Answer a conversation; `latency` is in seconds."""
+        began = serving.monotonic()
+        key = caller(serving, request, Scope.INFER)
+        given = await read_json(request, GenerateBody, serving.settings.max_body_bytes)
+        body = ChatBody(
+            model=given.model_name,
+            messages=given.messages,
+            max_tokens=given.max_tokens,
+            temperature=given.temperature,
+        )
+        with span("gateway.generate", traceparent_of(request)) as traceparent:
+            reply_stream = await ask_chat(serving, key, body, stream=False, traceparent=traceparent)
+            asked = reply_stream.request
+            bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=False)
+            try:
+                with watched_for_leaving(request.receive, reply_stream, after_s=0.25):
+                    answer, whole_body = await gather(serving, reply_stream)
+            finally:
+                serving.registry.release(reply_stream)
+        latency_s = round(serving.monotonic() - began, 4)
+        return json_response(
+            {
+                "result": answer.text,
+                "latency": latency_s,
+                "model": asked.model,
+                "usage": whole_body["usage"],
+                "request_id": asked.request_id,
+            }
+        )
+
+    return router

@@ -1,0 +1,1 @@
+"""OpenAI's wire: requests, sampling parameters, chunks, whole responses. Pure."""

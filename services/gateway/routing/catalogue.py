@@ -1,0 +1,48 @@
+"""The models that a key may use."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.control import KeyChanged
+from services.common.model_catalogue import ModelConfig
+from services.gateway.http.problems import no_such_model
+
+
+class Catalogue:
+    """Finds models by any of their names.
+
+    `created` is what clients are told of when they came, in Unix seconds.
+    """
+
+    def __init__(self, models: Iterable[ModelConfig], *, created: int) -> None:
+        self.models = tuple(models)
+        self._created = created
+        self._by_name = {name: model for model in self.models for name in model.served_names}
+
+    def find(self, name: str, key: KeyChanged) -> ModelConfig:
+        """A model by name or alias.
+
+        Raises:
+            ProblemError: 404, there is none, or this key may not use it.
+        """
+        model = self._by_name.get(name)
+        if model is None or not _may_use(key, model):
+            raise no_such_model(name)
+        return model
+
+    def open_to(self, key: KeyChanged) -> tuple[ModelConfig, ...]:
+        """All models that a key may use."""
+        return tuple(model for model in self.models if _may_use(key, model))
+
+    def describe(self, model: ModelConfig, name: str | None = None) -> dict[str, Any]:
+        """A model as OpenAI's API shows it."""
+        return {
+            "id": name or model.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": model.owned_by,
+        }
+
+
+def _may_use(key: KeyChanged, model: ModelConfig) -> bool:
+    return not key.models or any(name in key.models for name in model.served_names)

@@ -1,0 +1,1 @@
+"""Reply streams: from the log to the waiting client."""

@@ -1,0 +1,152 @@
+"""Reads one partition of `inference.replies` and hands each record to the reply streams
+of its request.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import ValidationError
+
+from schemas.inference import REPLY, AnyReply
+from schemas.topics import REPLIES
+from services.common import metrics
+from services.common.bus.consumer import Record, Start, Tail
+from services.common.clock import MonotonicClock, monotonic_s
+from services.gateway.streams.reply_stream import ReplyStream
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 1.0
+_IDLE_S = 60.0
+
+
+def read_reply(record: Record) -> AnyReply | None:
+    """What a record says; None, counted, where this version cannot read it."""
+    try:
+        return REPLY.validate_json(record.value or b"")
+    except ValidationError as error:
+        metrics.GATEWAY_UNREADABLE.labels(REPLIES.name).inc()
+        log.warning(
+            "reply_unreadable", partition=record.partition, offset=record.offset, problems=error.error_count()
+        )
+        return None
+
+
+@dataclass
+class ReplyReader:
+    """Follows one partition from its end on.
+
+    Records of requests that nobody here follows are passed over unread, by their key.
+    """
+
+    url: str
+    name: str
+    partition: int = 0
+    clock: MonotonicClock = monotonic_s
+    tail: Tail = field(init=False)
+    idle_since: float = field(default=0.0, init=False)
+    _reply_streams: dict[bytes, list[ReplyStream]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.tail = Tail(self.url, self.name, topic=REPLIES.name)
+
+    async def start(self) -> None:
+        """Connects; what is written from here on will be heard.
+
+        Raises:
+            BusUnavailableError: no broker, or no such topic.
+        """
+        await self.tail.start([self.partition], Start.END)
+        self.idle_since = self.clock()
+
+    def add(self, reply_stream: ReplyStream) -> None:
+        """Lets a reply stream hear its request's records."""
+        self._reply_streams.setdefault(reply_stream.key, []).append(reply_stream)
+
+    def remove(self, reply_stream: ReplyStream) -> None:
+        """Lets it hear no more; removing it again changes nothing."""
+        here = self._reply_streams.get(reply_stream.key, [])
+        if reply_stream in here:
+            here.remove(reply_stream)
+        if not here:
+            self._reply_streams.pop(reply_stream.key, None)
+        if not self._reply_streams:
+            self.idle_since = self.clock()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has listened here for a minute."""
+        return not self._reply_streams and self.clock() - self.idle_since > _IDLE_S
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Reads, until cancelled or, if asked, until idle."""
+        while not (until_idle and self.idle):
+            for record in await self.tail.poll(_POLL_S):
+                reply_streams = self._reply_streams.get(record.key)
+                if reply_streams:
+                    self._hand_over(record, tuple(reply_streams))
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self.tail.close()
+
+    def _hand_over(self, record: Record, reply_streams: Iterable[ReplyStream]) -> None:
+        heard = read_reply(record)
+        if heard is not None:
+            now = self.clock()
+            for reply_stream in reply_streams:
+                reply_stream.hear(record.offset, heard, now)
+
+
+@dataclass
+class ReaderPool:
+    """This gateway's own reader, and those of other gateways' partitions while clients
+    of theirs have reattached here.
+    """
+
+    own: ReplyReader
+    _others: "dict[int, asyncio.Task[ReplyReader]]" = field(default_factory=dict, init=False)
+    _tasks: asyncio.TaskGroup | None = field(default=None, init=False)
+
+    async def run(self) -> None:
+        """Runs every reader, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self.own.run()
+
+    async def reader_of(self, partition: int) -> ReplyReader:
+        """The reader of a partition, started if need be.
+
+        Raises:
+            BusUnavailableError: the partition cannot be read now.
+        """
+        if partition == self.own.partition:
+            return self.own
+        starting = self._others.get(partition)
+        if starting is None or (
+            starting.done() and (starting.cancelled() or starting.exception() is not None)
+        ):
+            starting = self._others[partition] = asyncio.create_task(self._open(partition))
+        elif starting.done():
+            starting.result().idle_since = self.own.clock()
+        return await asyncio.shield(starting)
+
+    async def _open(self, partition: int) -> ReplyReader:
+        reader = ReplyReader(self.own.url, f"{self.own.name}-{partition}", partition, self.own.clock)
+        try:
+            await reader.start()
+        except BaseException:
+            await reader.close()
+            raise
+        if self._tasks is not None:
+            self._tasks.create_task(self._run_other(reader))
+        return reader
+
+    async def _run_other(self, reader: ReplyReader) -> None:
+        try:
+            await reader.run(until_idle=True)
+        finally:
+            self._others.pop(reader.partition, None)
+            await reader.close()

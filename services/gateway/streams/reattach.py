@@ -1,0 +1,147 @@
+"""Coming back to a request that this gateway may never have heard of: everything needed
+is in the log.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from schemas.control import KeyChanged
+from schemas.inference import InferenceRequested, Lane, LogPosition, StreamTaken
+from schemas.topics import REPLIES, requests_topic
+from services.common import metrics
+from services.common.bus.consumer import Record
+from services.common.clock import Clock, MonotonicClock
+from services.common.errors import BusUnavailableError
+from services.common.model_catalogue import ModelConfig
+from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.http.problems import Problem, ProblemError, malformed, no_such_request, unavailable
+from services.gateway.openai.chunks import EventId
+from services.gateway.openai.request_ids import is_expired, time_ms_of
+from services.gateway.streams.log_scan import LogScans
+from services.gateway.streams.reader import ReaderPool, read_reply
+from services.gateway.streams.registry import StreamRegistry
+from services.gateway.streams.reply_stream import ReplyStream
+
+_KEPT_S = 15 * 60
+_PUBLISHED_WITHIN_MS = 30_000
+
+
+@dataclass
+class Reattacher:
+    """Finds requests in the log and joins their streams."""
+
+    scans: LogScans
+    readers: ReaderPool
+    registry: StreamRegistry
+    publisher: RequestPublisher
+    models: tuple[ModelConfig, ...]
+    gateway_id: str
+    clock: Clock
+    monotonic: MonotonicClock
+
+    async def find(self, request_id: str, key: KeyChanged) -> tuple[InferenceRequested, LogPosition]:
+        """A request of the caller's tenant as it was first published, and where.
+
+        Raises:
+            ProblemError: 404, there is none, or no more; 503, the log cannot be read
+                now.
+        """
+        made_at_ms = time_ms_of(request_id)
+        if made_at_ms is None or is_expired(request_id, self.clock(), _KEPT_S):
+            raise no_such_request(request_id)
+        topics = [requests_topic(model.name, Lane(lane)) for model in self.models for lane in model.lanes]
+        scans = [self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS) for topic in topics]
+        found = await asyncio.gather(
+            *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans), return_exceptions=True
+        )
+        for records in found:
+            first = _first_attempt(records) if not isinstance(records, BaseException) else None
+            if first is not None and first[0].tenant == key.tenant:
+                return first
+        failures = [one for one in found if isinstance(one, BusUnavailableError)]
+        if failures and not self.publisher.bus_monitor.available:
+            raise unavailable(
+                "The message bus is away; the request could not be looked up. Try again.",
+                code="bus_unavailable",
+            ) from failures[0]
+        raise no_such_request(request_id)
+
+    async def join(
+        self,
+        request: InferenceRequested,
+        origin: LogPosition,
+        *,
+        after: EventId | None,
+        traceparent: str | None,
+    ) -> ReplyStream:
+        """A reply stream of a stream's whole history, which goes on live.
+
+        Raises:
+            ProblemError: 400, the event id is of another stream; 404, the beginning is
+                gone; 503, the log cannot be read now.
+        """
+        partition = request.reply_to.partition
+        if after is not None and after.partition != partition:
+            raise malformed(
+                f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.",
+                "last-event-id",
+            )
+        self.registry.require_room()
+        try:
+            reader = await self.readers.reader_of(partition)
+        except BusUnavailableError as error:
+            raise unavailable("The stream cannot be read now. Try again.", code="bus_unavailable") from error
+        reply_stream = self.registry.follow(request, reader, traceparent=traceparent, replaying=True)
+        reply_stream.origin = origin
+        try:
+            await self._replay(reply_stream, after)
+        except BaseException:
+            self.registry.forget(reply_stream)
+            raise
+        reply_stream.follower_id = uuid4().hex
+        taken = StreamTaken(
+            request_id=request.request_id, gateway_id=self.gateway_id, follower_id=reply_stream.follower_id
+        )
+        self.publisher.tell_reply_streams(request.reply_to, taken, request.tenant)
+        metrics.GATEWAY_REATTACHED.inc()
+        return reply_stream
+
+    async def _replay(self, reply_stream: ReplyStream, after: EventId | None) -> None:
+        request = reply_stream.request
+        try:
+            records = await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
+                reply_stream.key, time_ms_of(request.request_id) or 0
+            )
+        except BusUnavailableError as error:
+            raise unavailable(
+                "The stream's history cannot be read now. Try again.", code="bus_unavailable"
+            ) from error
+        if after is not None and after.offset not in {record.offset for record in records}:
+            raise malformed(
+                f"Last-Event-ID {after.partition}-{after.offset}.{after.chunk} is no event of this stream.",
+                "last-event-id",
+            )
+        history = [(record.offset, heard) for record in records if (heard := read_reply(record)) is not None]
+        if history and _has_lost_its_beginning(history[0][1]):
+            message = "The beginning of this stream is no longer in the log, so it cannot be taken up again."
+            raise ProblemError(Problem(404, "stream_expired", message, "request_id"))
+        reply_stream.go_live(history, self.monotonic())
+
+
+def _has_lost_its_beginning(first: object) -> bool:
+    return getattr(first, "attempt", 1) > 1 or getattr(first, "seq", 0) > 0
+
+
+def _first_attempt(records: Iterable[Record]) -> tuple[InferenceRequested, LogPosition] | None:
+    for record in records:
+        try:
+            request = InferenceRequested.model_validate_json(record.value or b"")
+        except ValidationError:
+            continue
+        if request.attempt == 1:
+            return request, LogPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+    return None

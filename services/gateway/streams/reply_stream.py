@@ -1,0 +1,183 @@
+"""One client's view of one request: what was heard of it, what the client has still to
+be given.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.inference import AnyReply, InferenceRequested, LogPosition, StreamTaken
+from services.common import metrics
+from services.gateway.http.problems import Problem, unavailable
+from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
+
+NextAttempt = Callable[["ReplyStream", InferenceRequested, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A step and the offset of the record that led to it."""
+
+    offset: int
+    step: Step
+
+
+class ReplyStream:
+    """Takes a request's records in the log's order and hands their steps to whoever
+    serves the client.
+
+    `next_attempt` is called when the stream needs a further attempt. A reply stream
+    that joins late is `replaying` until it has the history: till then it asks for
+    nothing, and what comes live waits.
+    """
+
+    def __init__(
+        self,
+        request: InferenceRequested,
+        *,
+        max_attempts: int,
+        max_buffered: int,
+        now: float,
+        next_attempt: NextAttempt,
+        traceparent: str | None = None,
+        replaying: bool = False,
+    ) -> None:
+        self.request = request
+        self.traceparent = traceparent
+        self.follower_id = ""
+        """What it calls itself where it took the stream over from another reply stream."""
+        self.key = request.request_id.encode()
+        self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
+        self.origin: LogPosition | None = None
+        """Where the log has the current attempt, once known."""
+        self.heard_at = now
+        self.problem: Problem | None = None
+        """Why this client gets no more, where the log does not say so."""
+        self.taken = False
+        """Another reply stream serves the client by now: leaving must not cancel."""
+        self.left = False
+        """The client closed its connection."""
+        self.muted = False
+        """Nobody reads what arrives any more."""
+        self._replaying = replaying
+        self._early: list[tuple[int, AnyReply]] = []
+        self._unanswered: Step | None = None
+        self._next_attempt = next_attempt
+        self._max_buffered = max_buffered
+        self._buffer: list[Arrival] = []
+        self._wake = asyncio.Event()
+        self._last_offset = -1
+
+    @property
+    def ended(self) -> bool:
+        """Whether the request is over."""
+        return self.state.phase is Phase.ENDED
+
+    def hear(self, offset: int, heard: AnyReply, now: float) -> None:
+        """Takes a record. One that was taken before changes nothing."""
+        if self._replaying:
+            if len(self._early) >= self._max_buffered:
+                self.fail(unavailable("The stream's history takes too long to read. Try again.").problem)
+                return
+            self._early.append((offset, heard))
+        else:
+            self._take_in(offset, heard, now)
+
+    def go_live(self, history: list[tuple[int, AnyReply]], now: float) -> None:
+        """Takes the history, then what came meanwhile; from here on the reply stream
+        acts.
+
+        An attempt that nobody was seen to begin is asked for again.
+        """
+        for offset, heard in history:
+            self._take_in(offset, heard, now)
+        early, self._early = self._early, []
+        for offset, heard in early:
+            self._take_in(offset, heard, now)
+        self._replaying = False
+        unanswered, self._unanswered = self._unanswered, None
+        if (
+            unanswered is not None
+            and unanswered.state.attempt == self.state.attempt
+            and self.state.phase is not Phase.RUNNING
+        ):
+            self._ask_next(unanswered)
+
+    def fail(self, problem: Problem) -> None:
+        """Ends this client's part for a reason that is not in the log."""
+        self.problem = self.problem or problem
+        self._wake.set()
+
+    def leave(self) -> None:
+        """The client closed its connection."""
+        self.left = True
+        self._wake.set()
+
+    def mute(self) -> None:
+        """The client is gone: what arrives is followed but not kept."""
+        self.muted = True
+        self._buffer.clear()
+
+    async def take(self, timeout_s: float) -> list[Arrival]:
+        """What has arrived since the last call, at once or when there is something.
+
+        Nothing after `timeout_s`, a `problem` or the client's leaving.
+        """
+        if not self._buffer and self.problem is None and not self.left:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+        taken, self._buffer = self._buffer, []
+        return taken
+
+    def _take_in(self, offset: int, heard: AnyReply, now: float) -> None:
+        if offset <= self._last_offset:
+            return
+        self._last_offset = offset
+        if isinstance(heard, StreamTaken):
+            self.taken = heard.follower_id != self.follower_id
+            return
+        step = advance(self.state, heard)
+        self.state = step.state
+        if step.ignored:
+            metrics.GATEWAY_IGNORED.labels(step.ignored).inc()
+            return
+        self.heard_at = now
+        if step.retry:
+            self._on_retry(step)
+        if step.pieces or step.end:
+            self._keep(Arrival(offset, step))
+
+    def _on_retry(self, step: Step) -> None:
+        if self._replaying:
+            self._unanswered = step
+        else:
+            self._ask_next(step)
+
+    def _ask_next(self, step: Step) -> None:
+        state = step.state
+        update = {
+            "attempt": state.attempt,
+            "delivered": state.choices,
+            "previous": step.previous or self.origin,
+            "ended": state.end,
+        }
+        self.origin = None
+        self._next_attempt(self, self.request.model_copy(update=update), step.retry)
+
+    def _keep(self, arrival: Arrival) -> None:
+        if self.muted or self.problem is not None:
+            return
+        if len(self._buffer) >= self._max_buffered:
+            self.fail(
+                Problem(
+                    503,
+                    "client_too_slow",
+                    "The stream was read too slowly and cut; reattach with Last-Event-ID.",
+                )
+            )
+            return
+        self._buffer.append(arrival)
+        self._wake.set()
