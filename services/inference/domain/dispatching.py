@@ -35,8 +35,8 @@ from schemas.inference import (
     RequestFinished,
     RetryNeeded,
 )
+from services.common.completion import completed_event
 from services.common.model_catalogue import Price
-from services.inference.domain.completion import completed_event
 from services.inference.domain.offsets import OffsetTracker
 from services.inference.domain.queue import FairQueue
 from services.inference.domain.replicas import AttemptKey, Fleet, Replica

@@ -1,4 +1,7 @@
-"""What a request's one end looks like to everybody else."""
+"""Prices a request's one end and says what it looks like to everybody else.
+
+Pure; the dispatcher uses it for what was generated, a gateway for what it ends itself.
+"""
 
 from datetime import datetime
 from decimal import Decimal
