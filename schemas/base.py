@@ -1,6 +1,11 @@
 """What every message model shares."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A number that JSON can carry: neither infinite nor NaN."""
 
 
 class Message(BaseModel):

@@ -16,6 +16,13 @@ from pydantic import TypeAdapter
 
 from schemas.control import KeyChanged
 from schemas.dead_letters import DeadLettered
+from schemas.events.alerts import AlertRaised
+from schemas.events.audit import AuditEntry
+from schemas.events.drift import DriftReported
+from schemas.events.feedback import FeedbackSubmitted
+from schemas.events.kpi import KpiBreached
+from schemas.events.retraining import RetrainingRequested, RetrainingResult
+from schemas.events.security import SecurityFinding
 from schemas.inference import (
     REPLY,
     STATUS,
@@ -155,8 +162,122 @@ CONTROL = Topic(
     ("gateway",),
     "API keys as they now stand.",
 )
+FEEDBACK = Topic(
+    "feedback.submitted.v1",
+    TypeAdapter(FeedbackSubmitted),
+    "request_id",
+    3,
+    _WEEK,
+    ("gateway",),
+    ("recorder",),
+    "Ratings of answers.",
+    scaled=True,
+    ledger=True,
+    dead_letters=True,
+)
+AUDIT = Topic(
+    "audit.entries.v1",
+    TypeAdapter(AuditEntry),
+    "tenant",
+    1,
+    _MONTH,
+    ("gateway", "console", "cli"),
+    ("audit",),
+    "Who did what. One partition: one chain of hashes over all entries.",
+    ledger=True,
+    dead_letters=True,
+)
+FINDINGS = Topic(
+    "security.findings.v1",
+    TypeAdapter(SecurityFinding),
+    "user",
+    6,
+    _WEEK,
+    ("gateway", "security"),
+    ("recorder",),
+    "What security analysis found.",
+    scaled=True,
+    ledger=True,
+    dead_letters=True,
+)
+BREACHES = Topic(
+    "kpi.breaches.v1",
+    TypeAdapter(KpiBreached),
+    "breach_id",
+    1,
+    _WEEK,
+    ("kpi",),
+    ("recorder",),
+    "Figures that crossed their thresholds, and that came back.",
+    ledger=True,
+    dead_letters=True,
+)
+DRIFT = Topic(
+    "drift.reports.v1",
+    TypeAdapter(DriftReported),
+    "model",
+    1,
+    _WEEK,
+    ("drift",),
+    ("recorder",),
+    "Comparisons of traffic with its baseline.",
+    ledger=True,
+    dead_letters=True,
+)
+ALERTS = Topic(
+    "alerts.raised.v1",
+    TypeAdapter(AlertRaised),
+    "fingerprint",
+    1,
+    _WEEK,
+    ("alerter",),
+    ("recorder",),
+    "Every change of an alert's state.",
+    ledger=True,
+    dead_letters=True,
+)
+RETRAINING_REQUESTS = Topic(
+    "retraining.requests.v1",
+    TypeAdapter(RetrainingRequested),
+    "model",
+    1,
+    _WEEK,
+    ("drift", "console"),
+    ("recorder",),
+    "Models that shall be trained again.",
+    ledger=True,
+    dead_letters=True,
+)
+RETRAINING_RESULTS = Topic(
+    "retraining.results.v1",
+    TypeAdapter(RetrainingResult),
+    "model",
+    1,
+    _WEEK,
+    ("training",),
+    ("recorder",),
+    "How far each retraining came.",
+    ledger=True,
+    dead_letters=True,
+)
 
-TOPICS: tuple[Topic, ...] = (REQUESTS, WORK_TOPIC, REPLIES, COMMANDS, STATUS_TOPIC, COMPLETED, CONTROL)
+TOPICS: tuple[Topic, ...] = (
+    REQUESTS,
+    WORK_TOPIC,
+    REPLIES,
+    COMMANDS,
+    STATUS_TOPIC,
+    COMPLETED,
+    CONTROL,
+    FEEDBACK,
+    AUDIT,
+    FINDINGS,
+    BREACHES,
+    DRIFT,
+    ALERTS,
+    RETRAINING_REQUESTS,
+    RETRAINING_RESULTS,
+)
 
 
 def dead_letter_topic(topic: Topic) -> Topic:

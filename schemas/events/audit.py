@@ -1,0 +1,85 @@
+"""Who did what to whose data or settings: audit.entries.
+
+The audit role of the analyzer chains entries by hash. Erasing a person later must not
+break the chain, so the hash covers digests of `actor` and of the content (`object_id`,
+`before`, `after`, `reason`), each salted from `salt`: without the salt a digest of a
+guessable value (an address, a name) says nothing.
+"""
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import uuid4
+
+from pydantic import Field
+
+from schemas.base import Message
+
+
+class Actor(Message):
+    """Who did it: `kind` is key, user, operator or service.
+
+    `id` is a key's public part, a user's pseudonym or a service's name. `address` is
+    truncated or keyed, never a whole IP address.
+    """
+
+    kind: str
+    id: str
+    address: str = ""
+
+
+class AuditEntry(Message):
+    """One act. `action` is an object and a verb: key.created, table.exported.
+
+    `before` and `after` hold what was changed, without secrets. `outcome` is done,
+    denied or failed. `entry_id` stays the same when an entry is sent again: it is
+    chained once. `tenant` is empty for the whole platform.
+    """
+
+    entry_id: str
+    salt: str = Field(min_length=32)
+    occurred_at: datetime
+    tenant: str = ""
+    actor: Actor
+    action: str
+    object_kind: str
+    object_id: str = ""
+    outcome: str = "done"
+    reason: str = ""
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    request_id: str = ""
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        occurred_at: datetime,
+        actor: Actor,
+        action: str,
+        object_kind: str,
+        object_id: str = "",
+        tenant: str = "",
+        outcome: str = "done",
+        reason: str = "",
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+        request_id: str = "",
+    ) -> Self:
+        """A new entry with an id and a salt of its own."""
+        return cls(
+            entry_id=uuid4().hex,
+            salt=secrets.token_hex(16),
+            occurred_at=occurred_at,
+            tenant=tenant,
+            actor=actor,
+            action=action,
+            object_kind=object_kind,
+            object_id=object_id,
+            outcome=outcome,
+            reason=reason,
+            before=None if before is None else dict(before),
+            after=None if after is None else dict(after),
+            request_id=request_id,
+        )

@@ -1,0 +1,78 @@
+"""What security analysis found in a prompt, an answer or a user's behaviour:
+security.findings.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from schemas.base import Finite, Message
+
+MAX_MASKED_CHARS = 100_000
+
+
+class RiskLevel(StrEnum):
+    """How dangerous."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class RuleHit(Message):
+    """A rule that matched.
+
+    `start` and `end` are characters of the text that was analysed (-1: of no single
+    place); `view` says how it had been disguised.
+    """
+
+    rule: str
+    category: str = ""
+    weight: Finite = 0.0
+    start: int = -1
+    end: int = -1
+    view: str = ""
+
+
+class Neighbour(Message):
+    """A known text or an earlier request that is like this one: `similarity` is 0 to 1,
+    `label` what it was judged to be.
+    """
+
+    reference: str
+    similarity: Finite
+    label: str = ""
+    masked_text: str = ""
+
+
+class SecurityFinding(Message):
+    """One finding with what an investigator needs.
+
+    `place` is prompt, response or behaviour; `depth` inline (before serving) or full.
+    `score` is in points (levels begin at 3, 7, 12 and 20 by default). `action` is what
+    was done: allowed, flagged, masked or blocked. Texts are masked.
+    """
+
+    finding_id: str
+    found_at: datetime
+    tenant: str
+    user: str = ""
+    key_id: str = ""
+    request_id: str = ""
+    model: str = ""
+    place: str
+    depth: str
+    category: str
+    level: RiskLevel
+    score: Finite
+    probability: Finite | None = None
+    action: str
+    rules: tuple[RuleHit, ...] = ()
+    detector_version: str = ""
+    rules_version: str = ""
+    explanation: tuple[str, ...] = ()
+    masked_text: str | None = Field(None, max_length=MAX_MASKED_CHARS)
+    neighbours: tuple[Neighbour, ...] = ()
