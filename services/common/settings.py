@@ -2,12 +2,15 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.errors import ConfigError
+from services.common.kafka_address import KafkaAddress
 
 
 class CommonSettings(BaseSettings):
@@ -15,9 +18,25 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TOCSIN_", frozen=True, extra="ignore")
 
-    kafka_url: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port].")
+    kafka_url: str = Field(
+        "127.0.0.1:9092",
+        repr=False,
+        description="Kafka's bootstrap servers, host:port[,host:port]; a login may be part of it, "
+        "sasl_ssl://user:password@host:port.",
+    )
+    kafka_username: str = Field("", description="Kafka's user, where TOCSIN_KAFKA_URL names none.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="That user's password.")
+    kafka_security_protocol: str = Field(
+        "",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; with a user SASL_SSL if left out.",
+    )
+    kafka_sasl_mechanism: str = Field("", description="SCRAM-SHA-512 (if left out), SCRAM-SHA-256 or PLAIN.")
+    kafka_ca_file: str = Field(
+        "", description="PEM file of the certificates that Kafka's is checked against; else the system's."
+    )
     clickhouse_url: str = Field(
         "http://default@127.0.0.1:8123/tocsin",
+        repr=False,
         description="ClickHouse's HTTP address with user, password and database.",
     )
     instance: str = Field(
@@ -46,6 +65,14 @@ class CommonSettings(BaseSettings):
         20.0, gt=0, description="How long a stopping process may finish what it has begun."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _join_kafka_login(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`kafka_url` becomes the whole address, with the login of the other settings:
+        it is all that is passed on.
+        """
+        return values | {"kafka_url": _kafka_url(values, cls.model_fields["kafka_url"].default)}
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Reads the environment.
@@ -60,8 +87,30 @@ class CommonSettings(BaseSettings):
             raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
 
 
+def _kafka_url(values: Mapping[str, Any], default: str) -> str:
+    url = str(values.get("kafka_url") or default)
+    given = {
+        "protocol": _text(values.get("kafka_security_protocol") or "").lower(),
+        "username": values.get("kafka_username"),
+        "password": values.get("kafka_password"),
+        "mechanism": values.get("kafka_sasl_mechanism"),
+        "ca": values.get("kafka_ca_file"),
+    }
+    return KafkaAddress.parse(url, **{name: _text(value) for name, value in given.items() if value}).url
+
+
+def _text(value: Any) -> str:
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
 def _explain(settings: type[CommonSettings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "?"
     field = settings.model_fields.get(name)
     purpose = f" It is: {field.description}" if field and field.description else ""
-    return f"TOCSIN_{name.upper()}={problem.get('input')!r}: {problem['msg']}.{purpose}"
+    # What may hold a secret is not shown, not even where it is wrong.
+    shown = "" if field is None or _is_secret(field) else f"={problem.get('input')!r}"
+    return f"TOCSIN_{name.upper()}{shown}: {problem['msg']}.{purpose}"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return not field.repr or "SecretStr" in repr(field.annotation)

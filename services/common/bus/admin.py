@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from schemas.inference import Lane
 from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_topic
 from services.common.errors import BusUnavailableError
+from services.common.kafka_address import connection_options, without_password
 from services.common.model_catalogue import ModelConfig
 from services.common.retry import retry
 
@@ -42,13 +43,13 @@ async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdmi
     """
 
     async def connect() -> AIOKafkaAdminClient:
-        client = AIOKafkaAdminClient(bootstrap_servers=url, request_timeout_ms=15_000)
+        client = AIOKafkaAdminClient(**connection_options(url), request_timeout_ms=15_000)
         try:
             await client.start()
         except (KafkaError, OSError) as error:
             await client.close()
             raise BusUnavailableError(
-                f"no Kafka at {url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+                f"no Kafka at {without_password(url)}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
             ) from error
         return client
 

@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from services.common.bus.leader import LeaderAssignor
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError
+from services.common.kafka_address import connection_options, without_password
 from services.common.retry import retry
 
 Record: TypeAlias = ConsumerRecord
@@ -50,7 +51,7 @@ def _bus_errors(call: Callable[Parameters, Awaitable[Result]]) -> Callable[Param
 
 @dataclass
 class _Consumer:
-    url: str
+    url: str = field(repr=False)
     name: str
     committed_only: bool = False
     _driver: AIOKafkaConsumer | None = field(default=None, init=False)
@@ -115,7 +116,7 @@ class _Consumer:
 
         async def attempt() -> AIOKafkaConsumer:
             driver = AIOKafkaConsumer(
-                bootstrap_servers=self.url,
+                **connection_options(self.url),
                 client_id=self.name,
                 enable_auto_commit=False,
                 metadata_max_age_ms=30_000,
@@ -127,7 +128,8 @@ class _Consumer:
             except (KafkaError, OSError) as error:
                 await driver.stop()
                 raise BusUnavailableError(
-                    f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+                    f"no Kafka at {without_password(self.url)}: {error}; is it running, and is "
+                    "TOCSIN_KAFKA_URL right?"
                 ) from error
             except BaseException:  # cancelled while it connects
                 await driver.stop()

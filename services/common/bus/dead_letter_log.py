@@ -22,6 +22,7 @@ from schemas.topics import TOPICS, dead_letter_name
 from services.common.bus.inspection import partition_counts
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError, ConfigError
+from services.common.kafka_address import connection_options, without_password
 
 _GROUP = "tocsin-dlq"
 _CONNECT_S = 15.0
@@ -93,7 +94,7 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
         raise ConfigError(f"{topic} has no dead letters; these have: {', '.join(dead_letter_topics())}")
     limit_log_rate()
     reader = AIOKafkaConsumer(
-        bootstrap_servers=url, group_id=_GROUP, enable_auto_commit=False, auto_offset_reset="earliest"
+        **connection_options(url), group_id=_GROUP, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
         async with asyncio.timeout(_CONNECT_S):
@@ -103,7 +104,7 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
         yield reader
     except (TimeoutError, KafkaError, OSError) as error:
         raise BusUnavailableError(
-            f"the dead letters of {topic} cannot be read from Kafka at {url}: {error!r}"
+            f"the dead letters of {topic} cannot be read from Kafka at {without_password(url)}: {error!r}"
         ) from error
     finally:
         await reader.stop()
@@ -112,7 +113,7 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
 @contextlib.asynccontextmanager
 async def _writer(url: str) -> AsyncIterator[AIOKafkaProducer]:
     writer = AIOKafkaProducer(
-        bootstrap_servers=url, acks="all", enable_idempotence=True, max_request_size=2 * 1024 * 1024
+        **connection_options(url), acks="all", enable_idempotence=True, max_request_size=2 * 1024 * 1024
     )
     try:
         async with asyncio.timeout(_CONNECT_S):

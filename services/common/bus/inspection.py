@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from services.common.bus.admin import admin, committed_offsets, topics_for
 from services.common.errors import BusUnavailableError
+from services.common.kafka_address import connection_options, without_password
 from services.common.model_catalogue import ModelConfig
 
 
@@ -46,7 +47,9 @@ async def partition_counts(url: str, timeout_s: float = 5.0) -> dict[str, int]:
         async with asyncio.timeout(timeout_s + 5), admin(url, timeout_s=timeout_s) as client:
             return {one["topic"]: len(one["partitions"]) for one in await client.describe_topics()}
     except (TimeoutError, KafkaError) as error:
-        raise BusUnavailableError(f"Kafka at {url} does not describe its topics: {error!r}") from error
+        raise BusUnavailableError(
+            f"Kafka at {without_password(url)} does not describe its topics: {error!r}"
+        ) from error
 
 
 async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, int]:
@@ -59,7 +62,7 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
     """
     wanted = set(topics)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=url, isolation_level="read_committed", enable_auto_commit=False
+        **connection_options(url), isolation_level="read_committed", enable_auto_commit=False
     )
     try:
         async with asyncio.timeout(timeout_s):
@@ -72,7 +75,9 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
             ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)
             committed = await committed_offsets(url, group)
     except (TimeoutError, KafkaError, OSError) as error:
-        raise BusUnavailableError(f"Kafka at {url} does not tell how far {group} is: {error!r}") from error
+        raise BusUnavailableError(
+            f"Kafka at {without_password(url)} does not tell how far {group} is: {error!r}"
+        ) from error
     finally:
         await consumer.stop()
     behind = dict.fromkeys(there, 0)

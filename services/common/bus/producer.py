@@ -19,6 +19,7 @@ from schemas.inference import LogPosition
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, PermanentError
+from services.common.kafka_address import connection_options, without_password
 from services.common.retry import retry
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
@@ -52,7 +53,7 @@ class Producer:
     `send` waits for that at most `timeout_s`.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     clock: Clock = utc_now
     timeout_s: float = 10.0
@@ -90,7 +91,7 @@ class Producer:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except KafkaError as error:
             raise BusUnavailableError(
-                f"Kafka at {self.url} did not take a record for {record.topic}: {error!r}"
+                f"Kafka at {without_password(self.url)} did not take a record for {record.topic}: {error!r}"
             ) from error
         return future  # type: ignore[no-any-return]
 
@@ -107,8 +108,8 @@ class Producer:
                 done = await asyncio.shield(future)
         except (TimeoutError, KafkaError) as error:
             raise BusUnavailableError(
-                f"Kafka at {self.url} did not acknowledge a record for {record.topic} within "
-                f"{self.timeout_s} s"
+                f"Kafka at {without_password(self.url)} did not acknowledge a record for "
+                f"{record.topic} within {self.timeout_s} s"
             ) from error
         return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
 
@@ -147,7 +148,7 @@ class Producer:
 
     async def _connect(self) -> None:
         driver = AIOKafkaProducer(
-            bootstrap_servers=self.url,
+            **connection_options(self.url),
             client_id=self.name,
             acks="all",
             max_batch_size=262_144,
@@ -163,7 +164,8 @@ class Producer:
         except (KafkaError, OSError) as error:
             await driver.stop()
             raise BusUnavailableError(
-                f"no Kafka at {self.url}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+                f"no Kafka at {without_password(self.url)}: {error}; is it running, and is "
+                "TOCSIN_KAFKA_URL right?"
             ) from error
         except BaseException:  # cancelled while it connects
             await driver.stop()
