@@ -364,8 +364,9 @@ class InferenceCompleted(Message):
 Work = Annotated[WorkAssigned | WorkCancelled, Field(discriminator="kind")]
 AnyReply = ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded | StreamTaken
 Reply = Annotated[AnyReply, Field(discriminator="kind")]
-Status = Annotated[ReplicaBeat | RequestFinished | QueueStatus, Field(discriminator="kind")]
+AnyStatus = ReplicaBeat | RequestFinished | QueueStatus
+Status = Annotated[AnyStatus, Field(discriminator="kind")]
 
 WORK: TypeAdapter[WorkAssigned | WorkCancelled] = TypeAdapter(Work)
 REPLY: TypeAdapter[AnyReply] = TypeAdapter(Reply)
-STATUS: TypeAdapter[ReplicaBeat | RequestFinished | QueueStatus] = TypeAdapter(Status)
+STATUS: TypeAdapter[AnyStatus] = TypeAdapter(Status)

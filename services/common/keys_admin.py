@@ -6,11 +6,12 @@ The compacted control topic is the only place where they are kept.
 from collections.abc import Iterable
 from datetime import datetime
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from schemas.control import KeyChanged, Scope
 from schemas.topics import CONTROL
-from services.common.bus.consumer import Start, Tail
+from services.common.bus.consumer import Record, Start, Tail
+from services.common.bus.parsing import MessageReader
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import PermanentError
 from services.common.identity import create_key
@@ -60,13 +61,14 @@ async def list_keys(url: str) -> tuple[KeyChanged, ...]:
         BusUnavailableError: Kafka or the control topic cannot be read.
     """
     found: dict[str, KeyChanged] = {}
+    messages = key_messages()
     tail = Tail(url, "tocsin-keys", topic=CONTROL.name)
     try:
         await tail.start([0], Start.BEGINNING)
         end = (await tail.end_offsets(CONTROL.name, [0]))[0]
         while await tail.position(CONTROL.name, 0) < end:
             for record in await tail.poll(1.0):
-                note_key(found, record.key, record.value)
+                note_key(found, record, messages)
     finally:
         await tail.close()
     return tuple(sorted(found.values(), key=lambda key: key.created_at))
@@ -87,20 +89,20 @@ async def revoke(url: str, key_id: str, *, now: datetime) -> KeyChanged:
     raise NoSuchKeyError(f"there is no key {key_id!r}; `tocsin keys list` shows those that there are")
 
 
-def note_key(keys: dict[str, KeyChanged], key: bytes | None, value: bytes | None) -> bool:
+def note_key(keys: dict[str, KeyChanged], record: Record, messages: MessageReader[KeyChanged]) -> None:
     """Enters a record of the control topic into a table of keys.
 
-    False where it is nothing that this version can read.
+    What this version cannot use is counted, and leaves the table as it is.
     """
-    if value is None:
-        keys.pop((key or b"").decode(errors="replace"), None)
-        return True
-    try:
-        changed = KeyChanged.model_validate_json(value)
-    except ValidationError:
-        return False
-    keys[changed.key_id] = changed
-    return True
+    if record.value is None:
+        keys.pop((record.key or b"").decode(errors="replace"), None)
+    elif (changed := messages.read(record)) is not None:
+        keys[changed.key_id] = changed
+
+
+def key_messages() -> MessageReader[KeyChanged]:
+    """A reader of the control topic's keys."""
+    return MessageReader(TypeAdapter(KeyChanged), CONTROL.name)
 
 
 async def _publish(url: str, record: KeyChanged) -> None:

@@ -6,6 +6,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+# The bus.
+BUS_SKIPPED = Counter(
+    "tocsin_bus_skipped_total",
+    "Records that were passed over: a kind that this version does not know, or unreadable.",
+    ["topic", "why"],
+)
+
 # Inference: what the heartbeats and ends on the bus say.
 DISPATCH_WAITING = Gauge("tocsin_dispatch_waiting", "Requests that wait for a slot.", ["model", "lane"])
 DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", ["model"])
@@ -36,9 +43,6 @@ GATEWAY_IGNORED = Counter(
 )
 GATEWAY_CANCELS = Counter("tocsin_gateway_cancels_total", "Requests taken back, by why.", ["reason"])
 GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that came back to a stream.")
-GATEWAY_UNREADABLE = Counter(
-    "tocsin_gateway_unreadable_total", "Records that this version cannot read.", ["topic"]
-)
 GATEWAY_UNSENT = Counter(
     "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
 )

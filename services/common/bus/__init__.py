@@ -11,11 +11,13 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
+from services.common.bus.parsing import MessageReader, Unknown, Unreadable, parse_known
 from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
 
 __all__ = [
     "FencedError",
     "GroupConsumer",
+    "MessageReader",
     "OffsetAndMetadata",
     "Outgoing",
     "Producer",
@@ -24,4 +26,7 @@ __all__ = [
     "Tail",
     "TopicPartition",
     "TransactionalProducer",
+    "Unknown",
+    "Unreadable",
+    "parse_known",
 ]

@@ -5,18 +5,14 @@ refused here within a second.
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import structlog
-
 from schemas.control import KeyChanged, Scope
 from schemas.topics import CONTROL
 from services.common import metrics
-from services.common.bus.consumer import Start, Tail
+from services.common.bus import MessageReader, Start, Tail
 from services.common.health import HealthState
 from services.common.identity import is_secret_of, parse_key
-from services.common.keys_admin import note_key
+from services.common.keys_admin import key_messages, note_key
 from services.gateway.http.problems import forbidden, unauthenticated, unavailable
-
-log = structlog.get_logger(__name__)
 
 _HOW = "Send 'Authorization: Bearer tsn_...'; `tocsin keys create` makes a key."
 
@@ -32,6 +28,7 @@ class KeyTable:
     pepper: str
     health: HealthState
     caught_up: bool = field(default=False, init=False)
+    _messages: MessageReader[KeyChanged] = field(default_factory=key_messages, init=False)
     _keys: dict[str, KeyChanged] = field(default_factory=dict, init=False)
 
     async def start(self) -> None:
@@ -83,7 +80,5 @@ class KeyTable:
 
     async def _poll(self) -> None:
         for record in await self.tail.poll():
-            if not note_key(self._keys, record.key, record.value):
-                metrics.GATEWAY_UNREADABLE.labels(CONTROL.name).inc()
-                log.warning("control_unreadable", offset=record.offset)
+            note_key(self._keys, record, self._messages)
         metrics.GATEWAY_KEYS.set(len(self._keys))

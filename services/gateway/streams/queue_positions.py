@@ -7,12 +7,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 import structlog
-from pydantic import ValidationError
 
-from schemas.inference import STATUS, QueueStatus
+from schemas.inference import STATUS, AnyStatus, QueueStatus
 from schemas.topics import STATUS_TOPIC
-from services.common import metrics
-from services.common.bus.consumer import Tail
+from services.common.bus import MessageReader, Tail
 from services.common.errors import BusUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -36,6 +34,9 @@ class QueuePositions:
     """Follows the queue lengths while it is `wanted`."""
 
     tail: Tail
+    messages: "MessageReader[AnyStatus]" = field(
+        default_factory=lambda: MessageReader(STATUS, STATUS_TOPIC.name), init=False
+    )
     _queues: dict[str, QueueStatus] = field(default_factory=dict, init=False)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -73,10 +74,6 @@ class QueuePositions:
         for record in await self.tail.poll(0.5):
             if record.value is None or _QUEUE not in record.value:
                 continue
-            try:
-                status = STATUS.validate_json(record.value)
-            except ValidationError:
-                metrics.GATEWAY_UNREADABLE.labels(STATUS_TOPIC.name).inc()
-                continue
+            status = self.messages.read(record)
             if isinstance(status, QueueStatus) and status.active:
                 self._queues[status.model] = status

@@ -6,32 +6,15 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import structlog
-from pydantic import ValidationError
-
 from schemas.inference import REPLY, AnyReply
 from schemas.topics import REPLIES
-from services.common import metrics
+from services.common.bus import MessageReader
 from services.common.bus.consumer import Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.gateway.streams.reply_stream import ReplyStream
 
-log = structlog.get_logger(__name__)
-
 _POLL_S = 1.0
 _IDLE_S = 60.0
-
-
-def read_reply(record: Record) -> AnyReply | None:
-    """What a record says; None, counted, where this version cannot read it."""
-    try:
-        return REPLY.validate_json(record.value or b"")
-    except ValidationError as error:
-        metrics.GATEWAY_UNREADABLE.labels(REPLIES.name).inc()
-        log.warning(
-            "reply_unreadable", partition=record.partition, offset=record.offset, problems=error.error_count()
-        )
-        return None
 
 
 @dataclass
@@ -46,6 +29,9 @@ class ReplyReader:
     partition: int = 0
     clock: MonotonicClock = monotonic_s
     tail: Tail = field(init=False)
+    messages: "MessageReader[AnyReply]" = field(
+        default_factory=lambda: MessageReader(REPLY, REPLIES.name), init=False
+    )
     idle_since: float = field(default=0.0, init=False)
     _reply_streams: dict[bytes, list[ReplyStream]] = field(default_factory=dict, init=False)
 
@@ -93,7 +79,7 @@ class ReplyReader:
         await self.tail.close()
 
     def _hand_over(self, record: Record, reply_streams: Iterable[ReplyStream]) -> None:
-        heard = read_reply(record)
+        heard = self.messages.read(record)
         if heard is not None:
             now = self.clock()
             for reply_stream in reply_streams:

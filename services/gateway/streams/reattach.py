@@ -22,7 +22,7 @@ from services.gateway.http.problems import Problem, ProblemError, malformed, no_
 from services.gateway.openai.chunks import EventId
 from services.gateway.openai.request_ids import is_expired, time_ms_of
 from services.gateway.streams.log_scan import LogScans
-from services.gateway.streams.reader import ReaderPool, read_reply
+from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -98,7 +98,7 @@ class Reattacher:
         reply_stream = self.registry.follow(request, reader, traceparent=traceparent, replaying=True)
         reply_stream.origin = origin
         try:
-            await self._replay(reply_stream, after)
+            await self._replay(reply_stream, reader, after)
         except BaseException:
             self.registry.forget(reply_stream)
             raise
@@ -110,7 +110,7 @@ class Reattacher:
         metrics.GATEWAY_REATTACHED.inc()
         return reply_stream
 
-    async def _replay(self, reply_stream: ReplyStream, after: EventId | None) -> None:
+    async def _replay(self, reply_stream: ReplyStream, reader: ReplyReader, after: EventId | None) -> None:
         request = reply_stream.request
         try:
             records = await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
@@ -125,7 +125,11 @@ class Reattacher:
                 f"Last-Event-ID {after.partition}-{after.offset}.{after.chunk} is no event of this stream.",
                 "last-event-id",
             )
-        history = [(record.offset, heard) for record in records if (heard := read_reply(record)) is not None]
+        history = [
+            (record.offset, heard)
+            for record in records
+            if (heard := reader.messages.read(record)) is not None
+        ]
         if history and _has_lost_its_beginning(history[0][1]):
             message = "The beginning of this stream is no longer in the log, so it cannot be taken up again."
             raise ProblemError(Problem(404, "stream_expired", message, "request_id"))

@@ -1,0 +1,18 @@
+"""Kafka records without a Kafka."""
+
+from services.common.bus import Record
+
+
+def record(
+    value: bytes | None,
+    *,
+    key: bytes = b"r",
+    offset: int = 0,
+    topic: str = "t",
+    partition: int = 0,
+    timestamp_ms: int = 0,
+) -> Record:
+    """A record as a consumer hands it out."""
+    return Record(
+        topic, partition, offset, timestamp_ms, 1, key, value, None, len(key), len(value or b""), ()
+    )

@@ -1,0 +1,90 @@
+"""Places in the queue, from a topic that newer versions write to as well."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from schemas.inference import QueueStatus
+from services.common import metrics
+from services.common.bus import Record
+from services.common.errors import BusUnavailableError
+from services.gateway.streams.queue_positions import Place, QueuePositions
+from tests.support.records import record
+
+
+@dataclass
+class FakeTail:
+    """Hands out one batch, then nothing more."""
+
+    batches: list[list[Record] | BusUnavailableError] = field(default_factory=list)
+    starts: int = 0
+    closed: int = 0
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, *_: object) -> None:
+        self.starts += 1
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def poll(self, _timeout_s: float) -> list[Record]:
+        if not self.batches:
+            self.empty.set()
+            await asyncio.Event().wait()
+        batch = self.batches.pop(0)
+        if isinstance(batch, BusUnavailableError):
+            raise batch
+        return batch
+
+
+def queue(positions: dict[str, int], *, active: bool = True, eta_ms: float | None = 100) -> Record:
+    """A dispatcher's word on its queue."""
+    status = QueueStatus(
+        dispatcher_id="d", model="m", host="h", pid=1, active=active, eta_ms=eta_ms, positions=positions
+    )
+    return record(status.encode())
+
+
+async def positions_after(*batches: list[Record] | BusUnavailableError) -> tuple[QueuePositions, FakeTail]:
+    """What is known once these batches were read."""
+    tail = FakeTail(list(batches))
+    positions = QueuePositions(tail)  # type: ignore[arg-type]
+    positions.want(wanted=True)
+    running = asyncio.create_task(positions.run())
+    await tail.empty.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return positions, tail
+
+
+async def test_place_is_what_the_active_dispatcher_says() -> None:
+    """A standby's word changes nothing; the wait grows with the place."""
+    positions, _ = await positions_after([queue({"a": 1, "b": 2}), queue({}, active=False)])
+    assert positions.place_of("b", "m") == Place(2, 200)
+    assert positions.place_of("c", "m") is None
+    assert positions.place_of("b", "other") is None
+
+
+async def test_kinds_of_a_newer_version_are_counted_and_skipped() -> None:
+    """Between, before and after what is known; also such as look like a queue's."""
+    strange = [
+        record(b'{"kind":"weather"}'),
+        record(b'{"kind":"queue_v2","was":{"kind":"queue"}}'),
+        record(b'{"kind":"queue"}'),
+        record(None),
+    ]
+    counters = [
+        metrics.BUS_SKIPPED.labels("inference.status.v1", why)._value
+        for why in ("unknown_kind", "unreadable")
+    ]
+    before = [one.get() for one in counters]
+    positions, _ = await positions_after([*strange, queue({"a": 1}), *strange])
+    assert positions.place_of("a", "m") == Place(1, 100)
+    assert [one.get() - was for one, was in zip(counters, before, strict=True)] == [2, 2]
+
+
+async def test_nobody_waiting_forgets_the_queues() -> None:
+    """A place is never older than its being wanted."""
+    positions, tail = await positions_after([queue({"a": 1})])
+    positions.want(wanted=False)
+    assert positions.place_of("a", "m") is None
+    assert (tail.starts, tail.closed) == (1, 1)
