@@ -2,15 +2,15 @@
 dependency), /metrics.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.common.http.protocol import HttpConfig
+from services.common.http.server import EmbeddedServer
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -77,16 +77,7 @@ class HealthServer:
         self._state = state
         self._port = port
         self._server = EmbeddedServer(
-            uvicorn.Config(
-                self._app,
-                host=host,
-                port=port,
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=2,
-            )
+            HttpConfig(self._app, host=host, port=port, timeout_graceful_shutdown=2)
         )
 
     async def start(self) -> None:
@@ -100,11 +91,7 @@ class HealthServer:
             await self._server.close()
 
     async def _app(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        status, content_type, body = self._state.answer(scope["path"]) or (
-            404,
-            "application/json",
-            b'{"error":"not found"}',
-        )
+        status, content_type, body = self._answer(scope["method"], scope["path"])
         await send(
             {
                 "type": "http.response.start",
@@ -117,41 +104,7 @@ class HealthServer:
         )
         await send({"type": "http.response.body", "body": body})
 
-
-class EmbeddedServer(uvicorn.Server):
-    """A uvicorn server as a part of a service: signals stay the runner's, start and
-    stop are awaited.
-    """
-
-    _task: asyncio.Task[None] | None = None
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """Leaves signals alone."""
-        yield
-
-    async def start(self, timeout_s: float = 10.0) -> None:
-        """Listens, or raises what kept it from listening.
-
-        Raises:
-            OSError: the address cannot be bound.
-        """
-        self._task = asyncio.create_task(self._serve_quietly())
-        async with asyncio.timeout(timeout_s):
-            while not self.started:
-                if self._task.done():
-                    await self._task
-                    raise OSError(
-                        f"cannot listen on {self.config.host}:{self.config.port}; is the port taken?"
-                    )
-                await asyncio.sleep(0.01)
-
-    async def close(self) -> None:
-        """Stops, letting running responses end within the configured time."""
-        self.should_exit = True
-        if self._task is not None:
-            await self._task
-
-    async def _serve_quietly(self) -> None:
-        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it cannot bind
-            await self.serve()
+    def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
+        if method not in ("GET", "HEAD"):
+            return 405, "application/json", b'{"error":"only GET and HEAD are served here"}'
+        return self._state.answer(path) or (404, "application/json", b'{"error":"not found"}')

@@ -22,6 +22,11 @@ REPLICA_TOKENS_PER_SECOND = Gauge(
     "tocsin_replica_tokens_per_second", "Tokens generated a second, over the last five.", ["model", "replica"]
 )
 
+# Every HTTP server.
+HTTP_CUT = Counter(
+    "tocsin_http_cut_total", "Connections that were cut or refused before a request was served.", ["reason"]
+)
+
 # Gateway.
 GATEWAY_REQUESTS = Counter("tocsin_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
 GATEWAY_SECONDS = Histogram(

@@ -4,7 +4,6 @@ import asyncio
 import gc
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 
 from schemas.inference import Lane
@@ -12,7 +11,9 @@ from schemas.topics import CONTROL, REPLIES, STATUS_TOPIC, inbox_partition, requ
 from services.common.bus.consumer import Tail
 from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
-from services.common.health import EmbeddedServer, HealthState
+from services.common.health import HealthState
+from services.common.http.protocol import HttpConfig, HttpLimits
+from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
@@ -106,17 +107,11 @@ class Gateway:
         self.serving = make_serving(settings)
         self.health = self.serving.health
         self._server = EmbeddedServer(
-            uvicorn.Config(
+            HttpConfig(
                 make_app(self.serving),
+                limits=HttpLimits(settings.max_head_bytes, settings.head_timeout_s, settings.write_timeout_s),
                 host=settings.host,
                 port=settings.port,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                http="httptools",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=int(settings.drain_timeout_s) + 5,
             )
@@ -125,7 +120,7 @@ class Gateway:
     @property
     def port(self) -> int:
         """Where it listens, once started."""
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
+        return self._server.port
 
     async def start(self) -> None:
         """Listens at once, for /health; answers 503 until the bus is there and the keys

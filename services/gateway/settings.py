@@ -31,6 +31,18 @@ class Settings(CommonSettings):
         le=1536 * 1024,
         description="Largest request body; Kafka's records end at 2 MiB.",
     )
+    max_head_bytes: int = Field(
+        64 * 1024, ge=4096, description="Largest head of a request: its line and headers."
+    )
+    head_timeout_s: float = Field(
+        15.0, gt=0, description="How long a request's head may take from its first byte to its last."
+    )
+    body_timeout_s: float = Field(30.0, gt=0, description="The same for a request's body.")
+    write_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="A client that takes less than 64 KiB in this time, while more waits for it, is cut off.",
+    )
     max_in_flight: int = Field(
         4096, ge=1, description="Requests that one gateway follows at a time; further ones get 503."
     )

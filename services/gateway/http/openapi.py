@@ -48,6 +48,7 @@ _MEANINGS = {
     401: "No good API key.",
     403: "The key lacks the scope.",
     404: "There is no such thing for this key.",
+    408: "The body did not come in time.",
     413: "The body is too large.",
     503: "Not now: see `retry-after`.",
     504: "No replica began in time.",

@@ -20,6 +20,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Body not in time",
     409: "Conflict",
     413: "Body too large",
     422: "Not processable",
@@ -125,6 +126,12 @@ def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
             headers=headers,
         )
     )
+
+
+def body_too_slow(timeout_s: float) -> ProblemError:
+    """408: the body did not come in time; the connection ends with the answer."""
+    message = f"The body did not come within {timeout_s:g} s; TOCSIN_BODY_TIMEOUT_S sets this limit."
+    return ProblemError(Problem(408, "body_incomplete", message, headers=(("connection", "close"),)))
 
 
 def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int = 1) -> ProblemError:

@@ -13,29 +13,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from services.common.telemetry import new_traceparent
-from services.gateway.http.problems import CLIENT_LEFT, ProblemError, malformed, too_large
+from services.gateway.http.problems import CLIENT_LEFT, ProblemError, body_too_slow, malformed, too_large
+from services.gateway.settings import Settings
 from services.gateway.streams.reply_stream import ReplyStream
 
 Body = TypeVar("Body", bound=BaseModel)
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _DISCARD_BYTES = 64 * 1024 * 1024
-_READ_S = 30.0
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
+async def read_body(request: Request, limit_bytes: int, timeout_s: float) -> bytes:
     """The whole body.
 
     What is beyond the limit is read and thrown away, within bounds: a client that is
     still writing when the connection closes never sees the answer.
 
     Raises:
-        ProblemError: 413, it is larger; 400, it did not come in time.
+        ProblemError: 413, it is larger; 408, it did not come in time.
     """
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(_READ_S):
+        async with asyncio.timeout(timeout_s):
             async for part in request.stream():
                 size += len(part)
                 if size <= limit_bytes:
@@ -43,7 +43,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
                 elif size > _DISCARD_BYTES:
                     break
     except TimeoutError as error:
-        raise malformed(f"The body did not come within {_READ_S:g} s.", code="body_incomplete") from error
+        raise body_too_slow(timeout_s) from error
     except ClientDisconnect as error:
         raise ProblemError(CLIENT_LEFT) from error
     if size > limit_bytes:
@@ -51,14 +51,14 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def read_json(request: Request, kind: type[Body], limit_bytes: int) -> Body:
+async def read_json(request: Request, kind: type[Body], settings: Settings) -> Body:
     """The body as a model.
 
     Raises:
-        ProblemError: 413, it is too large; 400, it is not JSON or not what is wanted:
-            `param` names the field.
+        ProblemError: 413, it is too large; 408, it came too slowly; 400, it is not JSON
+            or not what is wanted: `param` names the field.
     """
-    body = await read_body(request, limit_bytes)
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

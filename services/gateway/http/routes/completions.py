@@ -33,7 +33,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/chat/completions",
         openapi_extra=body_of(ChatBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
     )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
@@ -42,7 +42,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
     )
     async def completions(request: Request) -> Response:
         """Continue a text."""
@@ -51,7 +51,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions/stream",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
     )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""
@@ -90,7 +90,7 @@ async def answer(
 async def _chat(serving: Serving, request: Request) -> Response:
     key = caller(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
-    body = await read_json(request, ChatBody, serving.settings.max_body_bytes)
+    body = await read_json(request, ChatBody, serving.settings)
     stream = bool(body.stream)
     with span("gateway.chat", traceparent_of(request)) as traceparent:
         reply_stream = await ask_chat(serving, key, body, stream=stream, traceparent=traceparent)
@@ -100,7 +100,7 @@ async def _chat(serving: Serving, request: Request) -> Response:
 async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
     key = caller(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
-    body = await read_json(request, CompletionBody, serving.settings.max_body_bytes)
+    body = await read_json(request, CompletionBody, serving.settings)
     stream = always_stream or bool(body.stream)
     with span("gateway.completion", traceparent_of(request)) as traceparent:
         reply_stream = await ask_completion(serving, key, body, stream=stream, traceparent=traceparent)

@@ -21,13 +21,13 @@ def platform_router(serving: Serving) -> APIRouter:
     @router.post(
         "/generate",
         openapi_extra=body_of(GenerateBody),
-        responses=whole() | errors(400, 401, 403, 404, 413, 503, 504, problem=True),
+        responses=whole() | errors(400, 401, 403, 404, 408, 413, 503, 504, problem=True),
     )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
         began = serving.monotonic()
         key = caller(serving, request, Scope.INFER)
-        given = await read_json(request, GenerateBody, serving.settings.max_body_bytes)
+        given = await read_json(request, GenerateBody, serving.settings)
         body = ChatBody(
             model=given.model_name,
             messages=given.messages,

@@ -1,0 +1,1 @@
+"""HTTP/1.1 as all our servers speak it: uvicorn with limits, on a part of a service."""
