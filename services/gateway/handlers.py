@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from schemas.control import KeyChanged
+from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
@@ -126,7 +127,7 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
     """
     if not serving.bus_monitor.available:
         raise unavailable(
-            "The message bus is away; nothing was cancelled. Try again.", code="bus_unavailable"
+            "The message bus is away; nothing was cancelled. Try again.", code=ErrorCode.BUS_UNAVAILABLE
         )
     request, _ = await serving.reattacher.find(request_id, key)
     serving.publisher.cancel(request, "asked")

@@ -12,6 +12,7 @@ from typing import cast
 
 import structlog
 
+from schemas.errors import ErrorCode
 from schemas.inference import (
     Delivered,
     End,
@@ -132,30 +133,33 @@ class Generation:
             case TimeoutError():
                 detail = ErrorDetail(
                     status=504,
-                    code="deadline_exceeded",
+                    code=ErrorCode.DEADLINE_EXCEEDED,
                     message="the request's deadline passed while it was being answered",
                 )
                 return self._end(Outcome.EXPIRED, detail)
             case base.InvalidRequestError():
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(status=400, code="invalid_request", message=error.message, param=error.param),
+                    ErrorDetail(
+                        status=400, code=ErrorCode.INVALID_REQUEST, message=error.message, param=error.param
+                    ),
                 )
             case base.ContinuationError():
                 return self._end(
-                    Outcome.FAILED, ErrorDetail(status=503, code="cannot_continue", message=str(error))
+                    Outcome.FAILED,
+                    ErrorDetail(status=503, code=ErrorCode.CANNOT_CONTINUE, message=str(error)),
                 )
             case base.EngineFailedError():
                 log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(status=503, code="engine_failed", message=str(error)),
+                    ErrorDetail(status=503, code=ErrorCode.ENGINE_FAILED, message=str(error)),
                     retryable=True,
                 )
         log.error("generation_failed", request_id=self.request.request_id, exc_info=error)
         return self._end(
             Outcome.FAILED,
-            ErrorDetail(status=503, code="engine_failed", message="the engine failed unexpectedly"),
+            ErrorDetail(status=503, code=ErrorCode.ENGINE_FAILED, message="the engine failed unexpectedly"),
             retryable=True,
         )
 

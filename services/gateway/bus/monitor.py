@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from schemas.errors import ErrorCode
 from schemas.topics import REPLIES
 from services.common import metrics
 from services.common.bus.consumer import Tail
@@ -65,12 +66,12 @@ class BusMonitor:
         """
         if not self.available:
             raise unavailable(
-                "The message bus is away; nothing was begun. Try again.", code="bus_unavailable"
+                "The message bus is away; nothing was begun. Try again.", code=ErrorCode.BUS_UNAVAILABLE
             )
         if topic in self._missing:
             raise unavailable(
                 f"The topic {topic} is not there yet; `tocsin topics` creates it.",
-                code="topic_missing",
+                code=ErrorCode.TOPIC_MISSING,
                 retry_after_s=5,
             )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from schemas.errors import ErrorCode
 from schemas.inference import (
     CancelRequested,
     InferenceRequested,
@@ -79,7 +80,7 @@ class RequestPublisher:
                 self.bus_monitor.note_failure(error)
             raise unavailable(
                 "The message bus did not take the request; nothing was begun. Try again.",
-                code="bus_unavailable",
+                code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
         return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
 

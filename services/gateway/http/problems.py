@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
 from services.common.errors import TocsinError
 
@@ -71,23 +72,27 @@ class ProblemError(TocsinError):
         self.problem = problem
 
 
-CLIENT_LEFT = Problem(499, "client_left", "The client closed the connection.")
+CLIENT_LEFT = Problem(499, ErrorCode.CLIENT_LEFT, "The client closed the connection.")
 """Nobody reads it; it keeps the books right."""
 
 
-def malformed(message: str, param: str | None = None, code: str = "invalid_value") -> ProblemError:
+def malformed(
+    message: str, param: str | None = None, code: ErrorCode = ErrorCode.INVALID_VALUE
+) -> ProblemError:
     """400: the request cannot be understood."""
     return ProblemError(Problem(400, code, message, param))
 
 
 def unauthenticated(message: str) -> ProblemError:
     """401: no key, or none that is good."""
-    return ProblemError(Problem(401, "invalid_api_key", message, headers=(("www-authenticate", "Bearer"),)))
+    return ProblemError(
+        Problem(401, ErrorCode.INVALID_API_KEY, message, headers=(("www-authenticate", "Bearer"),))
+    )
 
 
 def forbidden(message: str) -> ProblemError:
     """403: the key is good, but not for this."""
-    return ProblemError(Problem(403, "insufficient_permissions", message))
+    return ProblemError(Problem(403, ErrorCode.INSUFFICIENT_PERMISSIONS, message))
 
 
 def no_such_model(name: str) -> ProblemError:
@@ -95,7 +100,7 @@ def no_such_model(name: str) -> ProblemError:
     return ProblemError(
         Problem(
             404,
-            "model_not_found",
+            ErrorCode.MODEL_NOT_FOUND,
             f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists those "
             "that it may.",
             "model",
@@ -109,7 +114,7 @@ def no_such_request(request_id: str) -> ProblemError:
         f"There is no request {request_id!r}. Requests are known by the id of their answer, to "
         "their own tenant, for 15 minutes after they were made."
     )
-    return ProblemError(Problem(404, "request_not_found", message, "request_id"))
+    return ProblemError(Problem(404, ErrorCode.REQUEST_NOT_FOUND, message, "request_id"))
 
 
 def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
@@ -121,7 +126,7 @@ def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
     return ProblemError(
         Problem(
             413,
-            "body_too_large",
+            ErrorCode.BODY_TOO_LARGE,
             f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit.",
             headers=headers,
         )
@@ -131,10 +136,12 @@ def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
 def body_too_slow(timeout_s: float) -> ProblemError:
     """408: the body did not come in time; the connection ends with the answer."""
     message = f"The body did not come within {timeout_s:g} s; TOCSIN_BODY_TIMEOUT_S sets this limit."
-    return ProblemError(Problem(408, "body_incomplete", message, headers=(("connection", "close"),)))
+    return ProblemError(Problem(408, ErrorCode.BODY_INCOMPLETE, message, headers=(("connection", "close"),)))
 
 
-def unavailable(message: str, *, code: str = "unavailable", retry_after_s: int = 1) -> ProblemError:
+def unavailable(
+    message: str, *, code: ErrorCode = ErrorCode.UNAVAILABLE, retry_after_s: int = 1
+) -> ProblemError:
     """503: not now, but soon."""
     headers = (("retry-after", str(retry_after_s)), ("retry-after-ms", str(retry_after_s * 1000)))
     return ProblemError(Problem(503, code, message, headers=headers))
@@ -144,7 +151,7 @@ def not_in_time(waited_s: float) -> Problem:
     """504: no replica began in time."""
     return Problem(
         504,
-        "queue_timeout",
+        ErrorCode.DEADLINE_EXCEEDED,
         f"No replica began to work on the request within {waited_s:g} s; it was taken back.",
     )
 
@@ -157,15 +164,17 @@ def problem_of_end(end: End) -> Problem | None:
         case Outcome.COMPLETED | Outcome.CACHE_HIT:
             return None
         case Outcome.CANCELLED:
-            return Problem(409, "request_cancelled", "The request was cancelled.", headers=_NO_RETRY)
+            return Problem(409, ErrorCode.REQUEST_CANCELLED, "The request was cancelled.", headers=_NO_RETRY)
         case Outcome.EXPIRED:
             return Problem(
-                504, "queue_timeout", "No replica began to work on the request before its deadline."
+                504,
+                ErrorCode.DEADLINE_EXCEEDED,
+                "No replica began to work on the request before its deadline.",
             )
         case Outcome.BLOCKED:
-            return Problem(403, "blocked", "The request was blocked by a policy.", headers=_NO_RETRY)
+            return Problem(403, ErrorCode.BLOCKED, "The request was blocked by a policy.", headers=_NO_RETRY)
         case _:
-            return Problem(500, "inference_failed", "The request failed. Send it again.")
+            return Problem(500, ErrorCode.INFERENCE_FAILED, "The request failed. Send it again.")
 
 
 def _of_detail(detail: ErrorDetail) -> Problem:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
+from schemas.errors import ErrorCode
 from services.common.telemetry import new_traceparent
 from services.gateway.http.problems import CLIENT_LEFT, ProblemError, body_too_slow, malformed, too_large
 from services.gateway.settings import Settings
@@ -120,8 +121,10 @@ async def _wait_for_leaving(receive: Receive, reply_stream: ReplyStream) -> None
 
 def _explain(problem: Any) -> ProblemError:
     if problem["type"] == "json_invalid":
-        return malformed(f"The body is not JSON that can be read: {problem['msg']}.", code="invalid_json")
+        return malformed(
+            f"The body is not JSON that can be read: {problem['msg']}.", code=ErrorCode.INVALID_JSON
+        )
     place = ".".join(str(part) for part in problem["loc"])
     param = str(problem["loc"][0]) if problem["loc"] else None
-    code = "missing_required_parameter" if problem["type"] == "missing" else "invalid_value"
+    code = ErrorCode.MISSING_PARAMETER if problem["type"] == "missing" else ErrorCode.INVALID_VALUE
     return malformed(f"{place or 'The body'}: {problem['msg']}.", param, code)

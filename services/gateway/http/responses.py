@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import KeyChanged, Scope
+from schemas.errors import ErrorCode
 from services.gateway.handlers import Serving
 from services.gateway.http.access_log import bind_log_fields
 from services.gateway.http.problems import Problem, ProblemError
 
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 _MESSAGES = {
     404: "There is nothing at {path}; /docs lists what there is.",
     405: "{path} does not take {method}; /docs lists what it takes.",
@@ -60,7 +61,7 @@ def problem_response(problem: Problem, path: str) -> Response:
 def crash_response(path: str) -> Response:
     """What a client sees of a failure that nobody foresaw."""
     return problem_response(
-        Problem(500, "internal_error", "The gateway failed at this request; its log says why."), path
+        Problem(500, ErrorCode.INTERNAL_ERROR, "The gateway failed at this request; its log says why."), path
     )
 
 
@@ -79,7 +80,9 @@ async def on_http(request: Request, error: Exception) -> Response:
     )
     headers = tuple((error.headers or {}).items())
     return problem_response(
-        Problem(error.status_code, _CODES.get(error.status_code, "http_error"), text, headers=headers),
+        Problem(
+            error.status_code, _CODES.get(error.status_code, ErrorCode.HTTP_ERROR), text, headers=headers
+        ),
         request.url.path,
     )
 

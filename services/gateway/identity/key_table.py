@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.control import KeyChanged, Scope
+from schemas.errors import ErrorCode
 from schemas.topics import CONTROL
 from services.common import metrics
 from services.common.bus import MessageReader, Start, Tail
@@ -62,7 +63,7 @@ class KeyTable:
                 keys are not read yet.
         """
         if not self.caught_up:
-            raise unavailable("The gateway is starting. Try again.", code="starting")
+            raise unavailable("The gateway is starting. Try again.", code=ErrorCode.STARTING)
         scheme, _, clear = (authorization or "").partition(" ")
         sent = parse_key(clear.strip()) if scheme.lower() == "bearer" else None
         if sent is None:

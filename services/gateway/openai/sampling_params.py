@@ -5,6 +5,7 @@ refused by name, never left out.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from schemas.errors import ErrorCode
 from schemas.inference import Lane, Sampling
 from services.common.model_catalogue import ModelConfig
 from services.gateway.http.problems import malformed
@@ -130,13 +131,15 @@ def _sampling(
 
 def _check(model: ModelConfig, kind: str, asked: Iterable[str]) -> None:
     if kind not in model.capabilities:
-        raise malformed(f"The model {model.name} serves no {kind} requests.", "model", "unsupported_value")
+        raise malformed(
+            f"The model {model.name} serves no {kind} requests.", "model", ErrorCode.UNSUPPORTED_VALUE
+        )
     for name in asked:
         if name not in model.capabilities:
             raise malformed(
                 f"The model {model.name} cannot honour {name}; leave it out or choose another model.",
                 name.split(".")[0],
-                "unsupported_parameter",
+                ErrorCode.UNSUPPORTED_PARAMETER,
             )
 
 
@@ -169,7 +172,7 @@ def _check_text_only(body: ChatBody) -> None:
             raise malformed(
                 f"messages[{place}] has no content; only an assistant's may lack it.",
                 "messages",
-                "missing_required_parameter",
+                ErrorCode.MISSING_PARAMETER,
             )
         if isinstance(content, list):
             for part in content:

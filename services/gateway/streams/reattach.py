@@ -10,6 +10,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from schemas.control import KeyChanged
+from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, LogPosition, StreamTaken
 from schemas.topics import REPLIES, requests_topic
 from services.common import metrics
@@ -66,7 +67,7 @@ class Reattacher:
         if failures and not self.publisher.bus_monitor.available:
             raise unavailable(
                 "The message bus is away; the request could not be looked up. Try again.",
-                code="bus_unavailable",
+                code=ErrorCode.BUS_UNAVAILABLE,
             ) from failures[0]
         raise no_such_request(request_id)
 
@@ -94,7 +95,9 @@ class Reattacher:
         try:
             reader = await self.readers.reader_of(partition)
         except BusUnavailableError as error:
-            raise unavailable("The stream cannot be read now. Try again.", code="bus_unavailable") from error
+            raise unavailable(
+                "The stream cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
+            ) from error
         reply_stream = self.registry.follow(request, reader, traceparent=traceparent, replaying=True)
         reply_stream.origin = origin
         try:
@@ -118,7 +121,7 @@ class Reattacher:
             )
         except BusUnavailableError as error:
             raise unavailable(
-                "The stream's history cannot be read now. Try again.", code="bus_unavailable"
+                "The stream's history cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
             ) from error
         if after is not None and after.offset not in {record.offset for record in records}:
             raise malformed(
@@ -132,7 +135,7 @@ class Reattacher:
         ]
         if history and _has_lost_its_beginning(history[0][1]):
             message = "The beginning of this stream is no longer in the log, so it cannot be taken up again."
-            raise ProblemError(Problem(404, "stream_expired", message, "request_id"))
+            raise ProblemError(Problem(404, ErrorCode.STREAM_EXPIRED, message, "request_id"))
         reply_stream.go_live(history, self.monotonic())
 
 

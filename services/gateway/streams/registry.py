@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import InferenceRequested, LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common import metrics
@@ -70,7 +71,7 @@ class StreamRegistry:
         if self.followed >= self.settings.max_in_flight:
             raise unavailable(
                 f"This gateway already serves {self.settings.max_in_flight} requests. Try again.",
-                code="overloaded",
+                code=ErrorCode.OVERLOADED,
             )
 
     def follow(
@@ -124,7 +125,7 @@ class StreamRegistry:
         """
         for reply_stream in list(self._serving):
             reply_stream.taken = reply_stream.request.stream
-            reply_stream.fail(unavailable(message, code="gateway_stopping").problem)
+            reply_stream.fail(unavailable(message, code=ErrorCode.GATEWAY_STOPPING).problem)
 
     async def idle(self) -> None:
         """Waits until no client is served."""
@@ -187,7 +188,7 @@ class StreamRegistry:
             request_id=request.request_id,
             tenant=request.tenant,
             attempt=reply_stream.state.attempt,
-            reason="silence",
+            reason=RetryReason.SILENCE,
             origin=origin,
         )
         log.warning(
@@ -199,8 +200,7 @@ class StreamRegistry:
         self.publisher.tell_reply_streams(request.reply_to, silence, request.tenant)
 
     def _ask_again(self, reply_stream: ReplyStream, request: InferenceRequested, reason: str) -> None:
-        known = reason if reason in {"gap", "silence", "end_lost", "replica_gave_up"} else "replica_lost"
-        metrics.GATEWAY_ATTEMPTS.labels(known).inc()
+        metrics.GATEWAY_ATTEMPTS.labels(RetryReason.of(reason)).inc()
         log.info("next_attempt", request_id=request.request_id, attempt=request.attempt, reason=reason)
 
         def acknowledged(position: LogPosition) -> None:
@@ -220,7 +220,8 @@ class StreamRegistry:
             del self._leaving[reply_stream]
             if not reply_stream.taken:
                 self.publisher.cancel(
-                    reply_stream.request, reply_stream.problem.code if reply_stream.problem else "client_left"
+                    reply_stream.request,
+                    reply_stream.problem.code if reply_stream.problem else ErrorCode.CLIENT_LEFT,
                 )
             self._drop(reply_stream)
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, InferenceRequested, LogPosition, StreamTaken
 from services.common import metrics
 from services.gateway.http.problems import Problem, unavailable
@@ -174,7 +175,7 @@ class ReplyStream:
             self.fail(
                 Problem(
                     503,
-                    "client_too_slow",
+                    ErrorCode.CLIENT_TOO_SLOW,
                     "The stream was read too slowly and cut; reattach with Last-Event-ID.",
                 )
             )

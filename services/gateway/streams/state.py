@@ -19,6 +19,7 @@ the log as `RetryNeeded` and only then acted upon.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import (
     Delivered,
     End,
@@ -100,7 +101,9 @@ def advance(state: StreamState, reply: StreamReply) -> Step:
 
 def _after_end(state: StreamState, reply: StreamReply) -> Step:
     if isinstance(reply, RetryNeeded) and reply.attempt == state.attempt < state.max_attempts:
-        return Step(replace(state, attempt=state.attempt + 1), retry="end_lost", previous=reply.origin)
+        return Step(
+            replace(state, attempt=state.attempt + 1), retry=RetryReason.END_LOST, previous=reply.origin
+        )
     return Step(state, ignored="after_end")
 
 
@@ -110,7 +113,7 @@ def _on_chunk(state: StreamState, chunk: ReplyChunk) -> Step:
     if chunk.seq < state.next_seq:
         return Step(state, ignored="repeat")
     if chunk.seq > state.next_seq:
-        return _retry(state, "gap", None)
+        return _retry(state, RetryReason.GAP, None)
     pieces, choices = _deliver_wanted(state.choices, chunk.pieces)
     state = StreamState(
         choices, state.max_attempts, state.attempt, Phase.RUNNING, chunk.replica_id, chunk.seq + 1
@@ -118,7 +121,7 @@ def _on_chunk(state: StreamState, chunk: ReplyChunk) -> Step:
     if chunk.end is None:
         return Step(state, pieces)
     if chunk.end.retryable:
-        return replace(_retry(state, "replica_gave_up", None), pieces=pieces)
+        return replace(_retry(state, RetryReason.REPLICA_GAVE_UP, None), pieces=pieces)
     return _finish(state, pieces, chunk.end)
 
 
@@ -142,7 +145,7 @@ def _on_ended(state: StreamState, ended: ReplyEnded) -> Step:
     rest = _rest(state.choices, ended.choices)
     if rest is None:
         detail = ErrorDetail(
-            code="answer_changed",
+            code=ErrorCode.ANSWER_CHANGED,
             message="The request was completed with another text than the one delivered so far; send it "
             "again.",
         )
@@ -166,7 +169,9 @@ def _retry(state: StreamState, reason: str, previous: LogPosition | None) -> Ste
         return _finish(
             state,
             (),
-            End(outcome=Outcome.FAILED, error=ErrorDetail(code="attempts_exhausted", message=message)),
+            End(
+                outcome=Outcome.FAILED, error=ErrorDetail(code=ErrorCode.ATTEMPTS_EXHAUSTED, message=message)
+            ),
         )
     following = replace(state, attempt=state.attempt + 1, phase=Phase.WAITING, replica_id="", next_seq=0)
     return Step(following, retry=reason, previous=previous)

@@ -18,6 +18,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TypeVar
 
+from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import (
     CancelRequested,
     Delivered,
@@ -327,9 +328,7 @@ class Dispatch:
     def _on_attempt_ended(self, tracked: _Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
         tracked.replica_id = finished.replica_id
         if finished.end.retryable and tracked.request.attempt < self.rules.max_attempts:
-            return self._ask_retry(
-                tracked, finished.end.error.message if finished.end.error else "the engine failed", now
-            )
+            return self._ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
         return self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
 
     def _serve(self, now: Moment) -> list[Action]:
@@ -355,7 +354,7 @@ class Dispatch:
             replica.replica_id, replica.inbox, tracked.request, tracked.positions[-1], len(self.queue)
         )
 
-    def _ask_retry(self, tracked: _Tracked, reason: str, now: Moment) -> list[Action]:
+    def _ask_retry(self, tracked: _Tracked, reason: RetryReason, now: Moment) -> list[Action]:
         tracked.state, tracked.since_s = _State.RETRYING, now.monotonic_s
         request = tracked.request
         reply = RetryNeeded(
@@ -398,7 +397,7 @@ class Dispatch:
             return []
         if tracked.request.attempt >= self.rules.max_attempts:
             return self._give_up(tracked, now)
-        return self._ask_retry(tracked, f"replica {replica.replica_id} is gone", now)
+        return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
 
     def _conclude_takeover(self, now: Moment) -> None:
         listened = now.monotonic_s - self.began_s >= self.rules.takeover_listen_s
@@ -417,7 +416,7 @@ class Dispatch:
         if tracked.state is _State.RETRYING:
             return self._fail(
                 tracked,
-                "replica_lost",
+                ErrorCode.REPLICA_LOST,
                 "the replica died, and nobody who followed the stream asked for it to go on",
                 now,
             )
@@ -426,7 +425,7 @@ class Dispatch:
     def _expire(self, tracked: _Tracked, now: Moment) -> list[Action]:
         error = ErrorDetail(
             status=504,
-            code="deadline_exceeded",
+            code=ErrorCode.DEADLINE_EXCEEDED,
             message="the request's deadline passed before it was answered",
         )
         return self._end(
@@ -436,12 +435,12 @@ class Dispatch:
     def _give_up(self, tracked: _Tracked, now: Moment) -> list[Action]:
         return self._fail(
             tracked,
-            "too_many_attempts",
+            ErrorCode.ATTEMPTS_EXHAUSTED,
             f"{self.rules.max_attempts} replicas in turn did not finish this request",
             now,
         )
 
-    def _fail(self, tracked: _Tracked, code: str, message: str, now: Moment) -> list[Action]:
+    def _fail(self, tracked: _Tracked, code: ErrorCode, message: str, now: Moment) -> list[Action]:
         return self._end(
             tracked,
             End(outcome=Outcome.FAILED, error=ErrorDetail(status=503, code=code, message=message)),
@@ -507,7 +506,7 @@ class Dispatch:
             outcome=Outcome.FAILED,
             error=ErrorDetail(
                 status=503,
-                code="already_ended",
+                code=ErrorCode.ALREADY_ENDED,
                 message="the request has ended; its text is no longer at hand",
             ),
         )

@@ -257,7 +257,7 @@ async def test_request_that_no_replica_takes_is_given_up_and_cancelled(
     inference.mute = True
     async with clients(scene, await start_gateway(interactive_timeout_s=0.2)) as (client,):
         response = await client.post("/v1/chat/completions", json=chat(scene, stream=False))
-        assert (response.status_code, response.json()["error"]["code"]) == (504, "queue_timeout")
+        assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
         await inference.until(lambda: bool(inference.cancelled))
 
 

@@ -187,7 +187,7 @@ def test_request_that_waits_beyond_its_deadline_is_given_up(stage: Stage) -> Non
     assert reply_stream.problem is not None
     assert reply_stream.problem.status == 504
     stage.registry.release(reply_stream, window_s=100)
-    assert stage.publisher.cancelled == ["queue_timeout"]
+    assert stage.publisher.cancelled == ["deadline_exceeded"]
 
 
 def test_request_that_runs_has_no_deadline(stage: Stage) -> None:
