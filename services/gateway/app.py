@@ -8,29 +8,31 @@ from fastapi import FastAPI
 
 from schemas.inference import Lane
 from schemas.topics import CONTROL, REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
+from services.common import metrics
 from services.common.bus.consumer import Tail
+from services.common.bus.log_scan import LogScans
 from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
 from services.common.health import HealthState
+from services.common.http.access_log import AccessLogMiddleware
+from services.common.http.operations import operations_router
 from services.common.http.protocol import HttpConfig, HttpLimits
+from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
-from services.gateway.http.access_log import AccessLogMiddleware
 from services.gateway.http.fast_path import FastPath
 from services.gateway.http.openapi import document
-from services.gateway.http.responses import RawRoute, answer_problems, crash_response
+from services.gateway.http.responses import RawRoute
 from services.gateway.http.routes.completions import completions_router
 from services.gateway.http.routes.models import models_router
-from services.gateway.http.routes.operations import operations_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
 from services.gateway.identity.key_table import KeyTable
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
-from services.gateway.streams.log_scan import LogScans
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.reattach import Reattacher
@@ -96,7 +98,10 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
     answer_problems(app)
     document(app)
     return AccessLogMiddleware(
-        FastPath(app, [route for route in completions.routes if isinstance(route, RawRoute)]), crash_response
+        FastPath(app, [route for route in completions.routes if isinstance(route, RawRoute)]),
+        crash_response,
+        requests=metrics.GATEWAY_REQUESTS,
+        seconds=metrics.GATEWAY_SECONDS,
     )
 
 

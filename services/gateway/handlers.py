@@ -12,11 +12,12 @@ from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.common.health import HealthState
+from services.common.http.problems import CLIENT_LEFT, ProblemError, unavailable
 from services.common.identity import pseudonym
 from services.common.model_catalogue import ModelConfig
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.http.problems import CLIENT_LEFT, ProblemError, problem_of_end, unavailable
+from services.gateway.http.problems import problem_of_end
 from services.gateway.identity.key_table import KeyTable
 from services.gateway.openai.request_ids import Kind, new_request_id
 from services.gateway.openai.requests import ChatBody, CompletionBody

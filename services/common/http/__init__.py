@@ -1,1 +1,3 @@
-"""HTTP/1.1 as all our servers speak it: uvicorn with limits, on a part of a service."""
+"""HTTP/1.1 as all our services speak it: the server with its limits, bodies, problems, the
+access log, /docs.
+"""

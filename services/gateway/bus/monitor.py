@@ -17,7 +17,7 @@ from services.common.bus.consumer import Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
 from services.common.health import HealthState
-from services.gateway.http.problems import unavailable
+from services.common.http.problems import unavailable
 
 log = structlog.get_logger(__name__)
 

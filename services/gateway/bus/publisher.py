@@ -22,9 +22,9 @@ from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
+from services.common.http.problems import unavailable
 from services.common.retry import retry
 from services.gateway.bus.monitor import BusMonitor
-from services.gateway.http.problems import unavailable
 
 log = structlog.get_logger(__name__)
 

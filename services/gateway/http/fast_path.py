@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.http.problems import ProblemError
-from services.gateway.http.responses import RawRoute, on_problem
+from services.common.http.problems import ProblemError
+from services.common.http.responses import on_problem
+from services.gateway.http.responses import RawRoute
 
 
 class FastPath:

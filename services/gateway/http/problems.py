@@ -1,98 +1,10 @@
-"""What goes wrong for a client, as a value with the status, code and text that it sees."""
-
-from dataclasses import dataclass, field
-from typing import Any
+"""What goes wrong with a request to a model."""
 
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
-from services.common.errors import TocsinError
+from services.common.http.problems import Headers, Problem, ProblemError
 
-Headers = tuple[tuple[str, str], ...]
-
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-_TITLES = {
-    400: "Bad request",
-    401: "Not authenticated",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Body not in time",
-    409: "Conflict",
-    413: "Body too large",
-    422: "Not processable",
-    429: "Too many requests",
-    503: "Not available now",
-    504: "Not in time",
-}
 _NO_RETRY: Headers = (("x-should-retry", "false"),)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error as the client shall see it."""
-
-    status: int
-    code: str
-    message: str
-    param: str | None = None
-    headers: Headers = field(default=())
-
-    @property
-    def type(self) -> str:
-        """OpenAI's broad class of the error."""
-        return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-
-    def openai_body(self) -> dict[str, Any]:
-        """The body under /v1 and in a stream."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-
-    def problem_body(self) -> dict[str, Any]:
-        """The body elsewhere: RFC 9457."""
-        title = _TITLES.get(self.status, "Error")
-        body = {
-            "type": "about:blank",
-            "title": title,
-            "status": self.status,
-            "detail": self.message,
-            "code": self.code,
-        }
-        return body | ({"param": self.param} if self.param else {})
-
-
-class ProblemError(TocsinError):
-    """Carries a problem to the edge, which answers with it."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-CLIENT_LEFT = Problem(499, ErrorCode.CLIENT_LEFT, "The client closed the connection.")
-"""Nobody reads it; it keeps the books right."""
-
-
-def malformed(
-    message: str, param: str | None = None, code: ErrorCode = ErrorCode.INVALID_VALUE
-) -> ProblemError:
-    """400: the request cannot be understood."""
-    return ProblemError(Problem(400, code, message, param))
-
-
-def unauthenticated(message: str) -> ProblemError:
-    """401: no key, or none that is good."""
-    return ProblemError(
-        Problem(401, ErrorCode.INVALID_API_KEY, message, headers=(("www-authenticate", "Bearer"),))
-    )
-
-
-def forbidden(message: str) -> ProblemError:
-    """403: the key is good, but not for this."""
-    return ProblemError(Problem(403, ErrorCode.INSUFFICIENT_PERMISSIONS, message))
 
 
 def no_such_model(name: str) -> ProblemError:
@@ -115,36 +27,6 @@ def no_such_request(request_id: str) -> ProblemError:
         "their own tenant, for 15 minutes after they were made."
     )
     return ProblemError(Problem(404, ErrorCode.REQUEST_NOT_FOUND, message, "request_id"))
-
-
-def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
-    """413: the body is larger than this gateway takes.
-
-    `hang_up` closes the connection, on which more of it would come.
-    """
-    headers = (("connection", "close"),) if hang_up else ()
-    return ProblemError(
-        Problem(
-            413,
-            ErrorCode.BODY_TOO_LARGE,
-            f"The body is larger than {limit_bytes} bytes; TOCSIN_MAX_BODY_BYTES sets this limit.",
-            headers=headers,
-        )
-    )
-
-
-def body_too_slow(timeout_s: float) -> ProblemError:
-    """408: the body did not come in time; the connection ends with the answer."""
-    message = f"The body did not come within {timeout_s:g} s; TOCSIN_BODY_TIMEOUT_S sets this limit."
-    return ProblemError(Problem(408, ErrorCode.BODY_INCOMPLETE, message, headers=(("connection", "close"),)))
-
-
-def unavailable(
-    message: str, *, code: ErrorCode = ErrorCode.UNAVAILABLE, retry_after_s: int = 1
-) -> ProblemError:
-    """503: not now, but soon."""
-    headers = (("retry-after", str(retry_after_s)), ("retry-after-ms", str(retry_after_s * 1000)))
-    return ProblemError(Problem(503, code, message, headers=headers))
 
 
 def not_in_time(waited_s: float) -> Problem:

@@ -11,9 +11,9 @@ from schemas.topics import CONTROL
 from services.common import metrics
 from services.common.bus import MessageReader, Start, Tail
 from services.common.health import HealthState
+from services.common.http.problems import forbidden, unauthenticated, unavailable
 from services.common.identity import is_secret_of, parse_key
 from services.common.keys_admin import key_messages, note_key
-from services.gateway.http.problems import forbidden, unauthenticated, unavailable
 
 _HOW = "Send 'Authorization: Bearer tsn_...'; `tocsin keys create` makes a key."
 

@@ -13,7 +13,8 @@ from typing import Any, Self
 import orjson
 
 from schemas.inference import End, Logprob, Piece, Usage
-from services.gateway.http.problems import Problem, problem_of_end
+from services.common.http.problems import Problem
+from services.gateway.http.problems import problem_of_end
 from services.gateway.openai.request_ids import Kind, created_of
 from services.gateway.streams.state import Step
 

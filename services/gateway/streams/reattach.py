@@ -15,14 +15,15 @@ from schemas.inference import InferenceRequested, Lane, LogPosition, StreamTaken
 from schemas.topics import REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.consumer import Record
+from services.common.bus.log_scan import LogScans
 from services.common.clock import Clock, MonotonicClock
 from services.common.errors import BusUnavailableError
+from services.common.http.problems import Problem, ProblemError, malformed, unavailable
 from services.common.model_catalogue import ModelConfig
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.http.problems import Problem, ProblemError, malformed, no_such_request, unavailable
+from services.gateway.http.problems import no_such_request
 from services.gateway.openai.chunks import EventId
 from services.gateway.openai.request_ids import is_expired, time_ms_of
-from services.gateway.streams.log_scan import LogScans
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream

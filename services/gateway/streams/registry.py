@@ -14,9 +14,10 @@ from schemas.inference import InferenceRequested, LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
+from services.common.http.problems import unavailable
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.http.problems import not_in_time, unavailable
+from services.gateway.http.problems import not_in_time
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, InferenceRequested, LogPosition, StreamTaken
 from services.common import metrics
-from services.gateway.http.problems import Problem, unavailable
+from services.common.http.problems import Problem, unavailable
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 NextAttempt = Callable[["ReplyStream", InferenceRequested, str], None]

@@ -5,18 +5,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from services.common.http.access_log import bind_log_fields
+from services.common.http.request_body import read_json
+from services.common.http.responses import json_response
 from services.common.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, ask_completion, gather
-from services.gateway.http.access_log import bind_log_fields
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import body_of, errors, streamed_or_whole
-from services.gateway.http.request_input import (
-    read_json,
-    resume_window_s,
-    traceparent_of,
-    watched_for_leaving,
-)
-from services.gateway.http.responses import RawRoute, caller, json_response
+from services.gateway.http.request_input import resume_window_s, traceparent_of, watched_for_leaving
+from services.gateway.http.responses import RawRoute, caller
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.streams.reply_stream import ReplyStream
 

@@ -5,9 +5,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from services.common.http.responses import json_response
 from services.gateway.handlers import Serving
 from services.gateway.http.openapi import errors
-from services.gateway.http.responses import caller, json_response
+from services.gateway.http.responses import caller
 
 
 def models_router(serving: Serving) -> APIRouter:

@@ -5,12 +5,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from services.common.http.access_log import bind_log_fields
+from services.common.http.request_body import read_json
+from services.common.http.responses import json_response
 from services.common.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, gather
-from services.gateway.http.access_log import bind_log_fields
 from services.gateway.http.openapi import body_of, errors, whole
-from services.gateway.http.request_input import read_json, traceparent_of, watched_for_leaving
-from services.gateway.http.responses import caller, json_response
+from services.gateway.http.request_input import traceparent_of, watched_for_leaving
+from services.gateway.http.responses import caller
 from services.gateway.openai.requests import ChatBody, GenerateBody
 
 

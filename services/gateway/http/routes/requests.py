@@ -7,13 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from services.common.http.access_log import bind_log_fields
+from services.common.http.problems import malformed
+from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
-from services.gateway.http.access_log import bind_log_fields
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import errors, header, streamed
-from services.gateway.http.problems import malformed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
-from services.gateway.http.responses import caller, json_response
+from services.gateway.http.responses import caller
 from services.gateway.openai.chunks import EventId
 
 

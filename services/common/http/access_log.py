@@ -12,8 +12,6 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import metrics
-
 log = structlog.get_logger(__name__)
 
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
@@ -22,12 +20,17 @@ _QUIET = frozenset({"/health", "/ready", "/metrics"})
 class AccessLogMiddleware:
     """Pure ASGI around the application.
 
-    `on_crash` gives the answer for a path where the application gave none.
+    `on_crash` gives the answer for a path where the application gave none. `requests`
+    counts by route and status, `seconds` by route.
     """
 
-    def __init__(self, app: ASGIApp, on_crash: Callable[[str], ASGIApp]) -> None:
+    def __init__(
+        self, app: ASGIApp, on_crash: Callable[[str], ASGIApp], *, requests: Counter, seconds: Histogram
+    ) -> None:
         self._app = app
         self._on_crash = on_crash
+        self._requests = requests
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -51,7 +54,20 @@ class AccessLogMiddleware:
             if not noted["status"]:
                 await self._on_crash(scope["path"])(scope, receive, send_marked)
         finally:
-            _record(scope, noted, time.perf_counter() - began)
+            self._record(scope, noted, time.perf_counter() - began)
+
+    def _record(self, scope: Scope, noted: dict[str, Any], seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        _counter(self._requests, route, noted["status"]).inc()
+        _histogram(self._seconds, route).observe(seconds)
+        if scope["path"] not in _QUIET:
+            log.info(
+                "request_served",
+                method=scope["method"],
+                route=route,
+                duration_ms=round(seconds * 1000, 2),
+                **noted,
+            )
 
 
 def bind_log_fields(scope: Scope, **fields: Any) -> None:
@@ -68,25 +84,11 @@ def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:
     return [(b"x-request-id", noted["request_id"].encode()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
 
 
-def _record(scope: Scope, noted: dict[str, Any], seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", "unmatched")
-    _counter(route, noted["status"]).inc()
-    _histogram(route).observe(seconds)
-    if scope["path"] not in _QUIET:
-        log.info(
-            "request_served",
-            method=scope["method"],
-            route=route,
-            duration_ms=round(seconds * 1000, 2),
-            **noted,
-        )
-
-
 @functools.lru_cache(maxsize=512)
-def _counter(route: str, status: int) -> Counter:
-    return metrics.GATEWAY_REQUESTS.labels(route, status)
+def _counter(requests: Counter, route: str, status: int) -> Counter:
+    return requests.labels(route, status)
 
 
 @functools.lru_cache(maxsize=64)
-def _histogram(route: str) -> Histogram:
-    return metrics.GATEWAY_SECONDS.labels(route)
+def _histogram(seconds: Histogram, route: str) -> Histogram:
+    return seconds.labels(route)

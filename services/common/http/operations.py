@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from services.common.health import HealthState
 
-_ASSETS = Path(__file__).parent.parent / "docs_assets"
+_ASSETS = Path(__file__).parent / "docs_assets"
 _TYPES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Tocsin API</title>

@@ -7,8 +7,9 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from services.gateway.http.access_log import AccessLogMiddleware, bind_log_fields
-from services.gateway.http.responses import crash_response
+from services.common import metrics
+from services.common.http.access_log import AccessLogMiddleware, bind_log_fields
+from services.common.http.responses import crash_response
 
 
 async def serve(app: Any, path: str = "/v1/x") -> list[Message]:
@@ -21,9 +22,9 @@ async def serve(app: Any, path: str = "/v1/x") -> list[Message]:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await AccessLogMiddleware(app, crash_response)(
-        {"type": "http", "method": "GET", "path": path, "headers": []}, receive, send
-    )
+    await AccessLogMiddleware(
+        app, crash_response, requests=metrics.GATEWAY_REQUESTS, seconds=metrics.GATEWAY_SECONDS
+    )({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
     return sent
 
 

@@ -1,0 +1,70 @@
+"""How to answer, above all when something goes wrong."""
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import ErrorCode
+from services.common.http.access_log import bind_log_fields
+from services.common.http.problems import Problem, ProblemError
+
+_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+_MESSAGES = {
+    404: "There is nothing at {path}; /docs lists what there is.",
+    405: "{path} does not take {method}; /docs lists what it takes.",
+}
+
+
+def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A body as JSON."""
+    return Response(orjson.dumps(body), status, headers, "application/json")
+
+
+def problem_response(problem: Problem, path: str) -> Response:
+    """A problem in the form that clients of this path expect."""
+    headers = dict(problem.headers)
+    if path.startswith("/v1/"):
+        return json_response(problem.openai_body(), problem.status, headers)
+    return Response(orjson.dumps(problem.problem_body()), problem.status, headers, "application/problem+json")
+
+
+def crash_response(path: str) -> Response:
+    """What a client sees of a failure that nobody foresaw."""
+    return problem_response(
+        Problem(500, ErrorCode.INTERNAL_ERROR, "The service failed at this request; its log says why."), path
+    )
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """Answers with the problem that an endpoint raised."""
+    assert isinstance(error, ProblemError)  # noqa: S101  registered for nothing else
+    bind_log_fields(request.scope, code=error.problem.code)
+    return problem_response(error.problem, request.url.path)
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Answers where the framework itself refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
+    text = _MESSAGES.get(error.status_code, str(error.detail)).format(
+        path=request.url.path, method=request.method
+    )
+    headers = tuple((error.headers or {}).items())
+    return problem_response(
+        Problem(
+            error.status_code, _CODES.get(error.status_code, ErrorCode.HTTP_ERROR), text, headers=headers
+        ),
+        request.url.path,
+    )
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Makes an application answer every failure in the form that its clients expect."""
+
+    async def on_crash(request: Request, _error: Exception) -> Response:
+        return crash_response(request.url.path)
+
+    app.add_exception_handler(ProblemError, on_problem)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_crash)
