@@ -32,6 +32,8 @@ _SAMPLING = frozenset(
         "frequency_penalty",
     }
 )
+_EXTRA_SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty"})
+"""Beyond OpenAI's API; llama.cpp's and vLLM's servers take them."""
 _TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _ALL = (
     _SAMPLING
@@ -39,14 +41,18 @@ _ALL = (
     | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
 )
 ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
-    "llamacpp": _ALL - _TOOLS,
+    "llamacpp": (_ALL - _TOOLS) | _EXTRA_SAMPLING,
     "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop", "n"}),
-    "vllm": _ALL - _TOOLS,
+    "vllm": (_ALL - _TOOLS) | _EXTRA_SAMPLING,
     "openai_compatible": _ALL,
     "scripted": frozenset({"chat", "completion", "max_tokens", "stop", "seed", "n", "logprobs"}),
 }
 """What each engine honours: the kinds of request, and the request's fields by their own
 names.
+"""
+OPTIONAL_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {"openai_compatible": _EXTRA_SAMPLING}
+"""What an engine honours only where the models file says so: it depends on the
+upstream.
 """
 
 ENGINE_CONTINUATION: Mapping[EngineName, Continuation] = {
@@ -140,11 +146,12 @@ class ModelConfig(_Frozen):
 
     @model_validator(mode="after")
     def _within_engine(self) -> Self:
-        excess = sorted(self.capabilities - ENGINE_CAPABILITIES[self.engine])
+        possible = ENGINE_CAPABILITIES[self.engine] | OPTIONAL_CAPABILITIES.get(self.engine, frozenset())
+        excess = sorted(self.capabilities - possible)
         if excess:
             raise ValueError(
                 f"capabilities {excess} are beyond engine {self.engine}, which has "
-                f"{sorted(ENGINE_CAPABILITIES[self.engine])}: remove them"
+                f"{sorted(possible)}: remove them"
             )
         return self
 

@@ -216,17 +216,26 @@ class Generation:
 
     def _end(self, outcome: Outcome, error: ErrorDetail | None = None, *, retryable: bool = False) -> End:
         asked_at = self.request.requested_at
-        completion_tokens = sum(choice.tokens for choice in self._choices)
         return End(
             outcome=outcome,
             retryable=retryable,
-            usage=self._usage or Usage(completion_tokens=completion_tokens),
+            usage=self._usage_at(outcome),
             error=error,
             queue_ms=_milliseconds(asked_at, self.received_at),
             ttft_ms=_milliseconds(asked_at, self._first_token_at) if self._first_token_at else None,
             generation_ms=(time.monotonic() - self._began_s) * 1000,
             mean_logprob=self._logprob_sum / self._logprob_count if self._logprob_count else None,
         )
+
+    def _usage_at(self, outcome: Outcome) -> Usage:
+        """What the engine counted; of a generation that broke off, its prompt only, and
+        the tokens that were seen.
+        """
+        counted = self._usage or Usage()
+        if outcome is Outcome.COMPLETED and self._usage is not None:
+            return counted
+        seen = sum(choice.tokens for choice in self._choices)
+        return counted.model_copy(update={"completion_tokens": seen})
 
 
 class _Choice:
@@ -268,6 +277,9 @@ def _for_engine(request: InferenceRequested) -> base.GenerationRequest:
         tools=wanted.tools,
         tool_choice=wanted.tool_choice,
         parallel_tool_calls=wanted.parallel_tool_calls,
+        top_k=wanted.top_k,
+        min_p=wanted.min_p,
+        repetition_penalty=wanted.repetition_penalty,
     )
     return base.GenerationRequest(
         request_id=request.request_id,

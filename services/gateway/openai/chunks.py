@@ -5,6 +5,7 @@ The same steps give the same blocks, whoever renders them: a block's place withi
 record (`<partition>-<offset>.<chunk>`) is what a client reattaches with.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,15 +63,19 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     }
 
 
-def completion_logprobs(tokens: tuple[Logprob, ...]) -> dict[str, Any]:
-    """Log-probabilities in the older form of text completions."""
+def completion_logprobs(tokens: tuple[Logprob, ...], *, offset: int) -> dict[str, Any]:
+    """Log-probabilities in the older form of text completions.
+
+    `offset` is where the first token begins in the choice's text, in characters.
+    """
+    lengths = (len(one["token"]) for one in tokens)
     return {
         "tokens": [one["token"] for one in tokens],
         "token_logprobs": [one["logprob"] for one in tokens],
         "top_logprobs": [
             {top["token"]: top["logprob"] for top in one.get("top_logprobs", ())} for one in tokens
         ],
-        "text_offset": [],
+        "text_offset": list(itertools.accumulate(lengths, initial=offset))[:-1],
     }
 
 
@@ -83,6 +88,8 @@ class ChunkWriter:
     model: str
     include_usage: bool
     _begun: set[int] = field(default_factory=set)
+    _offsets: dict[int, int] = field(default_factory=dict)
+    """Per choice the length of the text so far, in characters."""
 
     def payloads(self, step: Step) -> list[bytes]:
         """What a step adds to the stream, in order: each the data of one block."""
@@ -94,7 +101,9 @@ class ChunkWriter:
 
     def _of_piece(self, piece: Piece) -> Iterator[dict[str, Any]]:
         if self.kind == "completion":
-            logprobs = completion_logprobs(piece.logprobs) if piece.logprobs else None
+            offset = self._offsets.get(piece.index, 0)
+            self._offsets[piece.index] = offset + len(piece.text)
+            logprobs = completion_logprobs(piece.logprobs, offset=offset) if piece.logprobs else None
             yield self._chunk(
                 {
                     "index": piece.index,

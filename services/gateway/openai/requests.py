@@ -5,7 +5,7 @@ Validated once; what is valid travels on as plain dictionaries.
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 _Text = Annotated[str, Field(max_length=1_048_576)]
@@ -43,12 +43,17 @@ class ResponseFormat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
+    object_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    """Of a json_object, as llama.cpp's server takes it."""
 
 
 class CommonBody(BaseModel):
-    """What chat and text completions share. Unknown keys are tolerated."""
+    """What chat and text completions share.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    Unknown keys are tolerated and kept apart (`model_extra`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -66,6 +71,11 @@ class CommonBody(BaseModel):
     logit_bias: (
         Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
     ) = None
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        default=None, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
@@ -91,6 +101,8 @@ class ChatBody(CommonBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
+    guided_json: dict[str, Any] | None = None
+    """vLLM's name for a response_format of type json_schema."""
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None

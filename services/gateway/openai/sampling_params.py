@@ -18,6 +18,8 @@ _NEUTRAL: Mapping[str, Any] = {
     "presence_penalty": 0,
     "frequency_penalty": 0,
     "top_logprobs": 0,
+    "min_p": 0,
+    "repetition_penalty": 1,
 }
 """Values that ask for nothing: what OpenAI's API does by itself."""
 _SAMPLING_FIELDS = (
@@ -30,7 +32,33 @@ _SAMPLING_FIELDS = (
     "presence_penalty",
     "frequency_penalty",
     "logit_bias",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
 )
+_OPENAI = """
+    reasoning_effort reasoning verbosity modalities audio web_search_options
+"""
+_VLLM = """
+    use_beam_search length_penalty stop_token_ids include_stop_str_in_output ignore_eos min_tokens
+    skip_special_tokens spaces_between_special_tokens truncate_prompt_tokens allowed_token_ids
+    bad_words prompt_logprobs add_generation_prompt continue_final_message add_special_tokens
+    documents chat_template chat_template_kwargs mm_processor_kwargs guided_regex guided_choice
+    guided_grammar guided_whitespace_pattern structured_outputs logits_processors thinking
+"""
+_LLAMA_CPP = """
+    n_predict grammar json_schema mirostat mirostat_tau mirostat_eta typical_p top_n_sigma
+    dynatemp_range dynatemp_exponent repeat_last_n dry_multiplier dry_base dry_allowed_length
+    dry_penalty_last_n dry_sequence_breakers xtc_probability xtc_threshold samplers n_keep n_discard
+    n_indent t_max_predict_ms n_probs min_keep lora reasoning_format reasoning_budget
+    enable_thinking
+"""
+_OLLAMA = """
+    options format think
+"""
+_UNSERVED = frozenset(f"{_OPENAI} {_VLLM} {_LLAMA_CPP} {_OLLAMA}".split())
+"""Fields of other servers that change the answer and that no engine here is given."""
+_TEXT_ONLY = ["text"]
 
 
 def chat_sampling(body: ChatBody, model: ModelConfig, *, max_choices: int) -> Sampling:
@@ -45,8 +73,10 @@ def chat_sampling(body: ChatBody, model: ModelConfig, *, max_choices: int) -> Sa
         )
     if body.top_logprobs and not body.logprobs:
         raise malformed("top_logprobs needs logprobs to be true.", "top_logprobs")
+    if body.guided_json is not None and body.response_format is not None:
+        raise malformed("guided_json and response_format say the same; send one of them.", "guided_json")
     _check(model, "chat", _asked_of_chat(body))
-    _check_text_only(body)
+    _check_messages(body, model)
     max_tokens = body.max_completion_tokens or body.max_tokens
     return _sampling(
         body,
@@ -107,13 +137,14 @@ def lane_of(body: CommonBody, model: ModelConfig) -> Lane:
 def _sampling(
     body: CommonBody, model: ModelConfig, *, max_choices: int, max_tokens: int | None, **rest: Any
 ) -> Sampling:
+    _refuse_unserved(body)
     n = body.n or 1
     if n > max_choices:
         raise malformed(f"n is {n}; at most {max_choices} choices are given.", "n")
     if max_tokens is not None and max_tokens > model.context_length:
+        name = "max_completion_tokens" if getattr(body, "max_completion_tokens", None) else "max_tokens"
         raise malformed(
-            f"max_tokens is {max_tokens}; the context of {model.name} has {model.context_length} tokens.",
-            "max_tokens",
+            f"{name} is {max_tokens}; the context of {model.name} has {model.context_length} tokens.", name
         )
     return Sampling(
         temperature=body.temperature,
@@ -125,6 +156,9 @@ def _sampling(
         presence_penalty=body.presence_penalty,
         frequency_penalty=body.frequency_penalty,
         logit_bias=body.logit_bias or None,
+        top_k=body.top_k,
+        min_p=body.min_p,
+        repetition_penalty=body.repetition_penalty,
         **rest,
     )
 
@@ -161,12 +195,26 @@ def _asked_of_chat(body: ChatBody) -> Iterator[str]:
         "parallel_tool_calls": body.tools and body.parallel_tool_calls is not None,
     }
     yield from (name for name, value in wanted.items() if value)
-    if body.response_format and body.response_format.type != "text":
-        yield f"response_format.{body.response_format.type}"
+    if (wanted_format := _response_format(body)) is not None:
+        yield f"response_format.{wanted_format['type']}"
 
 
-def _check_text_only(body: ChatBody) -> None:
+def _refuse_unserved(body: CommonBody) -> None:
+    """Refuses the fields that would change the answer if anything read them."""
+    for name, value in (body.model_extra or {}).items():
+        if name in _UNSERVED and value not in (None, False, "", [], {}, _TEXT_ONLY):
+            raise malformed(f"{name} is not served; leave it out.", name, "unsupported_parameter")
+
+
+def _check_messages(body: ChatBody, model: ModelConfig) -> None:
     for place, message in enumerate(body.messages):
+        if (message.get("tool_calls") or message["role"] == "tool") and "tools" not in model.capabilities:
+            raise malformed(
+                f"messages[{place}] is part of a tool call, which {model.name} cannot read; leave tool calls "
+                "and their results out, or choose another model.",
+                "messages",
+                "unsupported_value",
+            )
         content = message.get("content")
         if content is None and message["role"] != "assistant":
             raise malformed(
@@ -185,6 +233,15 @@ def _check_text_only(body: ChatBody) -> None:
 
 
 def _response_format(body: ChatBody) -> dict[str, Any] | None:
-    if body.response_format is None or body.response_format.type == "text":
+    if body.guided_json is not None:
+        return _json_schema(body.guided_json)
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
         return None
-    return body.response_format.model_dump(exclude_none=True)
+    if wanted.type == "json_object" and wanted.object_schema is not None:
+        return _json_schema(wanted.object_schema)
+    return wanted.model_dump(exclude_none=True, exclude={"object_schema"})
+
+
+def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}

@@ -64,7 +64,7 @@ def _chat_choice(index: int, choice: _Choice) -> dict[str, Any]:
 
 
 def _completion_choice(index: int, choice: _Choice) -> dict[str, Any]:
-    logprobs = completion_logprobs(tuple(choice.logprobs)) if choice.logprobs else None
+    logprobs = completion_logprobs(tuple(choice.logprobs), offset=0) if choice.logprobs else None
     return {
         "index": index,
         "text": "".join(choice.texts),

@@ -2,13 +2,16 @@
 
 A replica hands an engine one `GenerationRequest` and reads `Piece`s until the last one
 of each choice carries a `finish_reason`; then one `Usage` follows, and nothing after
-it. Whoever stops early closes the generator (`contextlib.aclosing`) or cancels the task
-that reads it: the engine then stops computing and frees the slot.
+it. A `Usage` may also come early, as soon as the prompt's tokens are counted, so that a
+request which is cancelled is recorded with them; the last one counts. Whoever stops
+early closes the generator (`contextlib.aclosing`) or cancels the task that reads it:
+the engine then stops computing and frees the slot.
 
 The interface is frozen: a change is announced here. Changes since the first commit:
 `ContinuationError` (a PermanentError) is new; an engine raises it where what was
 delivered cannot be continued. `GenerationRequest.delivered_finish` is new: choices that
-had their end before a failover get no more pieces.
+had their end before a failover get no more pieces. `Usage` may come early, too.
+`Sampling.top_k`, `min_p` and `repetition_penalty` are new.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -65,6 +68,9 @@ class Sampling:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

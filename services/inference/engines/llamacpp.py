@@ -49,6 +49,7 @@ from services.inference.engines.base import (
     Usage,
 )
 from services.inference.engines.chat_text import plain_text
+from services.inference.engines.json_grammar import GrammarCheck, wanted_grammar
 from services.inference.engines.thread_stream import ThreadStream
 
 _STOP_TIMEOUT_S = 10.0
@@ -124,9 +125,13 @@ class LlamaCppEngine:
         run = partial(self._run, self._server, request.kind, stream)
         work = [self._threads.submit(run, choice, body) for choice, body in zip(choices, bodies, strict=True)]
         try:
+            counted = False
             while not all(choice.finished for choice in choices):
                 for choice, item in await stream.read():
                     piece = choice.take(item)
+                    if choices[0].prompt_tokens and not counted:
+                        counted = True
+                        yield _usage(request, choices)
                     if piece and request.open_choices:
                         yield piece
         finally:
@@ -170,6 +175,8 @@ class _Choice:
             index, request.sampling.stop, delivered="" if self.replays else self.delivered
         )
         self._to_skip = self.delivered if self.replays else ""
+        self.grammar = wanted_grammar(request.sampling.response_format)
+        self._check = GrammarCheck(self.grammar) if self.grammar else None
         self._predicted = 0
         self.tokens_left = None if budget is None else budget - (0 if self.replays else self.delivered_tokens)
         self._top_logprobs = request.sampling.top_logprobs
@@ -201,6 +208,8 @@ class _Choice:
         predicted = int(timings.get("predicted_n", self._predicted))
         new_tokens, self._predicted = predicted - self._predicted, predicted
         reason: FinishReason | None = answer.get("finish_reason")
+        if self._check and text:
+            self._check.follow(text)
         if not text and not reason:
             self._predicted -= new_tokens  # they come with the text that they are part of
             return None
@@ -301,8 +310,9 @@ def _body(
         "timings_per_token": True,
         "temperature": config.sampling.temperature if sampling.temperature is None else sampling.temperature,
         "top_p": config.sampling.top_p if sampling.top_p is None else sampling.top_p,
-        "top_k": options.top_k,
-        "min_p": options.min_p,
+        "top_k": options.top_k if sampling.top_k is None else max(0, sampling.top_k),
+        "min_p": options.min_p if sampling.min_p is None else sampling.min_p,
+        "repeat_penalty": sampling.repetition_penalty or 1.0,
         "seed": (seed + choice.index) % (2**32 - 1),  # the last value of 32 bits means: any
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
@@ -344,20 +354,7 @@ def _chat_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
         if messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": ""})
         messages[-1]["content"] += choice.delivered
-    return {"messages": messages, **_format_fields(request.sampling.response_format)}
-
-
-def _format_fields(response_format: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not response_format or response_format.get("type") == "text":
-        return {}
-    if response_format.get("type") == "json_schema":
-        schema = (response_format.get("json_schema") or {}).get("schema")
-        if not isinstance(schema, Mapping):
-            raise InvalidRequestError(
-                f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object",
-                param="response_format",
-            )
-    return {"response_format": dict(response_format)}
+    return {"messages": messages} | ({"grammar": choice.grammar} if choice.grammar else {})
 
 
 def _params(config: ModelConfig, options: LlamaCppOptions) -> xllamacpp.CommonParams:

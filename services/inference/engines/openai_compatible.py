@@ -162,6 +162,7 @@ class OpenAICompatibleEngine:
             yield ChunkReader(request).usage()
             return
         stream = await self._open(request, self._body(request, budget))
+        yield stream.reader.usage()
         try:
             more = True
             while more:

@@ -42,11 +42,15 @@ def request_fields(
         "tools": list(sampling.tools),
         "tool_choice": sampling.tool_choice,
         "parallel_tool_calls": sampling.parallel_tool_calls,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
     }
     given = {
         name: value
         for name, value in fields.items()
-        if value not in (None, [], {}, 0.0) or (value == 0 and name in {"temperature", "top_p", "seed"})
+        if value not in (None, [], {}, 0.0)
+        or (value == 0 and name in {"temperature", "top_p", "seed", "top_k", "min_p"})
     }
     preset = {name: getattr(defaults, name) for name in defaults.model_fields_set}
     return preset | given | _prompt_fields(request)

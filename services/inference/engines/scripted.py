@@ -110,6 +110,7 @@ class ScriptedEngine:
             )
             raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
         choices = [_ScriptedChoice(request, index, prompt, budget) for index in request.open_choices]
+        yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(request.delivered_tokens))
         self.running += 1
         try:
             async for piece in self._play(choices):

@@ -101,6 +101,7 @@ class TransformersEngine:
         prompt = self._prompt(request)
         prompt_ids = self._encode(prompt)
         self._check_length(request, len(prompt_ids))
+        yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens))
         changed = asyncio.Event()
         choices = [
             _Choice(request, index, changed, self._tokenizer, self._end_tokens)

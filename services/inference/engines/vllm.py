@@ -105,6 +105,7 @@ class VllmEngine:
         prompt_ids = self._encoded(request, tokenizer, prompt)
         delivered, delivered_tokens = request.delivered_of(0)
         read_ids = self._encoded(request, tokenizer, prompt + delivered) if delivered else prompt_ids
+        yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens))
         left = self._tokens_left(request, len(read_ids), delivered_tokens) if request.open_choices else 0
         texts = [
             ChoiceText(index, request.sampling.stop, delivered=request.delivered_of(index)[0])
@@ -164,6 +165,9 @@ class VllmEngine:
             max_tokens=left,
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
+            top_k=sampling.top_k or 0,
+            min_p=sampling.min_p or 0.0,
+            repetition_penalty=sampling.repetition_penalty or 1.0,
             logit_bias={int(token): bias for token, bias in sampling.logit_bias.items()} or None,
             logprobs=sampling.top_logprobs if sampling.logprobs else None,
             structured_outputs=_structured(sampling.response_format),

@@ -189,6 +189,7 @@ async def test_scripted_when_closed_early_stops_running() -> None:
     """Closing the generator frees its place."""
     engine = scripted()
     async with aclosing(engine.generate(asked(max_tokens=500))) as stream:
+        assert isinstance(await anext(stream), Usage)
         await anext(stream)
         assert engine.running == 1
     assert engine.running == 0

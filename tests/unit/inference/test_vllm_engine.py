@@ -213,6 +213,7 @@ async def test_vllm_stop_string_aborts_the_rest(engine: Engine) -> None:
 async def test_vllm_reader_that_leaves_aborts_the_request(engine: Engine) -> None:
     """Closing our generator closes vLLM's."""
     async with aclosing(engine.generate(chat())) as stream:
+        assert isinstance(await anext(stream), Usage)
         await anext(stream)
     assert FakeAsyncLLM.last.aborted == 1
 

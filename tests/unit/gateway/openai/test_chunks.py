@@ -75,7 +75,7 @@ def test_text_completion_chunk_has_text_and_old_logprobs() -> None:
         "tokens": ["a"],
         "token_logprobs": [-0.5],
         "top_logprobs": [{"b": -1.0}],
-        "text_offset": [],
+        "text_offset": [0],
     }
 
 
@@ -136,3 +136,22 @@ def test_whole_answer_of_a_text_completion() -> None:
 def test_delivered_is_what_the_pieces_made() -> None:
     """The default of a choice is nothing."""
     assert new_stream(2, max_attempts=1).choices == (Delivered(), Delivered())
+
+
+def test_text_offsets_count_characters_over_all_chunks_and_per_choice() -> None:
+    """Where each token begins in its choice's whole text, streamed as in one piece."""
+    tokens = [{**LOGPROB, "token": text} for text in ("é", " ab", "c")]
+    pieces = [
+        Piece(text="é ab", logprobs=tuple(tokens[:2])),
+        Piece(index=1, text="c", logprobs=(tokens[2],)),
+        Piece(text="c", logprobs=(tokens[2],), finish_reason="stop"),
+    ]
+    streamed = [
+        chunk["choices"][0]["logprobs"]["text_offset"] for chunk in render("completion", step(*pieces))
+    ]
+    whole = WholeResponse(
+        new_request_id("completion", time_ms=0, random_bits=0), kind="completion", model="m", choices=2
+    )
+    whole.add(pieces)
+    assert streamed == [[0, 1], [0], [4]]
+    assert [one["logprobs"]["text_offset"] for one in whole.body(Usage())["choices"]] == [[0, 1, 4], [0]]
