@@ -228,9 +228,9 @@ async def test_upstream_that_breaks_off_in_the_middle_is_an_error_and_not_asked_
         with pytest.raises(EngineFailedError):  # noqa: PT012  the text before the failure is the point
             async with asyncio.timeout(20):
                 async for item in engine.generate(asked()):
-                    assert isinstance(item, Piece)
-                    text += item.text
-                    upstream.heard.set()
+                    if isinstance(item, Piece):
+                        text += item.text
+                        upstream.heard.set()
         assert text == "Hel"
         assert len(upstream.bodies) == 1
 

@@ -162,8 +162,8 @@ class OpenAICompatibleEngine:
             yield ChunkReader(request).usage()
             return
         stream = await self._open(request, self._body(request, budget))
-        yield stream.reader.usage()
         try:
+            yield stream.reader.usage()
             more = True
             while more:
                 for piece in stream.pieces:
