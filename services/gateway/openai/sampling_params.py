@@ -203,7 +203,7 @@ def _refuse_unserved(body: CommonBody) -> None:
     """Refuses the fields that would change the answer if anything read them."""
     for name, value in (body.model_extra or {}).items():
         if name in _UNSERVED and value not in (None, False, "", [], {}, _TEXT_ONLY):
-            raise malformed(f"{name} is not served; leave it out.", name, "unsupported_parameter")
+            raise malformed(f"{name} is not served; leave it out.", name, ErrorCode.UNSUPPORTED_PARAMETER)
 
 
 def _check_messages(body: ChatBody, model: ModelConfig) -> None:
@@ -213,7 +213,7 @@ def _check_messages(body: ChatBody, model: ModelConfig) -> None:
                 f"messages[{place}] is part of a tool call, which {model.name} cannot read; leave tool calls "
                 "and their results out, or choose another model.",
                 "messages",
-                "unsupported_value",
+                ErrorCode.UNSUPPORTED_VALUE,
             )
         content = message.get("content")
         if content is None and message["role"] != "assistant":
