@@ -105,11 +105,11 @@ async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResp
     while True:
         arrivals = await reply_stream.take(_TAKE_S)
         for arrival in arrivals:
-            answer.add(arrival.step.pieces)
+            answer.add(arrival.pieces)
             if not heard:
                 heard = True
                 metrics.GATEWAY_TTFT_SECONDS.labels(request.model).observe(serving.monotonic() - began)
-            if (end := arrival.step.end) is not None:
+            if (end := arrival.end) is not None:
                 if (problem := problem_of_end(end)) is not None:
                     raise ProblemError(problem)
                 return answer, answer.body(end.usage)

@@ -69,8 +69,11 @@ class Settings(CommonSettings):
     max_resume_window_s: float = Field(
         300.0, ge=0, description="Longest `x-resume-window` that a client may ask for."
     )
-    max_buffered_records: int = Field(
-        4096, ge=16, description="Records that a slow client may lag behind before its stream is cut."
+    max_buffered_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=4096,
+        description="Bytes that a slow client may lag behind before its stream is cut; each record counts "
+        "1 KiB more than it has.",
     )
     keep_alive_s: float = Field(
         15.0, gt=0, description="A comment goes down a stream that was silent for so long."

@@ -76,7 +76,7 @@ class EventStream(Response):
                 metrics.GATEWAY_TTFT_SECONDS.labels(reply_stream.request.model).observe(
                     self._registry.monotonic() - self._began
                 )
-            if any(arrival.step.end for arrival in arrivals):
+            if any(arrival.end for arrival in arrivals):
                 await send({"type": "http.response.body", "body": body})
                 return
             if reply_stream.left:
@@ -115,7 +115,7 @@ class EventStream(Response):
     def _blocks(self, arrivals: list[Arrival]) -> list[bytes]:
         blocks = []
         for arrival in arrivals:
-            for chunk, payload in enumerate(self._writer.payloads(arrival.step)):
+            for chunk, payload in enumerate(self._writer.payloads(arrival.pieces, arrival.end)):
                 if self._after is None or EventId(self._partition, arrival.offset, chunk) > self._after:
                     blocks.append(frame(payload, self._partition, arrival.offset, chunk))
         return blocks

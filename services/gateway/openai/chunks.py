@@ -7,7 +7,7 @@ record (`<partition>-<offset>.<chunk>`) is what a client reattaches with.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,7 +17,6 @@ from schemas.inference import End, Logprob, Piece, Usage
 from services.common.http.problems import Problem
 from services.gateway.http.problems import problem_of_end
 from services.gateway.openai.request_ids import Kind, created_of
-from services.gateway.streams.state import Step
 
 _OBJECTS: dict[Kind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}
 _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,18})\.(\d{1,9})", re.ASCII)
@@ -91,12 +90,11 @@ class ChunkWriter:
     _offsets: dict[int, int] = field(default_factory=dict)
     """Per choice the length of the text so far, in characters."""
 
-    def payloads(self, step: Step) -> list[bytes]:
+    def payloads(self, pieces: Iterable[Piece], end: End | None) -> list[bytes]:
         """What a step adds to the stream, in order: each the data of one block."""
-        bodies = [body for piece in step.pieces for body in self._of_piece(piece)]
-        written = [orjson.dumps(body) for body in bodies]
-        if step.end is not None:
-            written.extend(self._of_end(step.end))
+        written = [orjson.dumps(body) for piece in pieces for body in self._of_piece(piece)]
+        if end is not None:
+            written.extend(self._of_end(end))
         return written
 
     def _of_piece(self, piece: Piece) -> Iterator[dict[str, Any]]:

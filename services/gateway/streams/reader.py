@@ -83,7 +83,7 @@ class ReplyReader:
         if heard is not None:
             now = self.clock()
             for reply_stream in reply_streams:
-                reply_stream.hear(record.offset, heard, now)
+                reply_stream.hear(record.offset, heard, now, size_bytes=len(record.value or b""))
 
 
 @dataclass

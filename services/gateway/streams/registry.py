@@ -89,7 +89,7 @@ class StreamRegistry:
         reply_stream = ReplyStream(
             request,
             max_attempts=self.settings.max_attempts,
-            max_buffered=self.settings.max_buffered_records,
+            max_buffered_bytes=self.settings.max_buffered_bytes,
             now=self.monotonic(),
             next_attempt=self._ask_again,
             traceparent=traceparent,

@@ -8,20 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.errors import ErrorCode
-from schemas.inference import AnyReply, InferenceRequested, LogPosition, StreamTaken
+from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
 from services.common import metrics
 from services.common.http.problems import Problem, unavailable
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
+
+_ARRIVAL_BYTES = 1024
+"""What an arrival takes beside its text."""
 
 NextAttempt = Callable[["ReplyStream", InferenceRequested, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A step and the offset of the record that led to it."""
+    """What a record adds to the stream, and the record's offset.
+
+    Not the state after it, which holds the whole text so far: a slow client's buffer
+    would grow with the square of its lag.
+    """
 
     offset: int
-    step: Step
+    pieces: tuple[Piece, ...]
+    end: End | None
 
 
 class ReplyStream:
@@ -38,7 +46,7 @@ class ReplyStream:
         request: InferenceRequested,
         *,
         max_attempts: int,
-        max_buffered: int,
+        max_buffered_bytes: int,
         now: float,
         next_attempt: NextAttempt,
         traceparent: str | None = None,
@@ -62,10 +70,11 @@ class ReplyStream:
         self.muted = False
         """Nobody reads what arrives any more."""
         self._replaying = replaying
-        self._early: list[tuple[int, AnyReply]] = []
+        self._early: list[tuple[int, AnyReply, int]] = []
         self._unanswered: Step | None = None
         self._next_attempt = next_attempt
-        self._max_buffered = max_buffered
+        self._max_buffered_bytes = max_buffered_bytes
+        self._buffered_bytes = 0
         self._buffer: list[Arrival] = []
         self._wake = asyncio.Event()
         self._last_offset = -1
@@ -75,27 +84,28 @@ class ReplyStream:
         """Whether the request is over."""
         return self.state.phase is Phase.ENDED
 
-    def hear(self, offset: int, heard: AnyReply, now: float) -> None:
-        """Takes a record. One that was taken before changes nothing."""
-        if self._replaying:
-            if len(self._early) >= self._max_buffered:
-                self.fail(unavailable("The stream's history takes too long to read. Try again.").problem)
-                return
-            self._early.append((offset, heard))
+    def hear(self, offset: int, heard: AnyReply, now: float, *, size_bytes: int) -> None:
+        """Takes a record of this size. One that was taken before changes nothing."""
+        if not self._replaying:
+            self._take_in(offset, heard, now, size_bytes)
+        elif self._has_room(size_bytes):
+            self._buffered_bytes += _ARRIVAL_BYTES + size_bytes
+            self._early.append((offset, heard, size_bytes))
         else:
-            self._take_in(offset, heard, now)
+            self.fail(unavailable("The stream's history takes too long to read. Try again.").problem)
 
     def go_live(self, history: list[tuple[int, AnyReply]], now: float) -> None:
         """Takes the history, then what came meanwhile; from here on the reply stream
         acts.
 
-        An attempt that nobody was seen to begin is asked for again.
+        An attempt that nobody was seen to begin is asked for again. The history is no
+        lag of the client's: it does not count as one.
         """
         for offset, heard in history:
-            self._take_in(offset, heard, now)
-        early, self._early = self._early, []
-        for offset, heard in early:
-            self._take_in(offset, heard, now)
+            self._take_in(offset, heard, now, 0)
+        early, self._early, self._buffered_bytes = self._early, [], 0
+        for offset, heard, size_bytes in early:
+            self._take_in(offset, heard, now, size_bytes)
         self._replaying = False
         unanswered, self._unanswered = self._unanswered, None
         if (
@@ -119,6 +129,7 @@ class ReplyStream:
         """The client is gone: what arrives is followed but not kept."""
         self.muted = True
         self._buffer.clear()
+        self._buffered_bytes = 0
 
     async def take(self, timeout_s: float) -> list[Arrival]:
         """What has arrived since the last call, at once or when there is something.
@@ -130,10 +141,13 @@ class ReplyStream:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._wake.wait()
-        taken, self._buffer = self._buffer, []
+        taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
         return taken
 
-    def _take_in(self, offset: int, heard: AnyReply, now: float) -> None:
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._buffered_bytes + _ARRIVAL_BYTES + size_bytes <= self._max_buffered_bytes
+
+    def _take_in(self, offset: int, heard: AnyReply, now: float, size_bytes: int) -> None:
         if offset <= self._last_offset:
             return
         self._last_offset = offset
@@ -149,7 +163,7 @@ class ReplyStream:
         if step.retry:
             self._on_retry(step)
         if step.pieces or step.end:
-            self._keep(Arrival(offset, step))
+            self._keep(Arrival(offset, step.pieces, step.end), size_bytes)
 
     def _on_retry(self, step: Step) -> None:
         if self._replaying:
@@ -168,10 +182,10 @@ class ReplyStream:
         self.origin = None
         self._next_attempt(self, self.request.model_copy(update=update), step.retry)
 
-    def _keep(self, arrival: Arrival) -> None:
+    def _keep(self, arrival: Arrival, size_bytes: int) -> None:
         if self.muted or self.problem is not None:
             return
-        if len(self._buffer) >= self._max_buffered:
+        if not self._replaying and not self._has_room(size_bytes):
             self.fail(
                 Problem(
                     503,
@@ -180,5 +194,6 @@ class ReplyStream:
                 )
             )
             return
+        self._buffered_bytes += _ARRIVAL_BYTES + size_bytes
         self._buffer.append(arrival)
         self._wake.set()

@@ -34,7 +34,7 @@ def render(kind: Kind, *steps: Step, include_usage: bool = False) -> list[Any]:
     return [
         payload if payload == b"[DONE]" else orjson.loads(payload)
         for one in steps
-        for payload in writer.payloads(one)
+        for payload in writer.payloads(one.pieces, one.end)
     ]
 
 

@@ -82,7 +82,7 @@ class Stage:
     def hear(self, reply_stream: ReplyStream, message: Any) -> None:
         """The next record of the log."""
         self.offset += 1
-        reply_stream.hear(self.offset, message, self.time_s)
+        reply_stream.hear(self.offset, message, self.time_s, size_bytes=500)
 
     def pass_time(self, seconds: float) -> None:
         """Lets time pass, looking after everything twice a second."""
@@ -94,7 +94,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     """A registry on a steady bus."""
-    settings = Settings(key_pepper="p" * 16, pseudonym_key="p" * 16, max_buffered_records=16)  # type: ignore[arg-type]
+    settings = Settings(key_pepper="p" * 16, pseudonym_key="p" * 16, max_buffered_bytes=16 * 1524)  # type: ignore[arg-type]
     reader = ReplyReader("nowhere:1", "test")
     bus_monitor = BusMonitor(reader.tail, HealthState(), [])
     bus_monitor.steady_since = 0.0
@@ -234,7 +234,7 @@ def test_own_taking_over_is_not_anothers(stage: Stage) -> None:
     reply_stream.follower_id = "mine"
     reply_stream.go_live([(1, StreamTaken(request_id="r", gateway_id="g", follower_id="older"))], 0)
     assert reply_stream.taken
-    reply_stream.hear(2, StreamTaken(request_id="r", gateway_id="g", follower_id="mine"), 0)
+    reply_stream.hear(2, StreamTaken(request_id="r", gateway_id="g", follower_id="mine"), 0, size_bytes=500)
     assert not reply_stream.taken
 
 
@@ -257,7 +257,7 @@ async def test_replaying_follower_asks_for_nothing_until_it_is_live(stage: Stage
     begin it; early live records wait and repeats are dropped.
     """
     reply_stream = stage.follow(replaying=True)
-    reply_stream.hear(3, lost(), 0)
+    reply_stream.hear(3, lost(), 0, size_bytes=500)
     history = [(1, chunk(0)), (2, chunk(1, "b")), (3, lost())]
     reply_stream.go_live(history, 0)
     assert [one.attempt for one in stage.publisher.asked] == [2]
@@ -277,3 +277,46 @@ async def test_client_that_reads_too_slowly_is_cut(stage: Stage) -> None:
     assert reply_stream.problem is not None
     assert reply_stream.problem.code == "client_too_slow"
     assert len(await reply_stream.take(0)) == 16
+
+
+async def test_one_large_record_counts_by_its_bytes(stage: Stage) -> None:
+    """Few records can be as much as many."""
+    reply_stream = stage.follow()
+    reply_stream.hear(1, chunk(0), 0, size_bytes=20_000)
+    assert reply_stream.problem is None
+    reply_stream.hear(2, chunk(1), 0, size_bytes=20_000)
+    assert reply_stream.problem is not None
+    assert reply_stream.problem.code == "client_too_slow"
+
+
+async def test_client_that_reads_on_has_all_its_room_again(stage: Stage) -> None:
+    """Only what was not read counts."""
+    reply_stream = stage.follow()
+    for seq in range(64):
+        stage.hear(reply_stream, chunk(seq))
+        if seq % 16 == 15:
+            assert len(await reply_stream.take(0)) == 16
+    assert reply_stream.problem is None
+
+
+async def test_history_is_no_lag(stage: Stage) -> None:
+    """A stream of any length can be taken up again: what happened before the client
+    came does not count, what comes while it does not read does.
+    """
+    reply_stream = stage.follow(replaying=True)
+    reply_stream.go_live([(seq + 1, chunk(seq)) for seq in range(100)], 0)
+    stage.offset = 100
+    assert reply_stream.problem is None
+    assert len(await reply_stream.take(0)) == 100
+    for seq in range(100, 120):
+        stage.hear(reply_stream, chunk(seq))
+    assert reply_stream.problem is not None
+
+
+async def test_what_comes_before_the_history_is_bounded(stage: Stage) -> None:
+    """A history that takes too long to read ends in a 503, not in memory."""
+    reply_stream = stage.follow(replaying=True)
+    for seq in range(20):
+        stage.hear(reply_stream, chunk(seq))
+    assert reply_stream.problem is not None
+    assert reply_stream.problem.status == 503
