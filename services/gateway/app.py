@@ -20,6 +20,7 @@ from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
+from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
@@ -52,7 +53,10 @@ def make_serving(settings: Settings) -> Serving:
         [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes],
     )
     publisher = RequestPublisher(
-        Producer(url, name, timeout_s=settings.ack_timeout_s), bus_monitor, settings.ack_timeout_s
+        Producer(url, name, timeout_s=settings.ack_timeout_s),
+        bus_monitor,
+        BusClock(utc_now, monotonic_s),
+        settings.ack_timeout_s,
     )
     queue_positions = QueuePositions(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
     registry = StreamRegistry(settings, publisher, bus_monitor, queue_positions, utc_now, monotonic_s)
@@ -69,7 +73,7 @@ def make_serving(settings: Settings) -> Serving:
         readers=readers,
         registry=registry,
         reattacher=Reattacher(
-            LogScans(url, name), readers, registry, publisher, models, settings.instance, utc_now, monotonic_s
+            LogScans(url, name), readers, registry, publisher, settings.instance, monotonic_s
         ),
         clock=utc_now,
         monotonic=monotonic_s,
@@ -141,7 +145,7 @@ class Gateway:
         await reader.start()
         await serving.publisher.producer.start()
         await serving.bus_monitor.start(reader.partition)
-        await serving.publisher.warm_up()
+        await serving.publisher.warm_up(serving.settings.instance)
 
     async def run(self) -> None:
         """Serves until cancelled."""

@@ -1,7 +1,6 @@
 """What the gateway does for its clients, one use case a function."""
 
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -163,7 +162,7 @@ def _request(
     timeout_s = settings.interactive_timeout_s if lane is Lane.INTERACTIVE else settings.batch_timeout_s
     return InferenceRequested(
         request_id=new_request_id(
-            kind, time_ms=time.time_ns() // 1_000_000, random_bits=secrets.randbits(74)
+            kind, time_ms=serving.publisher.bus_clock.now_ms(), random_bits=secrets.randbits(74)
         ),
         kind=kind,
         model=model.name,

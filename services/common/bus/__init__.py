@@ -9,12 +9,14 @@ events for keeps.
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import RecordMetadata as Acknowledged
 
 from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
 from services.common.bus.parsing import MessageReader, Unknown, Unreadable, parse_known
 from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
 
 __all__ = [
+    "Acknowledged",
     "FencedError",
     "GroupConsumer",
     "MessageReader",

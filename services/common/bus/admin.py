@@ -73,11 +73,16 @@ def topics_for(models: Iterable[ModelConfig]) -> list[tuple[str, Topic]]:
 
 
 def topic_settings(topic: Topic) -> dict[str, str]:
-    """Kafka's settings that make a topic's retention true."""
+    """Kafka's settings that make a topic's retention true, and look-ups by time.
+
+    Both go by the time at which the broker appended a record, whatever the clocks of
+    those who write it say.
+    """
     if topic.retention is None or topic.segment is None:
         return {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
     return {
         "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
         "segment.ms": str(int(topic.segment.total_seconds() * 1000)),
         "max.message.bytes": str(2 * 1024 * 1024 + 65_536),

@@ -6,17 +6,16 @@ cost two scans.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.common.bus.consumer import Record, Tail
 from services.common.errors import BusUnavailableError
 
-_MARGIN_MS = 1000
-"""A record's time may lie so far before the time in its request's id, where clocks
-differ.
+_MARGIN_MS = 2000
+"""A record's time may lie so far before the time in its request's id, where the clocks
+of brokers differ.
 """
-_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class _Wanted:
 
 @dataclass
 class LogScan:
-    """Reads one partition from a time on to its present end; `until_ms` ends it
+    """Reads one partition from a time on to its present end; `within_ms` ends it
     earlier, at the first record that much after the time asked for.
     """
 
@@ -37,6 +36,10 @@ class LogScan:
     topic: str
     partition: int
     within_ms: int | None = None
+    timeout_s: float = 20.0
+    make_tail: "Callable[[LogScan], Tail]" = field(
+        default=lambda scan: Tail(scan.url, scan.name, topic=scan.topic)
+    )
     _wanted: list[_Wanted] = field(default_factory=list, init=False)
     _scanning: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -56,7 +59,7 @@ class LogScan:
         while self._wanted:
             batch, self._wanted = self._wanted, []
             try:
-                async with asyncio.timeout(_TIMEOUT_S):
+                async with asyncio.timeout(self.timeout_s):
                     found = await self._scan(batch)
             except Exception as error:  # noqa: BLE001  whatever the driver raises, those who wait must hear of it
                 _fail(batch, error)
@@ -73,7 +76,7 @@ class LogScan:
         begin, end = await self._range(since_ms)
         if begin >= end:
             return found
-        tail = Tail(self.url, self.name, topic=self.topic)
+        tail = self.make_tail(self)
         try:
             await tail.start([self.partition], {self.partition: begin})
             while await tail.position(self.topic, self.partition) < end:
@@ -92,7 +95,7 @@ class LogScan:
         Asked on a connection that fetches nothing: a broker answers in order, and a
         fetch may wait for a second.
         """
-        asking = Tail(self.url, self.name, topic=self.topic)
+        asking = self.make_tail(self)
         try:
             await asking.start([], {})
             begin = await asking.offsets_at(asking.topic, [self.partition], since_ms)

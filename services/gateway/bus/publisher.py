@@ -20,16 +20,20 @@ from schemas.inference import (
 )
 from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
+from services.common.bus import Acknowledged
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import unavailable
 from services.common.retry import retry
+from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
 
 log = structlog.get_logger(__name__)
 
 OnAck = Callable[[LogPosition], None]
 _RESEND_S = 30.0
+_APPENDED = 1
+"""Kafka's mark of a timestamp that the broker gave."""
 
 
 @dataclass
@@ -41,6 +45,7 @@ class RequestPublisher:
 
     producer: Producer
     bus_monitor: BusMonitor
+    bus_clock: BusClock
     ack_timeout_s: float
     capacity: int = 16_384
     _queue: "asyncio.Queue[tuple[Outgoing, OnAck | None]]" = field(init=False)
@@ -48,14 +53,16 @@ class RequestPublisher:
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(self.capacity)
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, gateway_id: str) -> None:
         """Learns who leads each topic, so that the first request need not wait for
-        that. Where Kafka does not say, that request waits after all.
+        that, and the broker's time. Where Kafka does not say, that request waits after
+        all.
         """
         with contextlib.suppress(TimeoutError, BusUnavailableError):
             async with asyncio.timeout(self.ack_timeout_s):
                 for topic in [*self.bus_monitor.present, COMMANDS.name, REPLIES.name]:
                     await self.producer.partitions(topic)
+                await (await self._send_timed(_time_probe(gateway_id, self.bus_monitor.partition)))
 
     async def ask(self, request: InferenceRequested, traceparent: str | None) -> LogPosition:
         """Publishes a request and waits until Kafka has it.
@@ -65,10 +72,10 @@ class RequestPublisher:
                 have the request all the same, it is cancelled.
         """
         self.bus_monitor.require(requests_topic(request.model, request.lane))
-        sent: asyncio.Future[LogPosition] | None = None
+        sent: asyncio.Future[Acknowledged] | None = None
         try:
             async with asyncio.timeout(self.ack_timeout_s):
-                sent = await self.producer.send_soon(_request_record(request, traceparent))
+                sent = await self._send_timed(_request_record(request, traceparent))
                 done = await asyncio.shield(sent)
         except BaseException as error:
             if sent is not None:
@@ -136,7 +143,21 @@ class RequestPublisher:
         except asyncio.QueueFull as error:
             _count_unsent(record, error)
 
-    def _cancel_late(self, request: InferenceRequested, sent: "asyncio.Future[LogPosition]") -> None:
+    async def _send_timed(self, record: Outgoing) -> "asyncio.Future[Acknowledged]":
+        """Sends a record; its acknowledgement will tell the broker's time."""
+        sent_s = self.bus_clock.monotonic()
+        sent = await self.producer.send_soon(record)
+        sent.add_done_callback(lambda done: self._learn_time(done, sent_s))
+        return sent
+
+    def _learn_time(self, sent: "asyncio.Future[Acknowledged]", sent_s: float) -> None:
+        if sent.cancelled() or sent.exception() is not None:
+            return
+        done = sent.result()
+        if done.timestamp_type == _APPENDED:
+            self.bus_clock.learn(done.timestamp, sent_s=sent_s)
+
+    def _cancel_late(self, request: InferenceRequested, sent: "asyncio.Future[Acknowledged]") -> None:
         with contextlib.suppress(asyncio.CancelledError):
             if sent.exception() is None:
                 self.cancel(request, "acknowledged_late")
@@ -154,7 +175,13 @@ def _request_record(request: InferenceRequested, traceparent: str | None) -> Out
     )
 
 
-def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[LogPosition]") -> None:
+def _time_probe(gateway_id: str, partition: int) -> Outgoing:
+    """A record that concerns no request: its acknowledgement tells the broker's time."""
+    nothing = StreamTaken(request_id="", gateway_id=gateway_id, follower_id="")
+    return Outgoing(topic=REPLIES.name, value=nothing, subject=gateway_id, tenant="", partition=partition)
+
+
+def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[Acknowledged]") -> None:
     if sent.cancelled():
         return
     if (error := sent.exception()) is not None:

@@ -4,12 +4,14 @@ The time inside says where in the log a request's records begin.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 Kind = Literal["chat", "completion"]
 
 _PREFIXES: dict[Kind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
+_AHEAD_S = 60.0
+"""Clocks of gateways that have not yet learned the broker's may be so far ahead."""
 _ID = re.compile(r"(?:chatcmpl|cmpl)-([0-9a-f]{12})7[0-9a-f]{3}[89ab][0-9a-f]{15}", re.ASCII)
 
 
@@ -39,6 +41,9 @@ def created_of(request_id: str) -> int:
     return (time_ms_of(request_id) or 0) // 1000
 
 
-def is_expired(request_id: str, now: datetime, kept_s: float) -> bool:
-    """Whether a request's first records may have left the log."""
-    return (now - datetime.fromtimestamp((time_ms_of(request_id) or 0) / 1000, UTC)).total_seconds() > kept_s
+def may_be_in_log(time_ms: int, now: datetime, kept_s: float) -> bool:
+    """Whether the log can hold the first records of a request of `time_ms`: they have
+    not left it yet, and the time is not one that is still to come.
+    """
+    age_s = now.timestamp() - time_ms / 1000
+    return -_AHEAD_S <= age_s <= kept_s

@@ -11,19 +11,18 @@ from pydantic import ValidationError
 
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, Lane, LogPosition, StreamTaken
-from schemas.topics import REPLIES, requests_topic
+from schemas.inference import InferenceRequested, LogPosition, StreamTaken
+from schemas.topics import REPLIES
 from services.common import metrics
 from services.common.bus.consumer import Record
 from services.common.bus.log_scan import LogScans
-from services.common.clock import Clock, MonotonicClock
+from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
-from services.common.model_catalogue import ModelConfig
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import no_such_request
 from services.gateway.openai.chunks import EventId
-from services.gateway.openai.request_ids import is_expired, time_ms_of
+from services.gateway.openai.request_ids import may_be_in_log, time_ms_of
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
@@ -40,9 +39,7 @@ class Reattacher:
     readers: ReaderPool
     registry: StreamRegistry
     publisher: RequestPublisher
-    models: tuple[ModelConfig, ...]
     gateway_id: str
-    clock: Clock
     monotonic: MonotonicClock
 
     async def find(self, request_id: str, key: KeyChanged) -> tuple[InferenceRequested, LogPosition]:
@@ -53,10 +50,12 @@ class Reattacher:
                 now.
         """
         made_at_ms = time_ms_of(request_id)
-        if made_at_ms is None or is_expired(request_id, self.clock(), _KEPT_S):
+        if made_at_ms is None or not may_be_in_log(made_at_ms, self.publisher.bus_clock.now(), _KEPT_S):
             raise no_such_request(request_id)
-        topics = [requests_topic(model.name, Lane(lane)) for model in self.models for lane in model.lanes]
-        scans = [self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS) for topic in topics]
+        scans = [
+            self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS)
+            for topic in self.publisher.bus_monitor.present
+        ]
         found = await asyncio.gather(
             *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans), return_exceptions=True
         )
@@ -65,9 +64,9 @@ class Reattacher:
             if first is not None and first[0].tenant == key.tenant:
                 return first
         failures = [one for one in found if isinstance(one, BusUnavailableError)]
-        if failures and not self.publisher.bus_monitor.available:
+        if failures:
             raise unavailable(
-                "The message bus is away; the request could not be looked up. Try again.",
+                "The log could not be read in time to look the request up. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from failures[0]
         raise no_such_request(request_id)

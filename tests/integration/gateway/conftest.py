@@ -15,6 +15,7 @@ import yaml
 
 from services.common import keys_admin
 from services.common.bus.admin import provision
+from services.common.clock import Clock
 from services.common.model_catalogue import load_models
 from services.gateway.app import Gateway
 from services.gateway.settings import Settings
@@ -90,8 +91,10 @@ async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
     """Starts gateways; all end with the test."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(**overrides: Any) -> Gateway:
+        async def start(clock: Clock | None = None, **overrides: Any) -> Gateway:
             gateway = Gateway(scene.settings(**overrides))
+            if clock is not None:
+                gateway.serving.publisher.bus_clock.clock = clock
             stack.push_async_callback(gateway.close)
             await gateway.start()
             working = asyncio.create_task(gateway.run())

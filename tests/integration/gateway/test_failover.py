@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from schemas.inference import Outcome, RetryNeeded
+from schemas.inference import Lane, Outcome, RetryNeeded
+from schemas.topics import requests_topic
+from services.common.bus import Tail
 from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
 from tests.support.fake_inference import FakeInference, words_of
@@ -154,6 +158,72 @@ async def test_stream_of_a_dead_gateway_goes_on_at_another_through_a_failover(
     assert blocks[-1][1] == "[DONE]"
     assert [one.attempt for one in inference.asked] == [1, 2]
     assert not inference.cancelled
+
+
+@pytest.mark.parametrize("off_by", [timedelta(hours=-2), timedelta(minutes=30)])
+async def test_request_of_a_gateway_whose_clock_is_wrong_is_found(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference, off_by: timedelta
+) -> None:
+    """Ids and look-ups go by the broker's time: a gateway that is hours slow or fast
+    gives ids by which another finds the stream.
+    """
+    wrong = await start_gateway(clock=lambda: datetime.now(UTC) + off_by)
+    right = await start_gateway()
+    async with clients(scene, wrong, right) as (one, two):
+        async with open_stream(one, "POST", "/v1/chat/completions", json=chat(scene)) as stream:
+            await stream.read()
+        for client in (one, two):
+            async with open_stream(client, "GET", f"/v1/streams/{stream.request_id}") as again:
+                assert await again.read() == stream.blocks
+
+
+async def test_look_up_goes_by_the_brokers_time_whatever_the_writers_clock_says(
+    scene: Scene, client: httpx.AsyncClient, inference: FakeInference
+) -> None:
+    """A record that claims to be of 1970 or 2100 lies where it was appended."""
+    topic, producer = (
+        requests_topic(scene.model, Lane.INTERACTIVE),
+        AIOKafkaProducer(bootstrap_servers=scene.url),
+    )
+    tail = Tail(scene.url, "test-times", topic=topic)
+    await producer.start()
+    before_ms = int(datetime.now(UTC).timestamp() * 1000) - 1000
+    try:
+        await tail.start([], {})
+        for claimed_ms in (0, 4_102_444_800_000):
+            sent = await producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=claimed_ms)
+            at = await tail.offsets_at(topic, [0], before_ms)
+            assert at[0] <= sent.offset
+            assert (await tail.offsets_at(topic, [0], before_ms + 3_600_000))[0] == sent.offset + 1
+    finally:
+        await tail.close()
+        await producer.stop()
+
+
+@pytest.mark.parametrize(
+    "digits", ["f" * 12 + "7" + "f" * 3 + "b" + "f" * 15, "0" * 12 + "7" + "0" * 3 + "8" + "0" * 15, "9" * 32]
+)
+async def test_request_id_out_of_range_is_404(client: httpx.AsyncClient, digits: str) -> None:
+    """Years that no date can hold, the beginning of time, and what is no id at all."""
+    assert (await client.get(f"/v1/streams/chatcmpl-{digits}")).status_code == 404
+    assert (await client.delete(f"/v1/requests/cmpl-{digits}")).status_code == 404
+
+
+async def test_look_up_that_the_log_does_not_answer_in_time_is_503(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
+    """Whoever could not read the log does not say that there is nothing in it."""
+    gateway = await start_gateway()
+    async with clients(scene, gateway) as (client,):
+        request_id = (await client.post("/v1/chat/completions", json=chat(scene, stream=False))).json()["id"]
+        for topic in gateway.serving.bus_monitor.present:
+            gateway.serving.reattacher.scans.of(topic, 0, within_ms=30_000).timeout_s = 0.0
+        for response in (
+            await client.get(f"/v1/streams/{request_id}"),
+            await client.delete(f"/v1/requests/{request_id}"),
+        ):
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "bus_unavailable")
+            assert "retry-after" in response.headers
 
 
 async def test_three_gateways_share_the_bus_without_mixing(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.openai.chunks import EventId, frame
-from services.gateway.openai.request_ids import created_of, is_expired, new_request_id, time_ms_of, uuid7
+from services.gateway.openai.request_ids import created_of, may_be_in_log, new_request_id, time_ms_of, uuid7
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -43,8 +43,20 @@ def test_request_id_knows_its_age() -> None:
     request_id = new_request_id("completion", time_ms=NOON_MS, random_bits=5)
     assert request_id.startswith("cmpl-")
     assert created_of(request_id) == NOON_MS // 1000
-    assert not is_expired(request_id, NOON + timedelta(minutes=14), 900)
-    assert is_expired(request_id, NOON + timedelta(minutes=16), 900)
+    made_at_ms = time_ms_of(request_id)
+    assert made_at_ms == NOON_MS
+    assert may_be_in_log(made_at_ms, NOON + timedelta(minutes=14), 900)
+    assert not may_be_in_log(made_at_ms, NOON + timedelta(minutes=16), 900)
+
+
+@given(st.integers(0, 2**48 - 1))
+def test_request_id_of_any_time_has_an_answer(time_ms: int) -> None:
+    """Years beyond what a date can hold are not in the log, and no error; nor is what
+    is still to come.
+    """
+    made_at_ms = time_ms_of(new_request_id("chat", time_ms=time_ms, random_bits=0))
+    assert made_at_ms == time_ms
+    assert may_be_in_log(time_ms, NOON, 900) == (NOON_MS - 900_000 <= time_ms <= NOON_MS + 60_000)
 
 
 @given(st.integers(0, 999), st.integers(0, 10**12), st.integers(0, 999))
