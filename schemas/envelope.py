@@ -7,6 +7,7 @@ sends to a topic from 0. Rows in the store keep both, so a lost or doubled event
 as a gap or a repeat, whatever transaction markers do to the log's offsets.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 Headers = list[tuple[str, bytes]]
 
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CONTENT_TYPE = ("content-type", b"application/json")
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 
@@ -92,7 +94,7 @@ class Envelope:
                 subject=found.get("ce_subject", b"").decode(),
                 tenant=found.get("ce_tenant", b"").decode(),
                 sequence=int(found.get("ce_sequence", b"-1")),
-                traceparent=found["traceparent"].decode() if "traceparent" in found else None,
+                traceparent=parse_traceparent(found.get("traceparent")),
             )
         except KeyError as error:
             raise EnvelopeError(
@@ -100,3 +102,14 @@ class Envelope:
             ) from error
         except ValueError as error:
             raise EnvelopeError(f"a CloudEvents header cannot be read: {error}") from error
+
+
+def parse_traceparent(value: bytes | str | None) -> str | None:
+    """A W3C trace context as it travels in headers; None where it is not one."""
+    given = value.encode(errors="replace") if isinstance(value, str) else value or b""
+    return given.decode() if _TRACEPARENT.fullmatch(given) else None
+
+
+def traceparent_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """The trace context among a record's headers, if there is one."""
+    return next((parse_traceparent(value) for name, value in headers if name == "traceparent"), None)

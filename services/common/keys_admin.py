@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 from schemas.control import KeyChanged, Scope
 from schemas.topics import CONTROL
-from services.common.bus.consumer import Record, Start, Tail
+from services.common.bus.consumer import Start, Tail
+from services.common.bus.coordinates import Record
 from services.common.bus.parsing import MessageReader
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import PermanentError
@@ -65,9 +66,8 @@ async def list_keys(url: str) -> tuple[KeyChanged, ...]:
     tail = Tail(url, "tocsin-keys", topic=CONTROL.name)
     try:
         await tail.start([0], Start.BEGINNING)
-        end = (await tail.end_offsets(CONTROL.name, [0]))[0]
-        while await tail.position(CONTROL.name, 0) < end:
-            for record in await tail.poll(1.0):
+        async for records in tail.read_to_end():
+            for record in records:
                 note_key(found, record, messages)
     finally:
         await tail.close()

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import ValidationError
 
+from schemas.envelope import traceparent_of
 from schemas.inference import (
     STATUS,
     CancelRequested,
     InferenceCompleted,
     InferenceRequested,
-    LogPosition,
     ReplicaBeat,
     RequestFinished,
     WorkAssigned,
@@ -29,14 +29,15 @@ from schemas.inference import (
 )
 from schemas.topics import COMMANDS, COMPLETED, REPLIES, STATUS_TOPIC, WORK_TOPIC
 from services.common.bus import (
+    CommittedOffset,
     GroupConsumer,
-    OffsetAndMetadata,
     Outgoing,
     Producer,
     Record,
     Tail,
     TopicPartition,
     TransactionalProducer,
+    position_of,
 )
 from services.common.bus.admin import committed_offsets
 from services.common.clock import utc_now
@@ -151,9 +152,7 @@ class Leadership:
         for place in self.places:
             start = (await self._offsets.beginning_offsets(place.topic, [place.partition]))[place.partition]
             known = committed.get(place)
-            tracker = (
-                OffsetTracker.restore(known.offset, known.metadata or "") if known else OffsetTracker(start)
-            )
+            tracker = OffsetTracker.restore(known.offset, known.note) if known else OffsetTracker(start)
             gone = tracker.forget_before(start)
             if gone:
                 log.error("requests_lost_to_retention", topic=place.topic, count=gone)
@@ -186,8 +185,8 @@ class Leadership:
             for partition, offset in (await self._offsets.offsets_at(tail.topic, [0], since_ms)).items():
                 tail.seek(tail.topic, partition, offset)
         end = (await self._offsets.end_offsets(STATUS_TOPIC.name, [0]))[0]
-        while await self._status.position(STATUS_TOPIC.name, 0) < end:
-            await self._on_status_records(await self._status.poll(timeout_s=1.0), live_from=end)
+        async for records in self._status.read_to_end({0: end}):
+            await self._on_status_records(records, live_from=end)
 
     # Serving.
 
@@ -236,7 +235,7 @@ class Leadership:
 
     async def _on_lane_records(self, records: Iterable[Record]) -> None:
         for record in records:
-            position = LogPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+            position = position_of(record)
             try:
                 request = InferenceRequested.model_validate_json(record.value)
             except ValidationError as error:
@@ -245,7 +244,7 @@ class Leadership:
                 )
                 self._dispatch.skip(position)
                 continue
-            trace = next((value.decode() for key, value in record.headers if key == "traceparent"), None)
+            trace = traceparent_of(record.headers)
             if trace:
                 self._traces[request.request_id] = trace
             await self._perform(self._dispatch.on_request(request, position, _now()))
@@ -317,7 +316,7 @@ class Leadership:
         """
         try:
             points = {
-                place: OffsetAndMetadata(*self._dispatch.trackers[place.topic].commit_point())
+                place: CommittedOffset(*self._dispatch.trackers[place.topic].commit_point())
                 for place in self.places
             }
         except OffsetMapTooLongError as error:

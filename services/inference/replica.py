@@ -18,6 +18,7 @@ from uuid import uuid4
 import structlog
 from pydantic import ValidationError
 
+from schemas.envelope import traceparent_of
 from schemas.inference import (
     WORK,
     InferenceRequested,
@@ -128,7 +129,7 @@ class Replica:
         self._epoch = work.epoch
         if isinstance(work, WorkAssigned):
             self.waiting = work.waiting
-            trace = next((value.decode() for key, value in record.headers if key == "traceparent"), None)
+            trace = traceparent_of(record.headers)
             self._begin(work.request, trace)
         else:
             self._cancel(work)

@@ -13,7 +13,8 @@ from schemas.envelope import Envelope
 from schemas.export import all_topics, folder_name
 from schemas.topics import Topic
 from services.analyzer.app import RECORDINGS
-from services.analyzer.recorder.rows import Position, process_message
+from services.analyzer.recorder.rows import process_message
+from services.common.bus.coordinates import LogPosition
 
 _EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
 _HEADERS = Envelope(
@@ -43,7 +44,9 @@ def test_example_is_read_by_the_topics_model_and_written_again_unchanged(topic: 
 def test_example_becomes_a_row_of_the_recorder(topic: Topic, path: Path) -> None:
     """With a value for every column."""
     recording = RECORDINGS[topic.name]
-    row = process_message(recording, path.read_bytes(), _HEADERS, Position(topic.name, 0, 7))
+    row = process_message(
+        recording, path.read_bytes(), _HEADERS, LogPosition(topic=topic.name, partition=0, offset=7)
+    )
     assert len(row) == len(recording.table.columns)
 
 

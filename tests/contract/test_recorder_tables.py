@@ -11,11 +11,10 @@ from services.analyzer.recorder.interfaces import StoreTables, Tables
 from services.analyzer.recorder.rows import (
     INFERENCE_COMPLETED,
     INFERENCE_EVENTS,
-    Position,
     Row,
     process_message,
 )
-from services.common.bus.events import Place
+from services.common.bus.coordinates import LogPosition, TopicPartition
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.migrations import migrate
 from services.common.store import Store
@@ -71,7 +70,12 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 
 def _rows(numbers: Sequence[int], partition: int = 0) -> list[Row]:
     return [
-        process_message(INFERENCE_COMPLETED, one.value, one.headers, Position(TOPIC, partition, number))
+        process_message(
+            INFERENCE_COMPLETED,
+            one.value,
+            one.headers,
+            LogPosition(topic=TOPIC, partition=partition, offset=number),
+        )
         for number in numbers
         if (one := record(number, number)) is not None
     ]
@@ -102,7 +106,10 @@ async def test_highest_offsets_are_those_of_each_partition(subject: Subject) -> 
     assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {}
     await subject.tables.insert(INFERENCE_EVENTS, _rows(range(5, 9)), token="a")
     await subject.tables.insert(INFERENCE_EVENTS, _rows(range(3), partition=2), token="b")
-    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {Place(TOPIC, 0): 8, Place(TOPIC, 2): 2}
+    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {
+        TopicPartition(TOPIC, 0): 8,
+        TopicPartition(TOPIC, 2): 2,
+    }
 
 
 async def test_insert_of_a_row_that_does_not_fit_is_refused_whole(subject: Subject) -> None:
@@ -127,7 +134,7 @@ async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: 
     migrate(store.url("admin"))
     service, analyst = Store(store.url("service")), Store(store.url("analyst"))
     await StoreTables(service).insert(INFERENCE_EVENTS, _rows(range(10)), token="rights")
-    assert (await StoreTables(service).highest_offsets(INFERENCE_EVENTS))[Place(TOPIC, 0)] >= 9
+    assert (await StoreTables(service).highest_offsets(INFERENCE_EVENTS))[TopicPartition(TOPIC, 0)] >= 9
     for view in (
         "v_requests",
         "v_errors",

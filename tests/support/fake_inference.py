@@ -27,6 +27,7 @@ from schemas.inference import (
 )
 from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC, requests_topic
 from services.common.bus import Producer, Start, Tail
+from services.common.bus.coordinates import position_of
 from services.common.bus.producer import Outgoing
 
 
@@ -143,7 +144,7 @@ class FakeInference:
                 ):
                     continue
                 self._seen.add((request.request_id, request.attempt))
-                origin = LogPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+                origin = position_of(record)
                 self._answering[request.request_id] = asyncio.create_task(self._answer(request, origin))
 
     async def _obey(self, commands: Tail) -> None:

@@ -12,13 +12,14 @@ from aiokafka import ConsumerRecord
 from schemas.envelope import Envelope
 from services.analyzer.recorder.rows import INFERENCE_EVENTS, Row
 from services.common.bus import Record
-from services.common.bus.events import Committed, OnPlaces, Place
+from services.common.bus.consumer import Assigned
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.dead_letter import Failure
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.store import Table
 from tests.support.recording import EPOCH, TOPIC, Unreadable, completed
 
-PLACE = Place(TOPIC, 0)
+PLACE = TopicPartition(TOPIC, 0)
 
 
 class KilledError(BaseException):
@@ -29,7 +30,7 @@ class EndOfLogError(Exception):
     """There is nothing more to read: the recorder has dealt with everything."""
 
 
-def record(number: int, offset: int, *, valid: bool = True, place: Place = PLACE) -> Record:
+def record(number: int, offset: int, *, valid: bool = True, place: TopicPartition = PLACE) -> Record:
     """Event `number` as it lies in the log at `offset`."""
     value = (completed(number) if valid else Unreadable()).encode()
     envelope = Envelope.create(
@@ -55,7 +56,7 @@ class FakeLog:
     """A partition and what its group has committed."""
 
     records: list[Record]
-    committed: dict[Place, Committed] = field(default_factory=dict)
+    committed: dict[TopicPartition, CommittedOffset] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,7 +73,7 @@ class FakeEvents:
     rests: int = 0
     poll_size: int = 10
 
-    async def start(self, topics: Sequence[str], on_assigned: OnPlaces, on_revoked: OnPlaces) -> None:
+    async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
         """Gives it the partition at once."""
         del topics, on_revoked
         await on_assigned({PLACE})
@@ -97,13 +98,13 @@ class FakeEvents:
         del timeout_s
         self.rests += 1
 
-    def seek(self, place: Place, offset: int) -> bool:
+    def seek(self, place: TopicPartition, offset: int) -> bool:
         """Goes there."""
         del place
         self.position = offset
         return True
 
-    async def commit(self, positions: Mapping[Place, Committed]) -> None:
+    async def commit(self, positions: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commits, unless it is killed before; or dies after."""
         self.commits += 1
         if f"before commit {self.commits}" in self.kill_at:
@@ -112,11 +113,11 @@ class FakeEvents:
         if f"after commit {self.commits}" in self.kill_at:
             raise KilledError
 
-    async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+    async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What was committed."""
         return {place: self.log.committed[place] for place in places if place in self.log.committed}
 
-    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the partition ends."""
         return dict.fromkeys(places, self.log.records[-1].offset + 1 if self.log.records else 0)
 
@@ -174,15 +175,15 @@ class FakeTables:
         if fault is not Fault.NONE:
             raise KilledError
 
-    async def highest_offsets(self, table: Table) -> dict[Place, int]:
+    async def highest_offsets(self, table: Table) -> dict[TopicPartition, int]:
         """Where to begin; what is late arrives right after."""
         del table
         offset, partition, topic = (
             list(INFERENCE_EVENTS.columns).index(name) for name in ("offset", "partition", "topic")
         )
-        found: dict[Place, int] = {}
+        found: dict[TopicPartition, int] = {}
         for row in self.rows:
-            place = Place(row[topic], row[partition])
+            place = TopicPartition(row[topic], row[partition])
             found[place] = max(found.get(place, -1), row[offset])
         late, self._late = self._late, []
         for token, rows in late:

@@ -1,5 +1,7 @@
 """Kafka records without a Kafka."""
 
+from aiokafka import ConsumerRecord
+
 from services.common.bus import Record
 
 
@@ -13,6 +15,6 @@ def record(
     timestamp_ms: int = 0,
 ) -> Record:
     """A record as a consumer hands it out."""
-    return Record(
+    return ConsumerRecord(
         topic, partition, offset, timestamp_ms, 1, key, value, None, len(key), len(value or b""), ()
     )

@@ -10,7 +10,8 @@ import structlog
 from services.analyzer.recorder.rows import Row
 from services.common import metrics
 from services.common.bus import Record
-from services.common.bus.events import Committed, OnPlaces, Place
+from services.common.bus.consumer import Assigned
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.dead_letter import Failure
 from services.common.errors import StoreUnavailableError, TransientError
 from services.common.health import HealthState
@@ -27,7 +28,7 @@ class Events(Protocol):
     a fake.
     """
 
-    async def start(self, topics: Sequence[str], on_assigned: OnPlaces, on_revoked: OnPlaces) -> None:
+    async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
         """Joins the group."""
 
     async def poll(self, timeout_s: float, max_records: int) -> list[Record]:
@@ -36,16 +37,16 @@ class Events(Protocol):
     async def rest(self, timeout_s: float) -> None:
         """Waits in the group without taking records."""
 
-    def seek(self, place: Place, offset: int) -> bool:
+    def seek(self, place: TopicPartition, offset: int) -> bool:
         """Reads on from `offset`; False if the partition is not ours."""
 
-    async def commit(self, positions: Mapping[Place, Committed]) -> None:
+    async def commit(self, positions: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commits positions with notes."""
 
-    async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+    async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What was committed."""
 
-    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the partitions end."""
 
     async def close(self) -> None:
@@ -58,7 +59,7 @@ class Tables(Protocol):
     async def insert(self, table: Table, rows: Sequence[Row], *, token: str) -> None:
         """Inserts a block once per token."""
 
-    async def highest_offsets(self, table: Table) -> dict[Place, int]:
+    async def highest_offsets(self, table: Table) -> dict[TopicPartition, int]:
         """For each partition the highest offset that the table has."""
 
 
@@ -81,12 +82,12 @@ class StoreTables:
         """Inserts a block once per token."""
         await self._store.insert(table, rows, token=token)
 
-    async def highest_offsets(self, table: Table) -> dict[Place, int]:
+    async def highest_offsets(self, table: Table) -> dict[TopicPartition, int]:
         """For each partition the highest offset that the table has."""
         rows = await self._store.query(
             f"SELECT topic, partition, max(offset) AS highest FROM {table.name} GROUP BY topic, partition"  # noqa: S608  a constant
         )
-        return {Place(row["topic"], row["partition"]): row["highest"] for row in rows}
+        return {TopicPartition(row["topic"], row["partition"]): row["highest"] for row in rows}
 
 
 @dataclass

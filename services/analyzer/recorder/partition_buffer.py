@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from services.analyzer.recorder.resume import NOTHING, Plan, Resume
-from services.analyzer.recorder.rows import InvalidEventError, Position, Recording, Row, process_message
-from services.common.bus import Record
-from services.common.bus.events import Committed, Place
+from services.analyzer.recorder.rows import InvalidEventError, Recording, Row, process_message
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, position_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Block:
     earlier owner had already begun it.
     """
 
-    place: Place
+    place: TopicPartition
     first: int
     through: int
     records: int
@@ -42,14 +41,14 @@ class Block:
         return replace(self, rows=(), stored_after=self.stored_before)
 
     @property
-    def intent(self) -> Committed:
+    def intent(self) -> CommittedOffset:
         """What to commit before the insert."""
-        return Committed(self.first, Plan(self.stored_before, self.through, self.stored_after).note())
+        return CommittedOffset(self.first, Plan(self.stored_before, self.through, self.stored_after).note())
 
     @property
-    def done(self) -> Committed:
+    def done(self) -> CommittedOffset:
         """What to commit after it."""
-        return Committed(self.through + 1, Plan(self.stored_after).note())
+        return CommittedOffset(self.through + 1, Plan(self.stored_after).note())
 
 
 @dataclass
@@ -60,7 +59,7 @@ class PartitionBuffer:
     refuses, and grows back.
     """
 
-    place: Place
+    place: TopicPartition
     recording: Recording
     position: int
     stored: int
@@ -71,7 +70,9 @@ class PartitionBuffer:
     size_bytes: int = 0
 
     @classmethod
-    def at(cls, place: Place, recording: Recording, start: Resume, largest: int) -> "PartitionBuffer":
+    def at(
+        cls, place: TopicPartition, recording: Recording, start: Resume, largest: int
+    ) -> "PartitionBuffer":
         """An empty buffer that begins where `start` says."""
         return cls(place, recording, start.offset, start.stored, start.replay_through, largest, largest)
 
@@ -120,9 +121,7 @@ class PartitionBuffer:
         for record in records:
             try:
                 rows.append(
-                    process_message(
-                        self.recording, record.value, record.headers, Position(*self.place, record.offset)
-                    )
+                    process_message(self.recording, record.value, record.headers, position_of(record))
                 )
                 stored = max(stored, record.offset)
             except InvalidEventError as error:

@@ -18,8 +18,7 @@ from services.analyzer.recorder.partition_buffer import PartitionBuffer
 from services.analyzer.recorder.resume import NOTHING, resume
 from services.analyzer.recorder.rows import Recording
 from services.analyzer.recorder.writer import PendingBlock, Writer
-from services.common.bus import Record
-from services.common.bus.events import Committed, Place
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, partition_of
 from services.common.dead_letter import TooManyInvalidError
 from services.common.errors import ConfigError
 from services.common.health import HealthState
@@ -53,8 +52,8 @@ class Recorder:
     health: HealthState
     batching: Batching = Batching()
     monotonic_s: Callable[[], float] = time.monotonic
-    _buffers: dict[Place, PartitionBuffer] = field(default_factory=dict, init=False)
-    _new: set[Place] = field(default_factory=set, init=False)
+    _buffers: dict[TopicPartition, PartitionBuffer] = field(default_factory=dict, init=False)
+    _new: set[TopicPartition] = field(default_factory=set, init=False)
     _assignments: int = field(default=0, init=False)
     _batch_since: float | None = field(default=None, init=False)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -96,14 +95,14 @@ class Recorder:
         self._stopping = True
         await self._stopped.wait()
 
-    async def _on_assigned(self, places: set[Place]) -> None:
+    async def _on_assigned(self, places: set[TopicPartition]) -> None:
         """Only notes them: no heartbeat is sent while this runs, and the store may be
         away.
         """
         self._assignments += 1
         self._new |= places
 
-    async def _on_revoked(self, places: set[Place]) -> None:
+    async def _on_revoked(self, places: set[TopicPartition]) -> None:
         """Forgets them, and lets the write under way end or give up, so that nothing of
         this generation is committed in the next.
         """
@@ -124,7 +123,7 @@ class Recorder:
         places, assignments = frozenset(self._new), self._assignments
 
         async def look() -> None:
-            stored: dict[Place, int] = {}
+            stored: dict[TopicPartition, int] = {}
             for table in {
                 recording.table.name: recording.table for recording in self.recordings.values()
             }.values():
@@ -135,7 +134,7 @@ class Recorder:
 
         await self.dependency_retry.until_done(look, lambda: bool(places & self._new))
 
-    def _begin(self, place: Place, stored: int, committed: Committed | None, end: int) -> None:
+    def _begin(self, place: TopicPartition, stored: int, committed: CommittedOffset | None, end: int) -> None:
         start = resume(stored, committed)
         if start.offset > end:
             raise ConfigError(
@@ -163,7 +162,7 @@ class Recorder:
         Those of a partition without one are read again once it is settled.
         """
         for record in records:
-            buffer = self._buffers.get(Place(record.topic, record.partition))
+            buffer = self._buffers.get(partition_of(record))
             if buffer is not None:
                 buffer.add(record)
         if self._batch_since is None and any(buffer.records for buffer in self._buffers.values()):
@@ -179,7 +178,7 @@ class Recorder:
                 await self.writer.write(pending)
 
     def _pending_blocks(self) -> list[PendingBlock]:
-        def load(place: Place, buffer: PartitionBuffer) -> PendingBlock | None:
+        def load(place: TopicPartition, buffer: PartitionBuffer) -> PendingBlock | None:
             block = buffer.next_block()
             return (
                 None

@@ -10,7 +10,7 @@ its source: chDB 26.9 does it.)
 
 from dataclasses import dataclass
 
-from services.common.bus.events import Committed
+from services.common.bus.coordinates import CommittedOffset
 
 NOTHING = -1
 """The highest offset in the store where the store has no row of a partition; and
@@ -57,7 +57,7 @@ class Resume:
     replay_through: int = NOTHING
 
 
-def resume(stored: int, committed: Committed | None) -> Resume:
+def resume(stored: int, committed: CommittedOffset | None) -> Resume:
     """Where to go on, given the store's highest offset of the partition and the group's
     newest commit.
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from schemas.dead_letters import DeadLettered
 from schemas.envelope import Envelope, EnvelopeError
 from schemas.inference import InferenceCompleted
+from services.common.bus.coordinates import LogPosition
 from services.common.errors import PermanentError
 from services.common.store import Table
 
@@ -101,19 +102,11 @@ _YEARS = range(2020, 2100)
 """What the columns and the tables' TTL can bear: an older row would be deleted at once."""
 
 
-class Position(NamedTuple):
-    """A record's place in the log."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
 class InvalidEventError(PermanentError):
     """An event cannot become a row; the message says why."""
 
 
-RowMaker = Callable[[bytes, Envelope, Position], Row]
+RowMaker = Callable[[bytes, Envelope, LogPosition], Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,7 @@ class Recording:
 
 
 def process_message(
-    recording: Recording, payload: bytes | None, headers: Iterable[tuple[str, bytes]], position: Position
+    recording: Recording, payload: bytes | None, headers: Iterable[tuple[str, bytes]], position: LogPosition
 ) -> Row:
     """The row of one record.
 
@@ -143,7 +136,7 @@ def process_message(
         raise InvalidEventError(_brief(error)) from error
 
 
-def inference_event_row(payload: bytes, envelope: Envelope, position: Position) -> Row:
+def inference_event_row(payload: bytes, envelope: Envelope, position: LogPosition) -> Row:
     """The row of an InferenceCompleted, in the order of INFERENCE_EVENTS.
 
     Raises:
@@ -190,7 +183,7 @@ def inference_event_row(payload: bytes, envelope: Envelope, position: Position) 
     )
 
 
-def dead_letter_row(payload: bytes, envelope: Envelope, position: Position) -> Row:
+def dead_letter_row(payload: bytes, envelope: Envelope, position: LogPosition) -> Row:
     """The row of a DeadLettered, in the order of DEAD_LETTERS.
 
     Raises:
@@ -225,9 +218,16 @@ INFERENCE_COMPLETED = Recording(INFERENCE_EVENTS, inference_event_row)
 DEAD_LETTERED = Recording(DEAD_LETTERS, dead_letter_row)
 
 
-def _log(envelope: Envelope, position: Position) -> Row:
+def _log(envelope: Envelope, position: LogPosition) -> Row:
     _check("ce_sequence", envelope.sequence + 1, _INT64)
-    return (envelope.event_id, envelope.source, envelope.sequence, *position)
+    return (
+        envelope.event_id,
+        envelope.source,
+        envelope.sequence,
+        position.topic,
+        position.partition,
+        position.offset,
+    )
 
 
 def _check(name: str, value: int, limit: int) -> None:

@@ -11,7 +11,7 @@ import structlog
 from services.analyzer.recorder.interfaces import DeadLetterSink, DependencyRetry, Events, Tables
 from services.analyzer.recorder.partition_buffer import Block, PartitionBuffer
 from services.common import metrics
-from services.common.bus.events import Committed, Place
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.dead_letter import Failure, InvalidShare
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 
@@ -121,9 +121,9 @@ class Writer:
             )
 
     async def _commit(
-        self, pending: Sequence[PendingBlock], position: Callable[[PendingBlock], Committed | None]
+        self, pending: Sequence[PendingBlock], position: Callable[[PendingBlock], CommittedOffset | None]
     ) -> None:
-        def positions() -> dict[Place, Committed]:
+        def positions() -> dict[TopicPartition, CommittedOffset]:
             return {
                 load.block.place: found for load in _ours(pending) if (found := position(load)) is not None
             }

@@ -4,23 +4,28 @@ Nothing else imports the drivers.
 
 `Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group,
 `GroupConsumer` shares a topic's partitions and commits by hand, `events.py` reads
-events for keeps.
+events for keeps; `coordinates.py` says where in the log.
 """
 
-from aiokafka import TopicPartition
-from aiokafka.structs import OffsetAndMetadata
-from aiokafka.structs import RecordMetadata as Acknowledged
-
-from services.common.bus.consumer import GroupConsumer, Record, Start, Tail
+from services.common.bus.consumer import GroupConsumer, Start, Tail
+from services.common.bus.coordinates import (
+    Acknowledged,
+    CommittedOffset,
+    LogPosition,
+    Record,
+    TopicPartition,
+    position_of,
+)
 from services.common.bus.parsing import MessageReader, Unknown, Unreadable, parse_known
 from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
 
 __all__ = [
     "Acknowledged",
+    "CommittedOffset",
     "FencedError",
     "GroupConsumer",
+    "LogPosition",
     "MessageReader",
-    "OffsetAndMetadata",
     "Outgoing",
     "Producer",
     "Record",
@@ -31,4 +36,5 @@ __all__ = [
     "Unknown",
     "Unreadable",
     "parse_known",
+    "position_of",
 ]

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
-from aiokafka.structs import OffsetAndMetadata
 
 from schemas.inference import Lane
 from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_topic
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.errors import BusUnavailableError
 from services.common.kafka_address import connection_options, without_password
 from services.common.model_catalogue import ModelConfig
@@ -120,7 +119,7 @@ async def provision(url: str, models: Iterable[ModelConfig], scale: float) -> Pr
     return Provisioned(tuple(created), tuple(updated), tuple(unchanged), tuple(few))
 
 
-async def committed_offsets(url: str, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+async def committed_offsets(url: str, group: str) -> dict[TopicPartition, CommittedOffset]:
     """What a consumer group has committed, with the commits' metadata.
 
     Raises:
@@ -131,7 +130,11 @@ async def committed_offsets(url: str, group: str) -> dict[TopicPartition, Offset
             found = await client.list_consumer_group_offsets(group)
         except KafkaError as error:
             raise BusUnavailableError(f"the offsets of {group} could not be read: {error!r}") from error
-    return {place: committed for place, committed in found.items() if committed.offset >= 0}
+    return {
+        TopicPartition(*place): CommittedOffset(one.offset, one.metadata or "")
+        for place, one in found.items()
+        if one.offset >= 0
+    }
 
 
 async def _create(client: AIOKafkaAdminClient, topic: NewTopic) -> None:

@@ -5,24 +5,26 @@ Both reconnect by themselves: while the broker is away `poll` returns nothing.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as DriverPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 from services.common.bus.leader import LeaderAssignor
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError
 from services.common.kafka_address import connection_options, without_password
 from services.common.retry import retry
 
-Record: TypeAlias = ConsumerRecord
-Partitions = Iterable[TopicPartition]
+_STALL_S = 60.0
 
 
 class Start(Enum):
@@ -74,23 +76,23 @@ class _Consumer:
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """The next `poll` reads from `offset`."""
-        self._running().seek(TopicPartition(topic, partition), offset)
+        self._running().seek(DriverPartition(topic, partition), offset)
 
     @_bus_errors
     async def position(self, topic: str, partition: int) -> int:
         """The offset that the next `poll` begins at."""
-        return int(await self._running().position(TopicPartition(topic, partition)))
+        return int(await self._running().position(DriverPartition(topic, partition)))
 
     @_bus_errors
     async def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition the offset that its next record will have."""
-        ends = await self._running().end_offsets([TopicPartition(topic, one) for one in partitions])
+        ends = await self._running().end_offsets([DriverPartition(topic, one) for one in partitions])
         return {place.partition: offset for place, offset in ends.items()}
 
     @_bus_errors
     async def beginning_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition the first offset that the log still holds."""
-        starts = await self._running().beginning_offsets([TopicPartition(topic, one) for one in partitions])
+        starts = await self._running().beginning_offsets([DriverPartition(topic, one) for one in partitions])
         return {place.partition: offset for place, offset in starts.items()}
 
     @_bus_errors
@@ -166,7 +168,7 @@ class Tail(_Consumer):
             if partitions is None
             else partitions
         )
-        places = [TopicPartition(self.topic, one) for one in wanted]
+        places = [DriverPartition(self.topic, one) for one in wanted]
         driver = self._running()
         driver.assign(places)
         if isinstance(start, Mapping):
@@ -178,15 +180,47 @@ class Tail(_Consumer):
             for place, offset in (await driver.end_offsets(places)).items():
                 driver.seek(place, offset)
 
+    async def read_to_end(
+        self, ends: Mapping[int, int] | None = None, *, stall_s: float = _STALL_S
+    ) -> AsyncIterator[list[Record]]:
+        """The records from where this tail stands to the end as it is now, batch by
+        batch.
+
+        `ends` gives the end a partition where the caller has asked already; a record
+        behind it may come with the last batch.
+
+        Raises:
+            BusUnavailableError: for `stall_s` nothing could be read.
+        """
+        assigned = sorted(place.partition for place in self._running().assignment())
+        wanted = await self.end_offsets(self.topic, assigned) if ends is None else ends
+        heard_s = time.monotonic()
+        while any([await self.position(self.topic, one) < end for one, end in wanted.items()]):
+            records = await self.poll()
+            if records:
+                heard_s = time.monotonic()
+                yield records
+            elif time.monotonic() - heard_s > stall_s:
+                raise BusUnavailableError(
+                    f"{self.topic} could not be read to its end: nothing came for {stall_s:g} s"
+                )
+
     @_bus_errors
     async def offsets_at(self, topic: str, partitions: Sequence[int], time_ms: int) -> dict[int, int]:
         """For each partition the first offset whose record is of `time_ms` (Unix
         milliseconds) or later; its end where there is none.
         """
-        places = [TopicPartition(topic, one) for one in partitions]
+        places = [DriverPartition(topic, one) for one in partitions]
         found = await self._running().offsets_for_times(dict.fromkeys(places, time_ms))
         ends = await self._running().end_offsets(places)
         return {place.partition: found[place].offset if found.get(place) else ends[place] for place in places}
+
+
+def driver_offsets(
+    offsets: Mapping[TopicPartition, CommittedOffset],
+) -> dict[DriverPartition, OffsetAndMetadata]:
+    """Offsets to be committed, as the driver wants them."""
+    return {DriverPartition(*place): OffsetAndMetadata(*one) for place, one in offsets.items()}
 
 
 Assigned = Callable[[set[TopicPartition]], Awaitable[None]]
@@ -197,11 +231,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
 
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._on_assigned(assigned)
+    async def on_partitions_assigned(self, assigned: set[DriverPartition]) -> None:
+        await self._on_assigned({TopicPartition(*one) for one in assigned})
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._on_revoked(revoked)
+    async def on_partitions_revoked(self, revoked: set[DriverPartition]) -> None:
+        await self._on_revoked({TopicPartition(*one) for one in revoked})
 
 
 @dataclass
@@ -238,7 +272,7 @@ class GroupConsumer(_Consumer):
         )
         self._running().subscribe(topics, listener=_Listener(on_assigned, on_revoked))
 
-    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commits positions: everything before them has had its effect.
 
         Raises:
@@ -246,6 +280,6 @@ class GroupConsumer(_Consumer):
                 are another member's by now.
         """
         try:
-            await self._running().commit(dict(offsets))
+            await self._running().commit(driver_offsets(offsets))
         except KafkaError as error:
             raise BusUnavailableError(f"the commit of {self.name} failed: {error!r}") from error

@@ -7,34 +7,15 @@ note of a partition is the last thing that its former owner began.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 
 from services.common.bus.admin import committed_offsets
-from services.common.bus.consumer import GroupConsumer, Record
+from services.common.bus.consumer import Assigned, GroupConsumer
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
-
-
-class Place(NamedTuple):
-    """A partition of a topic."""
-
-    topic: str
-    partition: int
-
-
-class Committed(NamedTuple):
-    """The next offset of a partition, with what its owner noted beside it."""
-
-    offset: int
-    note: str = ""
-
-
-OnPlaces = Callable[[set[Place]], Awaitable[None]]
 
 
 class EventConsumer:
@@ -51,20 +32,13 @@ class EventConsumer:
             url, name, committed_only=True, group=group, session_timeout_s=session_timeout_s
         )
 
-    async def start(self, topics: Sequence[str], on_assigned: OnPlaces, on_revoked: OnPlaces) -> None:
+    async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
         """Joins the group.
 
         Raises:
             BusUnavailableError: no broker.
         """
-
-        async def assigned(places: set[TopicPartition]) -> None:
-            await on_assigned(_places(places))
-
-        async def revoked(places: set[TopicPartition]) -> None:
-            await on_revoked(_places(places))
-
-        await self._consumer.start(topics, assigned, revoked)
+        await self._consumer.start(topics, on_assigned, on_revoked)
 
     async def poll(self, timeout_s: float, max_records: int) -> list[Record]:
         """The next records, at least one or none after `timeout_s`; those of a
@@ -83,7 +57,7 @@ class EventConsumer:
         finally:
             driver.resume(*driver.paused())
 
-    def seek(self, place: Place, offset: int) -> bool:
+    def seek(self, place: TopicPartition, offset: int) -> bool:
         """The next `poll` reads this partition from `offset`.
 
         False if the partition is no longer ours.
@@ -94,7 +68,9 @@ class EventConsumer:
             return False
         return True
 
-    async def commit(self, positions: Mapping[Place, Committed], timeout_s: float = 4.0) -> None:
+    async def commit(
+        self, positions: Mapping[TopicPartition, CommittedOffset], timeout_s: float = 4.0
+    ) -> None:
         """Commits positions with their notes.
 
         It ends, one way or the other, before `on_revoked` need stop waiting for it.
@@ -105,16 +81,11 @@ class EventConsumer:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._consumer.commit(
-                    {
-                        TopicPartition(*place): OffsetAndMetadata(one.offset, one.note)
-                        for place, one in positions.items()
-                    }
-                )
+                await self._consumer.commit(positions)
         except TimeoutError as error:
             raise BusUnavailableError(f"no commit within {timeout_s} s") from error
 
-    async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+    async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What the group has committed of these partitions; those without a commit are
         left out.
 
@@ -122,20 +93,16 @@ class EventConsumer:
             BusUnavailableError: no broker, or it did not answer.
         """
         found = await committed_offsets(self._url, self._group)
-        return {
-            place: Committed(one.offset, one.metadata or "")
-            for place in places
-            if (one := found.get(TopicPartition(*place))) is not None
-        }
+        return {place: found[place] for place in places if place in found}
 
-    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """For each partition the offset that its next record will have, as far as
         transactions have ended.
 
         Raises:
             BusUnavailableError: no broker, or it did not answer.
         """
-        found: dict[Place, int] = {}
+        found: dict[TopicPartition, int] = {}
         by_topic: dict[str, list[int]] = {}
         for place in places:
             by_topic.setdefault(place.topic, []).append(place.partition)
@@ -143,7 +110,7 @@ class EventConsumer:
             async with asyncio.timeout(10):
                 for topic, partitions in by_topic.items():
                     found |= {
-                        Place(topic, one): end
+                        TopicPartition(topic, one): end
                         for one, end in (await self._consumer.end_offsets(topic, partitions)).items()
                     }
         except (TimeoutError, KafkaError) as error:
@@ -171,7 +138,3 @@ async def send_all(producer: Producer, records: Sequence[Outgoing], timeout_s: f
         raise BusUnavailableError(
             f"{len(records)} records were not acknowledged within {timeout_s} s"
         ) from error
-
-
-def _places(partitions: Iterable[TopicPartition]) -> set[Place]:
-    return {Place(one.topic, one.partition) for one in partitions}

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as DriverPartition
 from aiokafka.errors import KafkaError
 
 from services.common.bus.admin import admin, committed_offsets, topics_for
+from services.common.bus.coordinates import TopicPartition
 from services.common.errors import BusUnavailableError
 from services.common.kafka_address import connection_options, without_password
 from services.common.model_catalogue import ModelConfig
@@ -70,7 +72,7 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
             there = {
                 topic: count for topic, count in (await partition_counts(url)).items() if topic in wanted
             }
-            places = [TopicPartition(topic, one) for topic, count in there.items() for one in range(count)]
+            places = [DriverPartition(topic, one) for topic, count in there.items() for one in range(count)]
             consumer.assign(places)
             ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)
             committed = await committed_offsets(url, group)
@@ -82,6 +84,7 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
         await consumer.stop()
     behind = dict.fromkeys(there, 0)
     for place in places:
-        done = committed[place].offset if place in committed else begins[place]
+        known = committed.get(TopicPartition(*place))
+        done = known.offset if known else begins[place]
         behind[place.topic] += max(0, ends[place] - done)
     return behind

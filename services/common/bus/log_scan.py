@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.common.bus.consumer import Record, Tail
+from services.common.bus.consumer import Tail
+from services.common.bus.coordinates import Record
 from services.common.errors import BusUnavailableError
 
 _MARGIN_MS = 2000
@@ -79,8 +80,8 @@ class LogScan:
         tail = self.make_tail(self)
         try:
             await tail.start([self.partition], {self.partition: begin})
-            while await tail.position(self.topic, self.partition) < end:
-                for record in await tail.poll():
+            async for records in tail.read_to_end({self.partition: end}):
+                for record in records:
                     if record.key in keys:
                         found[record.key].append(record)
                     if until_ms is not None and record.timestamp > until_ms:

@@ -12,7 +12,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from services.common import metrics
-from services.common.bus.consumer import Record
+from services.common.bus.coordinates import Record
 
 log = structlog.get_logger(__name__)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import OffsetAndMetadata, RecordMetadata
+from aiokafka.structs import RecordMetadata
 
 from schemas.base import Message
 from schemas.envelope import Envelope, Headers
-from schemas.inference import LogPosition
+from services.common.bus.consumer import driver_offsets
+from services.common.bus.coordinates import CommittedOffset, LogPosition, TopicPartition, position_of
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, PermanentError
@@ -111,7 +112,7 @@ class Producer:
                 f"Kafka at {without_password(self.url)} did not acknowledge a record for "
                 f"{record.topic} within {self.timeout_s} s"
             ) from error
-        return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
+        return position_of(done)
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has."""
@@ -188,7 +189,7 @@ class TransactionalProducer(Producer):
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]
+        self, group: str, offsets: Mapping[TopicPartition, CommittedOffset]
     ) -> AsyncIterator[None]:
         """Commits, together with what is sent inside, `offsets` for the consumer group
         `group`.
@@ -205,7 +206,7 @@ class TransactionalProducer(Producer):
                 async with driver.transaction():
                     yield
                     if offsets:
-                        await driver.send_offsets_to_transaction(offsets, group)
+                        await driver.send_offsets_to_transaction(driver_offsets(offsets), group)
         except ProducerFenced as error:
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except (

@@ -13,14 +13,13 @@ from schemas.errors import ErrorCode
 from schemas.inference import (
     CancelRequested,
     InferenceRequested,
-    LogPosition,
     ReplyTo,
     RetryNeeded,
     StreamTaken,
 )
 from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
-from services.common.bus import Acknowledged
+from services.common.bus.coordinates import Acknowledged, LogPosition, position_of
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import unavailable
@@ -89,7 +88,7 @@ class RequestPublisher:
                 "The message bus did not take the request; nothing was begun. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
-        return LogPosition(topic=done.topic, partition=done.partition, offset=done.offset)
+        return position_of(done)
 
     def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: OnAck) -> None:
         """Publishes a further attempt."""
@@ -187,8 +186,7 @@ def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[
     if (error := sent.exception()) is not None:
         _count_unsent(record, error)
     elif on_ack is not None:
-        done = sent.result()
-        on_ack(LogPosition(topic=done.topic, partition=done.partition, offset=done.offset))
+        on_ack(position_of(sent.result()))
 
 
 def _count_unsent(record: Outgoing, error: BaseException) -> None:

@@ -4,17 +4,15 @@ client has left.
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Iterator
 
 from starlette.requests import Request
 from starlette.types import Receive
 
+from schemas.envelope import parse_traceparent
 from services.common.http.problems import malformed
 from services.common.telemetry import new_traceparent
 from services.gateway.streams.reply_stream import ReplyStream
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def resume_window_s(request: Request, longest_s: float) -> float:
@@ -40,8 +38,7 @@ def resume_window_s(request: Request, longest_s: float) -> float:
 
 def traceparent_of(request: Request) -> str:
     """The caller's trace context, or a new one."""
-    given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
+    return parse_traceparent(request.headers.get("traceparent")) or new_traceparent()
 
 
 @contextlib.contextmanager

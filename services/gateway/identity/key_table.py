@@ -2,14 +2,14 @@
 refused here within a second.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
-from schemas.topics import CONTROL
 from services.common import metrics
-from services.common.bus import MessageReader, Start, Tail
+from services.common.bus import MessageReader, Record, Start, Tail
 from services.common.health import HealthState
 from services.common.http.problems import forbidden, unauthenticated, unavailable
 from services.common.identity import is_secret_of, parse_key
@@ -40,16 +40,15 @@ class KeyTable:
         """
         self.health.report("keys", ok=False, detail="being read")
         await self.tail.start([0], Start.BEGINNING)
-        end = (await self.tail.end_offsets(CONTROL.name, [0]))[0]
-        while await self.tail.position(CONTROL.name, 0) < end:
-            await self._poll()
+        async for records in self.tail.read_to_end():
+            self._note(records)
         self.caught_up = True
         self.health.report("keys", ok=True, detail=f"{len(self._keys)} keys")
 
     async def run(self) -> None:
         """Follows the changes, until cancelled."""
         while True:
-            await self._poll()
+            self._note(await self.tail.poll())
 
     async def close(self) -> None:
         """Disconnects."""
@@ -79,7 +78,7 @@ class KeyTable:
             raise forbidden(f"The API key {key.key_id} lacks the scope {scope.value!r}.")
         return key
 
-    async def _poll(self) -> None:
-        for record in await self.tail.poll():
+    def _note(self, records: Iterable[Record]) -> None:
+        for record in records:
             note_key(self._keys, record, self._messages)
         metrics.GATEWAY_KEYS.set(len(self._keys))

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.inference import REPLY, AnyReply
 from schemas.topics import REPLIES
-from services.common.bus import MessageReader
-from services.common.bus.consumer import Record, Start, Tail
+from services.common.bus import MessageReader, Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.gateway.streams.reply_stream import ReplyStream
 

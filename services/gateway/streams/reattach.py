@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, LogPosition, StreamTaken
+from schemas.inference import InferenceRequested, StreamTaken
 from schemas.topics import REPLIES
 from services.common import metrics
-from services.common.bus.consumer import Record
+from services.common.bus.coordinates import LogPosition, Record, position_of
 from services.common.bus.log_scan import LogScans
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError
@@ -150,5 +150,5 @@ def _first_attempt(records: Iterable[Record]) -> tuple[InferenceRequested, LogPo
         except ValidationError:
             continue
         if request.attempt == 1:
-            return request, LogPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+            return request, position_of(record)
     return None

@@ -14,7 +14,7 @@ from services.analyzer.recorder.interfaces import DependencyRetry
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.rows import INFERENCE_COMPLETED
 from services.analyzer.recorder.writer import Writer
-from services.common.bus.events import Committed, Place
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.dead_letter import InvalidShare, TooManyInvalidError
 from services.common.errors import ConfigError
 from services.common.health import HealthState
@@ -214,7 +214,7 @@ async def test_recorder_told_to_drain_records_what_it_holds() -> None:
     await recorder.run()
     await recorder.drain()
     assert len(tables.rows) == 10
-    assert log.committed[Place(*PLACE)] == Committed(10, "9 -1 -1")
+    assert log.committed[TopicPartition(*PLACE)] == CommittedOffset(10, "9 -1 -1")
 
 
 async def test_recorder_reassigned_while_it_asks_where_to_begin_asks_again() -> None:
@@ -222,7 +222,7 @@ async def test_recorder_reassigned_while_it_asks_where_to_begin_asks_again() -> 
     log, tables = FakeLog([record(number, number) for number in range(20)]), FakeTables()
 
     class Interrupted(FakeEvents):
-        async def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+        async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
             found = await super().committed(places)
             if not tables.rows:
                 await recorder._on_revoked({PLACE})

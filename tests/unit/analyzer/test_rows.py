@@ -13,13 +13,22 @@ from services.analyzer.recorder.rows import (
     INFERENCE_COMPLETED,
     INFERENCE_EVENTS,
     InvalidEventError,
-    Position,
     process_message,
 )
+from services.common.bus.coordinates import LogPosition
 from tests.support.recording import EPOCH, TOPIC, completed
 
-_POSITION = Position(TOPIC, 3, 77)
-_ENVELOPE = Envelope("e1", f"tocsin.{TOPIC}", "dispatcher/1", EPOCH, "request-1", "acme", 5, "00-aa-bb-01")
+_POSITION = LogPosition(topic=TOPIC, partition=3, offset=77)
+_ENVELOPE = Envelope(
+    "e1",
+    f"tocsin.{TOPIC}",
+    "dispatcher/1",
+    EPOCH,
+    "request-1",
+    "acme",
+    5,
+    "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+)
 
 
 def _changed(**changes: object) -> bytes:
@@ -38,12 +47,14 @@ def test_process_message_of_a_completed_event_fills_every_column() -> None:
     assert named["request_id"] == "request-00000001"
     assert named["cost_usd"] == Decimal("0.000001234568")
     assert named["completed_at"] == completed(1).completed_at
-    assert (named["topic"], named["partition"], named["offset"]) == _POSITION
+    assert (
+        LogPosition(topic=named["topic"], partition=named["partition"], offset=named["offset"]) == _POSITION
+    )
     assert (named["source"], named["sequence"], named["event_id"], named["traceparent"]) == (
         "dispatcher/1",
         5,
         "e1",
-        "00-aa-bb-01",
+        "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
     )
     assert named["prompt_text"] is None
 

@@ -1,6 +1,7 @@
 """The key table: what the control topic says, whoever wrote it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -29,11 +30,9 @@ class FakeTail:
     async def start(self, *_: object) -> None:
         """Nothing to connect to."""
 
-    async def end_offsets(self, _topic: str, _partitions: object) -> dict[int, int]:
-        return {0: len(self.records)}
-
-    async def position(self, _topic: str, _partition: int) -> int:
-        return self.read
+    async def read_to_end(self) -> AsyncIterator[list[Record]]:
+        while self.read < len(self.records):
+            yield await self.poll()
 
     async def poll(self) -> list[Record]:
         self.read += 1

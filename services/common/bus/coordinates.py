@@ -1,0 +1,87 @@
+"""Places in the log: partitions, offsets, records. The driver's own types stay behind
+this package's door.
+
+`LogPosition` is the same as a message carries it (`schemas.inference`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from schemas.inference import LogPosition
+
+__all__ = [
+    "Acknowledged",
+    "CommittedOffset",
+    "Located",
+    "LogPosition",
+    "Record",
+    "TopicPartition",
+    "partition_of",
+    "position_of",
+]
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class CommittedOffset(NamedTuple):
+    """The next offset of a partition as its group committed it, with the note beside
+    it.
+    """
+
+    offset: int
+    note: str = ""
+
+
+class Located(Protocol):
+    """Whatever lies in the log at a known offset."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+
+    @property
+    def offset(self) -> int:
+        """The offset."""
+
+
+class Acknowledged(Located, Protocol):
+    """Where a record came to lie, and when."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it was appended, by the broker's clock, in Unix milliseconds."""
+
+
+class Record(Acknowledged, Protocol):
+    """A record as it was read."""
+
+    @property
+    def key(self) -> Any:
+        """The key's bytes, or None."""
+
+    @property
+    def value(self) -> Any:
+        """The value's bytes, or None."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The headers in order; a name may come twice."""
+
+
+def position_of(located: Located) -> LogPosition:
+    """Where a record lies."""
+    return LogPosition(topic=located.topic, partition=located.partition, offset=located.offset)
+
+
+def partition_of(located: Located) -> TopicPartition:
+    """The partition that a record lies in."""
+    return TopicPartition(located.topic, located.partition)
