@@ -58,7 +58,11 @@ class Acknowledged(Located, Protocol):
 
     @property
     def timestamp(self) -> int:
-        """When it was appended, by the broker's clock, in Unix milliseconds."""
+        """When it was made or appended, in Unix milliseconds."""
+
+    @property
+    def timestamp_type(self) -> int:
+        """Which of the two: 0 made, by its producer's clock; 1 appended, by the broker's."""
 
 
 class Record(Acknowledged, Protocol):

@@ -1,7 +1,7 @@
 """Scans of the log: shared, bounded in time, and never taken for an empty answer."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -52,8 +52,9 @@ class FakeTail:
     async def end_offsets(self, _topic: str, _partitions: Sequence[int]) -> dict[int, int]:
         return {0: len(self.log.records)}
 
-    async def position(self, _topic: str, _partition: int) -> int:
-        return self.at
+    async def read_to_end(self, ends: Mapping[int, int]) -> AsyncIterator[list[Record]]:
+        while self.at < ends[0]:
+            yield await self.poll()
 
     async def poll(self) -> list[Record]:
         batch = self.log.records[self.at : self.at + 2]
