@@ -1,12 +1,22 @@
-"""What an administrator changes, as a compacted topic: the newest record of each id is
-the truth, and every gateway holds them all in memory.
+"""What an administrator changes, as one compacted topic: the newest record of each
+`kind:id` is the truth, and every service folds them into the same state.
+
+A soft deletion is a record with `deleted_at` and can be restored; an empty record
+(Kafka's tombstone) removes the entry for good. `version` counts an entry's changes from
+1: it is the entry's ETag. 0 stands for a record from before versions.
 """
 
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
 
 from schemas.base import Message
+
+EVERYBODY = "*"
+"""The id of what holds for each tenant that has nothing of its own."""
 
 
 class Scope(StrEnum):
@@ -18,11 +28,35 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-class KeyChanged(Message):
+class Limits(Message):
+    """Upper bounds; None means none of its own."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_streams: int | None = None
+
+
+class ControlEntry(Message):
+    """What every entry tells of its last change: its number, when, and by whom."""
+
+    version: int = 0
+    changed_at: datetime | None = None
+    changed_by: str = ""
+    deleted_at: datetime | None = None
+
+    @property
+    def entry_id(self) -> str:
+        """What the entry is called among those of its kind."""
+        raise NotImplementedError
+
+
+class KeyChanged(ControlEntry):
     """An API key as it now stands.
 
     Only its HMAC travels, never the key. `models` empty means all; `revoked_at` in the
-    past means refused.
+    past means refused. `record_mac` binds all other fields under the server's pepper: a
+    record that somebody else edited does not authenticate. `replaced_by` names the key
+    that a rotation made; both are good until this one's `expires_at`.
     """
 
     kind: Literal["key"] = "key"
@@ -36,3 +70,205 @@ class KeyChanged(Message):
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    limits: Limits | None = None
+    replaced_by: str = ""
+    record_mac: str = ""
+
+    @property
+    def entry_id(self) -> str:
+        """The key's public part."""
+        return self.key_id
+
+
+class TenantChanged(ControlEntry):
+    """An organisation or a team: whom keys, users and budgets belong to.
+
+    While it is suspended, none of its keys is good. `share` weighs its turn in the
+    queue against other tenants'.
+    """
+
+    kind: Literal["tenant"] = "tenant"
+    tenant: str
+    name: str = ""
+    created_at: datetime
+    suspended_at: datetime | None = None
+    limits: Limits | None = None
+    share: float = 1.0
+
+    @property
+    def entry_id(self) -> str:
+        """The tenant's id."""
+        return self.tenant
+
+
+class UserChanged(ControlEntry):
+    """A user of a tenant.
+
+    `scopes` bound what a token of an identity provider gives; keys have their own.
+    """
+
+    kind: Literal["user"] = "user"
+    tenant: str
+    user: str
+    name: str = ""
+    scopes: tuple[Scope, ...] = (Scope.INFER, Scope.FEEDBACK)
+    created_at: datetime
+    suspended_at: datetime | None = None
+    limits: Limits | None = None
+
+    @property
+    def entry_id(self) -> str:
+        """`tenant/user`."""
+        return f"{self.tenant}/{self.user}"
+
+
+class Subject(Message):
+    """Whom a budget is for: `id` is the `entry_id` of a key, user, tenant or model."""
+
+    kind: Literal["key", "user", "tenant", "model"]
+    id: str
+
+
+class BudgetChanged(ControlEntry):
+    """How much may be spent a day or a month of `time_zone`.
+
+    A hard budget refuses what would exceed it, a soft one only warns. `warn_at` are
+    shares of the limit.
+    """
+
+    kind: Literal["budget"] = "budget"
+    budget_id: str
+    tenant: str
+    subject: Subject
+    period: Literal["day", "month"]
+    time_zone: str = "UTC"
+    limit_usd: Decimal
+    hard: bool = False
+    warn_at: tuple[Decimal, ...] = (Decimal("0.8"), Decimal(1))
+    created_at: datetime
+
+    @property
+    def entry_id(self) -> str:
+        """The budget's id."""
+        return self.budget_id
+
+
+class ModelPrice(Message):
+    """Prices in US dollars from a day (UTC) on, until a later one begins.
+
+    None means unknown, which is not free.
+    """
+
+    valid_from: date
+    input_per_million_usd: Decimal | None = None
+    cached_input_per_million_usd: Decimal | None = None
+    output_per_million_usd: Decimal | None = None
+    per_request_usd: Decimal = Decimal(0)
+
+
+class ModelChanged(ControlEntry):
+    """What is changed of a model of the models file while it runs.
+
+    `prices` keep their history: a change adds one. Empty means the file's price.
+    """
+
+    kind: Literal["model"] = "model"
+    model: str
+    enabled: bool = True
+    prices: tuple[ModelPrice, ...] = ()
+    limits: Limits | None = None
+
+    @property
+    def entry_id(self) -> str:
+        """The model's name."""
+        return self.model
+
+
+class RouteTarget(Message):
+    """A model that serves a route, with its share of the requests."""
+
+    model: str
+    weight: float = 1.0
+
+
+class RouteChanged(ControlEntry):
+    """A name that clients ask for, and the models that serve it.
+
+    `fallbacks` are tried in turn where the targets cannot serve. `cascade_below` sends
+    an answer of lower mean log-probability to the first fallback.
+    """
+
+    kind: Literal["route"] = "route"
+    route: str
+    tenant: str = EVERYBODY
+    targets: tuple[RouteTarget, ...]
+    fallbacks: tuple[str, ...] = ()
+    cascade_below: float | None = None
+
+    @property
+    def entry_id(self) -> str:
+        """`tenant/route`."""
+        return f"{self.tenant}/{self.route}"
+
+
+class ThresholdsChanged(ControlEntry):
+    """From which score on a prompt is of which risk, and how many requests an hour a
+    user may send: of no risk, after up to three findings, after more.
+    """
+
+    kind: Literal["thresholds"] = "thresholds"
+    tenant: str = EVERYBODY
+    low: float = 3
+    medium: float = 7
+    high: float = 12
+    critical: float = 20
+    requests_per_hour: tuple[int, int, int] = (100, 50, 10)
+
+    @property
+    def entry_id(self) -> str:
+        """The tenant, or `*`."""
+        return self.tenant
+
+
+class PolicyChanged(ControlEntry):
+    """What is done about a tenant's prompts and answers.
+
+    A prompt at or above `block_at` is refused where `prompt_attacks` is `block`.
+    `mask_prompt` hides personal data from the model too; `store_text` says what the
+    store keeps.
+    """
+
+    kind: Literal["policy"] = "policy"
+    tenant: str = EVERYBODY
+    prompt_attacks: Literal["off", "observe", "flag", "block"] = "block"
+    block_at: Literal["low", "medium", "high", "critical"] = "critical"
+    secrets: Literal["allow", "mask", "block"] = "mask"
+    mask_prompt: bool = False
+    scan_output: bool = True
+    store_text: Literal["masked", "none", "raw"] = "masked"
+    inspection_ms: float = 10.0
+    retention_days: int | None = None
+
+    @property
+    def entry_id(self) -> str:
+        """The tenant, or `*`."""
+        return self.tenant
+
+
+AnyEntry = (
+    KeyChanged
+    | TenantChanged
+    | UserChanged
+    | BudgetChanged
+    | ModelChanged
+    | RouteChanged
+    | ThresholdsChanged
+    | PolicyChanged
+)
+Change = Annotated[AnyEntry, Field(discriminator="kind")]
+CONTROL_CHANGE: TypeAdapter[AnyEntry] = TypeAdapter(Change)
+
+
+def control_key(kind: str, entry_id: str) -> str:
+    """The record key of an entry on the control topic."""
+    return f"{kind}:{entry_id}"

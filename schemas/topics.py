@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas.control import KeyChanged
+from schemas.control import CONTROL_CHANGE
 from schemas.dead_letters import DeadLettered
 from schemas.events.alerts import AlertRaised
 from schemas.events.audit import AuditEntry
@@ -154,13 +154,13 @@ COMPLETED = Topic(
 )
 CONTROL = Topic(
     "control.changes.v1",
-    TypeAdapter(KeyChanged),
-    "id",
+    CONTROL_CHANGE,
+    "kind:id",
     1,
     None,
     ("cli",),
     ("gateway",),
-    "API keys as they now stand.",
+    "Keys, tenants, users, budgets, models, routes, thresholds and policies as they now stand.",
 )
 FEEDBACK = Topic(
     "feedback.submitted.v1",

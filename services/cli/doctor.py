@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas.topics import TOPICS
 from services.common.bus.inspection import lag, topic_state
-from services.common.errors import TocsinError
+from services.common.control.reader import read_control_state
+from services.common.errors import BusUnavailableError, TocsinError
 from services.common.migrations import migration_states
 from services.common.model_catalogue import ModelConfig
 from services.common.settings import CommonSettings
@@ -17,6 +18,7 @@ from services.common.store import Store
 
 _RECORDER = "recorder"
 _STORE_TIMEOUT_S = 10.0
+_BUS_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ async def examine(
     checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
         ("topics", lambda: _topics(settings, models), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("recorder", lambda: _recorder(settings, recorder_group), "start Kafka, or mend TOCSIN_KAFKA_URL"),
+        ("control", lambda: _control(settings), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("migrations", lambda: _migrations(settings), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
         ("ledger", lambda: _ledger(store), "run `tocsin migrate`"),
         ("rollups", lambda: _rollups(store), "run `tocsin migrate`"),
@@ -103,6 +106,33 @@ async def _recorder(settings: CommonSettings, group: str) -> Finding:
         ok=ok,
         detail=detail,
         remedy="look at the analyzer's log and /ready: it may be waiting for the store",
+    )
+
+
+async def _control(settings: CommonSettings) -> Finding:
+    """Keys that every gateway refuses for want of a signature, and records that nobody
+    here understands.
+    """
+    try:
+        async with asyncio.timeout(_BUS_TIMEOUT_S):
+            state = await read_control_state(settings.kafka_url)
+    except TimeoutError as error:
+        raise BusUnavailableError(f"the control topic was not read within {_BUS_TIMEOUT_S} s") from error
+    unsigned = sorted(key.key_id for key in state.keys.values() if not key.record_mac)
+    if unsigned:
+        return Finding(
+            "control",
+            ok=False,
+            detail=f"{len(unsigned)} keys are from before records were signed: {', '.join(unsigned[:5])}",
+            remedy="make new ones with `tocsin keys create` and remove these with `tocsin keys purge`",
+        )
+    skipped = state.skipped
+    return Finding(
+        "control",
+        ok=not (skipped.unreadable or skipped.stale),
+        detail=f"{len(state.keys)} keys, {len(state.tenants)} tenants; passed over: {skipped.unknown_kind} of"
+        f" unknown kinds, {skipped.unreadable} unreadable, {skipped.stale} older than what is known",
+        remedy="see who else writes to control.changes.v1",
     )
 
 

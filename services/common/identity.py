@@ -1,12 +1,15 @@
 """Who calls: API keys and pseudonyms. Pure; secrets, time and randomness are arguments.
 
 A key reads `tsn_<8 character id>_<43 character secret>`. Only `HMAC-SHA256(pepper,
-secret)` is kept, so neither the topic nor a dump of it opens a door.
+secret)` is kept, so neither the topic nor a dump of it opens a door. A second HMAC
+binds the whole record (tenant, scopes, models, expiry ...), so that an edit of it on
+the bus opens none either. Changing a key signs it anew; that needs no secret.
 """
 
 import base64
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -48,6 +51,25 @@ def is_secret_of(key: KeyChanged, secret: str, *, pepper: str) -> bool:
     return hmac.compare_digest(key.secret_hmac, secret_hmac(pepper, secret))
 
 
+def sign_key(key: KeyChanged, *, pepper: str) -> KeyChanged:
+    """The same record with its MAC."""
+    return key.model_copy(update={"record_mac": _record_mac(key, pepper)})
+
+
+def is_signed(key: KeyChanged, *, pepper: str) -> bool:
+    """Whether a record is as somebody with this pepper wrote it."""
+    return hmac.compare_digest(key.record_mac, _record_mac(key, pepper))
+
+
+def _record_mac(key: KeyChanged, pepper: str) -> str:
+    """Fields at their defaults are left out, so that a field which a later version adds
+    breaks no older record. Where it is used, older versions refuse the key.
+    """
+    bound = key.model_dump(mode="json", exclude={"record_mac"}, exclude_defaults=True)
+    text = json.dumps(bound, sort_keys=True, separators=(",", ":"))
+    return hmac.digest(pepper.encode(), b"tocsin.control.key\0" + text.encode(), "sha256").hex()
+
+
 def create_key(
     *,
     pepper: str,
@@ -60,7 +82,10 @@ def create_key(
     expires_at: datetime | None = None,
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> tuple[str, KeyChanged]:
-    """A new key: what the client is shown once, and what everyone else may know."""
+    """A new key: what the client is shown once, and what everyone else may know.
+
+    The record is signed when it is written.
+    """
     key_id = "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in random_bytes(8))
     secret = _base64url(random_bytes(32))
     record = KeyChanged(

@@ -9,7 +9,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 # The bus.
 BUS_SKIPPED = Counter(
     "tocsin_bus_skipped_total",
-    "Records that were passed over: a kind that this version does not know, or unreadable.",
+    "Records that were passed over: a kind that this version does not know, unreadable, or stale.",
     ["topic", "why"],
 )
 
@@ -51,8 +51,11 @@ GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that ca
 GATEWAY_UNSENT = Counter(
     "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
 )
-GATEWAY_KEYS = Gauge("tocsin_gateway_keys", "API keys known.")
+GATEWAY_REFUSED = Counter("tocsin_gateway_refused_total", "Callers that were not let in, by why.", ["reason"])
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
+
+# Control state.
+CONTROL_ENTRIES = Gauge("tocsin_control_entries", "Entries known, deleted ones included.", ["kind"])
 
 # Recorder.
 RECORDER_ROWS = Counter(

@@ -185,7 +185,7 @@ class Installation:
     async def _announce(self, supervisor: Supervisor, console: Console) -> None:
         """Once all is ready: the first key, connection.env, and what to paste."""
         await supervisor.ready.wait()
-        key = self.home.secrets().get("first_key") or await self._first_key()
+        key = self.home.secrets().get("first_signed_key") or await self._first_key()
         values = {
             "OPENAI_BASE_URL": f"{self.addresses.gateway_url}/v1",
             "OPENAI_API_KEY": key,
@@ -229,7 +229,7 @@ class Installation:
                 f"`tocsin keys create` made no key (status {process.returncode}): "
                 f"{(err or out).decode(errors='replace')[-2000:]}"
             ) from error
-        self.home.keep_secrets(self.home.secrets() | {"first_key": key})
+        self.home.keep_secrets(self.home.secrets() | {"first_signed_key": key})
         return key
 
     def _summary(self, key: str) -> str:

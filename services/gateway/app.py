@@ -7,12 +7,14 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from schemas.inference import Lane
-from schemas.topics import CONTROL, REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
+from schemas.topics import REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
 from services.common import metrics
 from services.common.bus.consumer import Tail
 from services.common.bus.log_scan import LogScans
 from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
+from services.common.control.authentication import KeyChecker
+from services.common.control.reader import ControlReader
 from services.common.health import HealthState
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.operations import operations_router
@@ -31,7 +33,7 @@ from services.gateway.http.routes.completions import completions_router
 from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
-from services.gateway.identity.key_table import KeyTable
+from services.gateway.identity.authenticator import Authenticator
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
@@ -46,6 +48,7 @@ def make_serving(settings: Settings) -> Serving:
     models_file = Path(settings.models_file)
     models = load_models(models_file)
     health = HealthState()
+    control = ControlReader(url, name, health)
     reader = ReplyReader(url, f"{name}-replies")
     bus_monitor = BusMonitor(
         Tail(url, f"{name}-watch", topic=REPLIES.name),
@@ -65,9 +68,8 @@ def make_serving(settings: Settings) -> Serving:
         settings=settings,
         health=health,
         catalogue=Catalogue(models, created=int(models_file.stat().st_mtime)),
-        keys=KeyTable(
-            Tail(url, f"{name}-keys", topic=CONTROL.name), settings.key_pepper.get_secret_value(), health
-        ),
+        control=control,
+        keys=Authenticator(control, KeyChecker(settings.key_pepper.get_secret_value())),
         bus_monitor=bus_monitor,
         publisher=publisher,
         readers=readers,
@@ -137,10 +139,10 @@ class Gateway:
         """
         serving = self.serving
         await self._server.start()
-        await serving.keys.start()
+        await serving.control.start()
         reader = serving.readers.own
         reader.partition = inbox_partition(
-            serving.settings.instance, await serving.keys.tail.partitions(REPLIES.name)
+            serving.settings.instance, await serving.control.tail.partitions(REPLIES.name)
         )
         await reader.start()
         await serving.publisher.producer.start()
@@ -154,7 +156,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 serving.readers,
-                serving.keys,
+                serving.control,
                 serving.registry,
                 serving.registry.queue_positions,
                 serving.publisher,
@@ -178,7 +180,7 @@ class Gateway:
         await serving.publisher.producer.close()
         await serving.readers.own.close()
         await serving.bus_monitor.close()
-        await serving.keys.close()
+        await serving.control.close()
 
 
 def _spare_the_collector() -> None:

@@ -10,6 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
+from services.common.control.reader import ControlReader
 from services.common.health import HealthState
 from services.common.http.problems import CLIENT_LEFT, ProblemError, unavailable
 from services.common.identity import pseudonym
@@ -17,7 +18,7 @@ from services.common.model_catalogue import ModelConfig
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import problem_of_end
-from services.gateway.identity.key_table import KeyTable
+from services.gateway.identity.authenticator import Authenticator
 from services.gateway.openai.request_ids import Kind, new_request_id
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
@@ -39,7 +40,8 @@ class Serving:
     settings: Settings
     health: HealthState
     catalogue: Catalogue
-    keys: KeyTable
+    control: ControlReader
+    keys: Authenticator
     bus_monitor: BusMonitor
     publisher: RequestPublisher
     readers: ReaderPool

@@ -29,7 +29,7 @@ addresses = Addresses(DEFAULT_PORTS | {"gateway": gateway}, Given(None, None))
 def spec(role, port):
     return ProcessSpec(role, (sys.executable, fake, str(port)), port=port, ready=http_probe(port, "/ready"))
 def plan():
-    home.keep_secrets(home.secrets() | {"first_key": "tsn_key"})
+    home.keep_secrets(home.secrets() | {"first_signed_key": "tsn_key"})
     passwords = {"analyst": "analyst's password"}
     specs = [spec("inference", inference), spec("gateway", gateway)]
     return Installation(home, addresses, passwords, {}, specs)

@@ -181,13 +181,14 @@ class Tail(_Consumer):
                 driver.seek(place, offset)
 
     async def read_to_end(
-        self, ends: Mapping[int, int] | None = None, *, stall_s: float = _STALL_S
+        self, ends: Mapping[int, int] | None = None, *, stall_s: float = _STALL_S, poll_s: float = 1.0
     ) -> AsyncIterator[list[Record]]:
         """The records from where this tail stands to the end as it is now, batch by
         batch.
 
         `ends` gives the end a partition where the caller has asked already; a record
-        behind it may come with the last batch.
+        behind it may come with the last batch. Where transactions write, the last
+        offset may hold no record: `poll_s` bounds the wait for it.
 
         Raises:
             BusUnavailableError: for `stall_s` nothing could be read.
@@ -196,7 +197,7 @@ class Tail(_Consumer):
         wanted = await self.end_offsets(self.topic, assigned) if ends is None else ends
         heard_s = time.monotonic()
         while any([await self.position(self.topic, one) < end for one, end in wanted.items()]):
-            records = await self.poll()
+            records = await self.poll(poll_s)
             if records:
                 heard_s = time.monotonic()
                 yield records

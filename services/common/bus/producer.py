@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
 from schemas.base import Message
@@ -35,10 +35,11 @@ class Outgoing:
     """A record to be sent.
 
     `subject` is what it is about; `partition` None leaves the choice to the key's hash.
+    `value` None removes the key from a compacted topic.
     """
 
     topic: str
-    value: Message
+    value: Message | None
     subject: str
     tenant: str
     key: str | None = None
@@ -83,12 +84,12 @@ class Producer:
         try:
             future = await self._running().send(
                 record.topic,
-                record.value.encode(),
+                None if record.value is None else record.value.encode(),
                 key=(record.key or record.subject).encode(),
                 partition=record.partition,
                 headers=self._headers(record),
             )
-        except ProducerFenced as error:
+        except (ProducerFenced, IllegalOperation) as error:  # the driver's second word after the first
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except KafkaError as error:
             raise BusUnavailableError(

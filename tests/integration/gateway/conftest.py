@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,16 +12,15 @@ import httpx
 import pytest
 import yaml
 
-from services.common import keys_admin
 from services.common.bus.admin import provision
 from services.common.clock import Clock
 from services.common.model_catalogue import load_models
 from services.gateway.app import Gateway
 from services.gateway.settings import Settings
+from tests.support.control import PEPPER, make_key
 from tests.support.fake_inference import FakeInference
 from tests.support.kafka import Broker
 
-PEPPER = "a pepper for the tests only"
 SCALE = 0.125
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -78,9 +76,7 @@ def scene(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
     async def prepare() -> str:
         await provision(kafka.bootstrap, load_models(models_file), SCALE)
-        clear, _ = await keys_admin.create(
-            kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC)
-        )
+        clear, _ = await make_key(kafka.bootstrap)
         return clear
 
     return Scene(kafka.bootstrap, model, models_file, asyncio.run(prepare()))

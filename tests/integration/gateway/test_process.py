@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from services.embedded.ports import free_port
-from tests.integration.gateway.conftest import PEPPER, Scene, StartGateway, client_of
+from tests.integration.gateway.conftest import Scene, StartGateway, client_of
+from tests.support.control import PEPPER
 from tests.support.fake_inference import FakeInference, words_of
 from tests.support.sse_client import open_stream, text_of
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import pytest
 import yaml
 
 from schemas.inference import Outcome
-from services.common import keys_admin
 from services.gateway.app import Gateway
 from services.inference.engines.scripted import scripted_text
-from tests.integration.gateway.conftest import PEPPER, Scene, client_of, until
+from tests.integration.gateway.conftest import Scene, client_of, until
+from tests.support.control import make_key
 from tests.support.inference import Stage, completed_events, scripted_model, stage
 from tests.support.kafka import Broker
 from tests.support.sse_client import OpenStream, open_stream
@@ -65,9 +64,7 @@ async def path(kafka: Broker, tmp_path: Path) -> AsyncIterator[WholePath]:
         )
     )
     async with stage(kafka.bootstrap, model) as running, contextlib.AsyncExitStack() as stack:
-        key, _ = await keys_admin.create(
-            kafka.bootstrap, pepper=PEPPER, name="test", tenant="acme", now=datetime.now(UTC)
-        )
+        key, _ = await make_key(kafka.bootstrap)
         scene = Scene(kafka.bootstrap, model.name, models_file, key)
         gateways, clients = [], []
         for _ in range(2):

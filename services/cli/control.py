@@ -1,0 +1,58 @@
+"""What the commands that show and change control state share."""
+
+import asyncio
+import getpass
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from schemas.control import AnyEntry
+from schemas.events.audit import Actor
+from services.common.control.changes import Change, public_fields
+from services.common.control.reader import read_control_state
+from services.common.control.writer import ControlWriter
+from services.common.settings import CommonSettings
+
+
+class KeySettings(CommonSettings):
+    """What making and changing keys needs beside the bus."""
+
+    key_pepper: SecretStr = Field(
+        min_length=16,
+        description="Secret under which API keys are hashed and signed, at least 16 characters, the same on "
+        "every gateway.",
+    )
+
+
+def writer(*, keys: bool = False) -> ControlWriter:
+    """A writer in the name of whoever runs this command; for `keys` one that can sign
+    them.
+
+    Raises:
+        ConfigError: TOCSIN_KEY_PEPPER is missing or too short.
+    """
+    actor = Actor(kind="operator", id=getpass.getuser())
+    if not keys:
+        return ControlWriter(CommonSettings.load().kafka_url, actor)
+    settings = KeySettings.load()
+    return ControlWriter(settings.kafka_url, actor, settings.key_pepper.get_secret_value())
+
+
+def change(what: Change, *, keys: bool = False) -> AnyEntry | None:
+    """Makes a change, and returns the entry as it stands now."""
+    return asyncio.run(writer(keys=keys).apply(what))
+
+
+def entries(kind: str) -> list[Mapping[str, Any]]:
+    """All entries of a kind that are not deleted, the oldest first, without secrets."""
+    state = asyncio.run(read_control_state(CommonSettings.load().kafka_url))
+    found: Iterable[AnyEntry] = state.entries(kind).values()
+    shown = [public_fields(one) for one in found if one.deleted_at is None]
+    return sorted(shown, key=lambda one: str(one.get("created_at", "")))
+
+
+def show_json(value: object) -> None:
+    """Prints JSON on one line."""
+    print(json.dumps(value))

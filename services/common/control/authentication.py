@@ -1,0 +1,83 @@
+"""Whether an Authorization header opens anything, by the control state.
+
+A known key costs a digest and a few look-ups: checking its secret and its record once
+is enough, for as long as the state holds the very same record.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from schemas.control import KeyChanged, Scope
+from services.common.control.state import ControlState
+from services.common.identity import is_secret_of, is_signed, parse_key
+
+_CAPACITY = 16_384
+
+
+class Refusal(StrEnum):
+    """Why a caller is not let in."""
+
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    UNSIGNED = "unsigned"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+    SCOPE = "scope"
+
+
+@dataclass
+class KeyChecker:
+    """Checks keys under one pepper. Remembers whom it has let in, by the header's
+    SHA-256, never by the key; of strangers it remembers nothing.
+    """
+
+    pepper: str
+    capacity: int = _CAPACITY
+    _known: dict[bytes, KeyChanged] = field(default_factory=dict, init=False)
+
+    def check(
+        self, state: ControlState, authorization: str | None, scope: Scope, *, now: datetime
+    ) -> KeyChanged | Refusal:
+        """The key that a header carries, or why it is not good for `scope` now.
+
+        Without the secret nobody learns more than `UNKNOWN`.
+        """
+        digest = hashlib.sha256((authorization or "").encode(errors="replace")).digest()
+        key = self._known.get(digest)
+        if key is None or state.keys.get(key.key_id) is not key:
+            checked = self._check_secret(state, authorization)
+            if isinstance(checked, Refusal):
+                self._known.pop(digest, None)
+                return checked
+            key = checked
+            self._remember(digest, key)
+        return _check_rights(state, key, scope, now) or key
+
+    def _check_secret(self, state: ControlState, authorization: str | None) -> KeyChanged | Refusal:
+        scheme, _, clear = (authorization or "").partition(" ")
+        sent = parse_key(clear.strip()) if scheme.lower() == "bearer" else None
+        if sent is None:
+            return Refusal.MALFORMED
+        key = state.keys.get(sent.key_id)
+        if key is None or not is_secret_of(key, sent.secret, pepper=self.pepper):
+            return Refusal.UNKNOWN
+        return key if is_signed(key, pepper=self.pepper) else Refusal.UNSIGNED
+
+    def _remember(self, digest: bytes, key: KeyChanged) -> None:
+        """Forgets the oldest where there are too many."""
+        if digest not in self._known and len(self._known) >= self.capacity:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = key
+
+
+def _check_rights(state: ControlState, key: KeyChanged, scope: Scope, now: datetime) -> Refusal | None:
+    if key.deleted_at is not None or (key.revoked_at is not None and key.revoked_at <= now):
+        return Refusal.REVOKED
+    if key.expires_at is not None and key.expires_at <= now:
+        return Refusal.EXPIRED
+    if not state.is_open(key.tenant, key.user):
+        return Refusal.CLOSED
+    return None if scope in key.scopes else Refusal.SCOPE

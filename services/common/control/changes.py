@@ -1,0 +1,204 @@
+"""What a change comes to, decided against the present state. Pure.
+
+A plan holds the records to write and what the audit is told. Each function raises
+`NoSuchEntryError`, `ConflictError` or `InvalidChangeError` where the change cannot be
+made.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.control import AnyEntry, BudgetChanged, KeyChanged
+from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
+from services.common.control.state import KINDS, ControlState
+from services.common.control.validation import require_valid
+
+_SECRET = frozenset({"secret_hmac", "record_mac"})
+_FIXED = frozenset(
+    {
+        *("kind", "key_id", "tenant", "user", "budget_id", "model", "route", "created_at"),
+        *("version", "changed_at", "changed_by", "deleted_at", "revoked_at", *_SECRET),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change of one entry: `after` None removes it for good.
+
+    `verb` is created, changed, deleted, restored or purged.
+    """
+
+    kind: str
+    entry_id: str
+    verb: str
+    before: AnyEntry | None
+    after: AnyEntry | None
+
+    @property
+    def tenant(self) -> str:
+        """Whose entry it is; empty for the whole platform's."""
+        tenant = str(getattr(self.after or self.before, "tenant", ""))
+        return "" if tenant == "*" else tenant
+
+
+Change = Callable[[ControlState, datetime], Plan]
+"""A change still to be decided: the state and the time give its plan."""
+
+
+def etag(entry: AnyEntry) -> str:
+    """What changes with every change of an entry, and never comes back."""
+    changed_ms = int(entry.changed_at.timestamp() * 1000) if entry.changed_at else 0
+    return f"{entry.version}-{changed_ms}"
+
+
+def public_fields(entry: AnyEntry) -> dict[str, Any]:
+    """An entry as it may be shown and audited: without hashes of secrets."""
+    return entry.model_dump(mode="json", exclude=set(_SECRET))
+
+
+def create(entry: AnyEntry) -> Change:
+    """Makes an entry that is not there yet."""
+
+    def decide(state: ControlState, _now: datetime) -> Plan:
+        known = state.get(entry.kind, entry.entry_id)
+        if known is not None:
+            how = "was deleted and can be restored" if known.deleted_at else "is there already"
+            raise ConflictError(f"the {entry.kind} {entry.entry_id!r} {how}")
+        require_valid(state, entry)
+        return Plan(entry.kind, entry.entry_id, "created", None, _successor(None, entry))
+
+    return decide
+
+
+def put(entry: AnyEntry, *, if_match: str | None = None) -> Change:
+    """Makes an entry, or replaces it whole."""
+
+    def decide(state: ControlState, _now: datetime) -> Plan:
+        known = state.get(entry.kind, entry.entry_id)
+        _require_match(entry.kind, entry.entry_id, known, if_match)
+        require_valid(state, entry)
+        verb = "created" if known is None else "changed"
+        return Plan(entry.kind, entry.entry_id, verb, known, _successor(known, entry))
+
+    return decide
+
+
+def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str | None = None) -> Change:
+    """Changes some fields of an entry. Its ids and its history stay."""
+
+    def decide(state: ControlState, _now: datetime) -> Plan:
+        known = _require_live(state, kind, entry_id, if_match)
+        for field in fields:
+            if field in _FIXED or field not in type(known).model_fields:
+                raise InvalidChangeError(field, f"a {kind} has no field of this name that can be changed")
+        changed = _checked(known, fields)
+        require_valid(state, changed)
+        return Plan(kind, entry_id, "changed", known, _successor(known, changed))
+
+    return decide
+
+
+def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+    """Deletes an entry so that it can be restored."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        known = _require_live(state, kind, entry_id, if_match)
+        deleted = known.model_copy(update={"deleted_at": now})
+        return Plan(kind, entry_id, "deleted", known, _successor(known, deleted))
+
+    return decide
+
+
+def restore(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+    """Takes a deletion back."""
+
+    def decide(state: ControlState, _now: datetime) -> Plan:
+        known = _require_known(state, kind, entry_id, if_match)
+        if known.deleted_at is None:
+            raise ConflictError(f"the {kind} {entry_id!r} is not deleted")
+        restored = known.model_copy(update={"deleted_at": None})
+        require_valid(state, restored)
+        return Plan(kind, entry_id, "restored", known, _successor(known, restored))
+
+    return decide
+
+
+def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+    """Removes an entry for good. A tenant must be empty, so that none of its keys or
+    budgets is left to a later tenant of the same name.
+    """
+
+    def decide(state: ControlState, _now: datetime) -> Plan:
+        known = _require_known(state, kind, entry_id, if_match)
+        for other in _referring(state, kind, entry_id):
+            raise ConflictError(f"the {kind} {entry_id!r} still has the {other}; purge that first")
+        return Plan(kind, entry_id, "purged", known, None)
+
+    return decide
+
+
+def revoke_key(key_id: str) -> Change:
+    """Ends a key; one that is revoked already stays as it is."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        known = _require_live(state, "key", key_id, None)
+        already = known.revoked_at if isinstance(known, KeyChanged) else None
+        ended = known.model_copy(update={"revoked_at": already or now})
+        return Plan("key", key_id, "revoked", known, _successor(known, ended))
+
+    return decide
+
+
+def _successor(known: AnyEntry | None, entry: AnyEntry) -> AnyEntry:
+    return entry.model_copy(update={"version": known.version + 1 if known else 1})
+
+
+def _checked(known: AnyEntry, fields: Mapping[str, Any]) -> AnyEntry:
+    try:
+        return type(known).model_validate({**known.model_dump(), **fields})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InvalidChangeError(".".join(map(str, problem["loc"])), problem["msg"]) from error
+
+
+def _require_known(state: ControlState, kind: str, entry_id: str, if_match: str | None) -> AnyEntry:
+    known = state.get(kind, entry_id)
+    if known is None:
+        raise NoSuchEntryError(f"there is no {kind} {entry_id!r}")
+    _require_match(kind, entry_id, known, if_match)
+    return known
+
+
+def _require_live(state: ControlState, kind: str, entry_id: str, if_match: str | None) -> AnyEntry:
+    known = _require_known(state, kind, entry_id, if_match)
+    if known.deleted_at is not None:
+        raise NoSuchEntryError(f"the {kind} {entry_id!r} was deleted; restore it first")
+    return known
+
+
+def _require_match(kind: str, entry_id: str, known: AnyEntry | None, if_match: str | None) -> None:
+    if if_match is not None and (known is None or etag(known) != if_match):
+        now = f"its version is {etag(known)}" if known else "it is not there"
+        raise ConflictError(
+            f"the {kind} {entry_id!r} is not as expected in version {if_match}: {now}; read it again"
+        )
+
+
+def _referring(state: ControlState, kind: str, entry_id: str) -> Iterator[str]:
+    """What belongs to a tenant, or limits what a key, a user or a model may spend."""
+    for name in KINDS:
+        for other in state.entries(name).values():
+            if kind == "tenant":
+                refers = name != "tenant" and getattr(other, "tenant", "") == entry_id
+            else:
+                refers = isinstance(other, BudgetChanged) and (other.subject.kind, other.subject.id) == (
+                    kind,
+                    entry_id,
+                )
+            if refers:
+                yield f"{name} {other.entry_id!r}"

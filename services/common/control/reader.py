@@ -1,0 +1,121 @@
+"""Follows the control topic: what was changed anywhere holds here within a second."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.topics import CONTROL
+from services.common import metrics
+from services.common.bus import Record, Start, Tail
+from services.common.control.state import KINDS, ControlRecord, ControlState, Skipped, fold_all
+from services.common.errors import BusUnavailableError
+from services.common.health import HealthState
+
+log = structlog.get_logger(__name__)
+
+_CATCH_UP_TIMEOUT_S = 60.0
+_MARKER_S = 0.05
+
+
+@dataclass
+class ControlReader:
+    """The control state of one process.
+
+    Read from the topic's beginning at the start, then kept up to date by `run`. Nobody
+    should act on `state` before `caught_up`.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    health: HealthState | None = None
+    state: ControlState = field(default_factory=ControlState, init=False)
+    caught_up: bool = field(default=False, init=False)
+    tail: Tail = field(init=False)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
+
+    def __post_init__(self) -> None:
+        self.tail = Tail(self.url, f"{self.name}-control", committed_only=True, topic=CONTROL.name)
+
+    async def start(self) -> None:
+        """Connects, and reads what there is.
+
+        Raises:
+            BusUnavailableError: no broker, or no control topic, or it took too long.
+        """
+        self._report(ok=False, detail="being read")
+        await self.tail.start([0], Start.BEGINNING)
+        await self.catch_up()
+        self.caught_up = True
+        self._report(ok=True, detail=f"{len(self.state.keys)} keys")
+
+    async def catch_up(self, timeout_s: float = _CATCH_UP_TIMEOUT_S) -> None:
+        """Reads to the topic's present end. Not while `run` runs.
+
+        Raises:
+            BusUnavailableError: Kafka did not answer within `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for records in self.tail.read_to_end(poll_s=_MARKER_S):
+                    await self._take(records)
+        except TimeoutError as error:
+            raise BusUnavailableError(f"{CONTROL.name} could not be read within {timeout_s} s") from error
+
+    async def run(self) -> None:
+        """Follows the changes, until cancelled."""
+        while True:
+            await self._take(await self.tail.poll())
+
+    async def until(self, condition: Callable[[ControlState], bool], timeout_s: float = 10.0) -> None:
+        """Waits, while `run` runs, for a state that fulfils a condition.
+
+        Raises:
+            TimeoutError: there was none within `timeout_s`.
+        """
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: condition(self.state))
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self.tail.close()
+
+    async def _take(self, found: Iterable[Record]) -> None:
+        records = [ControlRecord((one.key or b"").decode(errors="replace"), one.value) for one in found]
+        if not records:
+            return
+        before = self.state
+        async with self._changed:
+            self.state = fold_all(before, records)
+            self._changed.notify_all()
+        _tell(before.skipped, self.state)
+
+    def _report(self, *, ok: bool, detail: str) -> None:
+        if self.health is not None:
+            self.health.report("control", ok=ok, detail=detail)
+
+
+async def read_control_state(url: str) -> ControlState:
+    """The state as it is now.
+
+    Raises:
+        BusUnavailableError: Kafka or the control topic cannot be read.
+    """
+    reader = ControlReader(url, "look")
+    try:
+        await reader.start()
+        return reader.state
+    finally:
+        await reader.close()
+
+
+def _tell(before: Skipped, state: ControlState) -> None:
+    """Counts what is known, and what was passed over."""
+    for kind in KINDS:
+        metrics.CONTROL_ENTRIES.labels(kind).set(len(state.entries(kind)))
+    for why in Skipped._fields:
+        more = getattr(state.skipped, why) - getattr(before, why)
+        if more:
+            metrics.BUS_SKIPPED.labels(CONTROL.name, why).inc(more)
+            log.warning("control_records_skipped", why=why, count=more)

@@ -1,0 +1,169 @@
+"""Whether an entry makes sense beside the others. Pure.
+
+The schema only says what can be read: it must go on reading what was written before a
+rule came.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from schemas.control import (
+    EVERYBODY,
+    AnyEntry,
+    BudgetChanged,
+    KeyChanged,
+    Limits,
+    ModelChanged,
+    PolicyChanged,
+    RouteChanged,
+    TenantChanged,
+    ThresholdsChanged,
+    UserChanged,
+)
+from services.common.control.errors import InvalidChangeError
+from services.common.control.state import DEFAULT_TENANT, ControlState
+
+Problem = tuple[str, str]
+"""A field's name and what is wrong with it."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_USER = re.compile(r"[^\x00-\x1f\x7f/]{1,128}")
+_NAME_LENGTH = 200
+_ID_RULE = (
+    "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"
+)
+
+
+def require_valid(state: ControlState, entry: AnyEntry) -> None:
+    """Passes where an entry may be written.
+
+    Raises:
+        InvalidChangeError: a field's value is not allowed; the first one is named.
+    """
+    for field, message in (*_common(entry), *_CHECKS[entry.kind](state, entry)):
+        raise InvalidChangeError(field, message)
+
+
+def _common(entry: AnyEntry) -> Iterator[Problem]:
+    name = getattr(entry, "name", "")
+    if len(name) > _NAME_LENGTH or not name.isprintable():
+        yield "name", f"use at most {_NAME_LENGTH} printable characters"
+    limits: Limits | None = getattr(entry, "limits", None)
+    for field, value in limits.model_dump(exclude_none=True).items() if limits else ():
+        if value < 0:
+            yield f"limits.{field}", f"{value} is negative; leave it out for no limit"
+
+
+def _tenant_there(state: ControlState, tenant: str) -> Iterator[Problem]:
+    known = state.tenants.get(tenant)
+    if (known is None and tenant != DEFAULT_TENANT) or (known is not None and known.deleted_at is not None):
+        yield "tenant", f"there is no tenant {tenant!r}; `tocsin tenants create {tenant}` makes it"
+
+
+def _tenant_or_everybody(state: ControlState, tenant: str) -> Iterator[Problem]:
+    return iter(()) if tenant == EVERYBODY else _tenant_there(state, tenant)
+
+
+def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
+    yield from _tenant_there(state, key.tenant)
+    if not key.scopes:
+        yield "scopes", "a key without any scope may do nothing; name at least one"
+    if key.user and not _USER.fullmatch(key.user):
+        yield "user", f"{key.user!r} is not allowed; use 1 to 128 characters without '/'"
+    if key.expires_at is not None and key.expires_at <= key.created_at:
+        yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
+
+
+def _tenant(_state: ControlState, tenant: TenantChanged) -> Iterator[Problem]:
+    if not _ID.fullmatch(tenant.tenant):
+        yield "tenant", f"{tenant.tenant!r} is not allowed; {_ID_RULE}"
+    if not 0 < tenant.share <= 1000:
+        yield "share", f"{tenant.share} is not allowed; use a number above 0, up to 1000"
+
+
+def _user(state: ControlState, user: UserChanged) -> Iterator[Problem]:
+    yield from _tenant_there(state, user.tenant)
+    if not _USER.fullmatch(user.user):
+        yield "user", f"{user.user!r} is not allowed; use 1 to 128 characters without '/'"
+
+
+def _budget(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
+    yield from _tenant_there(state, budget.tenant)
+    if not _ID.fullmatch(budget.budget_id):
+        yield "budget_id", f"{budget.budget_id!r} is not allowed; {_ID_RULE}"
+    yield from _subject(state, budget)
+    if budget.limit_usd < 0:
+        yield "limit_usd", f"{budget.limit_usd} is not allowed; use a number of dollars, 0 or more"
+    if any(not 0 < share <= 10 for share in budget.warn_at):
+        yield "warn_at", "shares are numbers above 0, such as 0.8 for 80 %"
+    try:
+        ZoneInfo(budget.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield "time_zone", f"{budget.time_zone!r} is unknown; use a name such as Europe/Paris"
+
+
+def _subject(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
+    subject = budget.subject
+    if subject.kind == "model":
+        return
+    if subject.kind == "tenant":
+        if subject.id != budget.tenant:
+            yield "subject.id", f"the budget belongs to {budget.tenant!r}, not to {subject.id!r}"
+        return
+    known = state.get(subject.kind, subject.id)
+    owner = known.tenant if isinstance(known, KeyChanged | UserChanged) else ""
+    if owner != budget.tenant:
+        yield "subject.id", f"the tenant {budget.tenant!r} has no {subject.kind} {subject.id!r}"
+
+
+def _model(_state: ControlState, model: ModelChanged) -> Iterator[Problem]:
+    if not model.model:
+        yield "model", "name the model"
+    days = [price.valid_from for price in model.prices]
+    if sorted(set(days)) != days:
+        yield "prices", "each begins on a day of its own, the earliest first"
+    for number, price in enumerate(model.prices):
+        for field, value in price.model_dump(exclude={"valid_from"}, exclude_none=True).items():
+            if value < 0:
+                yield f"prices.{number}.{field}", f"{value} is not allowed; use 0 or more"
+
+
+def _route(state: ControlState, route: RouteChanged) -> Iterator[Problem]:
+    yield from _tenant_or_everybody(state, route.tenant)
+    if not route.route:
+        yield "route", "name the route"
+    if not route.targets:
+        yield "targets", "name at least one model"
+    if any(not 0 < target.weight < float("inf") for target in route.targets):
+        yield "targets", "weights are numbers above 0"
+
+
+def _thresholds(state: ControlState, thresholds: ThresholdsChanged) -> Iterator[Problem]:
+    yield from _tenant_or_everybody(state, thresholds.tenant)
+    order = [thresholds.low, thresholds.medium, thresholds.high, thresholds.critical]
+    if not all(one < other for one, other in zip([0.0, *order], [*order, float("inf")], strict=True)):
+        yield "low", f"low, medium, high and critical rise from above 0; these are {order}"
+    if any(count < 0 for count in thresholds.requests_per_hour):
+        yield "requests_per_hour", "counts are 0 or more"
+
+
+def _policy(state: ControlState, policy: PolicyChanged) -> Iterator[Problem]:
+    yield from _tenant_or_everybody(state, policy.tenant)
+    if not 0 <= policy.inspection_ms <= 1000:
+        yield "inspection_ms", f"{policy.inspection_ms} is not allowed; use 0 to 1000"
+    if policy.retention_days is not None and policy.retention_days < 1:
+        yield "retention_days", "use 1 or more, or leave it out"
+
+
+_CHECKS: Mapping[str, Callable[[ControlState, Any], Iterator[Problem]]] = {
+    "key": _key,
+    "tenant": _tenant,
+    "user": _user,
+    "budget": _budget,
+    "model": _model,
+    "route": _route,
+    "thresholds": _thresholds,
+    "policy": _policy,
+}

@@ -1,0 +1,34 @@
+"""The commands, put together."""
+
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from schemas.control import Scope
+from services.cli.app import app
+from services.cli.keys import ScopeName
+
+
+def test_help_of_every_group_is_shown() -> None:
+    """Each group and each of its commands."""
+    groups = ["", "keys", "tenants", "dlq"]
+    texts = [CliRunner().invoke(app, [*filter(None, [group]), "--help"]) for group in groups]
+    assert [one.exit_code for one in texts] == [0] * len(groups)
+    for command in ("up", "down", "status", "demo", "topics", "migrate", "doctor", *groups):
+        assert command in texts[0].output
+    for command in ("create", "list", "scopes", "revoke", "purge"):
+        assert command in texts[1].output
+
+
+def test_help_imports_no_service_nor_driver() -> None:
+    """It answers at once: what a command needs is imported when it is called."""
+    script = "import sys, services.cli.app; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    heavy = {"pydantic", "aiokafka", "structlog", "services.common.settings", "services.embedded.up"}
+    assert not heavy & set(loaded.split())
+
+
+def test_scopes_of_the_command_are_those_of_the_schema() -> None:
+    """Written twice, since the schema takes long to import."""
+    assert {one.value for one in ScopeName} == {one.value for one in Scope}

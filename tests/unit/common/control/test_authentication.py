@@ -1,0 +1,122 @@
+"""Who is let in."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.control import KeyChanged, Scope, UserChanged
+from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.state import ControlRecord, fold
+from services.common.identity import sign_key
+from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, state_of, tenant
+
+CLEAR, KEY = signed_key(user="jo")
+HEADER = f"Bearer {CLEAR}"
+
+
+def checked(
+    key: KeyChanged, *others: Any, header: str | None = HEADER, checker: KeyChecker | None = None
+) -> object:
+    """What comes of a header where the state has this key."""
+    state = state_of(tenant(), key, *others)
+    return (checker or KeyChecker(PEPPER)).check(state, header, Scope.INFER, now=NOW)
+
+
+def test_good_key_is_let_in() -> None:
+    """By its record."""
+    assert checked(KEY) == KEY
+    assert checked(KEY, header=f"bearer  {CLEAR} ") == KEY
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Basic abc", f"Bearer {CLEAR}x", CLEAR, "Bearer \udcff"]
+)
+def test_header_without_a_key_is_malformed(header: str | None) -> None:
+    """Whatever it holds instead."""
+    assert checked(KEY, header=header) is Refusal.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"scopes": (Scope.INFER, Scope.ADMIN)},
+        {"tenant": "globex"},
+        {"user": "ann"},
+        {"models": ("everything",)},
+        {"expires_at": NOW + timedelta(days=9999)},
+        {"name": "another"},
+        {"version": 2},
+        {"record_mac": ""},
+        {"record_mac": "0" * 64},
+    ],
+)
+def test_record_edited_on_the_bus_opens_nothing(edit: dict[str, Any]) -> None:
+    """Whichever field was changed: the record's MAC binds them all."""
+    assert checked(KEY.model_copy(update=edit), tenant("globex")) is Refusal.UNSIGNED
+
+
+def test_record_signed_for_one_key_does_not_serve_another() -> None:
+    """Neither its MAC nor its secret's hash can be moved."""
+    _, other = signed_key()
+    stolen = KEY.model_copy(update={"secret_hmac": other.secret_hmac, "record_mac": other.record_mac})
+    assert checked(stolen) is Refusal.UNKNOWN
+    moved = other.model_copy(update={"secret_hmac": KEY.secret_hmac, "key_id": KEY.key_id})
+    assert checked(moved) is Refusal.UNSIGNED
+    assert checked(KEY, checker=KeyChecker("another pepper")) is Refusal.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        ({"revoked_at": NOW}, Refusal.REVOKED),
+        ({"revoked_at": NOW + timedelta(seconds=1)}, None),
+        ({"deleted_at": NOW}, Refusal.REVOKED),
+        ({"expires_at": NOW}, Refusal.EXPIRED),
+        ({"expires_at": NOW + timedelta(seconds=1)}, None),
+        ({"tenant": "nobody"}, Refusal.CLOSED),
+        ({"scopes": (Scope.READ,)}, Refusal.SCOPE),
+    ],
+)
+def test_signed_key_is_good_within_its_rights(fields: dict[str, Any], refusal: Refusal | None) -> None:
+    """Time, tenant and scope."""
+    key = sign_key(KEY.model_copy(update=fields), pepper=PEPPER)
+    assert checked(key) == (refusal or key)
+
+
+def test_known_key_is_asked_again_once_anything_of_it_changes() -> None:
+    """What was remembered holds only for the very record that was checked."""
+    checker, state = KeyChecker(PEPPER), state_of(tenant(), KEY)
+
+    def outcome() -> object:
+        return checker.check(state, HEADER, Scope.INFER, now=NOW)
+
+    assert outcome() == KEY
+    state = fold(state, record_of(tenant("unrelated")))
+    assert outcome() == KEY
+    widened = KEY.model_copy(update={"scopes": tuple(Scope), "version": 2})
+    state = fold(state, record_of(widened))
+    assert outcome() is Refusal.UNSIGNED
+    state = fold(state, record_of(sign_key(widened.model_copy(update={"version": 3}), pepper=PEPPER)))
+    assert isinstance(outcome(), KeyChanged)
+    state = fold(state, record_of(tenant(version=2, suspended_at=NOW)))
+    assert outcome() is Refusal.CLOSED
+    state = fold(state, record_of(tenant(version=3)))
+    state = fold(
+        state, record_of(UserChanged(tenant="acme", user="jo", created_at=NOW, deleted_at=NOW, version=1))
+    )
+    assert outcome() is Refusal.CLOSED
+    state = fold(state, ControlRecord(f"key:{KEY.key_id}", None))
+    assert outcome() is Refusal.UNKNOWN
+
+
+def test_memory_of_the_checker_is_bounded_and_holds_no_key() -> None:
+    """Strangers leave nothing behind; of friends the oldest goes."""
+    keys = [signed_key() for _ in range(5)]
+    checker, state = KeyChecker(PEPPER, capacity=3), state_of(tenant(), *(key for _, key in keys))
+    for clear, key in keys * 2:
+        assert checker.check(state, f"Bearer {clear}", Scope.INFER, now=NOW) == key
+        assert checker.check(state, f"Bearer {clear}0", Scope.INFER, now=NOW) is Refusal.MALFORMED
+        assert checker.check(state, f"Bearer {clear[:-1]}", Scope.INFER, now=NOW) is Refusal.MALFORMED
+    assert len(checker._known) == 3
+    assert not any(clear in repr(checker) for clear, _ in keys)

@@ -1,0 +1,211 @@
+"""What changes are allowed, and what they come to."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from schemas.control import (
+    BudgetChanged,
+    KeyChanged,
+    ModelChanged,
+    ModelPrice,
+    PolicyChanged,
+    RouteChanged,
+    RouteTarget,
+    Scope,
+    Subject,
+    ThresholdsChanged,
+    UserChanged,
+)
+from services.common.control import changes
+from services.common.control.changes import etag, public_fields
+from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
+from services.common.control.state import ControlState
+from tests.unit.common.control.entries import NOW, after, signed_key, state_of, tenant
+
+_, KEY = signed_key()
+
+
+def budget(**fields: Any) -> BudgetChanged:
+    """A tenant's budget."""
+    values = {
+        "budget_id": "b",
+        "tenant": "acme",
+        "subject": Subject(kind="tenant", id="acme"),
+        "period": "month",
+        "limit_usd": Decimal(5),
+        "created_at": NOW,
+    }
+    return BudgetChanged(**(values | fields))
+
+
+def test_entry_is_made_changed_deleted_restored_and_removed() -> None:
+    """Its version counts on, until it is gone for good."""
+    state = after(ControlState(), changes.create(tenant(version=0)))
+    state = after(state, changes.edit("tenant", "acme", {"name": "Acme"}))
+    assert (state.tenants["acme"].version, state.tenants["acme"].name) == (2, "Acme")
+    state = after(state, changes.delete("tenant", "acme"))
+    assert (state.tenants["acme"].deleted_at, state.is_open("acme")) == (NOW, False)
+    with pytest.raises(NoSuchEntryError, match="restore it first"):
+        changes.edit("tenant", "acme", {"name": "x"})(state, NOW)
+    state = after(state, changes.restore("tenant", "acme"))
+    assert (state.tenants["acme"].version, state.is_open("acme")) == (4, True)
+    assert not after(state, changes.purge("tenant", "acme")).tenants
+
+
+def test_entry_that_is_there_cannot_be_made_again() -> None:
+    """Nor one that was deleted, which can be restored instead."""
+    with pytest.raises(ConflictError, match="is there already"):
+        changes.create(tenant())(state_of(tenant()), NOW)
+    with pytest.raises(ConflictError, match="can be restored"):
+        changes.create(tenant())(state_of(tenant(deleted_at=NOW)), NOW)
+
+
+def test_change_of_another_version_than_expected_is_a_conflict() -> None:
+    """If-Match: an ETag never comes back, not even after removal and a new beginning."""
+    first = tenant(changed_at=NOW)
+    state = state_of(first)
+    fresh = after(state, changes.edit("tenant", "acme", {"name": "x"}, if_match=etag(first)))
+    for change in (
+        changes.edit("tenant", "acme", {"name": "y"}, if_match=etag(first)),
+        changes.delete("tenant", "acme", if_match=etag(first)),
+        changes.put(tenant(), if_match=etag(first)),
+        changes.purge("tenant", "acme", if_match=etag(first)),
+    ):
+        with pytest.raises(ConflictError, match="read it again"):
+            change(fresh, NOW)
+    again = state_of(tenant(changed_at=NOW + timedelta(seconds=1)))
+    with pytest.raises(ConflictError):
+        changes.delete("tenant", "acme", if_match=etag(first))(again, NOW)
+    with pytest.raises(ConflictError, match="not there"):
+        changes.put(tenant(), if_match=etag(first))(ControlState(), NOW)
+
+
+@pytest.mark.parametrize(
+    "field", ["tenant", "key_id", "secret_hmac", "record_mac", "version", "revoked_at", "nothing"]
+)
+def test_field_that_cannot_be_changed_is_named(field: str) -> None:
+    """Ids, history and hashes are not edited; a revocation stands."""
+    with pytest.raises(InvalidChangeError, match=field):
+        changes.edit("key", KEY.key_id, {field: "x"})(state_of(tenant(), KEY), NOW)
+
+
+def test_value_of_a_wrong_type_is_named_by_its_field() -> None:
+    """As the API shall say it."""
+    with pytest.raises(InvalidChangeError) as refused:
+        changes.edit("key", KEY.key_id, {"scopes": ["fly"]})(state_of(tenant(), KEY), NOW)
+    assert refused.value.field == "scopes.0"
+
+
+def test_revoked_key_stays_revoked_since_when_it_was() -> None:
+    """Revoking twice is no mistake; a deletion and its restoring do not undo it."""
+    state = after(state_of(tenant(), KEY), changes.revoke_key(KEY.key_id))
+    state = after(state, changes.revoke_key(KEY.key_id), NOW + timedelta(days=1))
+    state = after(state, changes.delete("key", KEY.key_id))
+    state = after(state, changes.restore("key", KEY.key_id))
+    assert state.keys[KEY.key_id].revoked_at == NOW
+    with pytest.raises(NoSuchEntryError):
+        changes.revoke_key("nosuchid")(state, NOW)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KEY,
+        UserChanged(tenant="acme", user="jo", created_at=NOW),
+        budget(),
+        PolicyChanged(tenant="acme"),
+        RouteChanged(route="r", tenant="acme", targets=(RouteTarget(model="m"),)),
+    ],
+)
+def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
+    """A later tenant of the same name must not inherit it, deleted or not."""
+    for owned in (other, other.model_copy(update={"deleted_at": NOW})):
+        with pytest.raises(ConflictError, match="still has"):
+            changes.purge("tenant", "acme")(state_of(tenant(), owned), NOW)
+    assert changes.purge("tenant", "acme")(state_of(tenant(), tenant("other")), NOW).after is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        (KEY.model_copy(update={"tenant": "nobody"}), "tenant"),
+        (KEY.model_copy(update={"tenant": "closed"}), "tenant"),
+        (KEY.model_copy(update={"scopes": ()}), "scopes"),
+        (KEY.model_copy(update={"user": "a/b"}), "user"),
+        (KEY.model_copy(update={"name": "a\nb"}), "name"),
+        (KEY.model_copy(update={"expires_at": NOW}), "expires_at"),
+        (tenant("UPPER"), "tenant"),
+        (tenant("a/b"), "tenant"),
+        (tenant("*"), "tenant"),
+        (tenant("x", share=float("nan")), "share"),
+        (tenant("x", limits={"requests_per_minute": -1}), "limits.requests_per_minute"),
+        (UserChanged(tenant="nobody", user="jo", created_at=NOW), "tenant"),
+        (UserChanged(tenant="acme", user="", created_at=NOW), "user"),
+        (budget(subject=Subject(kind="tenant", id="other")), "subject.id"),
+        (budget(subject=Subject(kind="key", id="nosuchid")), "subject.id"),
+        (budget(subject=Subject(kind="user", id="acme/nobody")), "subject.id"),
+        (budget(limit_usd=Decimal(-1)), "limit_usd"),
+        (budget(time_zone="../../etc/passwd"), "time_zone"),
+        (budget(time_zone="Mars/Base"), "time_zone"),
+        (budget(warn_at=(Decimal(0),)), "warn_at"),
+        (
+            ModelChanged(
+                model="m",
+                prices=(ModelPrice(valid_from=date(2026, 2, 1)), ModelPrice(valid_from=date(2026, 1, 1))),
+            ),
+            "prices",
+        ),
+        (
+            ModelChanged(
+                model="m", prices=(ModelPrice(valid_from=NOW.date(), output_per_million_usd=Decimal(-1)),)
+            ),
+            "prices.0.output_per_million_usd",
+        ),
+        (RouteChanged(route="r", targets=()), "targets"),
+        (RouteChanged(route="r", targets=(RouteTarget(model="m", weight=float("inf")),)), "targets"),
+        (ThresholdsChanged(medium=2), "low"),
+        (ThresholdsChanged(critical=float("nan")), "low"),
+        (PolicyChanged(tenant="nobody"), "tenant"),
+        (PolicyChanged(retention_days=0), "retention_days"),
+    ],
+)
+def test_entry_that_makes_no_sense_is_refused_by_its_field(entry: Any, field: str) -> None:
+    """Made or put."""
+    state = state_of(tenant(), tenant("closed", deleted_at=NOW))
+    for change in (changes.create(entry), changes.put(entry)):
+        with pytest.raises(InvalidChangeError) as refused:
+            change(state, NOW)
+        assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        KEY,
+        KEY.model_copy(update={"tenant": "default", "user": "jo@example.org"}),
+        UserChanged(tenant="acme", user="jo@example.org", created_at=NOW),
+        budget(),
+        budget(subject=Subject(kind="model", id="m"), time_zone="Europe/Paris", hard=True),
+        ModelChanged(model="m", prices=(ModelPrice(valid_from=NOW.date()),)),
+        RouteChanged(route="r", targets=(RouteTarget(model="m"),), fallbacks=("n",)),
+        ThresholdsChanged(),
+        PolicyChanged(tenant="acme"),
+    ],
+)
+def test_entry_that_makes_sense_is_taken(entry: Any) -> None:
+    """And stands in the state as version 1."""
+    state = after(state_of(tenant()), changes.create(entry))
+    assert state.get(entry.kind, entry.entry_id) == entry.model_copy(update={"version": 1})
+
+
+def test_public_fields_hold_no_hash() -> None:
+    """What is shown and audited."""
+    text = str(public_fields(KEY))
+    assert KEY.secret_hmac not in text
+    assert KEY.record_mac not in text
+    assert isinstance(KEY, KeyChanged)
+    assert KEY.key_id in text
+    assert Scope.INFER.value in text

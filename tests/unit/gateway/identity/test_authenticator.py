@@ -1,0 +1,113 @@
+"""What callers are told, by what the control topic says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from schemas.control import KeyChanged, Scope
+from services.common import metrics
+from services.common.bus import Record
+from services.common.control.authentication import KeyChecker
+from services.common.control.reader import ControlReader
+from services.common.health import HealthState
+from services.common.http.problems import ProblemError
+from services.gateway.identity.authenticator import Authenticator
+from tests.support.records import record
+from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, tenant
+
+
+@dataclass
+class FakeTail:
+    """Hands out what the control topic holds, record by record."""
+
+    records: list[Record] = field(default_factory=list)
+
+    async def start(self, *_: object) -> None:
+        """Nothing to connect to."""
+
+    async def read_to_end(self, **_: object) -> AsyncIterator[list[Record]]:
+        for one in self.records:
+            yield [one]
+
+
+def authenticator_of(*values: tuple[str, bytes | None]) -> Authenticator:
+    """An authenticator that has read these records."""
+    health = HealthState()
+    reader = ControlReader("", "test", health)
+    reader.tail = FakeTail(
+        [record(value, key=key.encode(), offset=at) for at, (key, value) in enumerate(values)]
+    )  # type: ignore[assignment]
+    asyncio.run(reader.start())
+    assert health.dependencies["control"].ok
+    return Authenticator(reader, KeyChecker(PEPPER))
+
+
+def refused(
+    authenticator: Authenticator, clear: str, scope: Scope = Scope.INFER, **times: float
+) -> tuple[int, str]:
+    """The status and message with which a key is refused; 0 where it is good."""
+    try:
+        authenticator.authenticate(f"Bearer {clear}", scope, now=NOW + timedelta(**times))
+    except ProblemError as error:
+        return error.problem.status, error.problem.message
+    return 0, ""
+
+
+def test_key_is_good_for_its_scopes_until_it_ends() -> None:
+    """200, 403, 401, each with its reason."""
+    clear, key = signed_key(expires_at=NOW + timedelta(hours=1))
+    authenticator = authenticator_of(record_of(tenant()), record_of(key))
+    assert refused(authenticator, clear) == (0, "")
+    assert refused(authenticator, clear, Scope.ADMIN) == (403, "The API key lacks the scope 'admin'.")
+    assert refused(authenticator, clear, hours=1) == (401, "The API key has expired.")
+    assert refused(authenticator, clear[:-1] + ("A" if clear[-1] != "A" else "B"))[0] == 401
+    gone = authenticator_of(record_of(tenant()), record_of(key), (f"key:{key.key_id}", None))
+    assert refused(gone, clear)[0] == 401
+
+
+@pytest.mark.parametrize(
+    "update", [{"scopes": tuple(Scope)}, {"record_mac": ""}, {"version": 0, "record_mac": ""}]
+)
+def test_key_that_was_not_signed_is_401_that_says_what_to_do(update: dict[str, object]) -> None:
+    """Edited on the bus, or from before records were signed."""
+    clear, key = signed_key()
+    edited = key.model_copy(update=update)
+    status, message = refused(authenticator_of(record_of(tenant()), record_of(edited)), clear)
+    assert (status, "tocsin doctor" in message) == (401, True)
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"kind":"planet","id":"acme"}', b'{"kind":"tenant"}', b"\xff", b'{"kind":7}', b"{}"]
+)
+def test_record_of_a_newer_version_is_counted_and_skipped(value: bytes) -> None:
+    """A rolling upgrade writes other kinds onto the control topic: the keys around them
+    are read.
+    """
+    clear, key = signed_key()
+    whys = ("unknown_kind", "unreadable", "stale")
+    counts = [metrics.BUS_SKIPPED.labels("control.changes.v1", why)._value for why in whys]
+    before = sum(one.get() for one in counts)
+    authenticator = authenticator_of(
+        ("planet:acme", value), record_of(tenant()), record_of(key), ("tenant:acme", value)
+    )
+    assert refused(authenticator, clear) == (0, "")
+    assert sum(one.get() for one in counts) == before + 2
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic x", "Bearer tsn_x", "Bearer \x00"])
+def test_malformed_authorization_is_401(header: str | None) -> None:
+    """Whatever is sent instead of a key."""
+    with pytest.raises(ProblemError) as caught:
+        authenticator_of().authenticate(header, Scope.INFER, now=NOW)
+    assert caught.value.problem.status == 401
+
+
+def test_nobody_is_let_in_before_the_keys_are_read() -> None:
+    """503, so that a client tries again."""
+    clear, key = signed_key()
+    assert isinstance(key, KeyChanged)
+    unread = Authenticator(ControlReader("", "test"), KeyChecker(PEPPER))
+    assert refused(unread, clear)[0] == 503
