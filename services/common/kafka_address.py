@@ -96,10 +96,8 @@ class KafkaAddress:
             ) from error
 
     def _query(self) -> str:
-        given = {
-            "mechanism": "" if self.mechanism == MECHANISMS[0] else self.mechanism,
-            "ca": self.ca,
-        }
+        """Always with the mechanism, so that no setting beside it can mean another."""
+        given = {"mechanism": self.mechanism if self.uses_sasl else "", "ca": self.ca}
         query = urlencode({name: value for name, value in given.items() if value})
         return f"?{query}" if query else ""
 

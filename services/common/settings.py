@@ -71,7 +71,7 @@ class CommonSettings(BaseSettings):
         """`kafka_url` becomes the whole address, with the login of the other settings:
         it is all that is passed on.
         """
-        return values | {"kafka_url": _kafka_url(values, cls.model_fields["kafka_url"].default)}
+        return values | {"kafka_url": joined_kafka_url(values, cls.model_fields["kafka_url"].default)}
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -87,7 +87,12 @@ class CommonSettings(BaseSettings):
             raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
 
 
-def _kafka_url(values: Mapping[str, Any], default: str) -> str:
+def joined_kafka_url(values: Mapping[str, Any], default: str = "") -> str:
+    """The whole address from `kafka_url` and the other `kafka_…` settings.
+
+    Raises:
+        ConfigError: together they are no address.
+    """
     url = str(values.get("kafka_url") or default)
     given = {
         "protocol": _text(values.get("kafka_security_protocol") or "").lower(),

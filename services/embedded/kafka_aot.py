@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import secrets
 import sys
 import tempfile
 import uuid
@@ -22,6 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.common.errors import TocsinError
+from services.common.kafka_address import connection_options
 from services.embedded.kafka import EmbeddedKafka, find_distribution
 
 _TRAFFIC_TIMEOUT_S = 60.0
@@ -33,7 +35,9 @@ class _Recorded(EmbeddedKafka):
     """A broker that Java watches, to write the image when it ends."""
 
     def __init__(self, directory: Path, image: Path) -> None:
-        super().__init__(directory)
+        super().__init__(
+            directory, password=secrets.token_urlsafe(32)
+        )  # so that the login is in the image too
         self._image = image
 
     def command(self) -> list[str]:
@@ -61,7 +65,7 @@ def make_image() -> Path | None:
             broker = _Recorded(Path(folder) / "kafka", image)
             broker.start(timeout_s=120)
             try:
-                asyncio.run(asyncio.wait_for(_make_traffic(broker.bootstrap), _TRAFFIC_TIMEOUT_S))
+                asyncio.run(asyncio.wait_for(_make_traffic(broker.url), _TRAFFIC_TIMEOUT_S))
             finally:
                 broker.stop(_STOP_TIMEOUT_S)
             if not image.exists():
@@ -73,18 +77,18 @@ def make_image() -> Path | None:
     return target
 
 
-async def _make_traffic(bootstrap: str) -> None:
+async def _make_traffic(url: str) -> None:
     """What Tocsin does with a broker: topics, single records, transactions with
     offsets, a consumer group.
     """
     topic = f"aot-{uuid.uuid4().hex}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**connection_options(url))
     await admin.start()
     await admin.create_topics([NewTopic(topic, 2, 1)])
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", transactional_id=topic)
+    producer = AIOKafkaProducer(**connection_options(url), acks="all", transactional_id=topic)
     consumer = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=bootstrap,
+        **connection_options(url),
         group_id=topic,
         auto_offset_reset="earliest",
         isolation_level="read_committed",

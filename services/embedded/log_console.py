@@ -5,6 +5,7 @@ The services write JSON lines; on the console each becomes one short line behind
 role. The files keep them as they came.
 """
 
+import io
 import json
 import logging
 import queue
@@ -34,7 +35,10 @@ class Console:
 
     def __init__(self, logs: Path, out: TextIO | None = None) -> None:
         self._logs = logs
-        self._out = out or sys.stdout
+        # A terminal that knows only ASCII is shown what it can show; there may be none.
+        self._out = out or sys.stdout or io.StringIO()
+        if isinstance(self._out, io.TextIOWrapper):
+            self._out.reconfigure(errors="backslashreplace")
         self._coloured = self._out.isatty()
         self._files: dict[str, RotatingFileHandler] = {}
         self._colours: dict[str, str] = {}

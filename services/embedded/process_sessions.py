@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 import psutil
@@ -45,7 +46,9 @@ def tie_to_parent() -> Callable[[], None]:
     return tie
 
 
-def popen_tied(command: Sequence[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
+def popen_tied(
+    command: Sequence[str], output: IO[bytes], *, cwd: Path, env: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     """Starts a process that dies with this one, whichever thread asks for it; in a
     process group of its own, so that a Ctrl-C does not reach it.
     """
@@ -53,6 +56,8 @@ def popen_tied(command: Sequence[str], output: IO[bytes]) -> "subprocess.Popen[b
     def start() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             command,
+            cwd=cwd,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

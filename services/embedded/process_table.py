@@ -4,14 +4,16 @@ port and probes. A further service is a further line in `build_table`.
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from services.common.settings import joined_kafka_url
 from services.embedded.clickhouse.users import create_users_file
 from services.embedded.home import Home
-from services.embedded.kafka import Distribution, serves
-from services.embedded.ports import free_port, is_listening
+from services.embedded.kafka import PASSWORD_VARIABLE, Distribution, kafka_url, serves
+from services.embedded.ports import LOOPBACK, free_port, is_listening
+from services.embedded.private_ray import ray_environment
 from services.embedded.processes import ProcessSpec, http_probe, in_thread
 
 DEFAULT_PORTS = {
@@ -22,8 +24,13 @@ DEFAULT_PORTS = {
     "kafka": 19092,
     "kafka-controller": 19093,
 }
+_SECRETS = {
+    "TOCSIN_KEY_PEPPER": {"gateway", "console"},
+    "TOCSIN_PSEUDONYM_KEY": {"gateway"},
+    "TOCSIN_CLICKHOUSE_URL": {"analyzer", "console"},
+}
+"""Who is given which secret; a name that is not here is everybody's."""
 _PARTITION_SCALE = "0.125"  # every partition costs three files, and one machine has no use for twelve
-_STEP_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,21 @@ class Given:
 
     @classmethod
     def read(cls, environ: Mapping[str, str], ours: Mapping[str, str]) -> "Given":
-        """Reads `TOCSIN_KAFKA_URL` and `TOCSIN_CLICKHOUSE_URL`.
+        """Reads `TOCSIN_KAFKA_URL` (with the login of `TOCSIN_KAFKA_*`) and
+        `TOCSIN_CLICKHOUSE_URL`.
 
         `ours` are the addresses that this home's own connection.env sets: in a shell
         that sourced it they mean nothing more than the default.
+
+        Raises:
+            ConfigError: Kafka's address is none.
         """
         kafka_url, clickhouse_url = (
             environ.get(name) or None for name in ("TOCSIN_KAFKA_URL", "TOCSIN_CLICKHOUSE_URL")
         )
+        if kafka_url and kafka_url != ours.get("kafka"):
+            named = {name.removeprefix("TOCSIN_").lower(): value for name, value in environ.items()}
+            kafka_url = joined_kafka_url(named)
         return cls(
             kafka_url if kafka_url != ours.get("kafka") else None,
             clickhouse_url if clickhouse_url != ours.get("clickhouse") else None,
@@ -55,16 +69,25 @@ class Addresses:
 
     ports: Mapping[str, int]
     given: Given
+    kafka_password: str = field(default="", repr=False)
+    host: str = LOOPBACK
+    """Where the gateways listen; everything else listens on loopback."""
+
+    @property
+    def gateway_host(self) -> str:
+        """An address of this machine at which the gateways are reached."""
+        return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)  # noqa: S104 (it is what the user set)
 
     @property
     def gateway_url(self) -> str:
         """The (first) gateway."""
-        return f"http://127.0.0.1:{self.ports['gateway']}"
+        host = f"[{self.gateway_host}]" if ":" in self.gateway_host else self.gateway_host
+        return f"http://{host}:{self.ports['gateway']}"
 
     @property
     def kafka_url(self) -> str:
-        """The bus, host:port."""
-        return self.given.kafka_url or f"127.0.0.1:{self.ports['kafka']}"
+        """The bus, with the login."""
+        return self.given.kafka_url or kafka_url(self.ports["kafka"], self.kafka_password)
 
     @property
     def clickhouse_url(self) -> str:
@@ -91,15 +114,20 @@ class Addresses:
         return self.clickhouse_url.replace("http://", f"http://{quote(user)}:{quote(password, safe='')}@", 1)
 
 
-def choose_ports(gateways: int, remembered: Mapping[str, int], wished: Mapping[str, int]) -> dict[str, int]:
+def choose_ports(
+    gateways: int, remembered: Mapping[str, int], wished: Mapping[str, int], host: str = LOOPBACK
+) -> dict[str, int]:
     """A free port for each role: the one wished for, else the one it had the last time,
-    else the default, else any. The gateways' are consecutive.
+    else the default, else any. The gateways' are consecutive, and free on `host`.
     """
     chosen: dict[str, int] = {}
     for name, default in DEFAULT_PORTS.items():
         count = gateways if name == "gateway" else 1
         first = free_port(
-            wished.get(name) or remembered.get(name) or default, taken=chosen.values(), count=count
+            wished.get(name) or remembered.get(name) or default,
+            taken=chosen.values(),
+            count=count,
+            host=host if name == "gateway" else LOOPBACK,
         )
         roles = gateway_roles(gateways) if name == "gateway" else [name]
         chosen |= {role: first + number for number, role in enumerate(roles)}
@@ -138,12 +166,7 @@ def service_environment(
 ) -> dict[str, str]:
     """What every service and every `tocsin` command of this installation needs to know."""
     kept = home.secrets()
-    defaults = {
-        "TOCSIN_LOG_FORMAT": "json",
-        "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE,
-        "TOCSIN_HOST": "127.0.0.1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+    defaults = {"TOCSIN_LOG_FORMAT": "json", "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE}
     models_file = environ.get("TOCSIN_MODELS_FILE")
     # The processes work in the checkout: a path that the user gave is relative to where
     # the user is.
@@ -154,9 +177,11 @@ def service_environment(
         | {
             "PYTHONUNBUFFERED": "1",
             "TOCSIN_HOME": str(home.root),
+            "TOCSIN_HOST": addresses.host,
             "TOCSIN_KAFKA_URL": addresses.kafka_url,
             "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
             "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
+            **ray_environment(home, environ),
             "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
         }
     )
@@ -219,7 +244,8 @@ def _servers(home: Home, addresses: Addresses) -> Iterator[ProcessSpec]:
             "--controller-port",
             str(controller),
             port=port,
-            ready=lambda: in_thread(serves, port),
+            env={PASSWORD_VARIABLE: addresses.kafka_password},
+            ready=lambda: in_thread(serves, port, addresses.kafka_password),
             alive=lambda: in_thread(is_listening, port),
         )
     if addresses.given.clickhouse_url is None:
@@ -247,7 +273,6 @@ def _step(command: str, environment: Mapping[str, str], *, after: tuple[str, ...
         env=environment,
         after=after,
         once=True,
-        start_timeout_s=_STEP_TIMEOUT_S,
     )
 
 
@@ -255,16 +280,33 @@ def _service(
     role: str, addresses: Addresses, environment: Mapping[str, str], *, after: tuple[str, ...]
 ) -> ProcessSpec:
     port, kind = addresses.ports[role], role.split("-", maxsplit=1)[0]
-    listens = "TOCSIN_GATEWAY_PORT" if kind == "gateway" else "TOCSIN_HEALTH_PORT"
+    is_gateway = kind == "gateway"
+    host = addresses.gateway_host if is_gateway else LOOPBACK
+    listens = (
+        {"TOCSIN_GATEWAY_PORT": str(port)}
+        if is_gateway
+        else {"TOCSIN_HEALTH_PORT": str(port), "TOCSIN_HOST": LOOPBACK}
+    )
     return _program(
         role,
         f"services.{kind}",
-        env={**environment, listens: str(port)},
+        env=_needed_by(kind, environment) | listens,
         port=port,
-        ready=http_probe(port, "/ready"),
-        alive=http_probe(port, "/health"),
+        host=host,
+        ready=http_probe(port, "/ready", host),
+        alive=http_probe(port, "/health", host),
         after=after,
     )
+
+
+def _needed_by(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the secrets of others."""
+    others = {name for name, kinds in _SECRETS.items() if kind not in kinds}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in others and (kind == "inference" or not name.startswith("RAY_"))
+    }
 
 
 def _program(role: str, module: str, *arguments: str, **fields: object) -> ProcessSpec:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.common.errors import TocsinError
+from services.embedded.child_environment import child_environment
 from services.embedded.log_console import condense
-from services.embedded.ports import is_listening
+from services.embedded.ports import LOOPBACK, is_listening
 from services.embedded.process_sessions import kill_session, listens, tie_to_parent
+from services.embedded.start_progress import StartProgress
 
 ROOT = Path(__file__).parents[2]
 """Where `python -m services.…` finds the services, and they their files."""
@@ -27,11 +29,13 @@ _PROBE_EVERY_S = 0.1  # until it is ready
 _WATCH_EVERY_S = 2.0  # from then on
 _PROBE_TIMEOUT_S = 5.0
 _STABLE_AFTER_S = 5.0
+_TRIES = 3  # to get ready at all
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _WRONG_SETTING = 2  # a service's exit status when a setting is wrong: another try would end the same way
 _LAST_WORDS_S = 0.2
 _STOP_STARTING_S = 5.0
 _LINE_LIMIT = 64 * 1024
+_SHOWN = 120
 
 Probe = Callable[[], Awaitable[bool]]
 _prober = ThreadPoolExecutor(8, "probe")
@@ -57,18 +61,20 @@ class ProcessSpec:
 
     `after` names the roles that must be ready (or done) first. A `once` process is a
     step, which ends by itself. One that is not `required` holds nobody up.
+    `start_patience_s`: how long nothing may happen before it is ready.
     """
 
     role: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
+    host: str = LOOPBACK
     ready: Probe | None = None
     alive: Probe | None = None
     after: tuple[str, ...] = ()
     once: bool = False
     required: bool = True
-    start_timeout_s: float = 300.0
+    start_patience_s: float = 120.0
     stop_timeout_s: float = 30.0
     hung_after_s: float = 60.0
 
@@ -124,19 +130,20 @@ class ManagedProcess:
         self._stopping = asyncio.Event()
         self._last_lines: deque[str] = deque(maxlen=20)
         self._failures = 0
+        self._progress = StartProgress(spec.start_patience_s)
 
     async def keep_running(self) -> None:
         """Returns when it was stopped or, as a step, is done.
 
         Raises:
-            StartError: it was not ready in time, or ended with the status of a wrong
-                setting before it ever was.
+            StartError: it kept dying, or did nothing, before it ever was ready, or it
+                ended with the status of a wrong setting.
             PortTakenError: it ended before it ever was ready, and another program
                 listens on its port.
         """
         started = time.monotonic()
         while not self._stopping.is_set():
-            status = await self._live_once(started + self.spec.start_timeout_s)
+            status = await self._live_once()
             if self._stopping.is_set():
                 break
             if self.spec.once and status == 0:
@@ -146,7 +153,7 @@ class ManagedProcess:
             if (
                 not self.was_ready.is_set()
                 and self.spec.port
-                and await in_thread(is_listening, self.spec.port)
+                and await in_thread(is_listening, self.spec.port, self.spec.host)
             ):
                 raise PortTakenError(
                     f"{self.spec.role} did not start: another program listens on its port {self.spec.port}."
@@ -162,11 +169,22 @@ class ManagedProcess:
             await self._pause(status)
         self._enter(State.STOPPED)
 
+    def waits(self) -> str:
+        """What it is doing while it is not ready, for the person who waits; empty once
+        it is.
+        """
+        if self.was_ready.is_set():
+            return ""
+        if self.started is None:
+            return f"{self.spec.role} (waits for {', '.join(self.spec.after)})"
+        last = f": {condense(self._last_lines[-1])[:_SHOWN]}" if self._last_lines else ""
+        return f"{self.spec.role} ({self.state.value} for {time.time() - self.started:.0f} s{last})"
+
     def _gives_up(self, status: int, started: float) -> bool:
         return (
             status == _WRONG_SETTING
             or not self.spec.required
-            or time.monotonic() > started + self.spec.start_timeout_s
+            or (self._failures + 1 >= _TRIES and time.monotonic() > started + self.spec.start_patience_s)
         )
 
     async def stop(self) -> None:
@@ -198,14 +216,15 @@ class ManagedProcess:
         if self.pid:
             kill_session(self.pid)
 
-    async def _live_once(self, start_deadline: float) -> int:
+    async def _live_once(self) -> int:
         """One life, from start to end; its exit status, negative for a signal."""
+        self._progress = StartProgress(self.spec.start_patience_s)
         process, output = await self._start()
         session = process.pid
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(output))
-                watching = group.create_task(self._watch(start_deadline))
+                watching = group.create_task(self._watch(session))
                 if self._stopping.is_set():  # it was told to stop while it was being started
                     kill_session(session)
                 status = await process.wait()
@@ -226,7 +245,7 @@ class ManagedProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
-                env={**os.environ, **self.spec.env},
+                env=child_environment(os.environ, self.spec.env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,
                 stderr=asyncio.subprocess.STDOUT,
@@ -266,23 +285,19 @@ class ManagedProcess:
     def _hear(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
         self._last_lines.append(text)
+        self._progress.heard(text)
         self._surroundings.heard(self.spec.role, text)
 
-    async def _watch(self, start_deadline: float) -> None:
+    async def _watch(self, session: int) -> None:
         """Notes when it is ready, and later whether it still answers; kills it where it
-        does neither in time.
+        neither gets ready nor gets on, and where it no longer answers.
         """
-        if self.spec.once:
-            return
         begun = time.monotonic()
-        deadline = (
-            max(start_deadline, begun + self.spec.start_timeout_s)
-            if self.was_ready.is_set()
-            else start_deadline
-        )
-        while not await self._is_ready():
-            if time.monotonic() > deadline:
-                self._surroundings.changed(self, "was not ready in time: killed")
+        while self.spec.once or not await self._is_ready():
+            if await in_thread(self._progress.is_stalled, session):
+                self._surroundings.changed(
+                    self, f"did nothing for {self.spec.start_patience_s:g} s and is not ready: killed"
+                )
                 self._kill_this_life()
                 return
             await asyncio.sleep(_PROBE_EVERY_S)
@@ -339,7 +354,7 @@ class ManagedProcess:
         self._surroundings.changed(self, note)
 
 
-def http_probe(port: int, path: str, host: str = "127.0.0.1") -> Probe:
+def http_probe(port: int, path: str, host: str = LOOPBACK) -> Probe:
     """Whether a GET is answered with 200."""
     return lambda: in_thread(answers, port, path, host)
 
@@ -349,7 +364,7 @@ async def in_thread(look: Callable[..., bool], *arguments: Any) -> bool:
     return await asyncio.get_running_loop().run_in_executor(_prober, look, *arguments)
 
 
-def answers(port: int, path: str, host: str = "127.0.0.1") -> bool:
+def answers(port: int, path: str, host: str = LOOPBACK) -> bool:
     """The same at once, for callers without an event loop."""
     connection = http.client.HTTPConnection(host, port, timeout=_PROBE_TIMEOUT_S)
     try:

@@ -15,6 +15,7 @@ from services.embedded.log_console import Console
 from services.embedded.processes import ROOT, ManagedProcess, ProcessSpec, StartError, State
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TELL_EVERY_S = 15.0
 Report = Callable[[str, list[dict[str, Any]]], None]
 """Takes the whole's state (starting, ready, stopping, stopped) and each process's,
 whenever one of them changes.
@@ -51,8 +52,10 @@ class Supervisor:
                 for process in self._processes.values():
                     group.create_task(self._run_one(process))
                 readiness = group.create_task(self._note_readiness())
+                telling = group.create_task(self._tell_what_it_waits_for())
                 await self._stop.wait()
                 readiness.cancel()
+                telling.cancel()
                 await self._drain()
         finally:
             for process in self._processes.values():
@@ -126,6 +129,13 @@ class Supervisor:
         self._enter("ready")
         self.ready.set()
 
+    async def _tell_what_it_waits_for(self) -> None:
+        while not self.ready.is_set():
+            await asyncio.sleep(_TELL_EVERY_S)
+            waits = [process.waits() for process in self._processes.values() if process.spec.required]
+            if any(waits):
+                self._console.say(f"still starting: {', '.join(filter(None, waits))}")
+
     async def _drain(self) -> None:
         """Stops them from the table's end to its beginning; those of one kind together."""
         self._enter("stopping")
@@ -155,6 +165,8 @@ class Supervisor:
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started with nohup: to go on when the terminal closes
             loop.add_signal_handler(number, self.stop)
 
     def _call_warden(self) -> None:

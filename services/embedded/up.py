@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ import psutil
 
 from services.common.errors import ConfigError, TocsinError
 from services.common.model_catalogue import load_models
-from services.embedded.home import Home
+from services.embedded.child_environment import child_environment
+from services.embedded.home import Home, write_private
 from services.embedded.kafka import Distribution, find_distribution
 from services.embedded.log_console import Console
+from services.embedded.ports import wished_host
+from services.embedded.private_ray import clear_ray_folder
 from services.embedded.process_sessions import kill_session, tie_to_parent
 from services.embedded.process_table import (
     Addresses,
@@ -37,20 +40,29 @@ from services.embedded.supervisor import Supervisor
 
 _PLANS = 3
 _KEY_TIMEOUT_S = 60.0
-_DETACHED_TIMEOUT_S = 600.0  # the first start on a machine fetches Kafka
+_DETACHED_TIMEOUT_S = 3600.0  # the start itself gives up before, unless it gets on
 
 
-def up(*, gateways: int = 1, home: Home | None = None) -> int:
+def up(*, gateways: int = 1, home: Home | None = None, quiet: bool = False) -> int:
     """Runs until it is told to stop; returns the exit status: 0, or 1 if something did
-    not start, or 2 if a setting is wrong.
+    not start, or 2 if a setting is wrong. `quiet` leaves out the summary, which shows a
+    key.
     """
     home = home or Home()
-    return run_alone(home, lambda: Installation.plan(home, gateways, os.environ))
+
+    def plan() -> Installation:
+        return replace(Installation.plan(home, gateways, os.environ), quiet=quiet)
+
+    return run_alone(home, plan)
 
 
 def run_alone(home: Home, plan: Callable[[], "Installation"]) -> int:
     """Runs what is planned, unless another supervisor has this home."""
-    home.create()
+    try:
+        home.create()
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     lock = home.lock()
     if lock is None:
         print(  # noqa: T201  the answer of a command
@@ -88,12 +100,17 @@ def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
     summary.
     """
     home = home or Home()
-    home.create()
+    try:
+        home.create()
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     if home.is_locked():
         return up(gateways=gateways, home=home)
     log = home.logs / "up.log"
-    command = [sys.executable, "-m", "services.cli", "up", "--gateways", str(gateways)]
-    with log.open("wb") as output:
+    write_private(log, "")
+    command = [sys.executable, "-m", "services.cli", "up", "--quiet", "--gateways", str(gateways)]
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -107,10 +124,19 @@ def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
     while not (home.read_state().get("pid") == process.pid and home.read_state().get("state") == "ready"):
         if process.poll() is not None or time.monotonic() > deadline:
             print(log.read_text(encoding="utf-8", errors="replace")[-4000:], file=sys.stderr)  # noqa: T201
-            return process.poll() or 1
+            return process.poll() or _still_starting(home, log)
         time.sleep(0.1)
     print(home.read_state()["summary"])  # noqa: T201
     return 0
+
+
+def _still_starting(home: Home, log: Path) -> int:
+    print(  # noqa: T201
+        f"Tocsin in {home.root} is still starting after {_DETACHED_TIMEOUT_S / 60:.0f} minutes and goes on; "
+        f"{log} says what it waits for, `tocsin down` ends it.",
+        file=sys.stderr,
+    )
+    return 1
 
 
 @dataclass
@@ -122,6 +148,7 @@ class Installation:
     passwords: Mapping[str, str]
     environment: Mapping[str, str]
     table: list[ProcessSpec]
+    quiet: bool = False
     state: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -133,10 +160,14 @@ class Installation:
         """
         before = home.read_state()
         given = Given.read(environ, before.get("ours", {}))
+        host = wished_host(environ)
         distribution: Distribution | None = find_distribution() if given.kafka_url is None else None
-        addresses = Addresses(choose_ports(gateways, before.get("ports", {}), _wished_ports(environ)), given)
+        ports = choose_ports(gateways, before.get("ports", {}), _wished_ports(environ), host)
+        addresses = Addresses(ports, given, home.secrets()["kafka_password"], host)
         passwords = store_passwords(home) if given.clickhouse_url is None else {}
         environment = service_environment(home, addresses, passwords, environ)
+        clear_ray_folder(home)
+        home.keep_environment(environment)
         admin_url = addresses.clickhouse_url_of("admin", passwords.get("admin", ""))
         table = build_table(
             home, addresses, environment, admin_url=admin_url, gateways=gateways, distribution=distribution
@@ -196,7 +227,8 @@ class Installation:
             values |= {"TOCSIN_ANALYST_USER": "analyst", "TOCSIN_ANALYST_PASSWORD": password}
         self.home.write_connection(values)
         self.state["summary"] = self._summary(key)
-        console.show(self.state["summary"])
+        if not self.quiet:
+            console.show(self.state["summary"])
         supervisor.announced()
 
     async def _first_key(self) -> str:
@@ -215,7 +247,7 @@ class Installation:
             "first",
             "--json",
             cwd=ROOT,
-            env={**os.environ, **self.environment},
+            env=child_environment(os.environ, self.environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

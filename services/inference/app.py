@@ -19,6 +19,7 @@ from services.common.bus import Record, Tail
 from services.common.errors import ConfigError
 from services.common.health import HealthState
 from services.common.model_catalogue import ModelConfig, load_models
+from services.inference import local_ray
 from services.inference.deployments import dispatcher_application, model_application
 from services.inference.settings import InferenceSettings
 
@@ -67,7 +68,7 @@ class InferenceApp:
         """
         await self._status.close()
         if not self.settings.ray_address:
-            await asyncio.to_thread(_shut_down)
+            await asyncio.to_thread(local_ray.stop)
 
     def processes(self) -> list[dict[str, object]]:
         """The dispatchers and replicas that beat now."""
@@ -105,13 +106,10 @@ class InferenceApp:
         if settings.ray_address:
             ray.init(address=settings.ray_address, log_to_driver=False)
         else:
-            ray.init(
+            local_ray.start(
                 num_cpus=int(settings.ray_cpus) or _cpus_wanted(settings, self.models),
-                num_gpus=None if any(one.num_gpus for one in self.models) else 0,
-                include_dashboard=False,
-                object_store_memory=100 * 1024 * 1024,
-                log_to_driver=True,
-                configure_logging=False,
+                gpus=any(one.num_gpus for one in self.models),
+                temp_dir=settings.ray_temp_dir,
             )
         serve.start(proxy_location="Disabled")
         targets = [serve.RunTarget(dispatcher_application(settings, self.models), "dispatcher", None)]
@@ -193,8 +191,3 @@ def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -
             + 1
         ),
     )
-
-
-def _shut_down() -> None:
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ray.shutdown()

@@ -16,6 +16,7 @@ from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy
 from services.inference.dispatcher import Dispatcher
 from services.inference.domain.dispatching import DispatchRules
 from services.inference.engines import create_engine
+from services.inference.local_ray import keep_replica_on_loopback
 from services.inference.replica import Replica
 from services.inference.settings import InferenceSettings
 
@@ -30,6 +31,7 @@ class ModelReplica:
     """A replica as Serve sees it."""
 
     async def __init__(self, settings: InferenceSettings, model: ModelConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+        _on_this_machine_only(settings)
         configure_logging("replica", settings)
         configure_tracing("replica", settings)
         self._drain_timeout_s = settings.drain_timeout_s
@@ -62,6 +64,7 @@ class DispatcherHost:
     def __init__(
         self, settings: InferenceSettings, models: tuple[ModelConfig, ...], replica_name: str = ""
     ) -> None:
+        _on_this_machine_only(settings)
         configure_logging("dispatcher", settings)
         configure_tracing("dispatcher", settings)
         name = replica_name or serve.get_replica_context().replica_id.unique_id
@@ -121,6 +124,11 @@ def dispatcher_application(settings: InferenceSettings, models: tuple[ModelConfi
         "graceful_shutdown_timeout_s": 15,
     }
     return _deployment(DispatcherHost, "dispatcher", options).bind(settings, models)
+
+
+def _on_this_machine_only(settings: InferenceSettings) -> None:
+    if not settings.ray_address:
+        keep_replica_on_loopback()
 
 
 def _deployment(kind: type, name: str, options: dict[str, Any]) -> serve.Deployment:

@@ -9,6 +9,9 @@ class InferenceSettings(CommonSettings):
     """Settings of inference, read from `TOCSIN_*`."""
 
     ray_address: str = Field("", description="A Ray cluster's address; empty starts Ray on this machine.")
+    ray_temp_dir: str = Field(
+        "", description="Folder of the Ray that is started on this machine; empty leaves it to Ray."
+    )
     ray_cpus: int = Field(
         0,
         ge=0,

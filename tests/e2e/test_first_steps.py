@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 
 import clickhouse_connect
@@ -153,3 +154,19 @@ def wait_for_row(tocsin: Installation, request_id: str, timeout_s: float = 60.0)
             return rows[0]
         time.sleep(0.2)
     raise AssertionError(f"{request_id} was not recorded within {timeout_s} s")
+
+
+def test_doctor_in_another_shell_asks_for_the_topics_that_there_are(tocsin: Installation) -> None:
+    """It takes the models file of the installation that runs, which its shell was never
+    told of.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "doctor"],
+        env=kept | {"TOCSIN_HOME": str(tocsin.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "are there" in done.stdout.splitlines()[0], done.stdout + done.stderr

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.embedded.ports import free_port, is_free, is_listening
+from services.common.errors import ConfigError
+from services.embedded.ports import free_port, is_free, is_listening, wished_host
 from services.embedded.process_table import DEFAULT_PORTS, choose_ports, unusual_ports
 
 
@@ -55,3 +56,16 @@ def test_unusual_ports_names_only_those_that_differ() -> None:
     """Someone who reads the documentation learns what is elsewhere."""
     assert unusual_ports(DEFAULT_PORTS) == ""
     assert unusual_ports(DEFAULT_PORTS | {"gateway": 20001}) == "gateway on 20001 instead of 8000"
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", "no such host", "::1::1", "300.1.1.1", "é" * 70])
+def test_wished_host_that_is_not_of_this_machine_is_refused(host: str) -> None:
+    """One sentence, before anything is started."""
+    with pytest.raises(ConfigError, match=r"is no address of this machine.*0\.0\.0\.0"):
+        wished_host({"TOCSIN_HOST": host})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", ""])
+def test_wished_host_of_this_machine_is_taken(host: str) -> None:
+    """Loopback where nothing is wished."""
+    assert wished_host({"TOCSIN_HOST": host}) == (host or "127.0.0.1")

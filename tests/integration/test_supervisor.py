@@ -208,6 +208,47 @@ async def test_supervisor_when_another_program_answers_on_the_port_is_not_deceiv
             os.kill(pid, signal.SIGKILL)
 
 
+async def test_supervisor_with_a_process_that_does_nothing_gives_it_up_and_says_so(stage: Stage) -> None:
+    """It is killed when nothing has happened for as long as one has patience, and after
+    three tries the start ends.
+    """
+    idle = ProcessSpec(
+        "idle",
+        (sys.executable, "-S", "-c", "import time; time.sleep(600)", str(stage.journal)),
+        port=free_port(),
+        ready=http_probe(1, "/"),
+        start_patience_s=0.5,
+    )
+    with pytest.raises(StartError, match="idle did not start"):
+        await Supervisor([idle], Console(stage.logs, stage.out), stage.report).run()
+    assert (stage.logs / "supervisor.log").read_text().count("did nothing for 0.5 s") == 3
+    assert stage.survivors() == []
+
+
+async def test_supervisor_with_a_slow_process_waits_as_long_as_it_gets_on(stage: Stage) -> None:
+    """A start that takes many times its patience is no failure while it writes what it
+    has not written before.
+    """
+    program = (
+        "import sys, time\n"
+        "for step in range(15):\n"
+        "    print('x' * step, flush=True)\n"
+        "    time.sleep(0.2)\n"
+        f"sys.argv = ['fake', 'slow', sys.argv[1], {str(stage.journal)!r}]\n"
+        f"exec(open({str(stage.program)!r}).read())"
+    )
+    port = free_port()
+    slow = ProcessSpec(
+        "slow",
+        (sys.executable, "-c", program, str(port)),
+        port=port,
+        ready=http_probe(port, "/ready"),
+        start_patience_s=1.0,
+    )
+    async with stage.running(slow):
+        assert stage.entry("slow")["restarts"] == 0
+
+
 async def test_supervisor_when_a_process_ignores_the_request_kills_it(stage: Stage) -> None:
     """One that does not stop within its timeout is killed, with what it had started."""
     async with stage.running(stage.spec("door", "stubborn", stop_timeout_s=0.2)):

@@ -20,6 +20,9 @@ def up(
     detach: Annotated[  # noqa: FBT002 (typer's way to a flag)
         bool, typer.Option("--detach", help="Start in the background and return once it is ready.")
     ] = False,
+    quiet: Annotated[  # noqa: FBT002 (typer's way to a flag)
+        bool, typer.Option("--quiet", help="Leave out the summary, which shows the first API key.")
+    ] = False,
 ) -> None:
     """Start everything on this machine and keep it running.
 
@@ -27,7 +30,9 @@ def up(
     """
     from services.embedded import up as command
 
-    raise typer.Exit(command.up_detached(gateways=gateways) if detach else command.up(gateways=gateways))
+    raise typer.Exit(
+        command.up_detached(gateways=gateways) if detach else command.up(gateways=gateways, quiet=quiet)
+    )
 
 
 def down() -> None:

@@ -95,4 +95,4 @@ def test_settings_with_a_login_in_the_address_let_it_count(monkeypatch: pytest.M
     monkeypatch.setenv("TOCSIN_KAFKA_URL", "sasl_ssl://you:theirs@kafka:1")
     monkeypatch.setenv("TOCSIN_KAFKA_USERNAME", "me")
     monkeypatch.setenv("TOCSIN_KAFKA_PASSWORD", "mine")
-    assert CommonSettings.load().kafka_url == "sasl_ssl://you:theirs@kafka:1"
+    assert CommonSettings.load().kafka_url == "sasl_ssl://you:theirs@kafka:1?mechanism=SCRAM-SHA-512"

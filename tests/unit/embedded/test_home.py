@@ -1,10 +1,12 @@
 """The installation's folder: who may read what, the lock, and what survives."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from services.common.errors import ConfigError
 from services.embedded.home import Home
 
 
@@ -31,7 +33,7 @@ def test_secrets_drawn_once_stay_the_same_and_private(home: Home) -> None:
     """Others could neither check stored API keys nor find pseudonyms again."""
     first = home.secrets()
     assert home.secrets() == first
-    assert len(set(first.values())) == 2
+    assert len(set(first.values())) == 4
     assert (home.root / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -75,3 +77,39 @@ def test_connection_file_read_back_gives_every_value_exactly(home: Home) -> None
     values = {"OPENAI_API_KEY": "tsn_key", "TOCSIN_ANALYST_PASSWORD": 'it\'s "odd" = $this'}
     home.write_connection(values)
     assert home.read_connection() == values
+
+
+def test_home_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    """Folders that were there before are no exception."""
+    home = Home(tmp_path / "home")
+    for folder in (home.root, home.logs, home.kafka, home.store):
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+    home.create()
+    modes = {folder.stat().st_mode & 0o777 for folder in (home.root, home.logs, home.kafka, home.store)}
+    assert modes == {0o700}
+
+
+def test_home_that_is_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """The message names the setting."""
+    (tmp_path / "home").write_text("")
+    with pytest.raises(ConfigError, match="set TOCSIN_HOME"):
+        Home(tmp_path / "home").create()
+
+
+def test_home_among_other_peoples_things_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """/tmp, say: closing it would lock everybody out."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(ConfigError, match="holds other things"):
+        Home(shared).create()
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_home_that_may_not_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """A folder of somebody else's, or on a read-only disk."""
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        Home(tmp_path / "closed" / "home").create()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.embedded.home import Home
-from services.embedded.kafka import Distribution
+from services.embedded.kafka import PASSWORD_VARIABLE, Distribution
 from services.embedded.process_table import (
     DEFAULT_PORTS,
     Addresses,
@@ -95,17 +95,26 @@ def test_environment_of_services_has_the_secrets_and_of_servers_has_not(home: Ho
     passwords = store_passwords(home)
     assert table["gateway"].env["TOCSIN_KEY_PEPPER"] == home.secrets()["key_pepper"]
     assert (
-        table["gateway"].env["TOCSIN_CLICKHOUSE_URL"]
+        table["analyzer"].env["TOCSIN_CLICKHOUSE_URL"]
         == f"http://service:{passwords['service']}@127.0.0.1:8123/tocsin"
     )
     assert table["migrate"].env["TOCSIN_CLICKHOUSE_URL"] == "http://admin@x"
-    assert not any(name.startswith("TOCSIN") for role in ("kafka", "store") for name in table[role].env)
+    assert set(table["kafka"].env) == {PASSWORD_VARIABLE}
+    assert not any(name.startswith("TOCSIN") for name in table["store"].env)
+    for role, secret in (
+        ("inference", "TOCSIN_KEY_PEPPER"),
+        ("inference", "TOCSIN_CLICKHOUSE_URL"),
+        ("analyzer", "TOCSIN_PSEUDONYM_KEY"),
+        ("gateway", "TOCSIN_CLICKHOUSE_URL"),
+        ("gateway", "RAY_AUTH_TOKEN"),
+    ):
+        assert secret not in table[role].env, (role, secret)
     assert not any(passwords["service"] in argument for spec in table.values() for argument in spec.argv)
 
 
 def test_environment_prefers_what_the_user_set(home: Home) -> None:
     """A log format, a pepper or a host of the user's own is passed on."""
-    user = {"TOCSIN_LOG_FORMAT": "console", "TOCSIN_KEY_PEPPER": "mine", "TOCSIN_HOST": "0.0.0.0"}
+    user = {"TOCSIN_LOG_FORMAT": "console", "TOCSIN_KEY_PEPPER": "mine", "TOCSIN_PARTITION_SCALE": "1"}
     environment = service_environment(home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), user)
     assert {name: environment[name] for name in user} == user
 
@@ -151,3 +160,34 @@ def test_store_passwords_drawn_once_fit_the_users_file(home: Home) -> None:
     home.store_users.unlink()
     assert store_passwords(home) != first
     assert {user["name"] for user in json.loads(home.store_users.read_text())["users"]} == set(first)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("10.1.2.3", "http://10.1.2.3:8000"),
+    ],
+)
+def test_table_with_a_host_opens_the_gateway_only(home: Home, host: str, url: str) -> None:
+    """The gateway listens there and is asked there; all else stays on loopback."""
+    addresses = Addresses(DEFAULT_PORTS, NOTHING, "pw", host)
+    environment = service_environment(home, addresses, store_passwords(home), {})
+    table = build_table(home, addresses, environment, admin_url="http://a@x", gateways=1, distribution=None)
+    told = {spec.role: (spec.env.get("TOCSIN_HOST"), spec.host) for spec in table}
+    assert addresses.gateway_url == url
+    assert told["gateway"] == (host, addresses.gateway_host)
+    assert told["inference"] == told["analyzer"] == ("127.0.0.1", "127.0.0.1")
+
+
+def test_given_kafka_with_a_login_is_one_address() -> None:
+    """The login of the other variables goes where the address goes."""
+    environ = {
+        "TOCSIN_KAFKA_URL": "kafka:1",
+        "TOCSIN_KAFKA_USERNAME": "me",
+        "TOCSIN_KAFKA_PASSWORD": "pw",
+        "TOCSIN_KAFKA_SASL_MECHANISM": "PLAIN",
+    }
+    assert Given.read(environ, {}).kafka_url == "sasl_ssl://me:pw@kafka:1?mechanism=PLAIN"

@@ -1,0 +1,52 @@
+"""The environment of the processes that `tocsin up` starts: the user's, without what
+would lead them elsewhere.
+"""
+
+import sys
+from collections.abc import Mapping
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Java would take its options from these, Ray its cluster, Python the encoding of its
+# pipes; and what names one process must not name several.
+_DROPPED = {
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "LANG",
+    "LANGUAGE",
+    "PYTHONIOENCODING",
+    "PYTHONLEGACYWINDOWSSTDIO",
+    "TOCSIN_INSTANCE",
+    "TOCSIN_HEALTH_PORT",
+    "TOCSIN_GATEWAY_PORT",
+    # They are part of TOCSIN_KAFKA_URL by now.
+    "TOCSIN_KAFKA_USERNAME",
+    "TOCSIN_KAFKA_PASSWORD",
+    "TOCSIN_KAFKA_SECURITY_PROTOCOL",
+    "TOCSIN_KAFKA_SASL_MECHANISM",
+    "TOCSIN_KAFKA_CA_FILE",
+}
+
+
+def child_environment(environ: Mapping[str, str], own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a child process is given: `environ` made safe, then what is its `own`.
+
+    Times are UTC, texts UTF-8, and no proxy stands between processes of this machine,
+    whatever TZ, LC_ALL and HTTP_PROXY say. Of `RAY_*` only Ray's lower-case flags stay:
+    the others say which cluster to join, and that is `TOCSIN_RAY_ADDRESS`'s.
+    """
+    kept = {name: value for name, value in environ.items() if not _is_dropped(name)}
+    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = [one.strip() for one in no_proxy.split(",") if one.strip()]
+    joined = ",".join([*hosts, *(one for one in _LOOPBACK if one not in hosts)])
+    safe = {"TZ": "UTC", "PYTHONUTF8": "1", "NO_PROXY": joined, "no_proxy": joined}
+    if sys.platform == "linux":
+        safe["LC_ALL"] = "C.UTF-8"
+    return kept | safe | dict(own or {})
+
+
+def _is_dropped(name: str) -> bool:
+    if name.startswith("RAY_"):
+        return not name.removeprefix("RAY_")[:1].islower()
+    return name in _DROPPED or name.startswith("LC_")

@@ -1,0 +1,54 @@
+"""docker-compose.yml, read as data: what each of its containers listens on and is told."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+_ROOT = Path(__file__).resolve().parents[3]
+_SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
+_OURS = {name: one for name, one in _SERVICES.items() if "infra/docker" in str(one.get("build"))}
+_IMAGE = dict(re.findall(r"(TOCSIN_\w+)=([\w.]+)", (_ROOT / "infra/docker/Dockerfile").read_text()))
+_SECRETS = {
+    "TOCSIN_KEY_PEPPER": {"gateway", "keys", "console"},
+    "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
+    "TOCSIN_CLICKHOUSE_URL": {"analyzer", "migrate", "console"},
+}
+
+
+def listening(service: dict[str, Any]) -> list[int]:
+    """The ports on which a container's process listens: those of its environment, over
+    the image's own.
+    """
+    told = _IMAGE | {name: str(value) for name, value in service.get("environment", {}).items()}
+    return [int(value) for name, value in told.items() if name.endswith("_PORT")]
+
+
+@pytest.mark.parametrize("name", sorted(_OURS))
+def test_container_listens_on_no_port_twice(name: str) -> None:
+    """The health server and the gateway are one process's two servers."""
+    ports = listening(_OURS[name])
+    assert len(ports) == len(set(ports)), ports
+
+
+def test_gateway_publishes_the_port_that_it_listens_on() -> None:
+    """What is reached from outside is the API, not the health server."""
+    published = [one.rpartition(":")[2] for one in _SERVICES["gateway"]["ports"]]
+    assert published == [str(_SERVICES["gateway"]["environment"]["TOCSIN_GATEWAY_PORT"])]
+
+
+def test_published_ports_are_on_loopback_and_differ() -> None:
+    """Nothing is open to the network by default, and no two containers want one port."""
+    published = [str(port) for one in _SERVICES.values() for port in one.get("ports", [])]
+    assert all(one.startswith("127.0.0.1:") for one in published)
+    assert len({one.split(":")[1] for one in published}) == len(published)
+
+
+@pytest.mark.parametrize("secret", sorted(_SECRETS))
+def test_secret_is_given_to_those_only_who_need_it(secret: str) -> None:
+    """Whoever takes over a model's container learns neither keys nor the store."""
+    given = {name for name, one in _SERVICES.items() if secret in one.get("environment", {})}
+    assert given
+    assert given <= _SECRETS[secret]
