@@ -52,6 +52,9 @@ GATEWAY_UNSENT = Counter(
     "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
 )
 GATEWAY_REFUSED = Counter("tocsin_gateway_refused_total", "Callers that were not let in, by why.", ["reason"])
+GATEWAY_FORGOTTEN_EARLY = Counter(
+    "tocsin_gateway_forgotten_early_total", "Ended requests forgotten before their time, for want of memory."
+)
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Control state.

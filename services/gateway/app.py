@@ -40,6 +40,7 @@ from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.registry import StreamRegistry
+from services.gateway.streams.watchdog import Watchdog
 
 
 def make_serving(settings: Settings) -> Serving:
@@ -62,8 +63,18 @@ def make_serving(settings: Settings) -> Serving:
         settings.ack_timeout_s,
     )
     queue_positions = QueuePositions(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
-    registry = StreamRegistry(settings, publisher, bus_monitor, queue_positions, utc_now, monotonic_s)
-    readers = ReaderPool(reader)
+    registry = StreamRegistry(settings, publisher, queue_positions, monotonic_s)
+    watchdog = Watchdog(
+        registry,
+        publisher,
+        bus_monitor,
+        queue_positions,
+        reader.pauses,
+        silence_s=settings.silence_s,
+        clock=utc_now,
+        monotonic=monotonic_s,
+    )
+    readers = ReaderPool(reader, bus_monitor)
     return Serving(
         settings=settings,
         health=health,
@@ -74,6 +85,7 @@ def make_serving(settings: Settings) -> Serving:
         publisher=publisher,
         readers=readers,
         registry=registry,
+        watchdog=watchdog,
         reattacher=Reattacher(
             LogScans(url, name), readers, registry, publisher, settings.instance, monotonic_s
         ),
@@ -157,7 +169,7 @@ class Gateway:
             for work in (
                 serving.readers,
                 serving.control,
-                serving.registry,
+                serving.watchdog,
                 serving.registry.queue_positions,
                 serving.publisher,
                 serving.bus_monitor,
@@ -176,6 +188,7 @@ class Gateway:
             "The gateway is stopping. Reattach to the stream at another gateway, or send the request again."
         )
         await self._server.close()
+        serving.watchdog.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.readers.own.close()

@@ -29,6 +29,7 @@ from services.gateway.streams.reader import ReaderPool
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
+from services.gateway.streams.watchdog import Watchdog
 
 _TAKE_S = 30.0
 
@@ -46,6 +47,7 @@ class Serving:
     publisher: RequestPublisher
     readers: ReaderPool
     registry: StreamRegistry
+    watchdog: Watchdog
     reattacher: Reattacher
     clock: Clock
     monotonic: MonotonicClock
@@ -143,8 +145,7 @@ async def _ask(serving: Serving, request: InferenceRequested, traceparent: str |
     except BaseException:
         serving.registry.forget(reply_stream)
         raise
-    if reply_stream.state.attempt == 1:
-        reply_stream.origin = origin
+    reply_stream.attempt_lies_at(1, origin)
     return reply_stream
 
 

@@ -75,6 +75,12 @@ class Settings(CommonSettings):
         description="Bytes that a slow client may lag behind before its stream is cut; each record counts "
         "1 KiB more than it has.",
     )
+    max_remembered_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="Bytes of requests that ended a moment ago, kept for ten seconds in case their end is "
+        "lost.",
+    )
     keep_alive_s: float = Field(
         15.0, gt=0, description="A comment goes down a stream that was silent for so long."
     )

@@ -56,6 +56,8 @@ class FakeInference:
     """Takes requests and says nothing."""
     asked: list[InferenceRequested] = field(default_factory=list)
     cancelled: list[CancelRequested] = field(default_factory=list)
+    beats: int = 0
+    """How many it has given, of all requests together."""
     prepare_end: Callable[[InferenceRequested, End], End] = lambda _request, end: end
     _answering: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _seen: set[tuple[str, int]] = field(default_factory=set)
@@ -198,6 +200,8 @@ class FakeInference:
                     request,
                     ReplyBeat(request_id=request.request_id, attempt=request.attempt, replica_id=replica),
                 )
+                self.beats += 1
+                self._changed.set()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.gate.wait(), 0.2)
 

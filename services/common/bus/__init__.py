@@ -18,6 +18,7 @@ from services.common.bus.coordinates import (
 )
 from services.common.bus.parsing import MessageReader, Unknown, Unreadable, parse_known
 from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
+from services.common.bus.read_progress import ReadProgress
 
 __all__ = [
     "Acknowledged",
@@ -28,6 +29,7 @@ __all__ = [
     "MessageReader",
     "Outgoing",
     "Producer",
+    "ReadProgress",
     "Record",
     "Start",
     "Tail",

@@ -99,15 +99,16 @@ class Reattacher:
                 "The stream cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
             ) from error
         reply_stream = self.registry.follow(request, reader, traceparent=traceparent, replaying=True)
-        reply_stream.origin = origin
+        reply_stream.attempt_lies_at(1, origin)
         try:
             await self._replay(reply_stream, reader, after)
         except BaseException:
             self.registry.forget(reply_stream)
             raise
-        reply_stream.follower_id = uuid4().hex
+        follower_id = uuid4().hex
+        reply_stream.take_over(follower_id)
         taken = StreamTaken(
-            request_id=request.request_id, gateway_id=self.gateway_id, follower_id=reply_stream.follower_id
+            request_id=request.request_id, gateway_id=self.gateway_id, follower_id=follower_id
         )
         self.publisher.tell_reply_streams(request.reply_to, taken, request.tenant)
         metrics.GATEWAY_REATTACHED.inc()

@@ -1,40 +1,48 @@
-"""Looks after every request that this gateway follows: silence, deadlines, clients that
-left, ends that may have to be told again.
+"""Keeps every request that this gateway follows: those with a client, those whose client
+has left, and those that ended a moment ago.
+
+What becomes of them where no record tells, `watchdog.py` judges.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import structlog
 
 from schemas.errors import ErrorCode, RetryReason
-from schemas.inference import InferenceRequested, LogPosition, RetryNeeded
-from schemas.topics import requests_topic
+from schemas.inference import InferenceRequested, LogPosition
 from services.common import metrics
-from services.common.clock import Clock, MonotonicClock
+from services.common.clock import MonotonicClock
 from services.common.http.problems import unavailable
-from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.http.problems import not_in_time
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.reply_stream import ReplyStream
-from services.gateway.streams.state import Phase
 
 log = structlog.get_logger(__name__)
 
-_TICK_S = 0.25
 _AFTERLIFE_S = 10.0
 """How long an ended request is remembered: a dispatcher that lost its end asks for it
 within a few seconds.
 """
-_PATIENCE_S = 0.5
-"""A stream that waits longer is told where it stands."""
-_GRACE = timedelta(seconds=1)
-"""The dispatcher, which also knows the deadline, gets the first word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A client left at `left_at`, and may come back until `due` (monotonic seconds)."""
+
+    left_at: float
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    until: float
+    reply_stream: ReplyStream
+    size_bytes: int
 
 
 @dataclass
@@ -43,14 +51,15 @@ class StreamRegistry:
 
     settings: Settings
     publisher: RequestPublisher
-    bus_monitor: BusMonitor
     queue_positions: QueuePositions
-    clock: Clock
     monotonic: MonotonicClock
+    departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when a client leaves before its request has ended."""
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
     _serving: set[ReplyStream] = field(default_factory=set, init=False)
-    _leaving: dict[ReplyStream, float] = field(default_factory=dict, init=False)
-    _ended: deque[tuple[float, ReplyStream]] = field(default_factory=deque, init=False)
+    _leaving: dict[ReplyStream, Departure] = field(default_factory=dict, init=False)
+    _ended: deque[_Remembered] = field(default_factory=deque, init=False)
+    _ended_bytes: int = field(default=0, init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
@@ -62,6 +71,20 @@ class StreamRegistry:
     def followed(self) -> int:
         """How many requests are followed that have not ended, with or without a client."""
         return len(self._serving) + len(self._leaving)
+
+    @property
+    def served(self) -> Sequence[ReplyStream]:
+        """The streams that have a client."""
+        return list(self._serving)
+
+    @property
+    def departures(self) -> Sequence[tuple[ReplyStream, Departure]]:
+        """The streams whose client has left."""
+        return list(self._leaving.items())
+
+    def reader_of(self, reply_stream: ReplyStream) -> ReplyReader:
+        """The reader that feeds a stream."""
+        return self._readers[reply_stream]
 
     def require_room(self) -> None:
         """Passes while there is room for another request.
@@ -104,7 +127,7 @@ class StreamRegistry:
     def forget(self, reply_stream: ReplyStream) -> None:
         """Nothing came of the request: it is followed no more."""
         if self._stop_serving(reply_stream):
-            self._drop(reply_stream)
+            self.drop(reply_stream)
 
     def release(self, reply_stream: ReplyStream, *, window_s: float = 0.0) -> None:
         """The client has its answer, or has left.
@@ -115,17 +138,44 @@ class StreamRegistry:
         if not self._stop_serving(reply_stream):
             return
         reply_stream.mute()
-        self._leaving[reply_stream] = self.monotonic() + window_s
-        self._part_with(reply_stream, self.monotonic())
+        now = self.monotonic()
+        self._leaving[reply_stream] = Departure(now, now + window_s)
+        if reply_stream.ended:
+            self.remember(reply_stream, now)
+        else:
+            self.departed.set()
+
+    def remember(self, reply_stream: ReplyStream, now: float) -> None:
+        """The request has ended: it is followed a little longer, while memory allows."""
+        self._leaving.pop(reply_stream, None)
+        size_bytes = reply_stream.size_bytes()
+        self._ended.append(_Remembered(now + _AFTERLIFE_S, reply_stream, size_bytes))
+        self._ended_bytes += size_bytes
+        while self._ended_bytes > self.settings.max_remembered_bytes:
+            metrics.GATEWAY_FORGOTTEN_EARLY.inc()
+            self._forget_oldest()
+
+    def forget_ended(self, now: float) -> None:
+        """Follows no more what ended long enough ago."""
+        while self._ended and self._ended[0].until <= now:
+            self._forget_oldest()
+
+    def drop(self, reply_stream: ReplyStream) -> None:
+        """Follows a request no more; dropping it again changes nothing."""
+        self._leaving.pop(reply_stream, None)
+        reader = self._readers.pop(reply_stream, None)
+        if reader is not None:
+            reader.remove(reply_stream)
 
     def fail_all(self, message: str) -> None:
         """Ends every client's answer.
 
         Streams go on in the log, for their clients to reattach to; what was to come in
-        one piece is cancelled.
+        one piece is cancelled when the watchdog closes.
         """
-        for reply_stream in list(self._serving):
-            reply_stream.taken = reply_stream.request.stream
+        for reply_stream in self.served:
+            if reply_stream.request.stream:
+                reply_stream.give_away()
             reply_stream.fail(unavailable(message, code=ErrorCode.GATEWAY_STOPPING).problem)
 
     async def idle(self) -> None:
@@ -134,97 +184,19 @@ class StreamRegistry:
             self._changed.clear()
             await self._changed.wait()
 
-    async def run(self) -> None:
-        """Looks after them all four times a second, until cancelled."""
-        while True:
-            self.tick()
-            await asyncio.sleep(_TICK_S)
-
-    def tick(self) -> None:
-        """Looks after them all once."""
-        now = self.monotonic()
-        for reply_stream in list(self._serving):
-            self._look_after(reply_stream, now)
-        self.queue_positions.want(
-            wanted=any(self._waits_visibly(reply_stream, now) for reply_stream in self._serving)
-        )
-        for reply_stream in list(self._leaving):
-            self._look_after(reply_stream, now)
-            self._part_with(reply_stream, now)
-        while self._ended and self._ended[0][0] <= now:
-            self._drop(self._ended.popleft()[1])
-
-    def _waits_visibly(self, reply_stream: ReplyStream, now: float) -> bool:
-        return (
-            reply_stream.state.phase is Phase.WAITING
-            and reply_stream.request.stream
-            and now - reply_stream.heard_at > _PATIENCE_S
-        )
-
-    def _look_after(self, reply_stream: ReplyStream, now: float) -> None:
-        phase = reply_stream.state.phase
-        if (
-            phase is Phase.RUNNING
-            and now - max(reply_stream.heard_at, self.bus_monitor.steady_since) > self.settings.silence_s
-        ):
-            self._report_silence(reply_stream, now)
-        elif (
-            phase is Phase.WAITING
-            and reply_stream.problem is None
-            and self.clock() > reply_stream.request.deadline + _GRACE
-        ):
-            waited_s = (reply_stream.request.deadline - reply_stream.request.requested_at).total_seconds()
-            reply_stream.fail(not_in_time(waited_s))
-
-    def _report_silence(self, reply_stream: ReplyStream, now: float) -> None:
-        """Writes the silence into the log, where every reply stream of the request
-        reads it.
-        """
-        reply_stream.heard_at = now
-        request = reply_stream.request
-        origin = reply_stream.origin or LogPosition(
-            topic=requests_topic(request.model, request.lane), partition=0, offset=-1
-        )
-        silence = RetryNeeded(
-            request_id=request.request_id,
-            tenant=request.tenant,
-            attempt=reply_stream.state.attempt,
-            reason=RetryReason.SILENCE,
-            origin=origin,
-        )
-        log.warning(
-            "replica_silent",
-            request_id=request.request_id,
-            attempt=reply_stream.state.attempt,
-            replica_id=reply_stream.state.replica_id,
-        )
-        self.publisher.tell_reply_streams(request.reply_to, silence, request.tenant)
-
     def _ask_again(self, reply_stream: ReplyStream, request: InferenceRequested, reason: str) -> None:
         metrics.GATEWAY_ATTEMPTS.labels(RetryReason.of(reason)).inc()
         log.info("next_attempt", request_id=request.request_id, attempt=request.attempt, reason=reason)
 
         def acknowledged(position: LogPosition) -> None:
-            if reply_stream.state.attempt == request.attempt:
-                reply_stream.origin = position
+            reply_stream.attempt_lies_at(request.attempt, position)
 
         self.publisher.ask_again(request, reply_stream.traceparent, acknowledged)
 
-    def _part_with(self, reply_stream: ReplyStream, now: float) -> None:
-        """Follows a request without a client for as long as there is reason to."""
-        if reply_stream.ended:
-            del self._leaving[reply_stream]
-            self._ended.append((now + _AFTERLIFE_S, reply_stream))
-            return
-        expired = reply_stream.problem is not None and reply_stream.problem.status == 504
-        if reply_stream.taken or expired or now >= self._leaving[reply_stream]:
-            del self._leaving[reply_stream]
-            if not reply_stream.taken:
-                self.publisher.cancel(
-                    reply_stream.request,
-                    reply_stream.problem.code if reply_stream.problem else ErrorCode.CLIENT_LEFT,
-                )
-            self._drop(reply_stream)
+    def _forget_oldest(self) -> None:
+        oldest = self._ended.popleft()
+        self._ended_bytes -= oldest.size_bytes
+        self.drop(oldest.reply_stream)
 
     def _stop_serving(self, reply_stream: ReplyStream) -> bool:
         if reply_stream not in self._serving:
@@ -233,6 +205,3 @@ class StreamRegistry:
         metrics.GATEWAY_FOLLOWED.set(len(self._serving))
         self._changed.set()
         return True
-
-    def _drop(self, reply_stream: ReplyStream) -> None:
-        self._readers.pop(reply_stream).remove(reply_stream)

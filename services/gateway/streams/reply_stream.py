@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import getsizeof
 
 from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
@@ -38,7 +39,8 @@ class ReplyStream:
 
     `next_attempt` is called when the stream needs a further attempt. A reply stream
     that joins late is `replaying` until it has the history: till then it asks for
-    nothing, and what comes live waits.
+    nothing, and what comes live waits. One whose reader is behind asks for nothing
+    either, until the reader has caught up.
     """
 
     def __init__(
@@ -54,22 +56,17 @@ class ReplyStream:
     ) -> None:
         self.request = request
         self.traceparent = traceparent
-        self.follower_id = ""
-        """What it calls itself where it took the stream over from another reply stream."""
         self.key = request.request_id.encode()
         self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
-        self.origin: LogPosition | None = None
-        """Where the log has the current attempt, once known."""
-        self.heard_at = now
-        self.problem: Problem | None = None
-        """Why this client gets no more, where the log does not say so."""
-        self.taken = False
-        """Another reply stream serves the client by now: leaving must not cancel."""
-        self.left = False
-        """The client closed its connection."""
-        self.muted = False
-        """Nobody reads what arrives any more."""
+        self._origin: LogPosition | None = None
+        self._follower_id = ""
+        self._heard_at = now
+        self._problem: Problem | None = None
+        self._taken = False
+        self._left = False
+        self._muted = False
         self._replaying = replaying
+        self._behind = False
         self._early: list[tuple[int, AnyReply, int]] = []
         self._unanswered: Step | None = None
         self._next_attempt = next_attempt
@@ -84,8 +81,64 @@ class ReplyStream:
         """Whether the request is over."""
         return self.state.phase is Phase.ENDED
 
-    def hear(self, offset: int, heard: AnyReply, now: float, *, size_bytes: int) -> None:
-        """Takes a record of this size. One that was taken before changes nothing."""
+    @property
+    def heard_at(self) -> float:
+        """When something was last heard of the request (monotonic seconds)."""
+        return self._heard_at
+
+    @property
+    def origin(self) -> LogPosition | None:
+        """Where the log has the current attempt, once known."""
+        return self._origin
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why this client gets no more, where the log does not say so."""
+        return self._problem
+
+    @property
+    def taken(self) -> bool:
+        """Whether another reply stream serves the client by now: leaving must not
+        cancel.
+        """
+        return self._taken
+
+    @property
+    def left(self) -> bool:
+        """Whether the client closed its connection."""
+        return self._left
+
+    def attempt_lies_at(self, attempt: int, position: LogPosition) -> None:
+        """The log has this attempt there. A former one's place is of no use any more."""
+        if self.state.attempt == attempt:
+            self._origin = position
+
+    def take_over(self, follower_id: str) -> None:
+        """This reply stream serves the client from here on, under this name."""
+        self._follower_id = follower_id
+
+    def give_away(self) -> None:
+        """This gateway serves the client no more; whoever reattaches does."""
+        self._taken = True
+
+    def silence_reported(self, now: float) -> None:
+        """The silence is in the log: a further one counts from now on."""
+        self._heard_at = now
+
+    def size_bytes(self) -> int:
+        """About how much memory the request and its answer take."""
+        request = self.request
+        texts = [request.prompt, *(choice.text for choice in self.state.choices)]
+        return _ARRIVAL_BYTES + sum(map(_size_of, (request.messages, request.sampling.tools, *texts)))
+
+    def hear(
+        self, offset: int, heard: AnyReply, now: float, *, size_bytes: int, behind: bool = False
+    ) -> None:
+        """Takes a record of this size. One that was taken before changes nothing.
+
+        `behind`: the reader has not read up to the present.
+        """
+        self._behind = self._behind or behind
         if not self._replaying:
             self._take_in(offset, heard, now, size_bytes)
         elif self._has_room(size_bytes):
@@ -107,27 +160,28 @@ class ReplyStream:
         for offset, heard, size_bytes in early:
             self._take_in(offset, heard, now, size_bytes)
         self._replaying = False
-        unanswered, self._unanswered = self._unanswered, None
-        if (
-            unanswered is not None
-            and unanswered.state.attempt == self.state.attempt
-            and self.state.phase is not Phase.RUNNING
-        ):
-            self._ask_next(unanswered)
+        self._answer()
+
+    def catch_up(self) -> None:
+        """The reader has read up to the present: an attempt that the log did not turn
+        out to have begun is asked for.
+        """
+        self._behind = False
+        self._answer()
 
     def fail(self, problem: Problem) -> None:
         """Ends this client's part for a reason that is not in the log."""
-        self.problem = self.problem or problem
+        self._problem = self._problem or problem
         self._wake.set()
 
     def leave(self) -> None:
         """The client closed its connection."""
-        self.left = True
+        self._left = True
         self._wake.set()
 
     def mute(self) -> None:
         """The client is gone: what arrives is followed but not kept."""
-        self.muted = True
+        self._muted = True
         self._buffer.clear()
         self._buffered_bytes = 0
 
@@ -144,6 +198,17 @@ class ReplyStream:
         taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
         return taken
 
+    def _answer(self) -> None:
+        if self._replaying or self._behind:
+            return
+        unanswered, self._unanswered = self._unanswered, None
+        if (
+            unanswered is not None
+            and unanswered.state.attempt == self.state.attempt
+            and self.state.phase is not Phase.RUNNING
+        ):
+            self._ask_next(unanswered)
+
     def _has_room(self, size_bytes: int) -> bool:
         return self._buffered_bytes + _ARRIVAL_BYTES + size_bytes <= self._max_buffered_bytes
 
@@ -152,21 +217,21 @@ class ReplyStream:
             return
         self._last_offset = offset
         if isinstance(heard, StreamTaken):
-            self.taken = heard.follower_id != self.follower_id
+            self._taken = heard.follower_id != self._follower_id
             return
         step = advance(self.state, heard)
         self.state = step.state
         if step.ignored:
             metrics.GATEWAY_IGNORED.labels(step.ignored).inc()
             return
-        self.heard_at = now
+        self._heard_at = now
         if step.retry:
             self._on_retry(step)
         if step.pieces or step.end:
             self._keep(Arrival(offset, step.pieces, step.end), size_bytes)
 
     def _on_retry(self, step: Step) -> None:
-        if self._replaying:
+        if self._replaying or self._behind:
             self._unanswered = step
         else:
             self._ask_next(step)
@@ -176,14 +241,14 @@ class ReplyStream:
         update = {
             "attempt": state.attempt,
             "delivered": state.choices,
-            "previous": step.previous or self.origin,
+            "previous": step.previous or self._origin,
             "ended": state.end,
         }
-        self.origin = None
+        self._origin = None
         self._next_attempt(self, self.request.model_copy(update=update), step.retry)
 
     def _keep(self, arrival: Arrival, size_bytes: int) -> None:
-        if self.muted or self.problem is not None:
+        if self._muted or self.problem is not None:
             return
         if not self._replaying and not self._has_room(size_bytes):
             self.fail(
@@ -197,3 +262,14 @@ class ReplyStream:
         self._buffered_bytes += _ARRIVAL_BYTES + size_bytes
         self._buffer.append(arrival)
         self._wake.set()
+
+
+def _size_of(value: object) -> int:
+    """About how many bytes a JSON value takes in memory."""
+    if isinstance(value, str):
+        return getsizeof(value)
+    if isinstance(value, dict):
+        return 64 + sum(_size_of(key) + _size_of(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return 64 + sum(map(_size_of, value))
+    return 32

@@ -133,6 +133,47 @@ async def test_process_killed_loses_no_stream(
     assert text_of(blocks) == WHOLE
 
 
+async def test_process_that_was_stopped_reads_up_to_the_present_before_it_acts(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
+    """Stopped for longer than a replica may be silent: the stream that its client took
+    up elsewhere meanwhile is not cancelled, and replicas that went on are not taken for
+    dead.
+    """
+    other = await start_gateway()
+    inference.gate.clear()
+    async with (
+        gateway_process(scene, TOCSIN_SILENCE_S="0.6") as (process, client),
+        client_of(other, scene) as second,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        stay = [
+            await stack.enter_async_context(
+                open_stream(client, "POST", "/v1/chat/completions", json=chat(scene))
+            )
+            for _ in range(6)
+        ]
+        async with open_stream(client, "POST", "/v1/chat/completions", json=chat(scene)) as stream:
+            for one in (stream, *stay):
+                await one.read(2)
+            process.send_signal(signal.SIGSTOP)
+        headers = {"last-event-id": stream.blocks[-1][0]}
+        async with open_stream(second, "GET", f"/v1/streams/{stream.request_id}", headers=headers) as rest:
+            beats = inference.beats
+            await inference.until(lambda: inference.beats > beats + 7 * 15)
+            process.send_signal(signal.SIGCONT)
+            taken_back = stay.pop()
+            assert (await client.delete(f"/v1/requests/{taken_back.request_id}")).status_code == 202
+            await inference.until(lambda: bool(inference.cancelled))
+            inference.gate.set()
+            blocks = stream.blocks + await rest.read()
+        for one in stay:
+            await one.read()
+    assert [(one.request_id, one.reason) for one in inference.cancelled] == [(taken_back.request_id, "asked")]
+    assert {text_of(blocks), *(text_of(one.blocks) for one in stay)} == {WHOLE}
+    assert {one.attempt for one in inference.asked} == {1}
+
+
 async def test_process_without_its_secrets_says_what_to_set() -> None:
     """A missing setting is named on standard error, and the exit status is 2."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
