@@ -12,7 +12,7 @@ from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.reader import ControlReader
 from services.common.health import HealthState
-from services.common.http.problems import CLIENT_LEFT, ProblemError, unavailable
+from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
 from services.common.identity import pseudonym
 from services.common.model_catalogue import ModelConfig
 from services.gateway.bus.monitor import BusMonitor
@@ -77,24 +77,54 @@ async def ask_chat(
     return await _ask(serving, request, traceparent)
 
 
-async def ask_completion(
+async def ask_completions(
     serving: Serving, key: KeyChanged, body: CompletionBody, *, stream: bool, traceparent: str | None
-) -> ReplyStream:
-    """Publishes a text completion's request. Returns once Kafka has it.
+) -> list[ReplyStream]:
+    """Publishes a text completion, a request for each prompt. Returns once Kafka has
+    them.
 
     Raises:
         ProblemError: the body asks for what cannot be served, or the bus does not take
-            it.
+            it; whatever was begun is cancelled.
     """
+    choices, most = len(body.prompts) * (body.n or 1), serving.settings.max_choices
+    if choices > most:
+        raise malformed(
+            f"prompt has {len(body.prompts)} texts with {body.n or 1} choices each; at most {most} choices "
+            "are given.",
+            "prompt" if len(body.prompts) > 1 else "n",
+        )
+    begun: list[ReplyStream] = []
+    try:
+        for prompt in body.prompts:
+            begun.append(  # noqa: PERF401  what was begun before a failure must be known
+                await _ask_completion(serving, key, body, prompt, stream=stream, traceparent=traceparent)
+            )
+    except BaseException:
+        for reply_stream in begun:
+            serving.registry.release(reply_stream)
+        raise
+    return begun
+
+
+async def _ask_completion(
+    serving: Serving,
+    key: KeyChanged,
+    body: CompletionBody,
+    prompt: str,
+    *,
+    stream: bool,
+    traceparent: str | None,
+) -> ReplyStream:
     model = serving.catalogue.find(body.model, key)
     sampling = completion_sampling(body, model, max_choices=serving.settings.max_choices)
     request = _request(
-        serving, key, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=body.text
+        serving, key, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=prompt
     )
     return await _ask(serving, request, traceparent)
 
 
-async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResponse, dict[str, object]]:
+async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResponse, dict[str, Any]]:
     """Waits for a request's end and gives its answer, and that as the API's body.
 
     Raises:

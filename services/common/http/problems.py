@@ -23,6 +23,7 @@ _TITLES = {
     408: "Body not in time",
     409: "Conflict",
     413: "Body too large",
+    415: "Encoding not served",
     422: "Not processable",
     429: "Too many requests",
     503: "Not available now",

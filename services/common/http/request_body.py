@@ -1,17 +1,24 @@
 """A request's body: whole, bounded, as a model."""
 
 import asyncio
-from typing import Any, Protocol, TypeVar
+import codecs
+from email.message import Message
+from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
-from schemas.errors import ErrorCode
-from services.common.http.problems import CLIENT_LEFT, ProblemError, body_too_slow, malformed, too_large
+from services.common.http.content_encoding import decode
+from services.common.http.problems import CLIENT_LEFT, ProblemError, body_too_slow, too_large
+from services.common.http.validation import not_utf8, problem_of, refuse_constants
 
 Body = TypeVar("Body", bound=BaseModel)
 
 _DISCARD_BYTES = 64 * 1024 * 1024
+_MAX_NAMES = 16
+_MAX_NAME_CHARS = 32
 
 
 class BodyLimits(Protocol):
@@ -58,24 +65,72 @@ async def read_json(request: Request, kind: type[Body], limits: BodyLimits) -> B
     """The body as a model.
 
     Raises:
-        ProblemError: 413, it is too large; 408, it came too slowly; 400, it is not JSON
-            or not what is wanted: `param` names the field.
+        ProblemError: 413, it is too large; 415, its Content-Encoding is not served;
+            408, it came too slowly; 400, it is not JSON in UTF-8 or not what is wanted:
+            `param` names the field.
     """
+    encoding = _content_encoding(request.scope)
     body = await read_body(request, limits.max_body_bytes, limits.body_timeout_s)
+    if encoding:
+        body = decode(body, encoding, limits.max_body_bytes)
+    return parse_json(body, kind)
+
+
+def parse_json(body: bytes, kind: type[Body]) -> Body:
+    """Bytes as a model; a byte order mark is passed over.
+
+    Raises:
+        ProblemError: 400, as `read_json`.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        return kind.model_validate_json(body)
+        found = kind.model_validate_json(body)
     except ValidationError as error:
-        raise _explain(
-            error.errors(include_url=False, include_context=False, include_input=False)[0]
-        ) from error
+        raise problem_of(error, body) from error
+    refuse_constants(body)
+    return found
 
 
-def _explain(problem: Any) -> ProblemError:
-    if problem["type"] == "json_invalid":
-        return malformed(
-            f"The body is not JSON that can be read: {problem['msg']}.", code=ErrorCode.INVALID_JSON
-        )
-    place = ".".join(str(part) for part in problem["loc"])
-    param = str(problem["loc"][0]) if problem["loc"] else None
-    code = ErrorCode.MISSING_PARAMETER if problem["type"] == "missing" else ErrorCode.INVALID_VALUE
-    return malformed(f"{place or 'The body'}: {problem['msg']}.", param, code)
+def ignored_fields(body: BaseModel) -> dict[str, str] | None:
+    """The header that tells a client which top-level fields nobody here knows, a typo
+    perhaps; None where there are none.
+
+    The client chose these names: they come back percent-encoded and few.
+    """
+    if not body.model_extra:
+        return None
+    names = [
+        quote(name[:_MAX_NAME_CHARS].encode("ascii", "replace"), safe="") or "%22%22"
+        for name in body.model_extra
+    ]
+    more = [f"+{len(names) - _MAX_NAMES}"] if len(names) > _MAX_NAMES else []
+    return {"x-ignored-fields": ", ".join(names[:_MAX_NAMES] + more)}
+
+
+def _content_encoding(scope: Scope) -> str:
+    """The Content-Encoding, empty where there is none.
+
+    One pass over the raw headers: nearly every request has neither this nor a charset.
+
+    Raises:
+        ProblemError: 400, the charset is not UTF-8.
+    """
+    encodings = []
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            encodings.append(value.decode("latin-1"))
+        elif name == b"content-type" and b"charset" in value.lower():
+            _require_utf8(value.decode("latin-1"))
+    return ",".join(encodings)
+
+
+def _require_utf8(content_type: str) -> None:
+    message = Message()
+    message["content-type"] = content_type
+    charset = str(message.get_param("charset", "utf-8"))
+    try:
+        known = codecs.lookup(charset.strip("'\"")).name
+    except (LookupError, ValueError):
+        known = ""
+    if known not in ("utf-8", "ascii"):
+        raise not_utf8(f"The charset is {charset[:40]!r}")

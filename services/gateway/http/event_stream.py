@@ -13,8 +13,8 @@ from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import Arrival, ReplyStream
 from services.gateway.streams.state import Phase
 
-_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_KEEP_ALIVE = b": keep-alive\n"
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+KEEP_ALIVE = b": keep-alive\n"
 """No blank line: some clients take a comment of its own for an empty event."""
 
 _QUEUE_NEWS_S = 1.0
@@ -39,7 +39,7 @@ class EventStream(Response):
         after: EventId | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(headers={**_HEADERS, **(headers or {})})
+        super().__init__(headers={**HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._follower = reply_stream
         self._registry = registry
@@ -110,7 +110,7 @@ class EventStream(Response):
         if now - self._commented_at < self._keep_alive_s:
             return b""
         self._commented_at = now
-        return _KEEP_ALIVE
+        return KEEP_ALIVE
 
     def _blocks(self, arrivals: list[Arrival]) -> list[bytes]:
         blocks = []

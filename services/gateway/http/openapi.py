@@ -50,6 +50,7 @@ _MEANINGS = {
     404: "There is no such thing for this key.",
     408: "The body did not come in time.",
     413: "The body is too large.",
+    415: "The body's Content-Encoding is not served.",
     503: "Not now: see `retry-after`.",
     504: "No replica began in time.",
 }

@@ -42,14 +42,14 @@ def traceparent_of(request: Request) -> str:
 
 
 @contextlib.contextmanager
-def watched_for_leaving(receive: Receive, reply_stream: ReplyStream, *, after_s: float) -> Iterator[None]:
-    """Tells the reply stream when the client closes the connection.
+def watched_for_leaving(receive: Receive, *reply_streams: ReplyStream, after_s: float) -> Iterator[None]:
+    """Tells the reply streams when the client closes the connection.
 
     Looks only after `after_s`: most answers are there sooner.
     """
     watching: list[asyncio.Task[None]] = []
     timer = asyncio.get_running_loop().call_later(
-        after_s, lambda: watching.append(asyncio.create_task(_wait_for_leaving(receive, reply_stream)))
+        after_s, lambda: watching.append(asyncio.create_task(_wait_for_leaving(receive, reply_streams)))
     )
     try:
         yield
@@ -59,7 +59,8 @@ def watched_for_leaving(receive: Receive, reply_stream: ReplyStream, *, after_s:
             task.cancel()
 
 
-async def _wait_for_leaving(receive: Receive, reply_stream: ReplyStream) -> None:
+async def _wait_for_leaving(receive: Receive, reply_streams: tuple[ReplyStream, ...]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    reply_stream.leave()
+    for reply_stream in reply_streams:
+        reply_stream.leave()

@@ -49,7 +49,12 @@ def error_frame(problem: Problem) -> bytes:
 
     It has no place in the log, so it has no id.
     """
-    return b"data: %b\n\n" % orjson.dumps(problem.openai_body())
+    return unplaced_frame(orjson.dumps(problem.openai_body()))
+
+
+def unplaced_frame(payload: bytes) -> bytes:
+    """A block without an id: no one place in the log stands for it."""
+    return b"data: %b\n\n" % payload
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

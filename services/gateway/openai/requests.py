@@ -5,10 +5,19 @@ Validated once; what is valid travels on as plain dictionaries.
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from services.gateway.openai.json_values import JsonObject
+
 _Text = Annotated[str, Field(max_length=1_048_576)]
+
+
+def _refuse_token_ids(prompt: Any) -> Any:
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], int | list):
+        raise PydanticCustomError("token_ids", "Token ids are not served; send the prompt as text")
+    return prompt
 
 
 class ContentPart(TypedDict):
@@ -26,7 +35,7 @@ class ChatMessage(TypedDict):
     role: Literal["developer", "system", "user", "assistant", "tool"]
     content: NotRequired[_Text | list[ContentPart] | None]
     name: NotRequired[Annotated[str, Field(max_length=256)] | None]
-    tool_calls: NotRequired[list[dict[str, Any]] | None]
+    tool_calls: NotRequired[list[JsonObject] | None]
     tool_call_id: NotRequired[Annotated[str, Field(max_length=256)] | None]
 
 
@@ -42,8 +51,8 @@ class ResponseFormat(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
-    object_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    json_schema: JsonObject | None = None
+    object_schema: JsonObject | None = Field(default=None, alias="schema")
     """Of a json_object, as llama.cpp's server takes it."""
 
 
@@ -101,10 +110,10 @@ class ChatBody(CommonBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
-    guided_json: dict[str, Any] | None = None
+    guided_json: JsonObject | None = None
     """vLLM's name for a response_format of type json_schema."""
-    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tools: Annotated[list[JsonObject], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None
@@ -113,22 +122,25 @@ class ChatBody(CommonBody):
 class CompletionBody(CommonBody):
     """POST /v1/completions."""
 
-    prompt: _Text | Annotated[list[_Text], Field(min_length=1, max_length=1)]
+    prompt: Annotated[
+        _Text | Annotated[list[_Text], Field(min_length=1, max_length=2048)],
+        BeforeValidator(_refuse_token_ids),
+    ]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
     suffix: str | None = None
 
     @property
-    def text(self) -> str:
-        """The prompt, however it was sent."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts, however they were sent: each gets its own choices."""
+        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt)
 
 
 class GenerateBody(BaseModel):
     """POST /generate."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     model_name: Annotated[str, Field(min_length=1, max_length=256)]
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]

@@ -6,12 +6,13 @@ from starlette.responses import Response
 
 from schemas.control import Scope
 from services.common.http.access_log import bind_log_fields
-from services.common.http.request_body import read_json
+from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.telemetry import span
-from services.gateway.handlers import Serving, ask_chat, ask_completion, gather
+from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import body_of, errors, streamed_or_whole
+from services.gateway.http.prompt_batch import answer_prompts
 from services.gateway.http.request_input import resume_window_s, traceparent_of, watched_for_leaving
 from services.gateway.http.responses import RawRoute, caller
 from services.gateway.openai.requests import ChatBody, CompletionBody
@@ -30,7 +31,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/chat/completions",
         openapi_extra=body_of(ChatBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
     )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
@@ -39,7 +40,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
     )
     async def completions(request: Request) -> Response:
         """Continue a text."""
@@ -48,7 +49,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions/stream",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
     )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""
@@ -58,7 +59,13 @@ def completions_router(serving: Serving) -> APIRouter:
 
 
 async def answer(
-    serving: Serving, request: Request, reply_stream: ReplyStream, *, stream: bool, window_s: float
+    serving: Serving,
+    request: Request,
+    reply_stream: ReplyStream,
+    *,
+    stream: bool,
+    window_s: float,
+    headers: dict[str, str] | None,
 ) -> Response:
     """Serves a reply stream's request as a stream or in one piece."""
     bind_log_fields(
@@ -75,13 +82,14 @@ async def answer(
             window_s=window_s,
             keep_alive_s=serving.settings.keep_alive_s,
             began=began,
+            headers=headers,
         )
     try:
         with watched_for_leaving(request.receive, reply_stream, after_s=_WATCH_AFTER_S):
             _, body = await gather(serving, reply_stream)
     finally:
         serving.registry.release(reply_stream, window_s=window_s)
-    return json_response(body)
+    return json_response(body, headers=headers)
 
 
 async def _chat(serving: Serving, request: Request) -> Response:
@@ -91,7 +99,14 @@ async def _chat(serving: Serving, request: Request) -> Response:
     stream = bool(body.stream)
     with span("gateway.chat", traceparent_of(request)) as traceparent:
         reply_stream = await ask_chat(serving, key, body, stream=stream, traceparent=traceparent)
-        return await answer(serving, request, reply_stream, stream=stream, window_s=window_s)
+        return await answer(
+            serving,
+            request,
+            reply_stream,
+            stream=stream,
+            window_s=window_s,
+            headers=ignored_fields(body),
+        )
 
 
 async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
@@ -100,5 +115,10 @@ async def _completion(serving: Serving, request: Request, *, always_stream: bool
     body = await read_json(request, CompletionBody, serving.settings)
     stream = always_stream or bool(body.stream)
     with span("gateway.completion", traceparent_of(request)) as traceparent:
-        reply_stream = await ask_completion(serving, key, body, stream=stream, traceparent=traceparent)
-        return await answer(serving, request, reply_stream, stream=stream, window_s=window_s)
+        reply_streams = await ask_completions(serving, key, body, stream=stream, traceparent=traceparent)
+        headers = ignored_fields(body)
+        if len(reply_streams) > 1:
+            return await answer_prompts(serving, request, reply_streams, stream=stream, headers=headers)
+        return await answer(
+            serving, request, reply_streams[0], stream=stream, window_s=window_s, headers=headers
+        )

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from schemas.control import Scope
 from services.common.http.access_log import bind_log_fields
-from services.common.http.request_body import read_json
+from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, gather
@@ -23,7 +23,7 @@ def platform_router(serving: Serving) -> APIRouter:
     @router.post(
         "/generate",
         openapi_extra=body_of(GenerateBody),
-        responses=whole() | errors(400, 401, 403, 404, 408, 413, 503, 504, problem=True),
+        responses=whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504, problem=True),
     )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
@@ -53,7 +53,8 @@ def platform_router(serving: Serving) -> APIRouter:
                 "model": asked.model,
                 "usage": whole_body["usage"],
                 "request_id": asked.request_id,
-            }
+            },
+            headers=ignored_fields(given),
         )
 
     return router
