@@ -25,7 +25,11 @@ def problem_of(error: ValidationError, body: bytes) -> ProblemError:
     wrong = [(place, one) for place, one in same if len(place) == deepest]
     wrong = [pair for pair in wrong if not _is_of_type(pair[1])] or wrong
     place, one = wrong[0]
-    rules = list(dict.fromkeys(str(other["msg"]) for where, other in wrong if where == place))
+    rules = list(
+        dict.fromkeys(
+            str(other["msg"]).removeprefix("Value error, ") for where, other in wrong if where == place
+        )
+    )
     rule = ", or ".join([rules[0], *(_uncapitalised(text) for text in rules[1:])])
     code = ErrorCode.MISSING_PARAMETER if one["type"] == "missing" else ErrorCode.INVALID_VALUE
     text = f"{'.'.join(map(str, place)) or 'The body'}: {rule}{_shown(one)}."

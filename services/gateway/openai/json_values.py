@@ -4,7 +4,6 @@ import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -21,11 +20,9 @@ def _require_numbers_that_travel(value: Any) -> Any:
         for one in value:
             _require_numbers_that_travel(one)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError(
-            "finite_number", "A number within is not finite, or too large for a 64-bit float"
-        )
+        raise ValueError("A number within is not finite, or too large for a 64-bit float")
     elif isinstance(value, int) and value not in _INTEGERS:
-        raise PydanticCustomError("int_size", "An integer within does not fit in 64 bits")
+        raise ValueError("An integer within does not fit in 64 bits")
     return value
 
 

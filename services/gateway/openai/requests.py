@@ -6,7 +6,6 @@ Validated once; what is valid travels on as plain dictionaries.
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from services.gateway.openai.json_values import JsonObject
@@ -16,7 +15,7 @@ _Text = Annotated[str, Field(max_length=1_048_576)]
 
 def _refuse_token_ids(prompt: Any) -> Any:
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], int | list):
-        raise PydanticCustomError("token_ids", "Token ids are not served; send the prompt as text")
+        raise ValueError("Token ids are not served; send the prompt as text")
     return prompt
 
 
