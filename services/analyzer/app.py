@@ -1,9 +1,9 @@
 """The analyzer's wiring: what talks to what. Its one role so far is the recorder."""
 
-from schemas.topics import COMPLETED, TOPICS, dead_letter_name
 from services.analyzer.recorder.interfaces import DependencyRetry, StoreTables
 from services.analyzer.recorder.recorder import Batching, Recorder
-from services.analyzer.recorder.rows import DEAD_LETTERED, INFERENCE_COMPLETED, Recording
+from services.analyzer.recorder.tables import RECORDINGS
+from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
 from services.analyzer.recorder.writer import Writer
 from services.analyzer.settings import Settings
 from services.common.bus import Producer
@@ -11,11 +11,6 @@ from services.common.bus.events import EventConsumer
 from services.common.dead_letter import DeadLetters, InvalidShare
 from services.common.health import HealthState
 from services.common.store import Store
-
-RECORDINGS: dict[str, Recording] = {
-    COMPLETED.name: INFERENCE_COMPLETED,
-    **{dead_letter_name(topic.name): DEAD_LETTERED for topic in TOPICS if topic.dead_letters},
-}
 
 
 class App:

@@ -12,8 +12,8 @@ import pytest
 from schemas.envelope import Envelope
 from schemas.export import all_topics, folder_name
 from schemas.topics import Topic
-from services.analyzer.app import RECORDINGS
 from services.analyzer.recorder.rows import process_message
+from services.analyzer.recorder.tables import RECORDINGS
 from services.common.bus.coordinates import LogPosition
 
 _EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"

@@ -8,12 +8,8 @@ from typing import Protocol
 import pytest
 
 from services.analyzer.recorder.interfaces import StoreTables, Tables
-from services.analyzer.recorder.rows import (
-    INFERENCE_COMPLETED,
-    INFERENCE_EVENTS,
-    Row,
-    process_message,
-)
+from services.analyzer.recorder.rows import Row, process_message
+from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus.coordinates import LogPosition, TopicPartition
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.migrations import migrate
@@ -83,30 +79,30 @@ def _rows(numbers: Sequence[int], partition: int = 0) -> list[Row]:
 
 async def test_insert_of_one_block_is_in_table_and_rollup(subject: Subject) -> None:
     """All of a block's rows, in both."""
-    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(2500)), token="a")
+    await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(2500)), token="a")
     assert await subject.counts() == (2500, 2500)
 
 
 async def test_insert_of_the_same_token_again_changes_nothing(subject: Subject) -> None:
     """Neither the table nor the rollup."""
     for _ in range(3):
-        await subject.tables.insert(INFERENCE_EVENTS, _rows(range(100)), token="a")
+        await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(100)), token="a")
     assert await subject.counts() == (100, 100)
 
 
 async def test_insert_of_like_rows_under_another_token_is_kept(subject: Subject) -> None:
     """Only the token tells a repeat: equal content is no reason to drop a block."""
-    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(10)), token="a")
-    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(10)), token="b")
+    await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(10)), token="a")
+    await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(10)), token="b")
     assert await subject.counts() == (20, 20)
 
 
 async def test_highest_offsets_are_those_of_each_partition(subject: Subject) -> None:
     """A partition without rows is left out."""
-    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {}
-    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(5, 9)), token="a")
-    await subject.tables.insert(INFERENCE_EVENTS, _rows(range(3), partition=2), token="b")
-    assert await subject.tables.highest_offsets(INFERENCE_EVENTS) == {
+    assert await subject.tables.highest_offsets(INFERENCE_COMPLETED.table) == {}
+    await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(5, 9)), token="a")
+    await subject.tables.insert(INFERENCE_COMPLETED.table, _rows(range(3), partition=2), token="b")
+    assert await subject.tables.highest_offsets(INFERENCE_COMPLETED.table) == {
         TopicPartition(TOPIC, 0): 8,
         TopicPartition(TOPIC, 2): 2,
     }
@@ -116,14 +112,16 @@ async def test_insert_of_a_row_that_does_not_fit_is_refused_whole(subject: Subje
     """Nothing of the block is in, and the refusal is not mistaken for an absence."""
     rows = _rows(range(10))
     spoiled = list(rows[4])
-    spoiled[list(INFERENCE_EVENTS.columns).index("prompt_tokens")] = "many"
-    spoiled[list(INFERENCE_EVENTS.columns).index("request_id")] = "spoiled"
+    spoiled[list(INFERENCE_COMPLETED.table.columns).index("prompt_tokens")] = "many"
+    spoiled[list(INFERENCE_COMPLETED.table.columns).index("request_id")] = "spoiled"
     if isinstance(subject.tables, FakeTables):
         subject.tables.refuses.add("spoiled")
     with pytest.raises(StoreRejectedError):
-        await subject.tables.insert(INFERENCE_EVENTS, [*rows[:4], tuple(spoiled), *rows[5:]], token="a")
+        await subject.tables.insert(
+            INFERENCE_COMPLETED.table, [*rows[:4], tuple(spoiled), *rows[5:]], token="a"
+        )
     assert (await subject.counts())[0] == 0
-    await subject.tables.insert(INFERENCE_EVENTS, rows, token="b")
+    await subject.tables.insert(INFERENCE_COMPLETED.table, rows, token="b")
     assert await subject.counts() == (10, 10)
 
 
@@ -133,20 +131,25 @@ async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: 
     """
     migrate(store.url("admin"))
     service, analyst = Store(store.url("service")), Store(store.url("analyst"))
-    await StoreTables(service).insert(INFERENCE_EVENTS, _rows(range(10)), token="rights")
-    assert (await StoreTables(service).highest_offsets(INFERENCE_EVENTS))[TopicPartition(TOPIC, 0)] >= 9
+    await StoreTables(service).insert(INFERENCE_COMPLETED.table, _rows(range(10)), token="rights")
+    assert (await StoreTables(service).highest_offsets(INFERENCE_COMPLETED.table))[
+        TopicPartition(TOPIC, 0)
+    ] >= 9
     for view in (
         "v_requests",
         "v_errors",
         "v_models_hourly",
         "v_models_minutely",
         "v_usage",
+        "v_feedback",
+        "v_quality",
+        "v_audit",
         "v_dead_letters",
         "v_ledger",
         "v_rollups",
     ):
         await analyst.query(f"SELECT * FROM {view} LIMIT 10")
     with pytest.raises(StoreUnavailableError, match="privileges"):
-        await StoreTables(analyst).insert(INFERENCE_EVENTS, _rows(range(10)), token="none")
+        await StoreTables(analyst).insert(INFERENCE_COMPLETED.table, _rows(range(10)), token="none")
     await service.close()
     await analyst.close()

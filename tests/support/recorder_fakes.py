@@ -10,7 +10,8 @@ from enum import Enum
 from aiokafka import ConsumerRecord
 
 from schemas.envelope import Envelope
-from services.analyzer.recorder.rows import INFERENCE_EVENTS, Row
+from services.analyzer.recorder.rows import Row
+from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus import Record
 from services.common.bus.consumer import Assigned
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
@@ -179,7 +180,7 @@ class FakeTables:
         """Where to begin; what is late arrives right after."""
         del table
         offset, partition, topic = (
-            list(INFERENCE_EVENTS.columns).index(name) for name in ("offset", "partition", "topic")
+            list(INFERENCE_COMPLETED.table.columns).index(name) for name in ("offset", "partition", "topic")
         )
         found: dict[TopicPartition, int] = {}
         for row in self.rows:
@@ -220,4 +221,4 @@ class FakeAside:
 
 def request_id(row: Row) -> str:
     """A row's request_id."""
-    return str(row[list(INFERENCE_EVENTS.columns).index("request_id")])
+    return str(row[list(INFERENCE_COMPLETED.table.columns).index("request_id")])

@@ -6,10 +6,11 @@ Pure: records in, blocks out.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from typing import Any
 
 from services.analyzer.recorder.resume import NOTHING, Plan, Resume
 from services.analyzer.recorder.rows import InvalidEventError, Recording, Row, process_message
-from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, position_of
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class PartitionBuffer:
     """
 
     place: TopicPartition
-    recording: Recording
+    recording: Recording[Any]
     position: int
     stored: int
     replay_through: int
@@ -71,7 +72,7 @@ class PartitionBuffer:
 
     @classmethod
     def at(
-        cls, place: TopicPartition, recording: Recording, start: Resume, largest: int
+        cls, place: TopicPartition, recording: Recording[Any], start: Resume, largest: int
     ) -> "PartitionBuffer":
         """An empty buffer that begins where `start` says."""
         return cls(place, recording, start.offset, start.stored, start.replay_through, largest, largest)
@@ -120,9 +121,7 @@ class PartitionBuffer:
         stored = self.stored
         for record in records:
             try:
-                rows.append(
-                    process_message(self.recording, record.value, record.headers, position_of(record))
-                )
+                rows.append(process_message(self.recording, record.value, record.headers, record))
                 stored = max(stored, record.offset)
             except InvalidEventError as error:
                 invalid.append((record, error))

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -48,7 +49,7 @@ class Recorder:
     tables: Tables
     writer: Writer
     dependency_retry: DependencyRetry
-    recordings: Mapping[str, Recording]
+    recordings: Mapping[str, Recording[Any]]
     health: HealthState
     batching: Batching = Batching()
     monotonic_s: Callable[[], float] = time.monotonic

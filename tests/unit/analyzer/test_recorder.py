@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.analyzer.recorder.interfaces import DependencyRetry
 from services.analyzer.recorder.recorder import Batching, Recorder
-from services.analyzer.recorder.rows import INFERENCE_COMPLETED
+from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.analyzer.recorder.writer import Writer
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.dead_letter import InvalidShare, TooManyInvalidError

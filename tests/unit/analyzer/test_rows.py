@@ -7,14 +7,9 @@ import orjson
 import pytest
 
 from schemas.envelope import Envelope
-from services.analyzer.recorder.rows import (
-    DEAD_LETTERED,
-    DEAD_LETTERS,
-    INFERENCE_COMPLETED,
-    INFERENCE_EVENTS,
-    InvalidEventError,
-    process_message,
-)
+from services.analyzer.recorder.rows import InvalidEventError, process_message
+from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
+from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus.coordinates import LogPosition
 from tests.support.recording import EPOCH, TOPIC, completed
 
@@ -43,13 +38,11 @@ def test_process_message_of_a_completed_event_fills_every_column() -> None:
         _ENVELOPE.to_headers(),
         _POSITION,
     )
-    named = dict(zip(INFERENCE_EVENTS.columns, row, strict=True))
+    named = dict(zip(INFERENCE_COMPLETED.table.columns, row, strict=True))
     assert named["request_id"] == "request-00000001"
     assert named["cost_usd"] == Decimal("0.000001234568")
     assert named["completed_at"] == completed(1).completed_at
-    assert (
-        LogPosition(topic=named["topic"], partition=named["partition"], offset=named["offset"]) == _POSITION
-    )
+    assert (named["topic"], named["partition"], named["offset"]) == (TOPIC, 3, 77)
     assert (named["source"], named["sequence"], named["event_id"], named["traceparent"]) == (
         "dispatcher/1",
         5,
@@ -90,7 +83,7 @@ def test_process_message_of_an_invalid_payload_says_what_is_wrong(payload: bytes
     [
         ([], "ce_id"),
         ([*_ENVELOPE.to_headers(), ("ce_time", b"yesterday")], "cannot be read"),
-        ([*_ENVELOPE.to_headers(), ("ce_sequence", b"99999999999999999999")], "ce_sequence"),
+        ([*_ENVELOPE.to_headers(), ("ce_sequence", b"99999999999999999999")], "sequence is 9"),
         ([*_ENVELOPE.to_headers(), ("ce_time", None)], "cannot be read"),
     ],
 )
@@ -130,7 +123,7 @@ def test_process_message_of_a_dead_letter_keeps_where_it_came_from() -> None:
     }
     row = dict(
         zip(
-            DEAD_LETTERS.columns,
+            DEAD_LETTERED.table.columns,
             process_message(DEAD_LETTERED, orjson.dumps(letter), _ENVELOPE.to_headers(), _POSITION),
             strict=True,
         )

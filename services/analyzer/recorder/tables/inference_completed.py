@@ -1,0 +1,53 @@
+"""inference.completed: one row for each request that ended."""
+
+from schemas.inference import InferenceCompleted
+from schemas.topics import COMPLETED
+from services.analyzer.recorder.rows import (
+    MEASURE,
+    PRICE,
+    WORD,
+    WORDS,
+    Column,
+    Recording,
+    log_columns,
+)
+
+_TIME = "DateTime64(3)"
+"""These columns are older than the rule that a time names its zone; they hold UTC."""
+
+INFERENCE_COMPLETED: Recording[InferenceCompleted] = Recording(
+    "inference_events",
+    COMPLETED.model,
+    (
+        Column("completed_at", _TIME, lambda event: event.message.completed_at),
+        Column("requested_at", _TIME, lambda event: event.message.requested_at),
+        Column("tenant", WORD, lambda event: event.message.tenant),
+        Column("model", WORD, lambda event: event.message.model),
+        Column("request_id", "String", lambda event: event.message.request_id),
+        Column("key_id", WORD, lambda event: event.message.key_id),
+        Column("user", "String", lambda event: event.message.user),
+        Column("kind", WORD, lambda event: event.message.kind),
+        Column("lane", WORD, lambda event: event.message.lane.value),
+        Column("stream", "Bool", lambda event: event.message.stream),
+        Column("outcome", WORD, lambda event: event.message.outcome.value),
+        Column("finish_reasons", WORDS, lambda event: event.message.finish_reasons),
+        Column("error_code", WORD, lambda event: event.message.error_code or ""),
+        Column("attempts", "UInt16", lambda event: event.message.attempts),
+        Column("replica_id", WORD, lambda event: event.message.replica_id),
+        Column("prompt_tokens", "UInt32", lambda event: event.message.prompt_tokens),
+        Column("completion_tokens", "UInt32", lambda event: event.message.completion_tokens),
+        Column("cost_usd", PRICE, lambda event: event.message.cost_usd),
+        Column("duration_ms", "Float64", lambda event: event.message.duration_ms),
+        Column("queue_ms", MEASURE, lambda event: event.message.queue_ms),
+        Column("ttft_ms", MEASURE, lambda event: event.message.ttft_ms),
+        Column("tokens_per_s", MEASURE, lambda event: event.message.tokens_per_s),
+        Column("mean_logprob", MEASURE, lambda event: event.message.mean_logprob),
+        Column("prompt_chars", "UInt32", lambda event: event.message.prompt_chars),
+        Column("response_chars", "UInt32", lambda event: event.message.response_chars),
+        Column("prompt_text", "Nullable(String)", lambda event: event.message.prompt_text),
+        Column("response_text", "Nullable(String)", lambda event: event.message.response_text),
+        Column("occurred_at", _TIME, lambda event: event.envelope.occurred_at),
+        Column("traceparent", "String", lambda event: event.envelope.traceparent or ""),
+        *log_columns(),
+    ),
+)
