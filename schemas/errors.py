@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
     CLIENT_TOO_SLOW = "client_too_slow"
     BLOCKED = "blocked"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    NOT_ACKNOWLEDGED = "not_acknowledged"
     ALREADY_ENDED = "already_ended"
     ANSWER_CHANGED = "answer_changed"
     # Inference that failed.

@@ -133,7 +133,11 @@ class InferenceRequested(Message):
     `delivered` has one entry a choice from the second attempt on: generation continues
     exactly after it. `previous` is the earlier attempt's record. `ended` is set where
     the client already has the whole answer, and only the record of its end was lost:
-    nothing is generated then.
+    nothing is generated then. `queue_ms` and `ttft_ms` are those of the attempt that
+    gave the client its first token, once one did.
+
+    `accept_by`, by the broker's clock: the client is refused where the log has not
+    acknowledged the request till then, so one that was appended later is not begun.
     """
 
     request_id: str
@@ -155,6 +159,9 @@ class InferenceRequested(Message):
     delivered: tuple[Delivered, ...] = ()
     previous: LogPosition | None = None
     ended: End | None = None
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
+    accept_by: datetime | None = None
 
 
 class WorkAssigned(Message):
@@ -198,7 +205,8 @@ class ReplyChunk(Message):
     """A replica's next pieces of an attempt.
 
     `seq` counts from 0 without a gap within (request_id, attempt, replica_id); the last
-    chunk carries `end`.
+    chunk carries `end`. The attempt's first chunk with tokens carries its `queue_ms`
+    and `ttft_ms`, as `End` counts them.
     """
 
     kind: Literal["chunk"] = "chunk"
@@ -209,6 +217,8 @@ class ReplyChunk(Message):
     seq: int
     pieces: tuple[Piece, ...] = ()
     end: End | None = None
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
 
 
 class ReplyBeat(Message):

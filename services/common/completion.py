@@ -31,11 +31,14 @@ def completed_event(
 ) -> InferenceCompleted:
     """The event for a request that ended now.
 
-    Text is left out unless `store_text`; its length in characters never is.
+    Text is left out unless `store_text`; its length in characters never is. Queue and
+    first-token time are the client's, whichever attempt gave it the first token; the
+    rate is the last attempt's.
     """
     prompt = request.prompt or "\n".join(_content(message.get("content")) for message in request.messages)
     response = "\n".join(choice.text for choice in choices)
     usage, seconds = end.usage, (end.generation_ms or 0) / 1000
+    generated = usage.completion_tokens - sum(choice.tokens for choice in request.delivered)
     return InferenceCompleted(
         request_id=request.request_id,
         tenant=request.tenant,
@@ -58,9 +61,9 @@ def completed_event(
         requested_at=request.requested_at,
         completed_at=now,
         duration_ms=max(0.0, (now - request.requested_at).total_seconds() * 1000),
-        queue_ms=end.queue_ms,
-        ttft_ms=end.ttft_ms,
-        tokens_per_s=usage.completion_tokens / seconds if seconds > 0 else None,
+        queue_ms=end.queue_ms if request.queue_ms is None else request.queue_ms,
+        ttft_ms=end.ttft_ms if request.ttft_ms is None else request.ttft_ms,
+        tokens_per_s=max(0, generated) / seconds if seconds > 0 else None,
         mean_logprob=end.mean_logprob,
         prompt_chars=len(prompt),
         response_chars=sum(len(choice.text) for choice in choices),

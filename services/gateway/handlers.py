@@ -171,11 +171,12 @@ async def _ask(serving: Serving, request: InferenceRequested, traceparent: str |
     serving.registry.require_room()
     reply_stream = serving.registry.follow(request, serving.readers.own, traceparent=traceparent)
     try:
-        origin = await serving.publisher.ask(request, traceparent)
+        origin = await serving.publisher.ask(request, traceparent, begun=lambda: reply_stream.begun)
     except BaseException:
         serving.registry.forget(reply_stream)
         raise
-    reply_stream.attempt_lies_at(1, origin)
+    if origin is not None:
+        reply_stream.attempt_lies_at(1, origin)
     return reply_stream
 
 
@@ -213,4 +214,5 @@ def _request(
         reply_to=ReplyTo(partition=serving.readers.own.partition, gateway_id=settings.instance),
         requested_at=now,
         deadline=now + timedelta(seconds=timeout_s),
+        accept_by=serving.publisher.bus_clock.latest_after(settings.ack_timeout_s),
     )

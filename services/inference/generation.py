@@ -68,6 +68,7 @@ class Generation:
         self._sent_s = 0.0
         self._began_s = self._heard_s = time.monotonic()
         self._first_token_at: datetime | None = None
+        self._timed = False
         self._usage: Usage | None = None
         self._logprob_sum, self._logprob_count = 0.0, 0
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -211,8 +212,20 @@ class Generation:
                 seq=seq,
                 pieces=pieces,
                 end=end,
+                **self._first_token_times(),
             )
         )
+
+    def _first_token_times(self) -> dict[str, float]:
+        """Queue and first-token time, once: for the first chunk that has a token."""
+        if self._first_token_at is None or self._timed:
+            return {}
+        self._timed = True
+        asked_at = self.request.requested_at
+        return {
+            "queue_ms": _milliseconds(asked_at, self.received_at),
+            "ttft_ms": _milliseconds(asked_at, self._first_token_at),
+        }
 
     def _end(self, outcome: Outcome, error: ErrorDetail | None = None, *, retryable: bool = False) -> End:
         asked_at = self.request.requested_at

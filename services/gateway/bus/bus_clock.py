@@ -7,10 +7,12 @@ acknowledgements, and carried on by the monotonic clock, which no adjustment mov
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from services.common.clock import Clock, MonotonicClock
 
+_BROKERS_DIFFER_S = 1.0
+"""By which the clocks of a cluster's brokers may differ."""
 _QUICK_S = 0.5
 """An acknowledgement that took longer says little about when the record was appended."""
 
@@ -23,6 +25,7 @@ class BusClock:
     monotonic: MonotonicClock
     learned: bool = field(default=False, init=False)
     _ahead_s: float = field(default=0.0, init=False)
+    _late_by_s: float = field(default=0.0, init=False)
 
     def learn(self, appended_ms: int, *, sent_s: float) -> None:
         """A record that was sent at `sent_s` (monotonic) was appended at `appended_ms`
@@ -32,6 +35,7 @@ class BusClock:
         if self.learned and acknowledged_s - sent_s > _QUICK_S:
             return
         self._ahead_s = appended_ms / 1000 - acknowledged_s
+        self._late_by_s = acknowledged_s - sent_s
         self.learned = True
 
     def now_ms(self) -> int:
@@ -43,6 +47,14 @@ class BusClock:
         if not self.learned:
             return int(self.clock().timestamp() * 1000)
         return int((self.monotonic() + self._ahead_s) * 1000)
+
+    def latest_after(self, seconds: float) -> datetime | None:
+        """The latest time that the broker's clock may show in so many seconds; None
+        while that is not known.
+        """
+        if not self.learned:
+            return None
+        return self.now() + timedelta(seconds=seconds + self._late_by_s + _BROKERS_DIFFER_S)
 
     def now(self) -> datetime:
         """The same as aware UTC."""

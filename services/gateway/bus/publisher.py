@@ -22,7 +22,7 @@ from services.common import metrics
 from services.common.bus.coordinates import Acknowledged, LogPosition, position_of
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError
-from services.common.http.problems import unavailable
+from services.common.http.problems import ProblemError, unavailable
 from services.common.retry import retry
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
@@ -63,32 +63,35 @@ class RequestPublisher:
                     await self.producer.partitions(topic)
                 await (await self._send_timed(_time_probe(gateway_id, self.bus_monitor.partition)))
 
-    async def ask(self, request: InferenceRequested, traceparent: str | None) -> LogPosition:
+    async def ask(
+        self, request: InferenceRequested, traceparent: str | None, *, begun: Callable[[], bool]
+    ) -> LogPosition | None:
         """Publishes a request and waits until Kafka has it.
+
+        None where it is seen to have begun (`begun`) though Kafka has not acknowledged
+        it in time.
 
         Raises:
             ProblemError: 503, Kafka is away or did not acknowledge in time; should it
-                have the request all the same, it is cancelled.
+                have the request all the same, it is cancelled, and free.
         """
         self.bus_monitor.require(requests_topic(request.model, request.lane))
         sent: asyncio.Future[Acknowledged] | None = None
         try:
             async with asyncio.timeout(self.ack_timeout_s):
                 sent = await self._send_timed(_request_record(request, traceparent))
-                done = await asyncio.shield(sent)
-        except BaseException as error:
-            if sent is not None:
-                sent.add_done_callback(lambda future: self._cancel_late(request, future))
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            log.warning("request_not_taken", request_id=request.request_id, error=repr(error))
-            if isinstance(error, TimeoutError):
-                self.bus_monitor.note_failure(error)
-            raise unavailable(
-                "The message bus did not take the request; nothing was begun. Try again.",
-                code=ErrorCode.BUS_UNAVAILABLE,
-            ) from error
-        return position_of(done)
+                return position_of(await asyncio.shield(sent))
+        except TimeoutError as error:
+            self.bus_monitor.note_failure(error)
+            if begun():
+                return None
+            self._take_back(request, sent)
+            raise self._not_taken(request, error, sent) from error
+        except asyncio.CancelledError:
+            self._take_back(request, sent)
+            raise
+        except Exception as error:
+            raise self._not_taken(request, error, None) from error
 
     def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: OnAck) -> None:
         """Publishes a further attempt."""
@@ -156,10 +159,33 @@ class RequestPublisher:
         if done.timestamp_type == _APPENDED:
             self.bus_clock.learn(done.timestamp, sent_s=sent_s)
 
+    def _not_taken(
+        self, request: InferenceRequested, error: BaseException, sent: "asyncio.Future[Acknowledged] | None"
+    ) -> ProblemError:
+        log.warning("request_not_taken", request_id=request.request_id, error=repr(error))
+        if sent is None:
+            return unavailable(
+                "The message bus did not take the request; nothing was begun. Try again.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            )
+        return unavailable(
+            f"The message bus did not acknowledge the request within {self.ack_timeout_s:g} s. It may have "
+            "begun: it is being cancelled, and is charged only if it had ended before that. Try again.",
+            code=ErrorCode.BUS_UNAVAILABLE,
+        )
+
+    def _take_back(self, request: InferenceRequested, sent: "asyncio.Future[Acknowledged] | None") -> None:
+        """Cancels a request that may be in the log: now, and again once it is known to
+        be there, since the first may have been lost.
+        """
+        if sent is not None:
+            self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
+            sent.add_done_callback(lambda future: self._cancel_late(request, future))
+
     def _cancel_late(self, request: InferenceRequested, sent: "asyncio.Future[Acknowledged]") -> None:
         with contextlib.suppress(asyncio.CancelledError):
             if sent.exception() is None:
-                self.cancel(request, "acknowledged_late")
+                self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
 
 
 def _request_record(request: InferenceRequested, traceparent: str | None) -> Outgoing:

@@ -108,6 +108,11 @@ class ReplyStream:
         """Whether the client closed its connection."""
         return self._left
 
+    @property
+    def begun(self) -> bool:
+        """Whether a replica was heard of, or the request's end."""
+        return self.state.phase is not Phase.WAITING
+
     def attempt_lies_at(self, attempt: int, position: LogPosition) -> None:
         """The log has this attempt there. A former one's place is of no use any more."""
         if self.state.attempt == attempt:
@@ -243,6 +248,9 @@ class ReplyStream:
             "delivered": state.choices,
             "previous": step.previous or self._origin,
             "ended": state.end,
+            "queue_ms": state.queue_ms,
+            "ttft_ms": state.ttft_ms,
+            "accept_by": None,
         }
         self._origin = None
         self._next_attempt(self, self.request.model_copy(update=update), step.retry)

@@ -50,7 +50,8 @@ class Phase(StrEnum):
 class StreamState:
     """Where a request stands after a prefix of the log.
 
-    `choices` is what was delivered of each.
+    `choices` is what was delivered of each; `queue_ms` and `ttft_ms` are those of the
+    attempt that gave the first token.
     """
 
     choices: tuple[Delivered, ...]
@@ -60,6 +61,8 @@ class StreamState:
     replica_id: str = ""
     next_seq: int = 0
     end: End | None = None
+    queue_ms: float | None = None
+    ttft_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,16 @@ def _on_chunk(state: StreamState, chunk: ReplyChunk) -> Step:
     if chunk.seq > state.next_seq:
         return _retry(state, RetryReason.GAP, None)
     pieces, choices = _deliver_wanted(state.choices, chunk.pieces)
+    timed = chunk if state.ttft_ms is None else state
     state = StreamState(
-        choices, state.max_attempts, state.attempt, Phase.RUNNING, chunk.replica_id, chunk.seq + 1
+        choices,
+        state.max_attempts,
+        state.attempt,
+        Phase.RUNNING,
+        chunk.replica_id,
+        chunk.seq + 1,
+        queue_ms=timed.queue_ms,
+        ttft_ms=timed.ttft_ms,
     )
     if chunk.end is None:
         return Step(state, pieces)
@@ -186,19 +197,7 @@ def _finish(state: StreamState, pieces: tuple[Piece, ...], end: End) -> Step:
         )
         closing, choices = _deliver_wanted(state.choices, unfinished)
         pieces, state = pieces + closing, replace(state, choices=choices)
-    return Step(
-        StreamState(
-            state.choices,
-            state.max_attempts,
-            state.attempt,
-            Phase.ENDED,
-            state.replica_id,
-            state.next_seq,
-            end,
-        ),
-        pieces,
-        end,
-    )
+    return Step(replace(state, phase=Phase.ENDED, end=end), pieces, end)
 
 
 def _deliver_wanted(

@@ -71,3 +71,25 @@ def test_end_holds_text_only_where_it_is_stored() -> None:
         ("hello\nyou", "one\ntwo"),
     ]
     assert (events[0].finish_reasons, events[0].tokens_per_s) == (("stop",), pytest.approx(30.0))
+
+
+def test_times_of_a_request_that_was_taken_up_again_are_the_clients() -> None:
+    """Queue and first token are those of the attempt that gave it, the rate is of what
+    the last attempt generated in its time.
+    """
+    delivered = (Delivered(text="abc", tokens=30), Delivered(text="d", tokens=10))
+    again = REQUEST.model_copy(
+        update={"attempt": 2, "delivered": delivered, "queue_ms": 3.0, "ttft_ms": 40.0}
+    )
+    end = End(
+        outcome=Outcome.COMPLETED,
+        usage=Usage(prompt_tokens=5, completion_tokens=60),
+        queue_ms=2_000.0,
+        ttft_ms=2_100.0,
+        generation_ms=500.0,
+    )
+    event = completed_event(again, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    assert (event.queue_ms, event.ttft_ms, event.tokens_per_s) == (3.0, 40.0, 40.0)
+    none_seen = REQUEST.model_copy(update={"attempt": 2})
+    event = completed_event(none_seen, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    assert (event.queue_ms, event.ttft_ms) == (2_000.0, 2_100.0)

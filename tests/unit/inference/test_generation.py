@@ -63,3 +63,19 @@ async def test_generation_to_its_end_reports_what_the_engine_counted() -> None:
     finished = await Generation(request(sampling=Sampling(max_tokens=7)), "m#1", "m", publish).run(engine)
     assert finished.end.outcome is Outcome.COMPLETED
     assert (finished.end.usage.prompt_tokens, finished.end.usage.completion_tokens) == (5, 7)
+
+
+async def test_generation_tells_its_first_tokens_time_once_and_as_its_end_does() -> None:
+    """Whoever follows the stream must know it should the replica die before the end."""
+    engine = create_engine(model())
+    await engine.start()
+    chunks: list[ReplyChunk] = []
+
+    async def publish(reply: ReplyChunk | ReplyBeat) -> None:
+        assert isinstance(reply, ReplyChunk)
+        chunks.append(reply)
+
+    finished = await Generation(request(sampling=Sampling(max_tokens=7)), "m#1", "m", publish).run(engine)
+    timed = [one for one in chunks if one.ttft_ms is not None]
+    assert [(one.queue_ms, one.ttft_ms) for one in timed] == [(finished.end.queue_ms, finished.end.ttft_ms)]
+    assert timed == [one for one in chunks if one.pieces][:1]

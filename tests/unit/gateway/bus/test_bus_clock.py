@@ -47,3 +47,15 @@ def test_time_is_never_ahead_of_the_brokers(took_s: float, share: float, skew_s:
     clock.learn(broker_ms, sent_s=100)
     true_now_ms = NOON_MS + skew_s * 1000 + took_s * 1000
     assert true_now_ms - took_s * 1000 - 2 <= clock.now_ms() <= true_now_ms + 1
+
+
+@given(st.floats(0, 0.5), st.floats(0, 1), st.floats(0, 30))
+def test_latest_time_is_never_before_the_brokers(took_s: float, share: float, seconds: float) -> None:
+    """What is appended later than that was appended after the time had passed."""
+    clock = BusClock(lambda: NOON, lambda: 100 + took_s)
+    assert clock.latest_after(seconds) is None
+    clock.learn(NOON_MS + round(took_s * share * 1000), sent_s=100)
+    latest = clock.latest_after(seconds)
+    assert latest is not None
+    assert latest >= NOON + timedelta(seconds=took_s + seconds)
+    assert latest <= NOON + timedelta(seconds=2 * took_s + seconds + 1.01)

@@ -291,3 +291,20 @@ def test_any_interleaving_of_deaths_losses_and_repeats_gives_one_whole_text(
     again = play(*world.log, choices=len(whole), max_attempts=50)
     assert [step.pieces for step in again] == [step.pieces for step in world.steps]
     assert [step.retry for step in again] == [step.retry for step in world.steps]
+
+
+def test_first_tokens_time_is_that_of_the_attempt_that_gave_it() -> None:
+    """Two deaths later the state still has it; an attempt that died without a word
+    leaves none.
+    """
+    steps = play(
+        beat(),
+        retry(),
+        chunk(0, "a", attempt=2).model_copy(update={"queue_ms": 7.0, "ttft_ms": 9.0}),
+        chunk(1, "b", attempt=2),
+        retry(2),
+        chunk(0, "c", attempt=3).model_copy(update={"queue_ms": 70.0, "ttft_ms": 90.0}),
+        chunk(1, "", attempt=3, end=DONE),
+    )
+    assert [step.state.ttft_ms for step in steps] == [None, None, 9.0, 9.0, 9.0, 9.0, 9.0]
+    assert steps[-1].state.queue_ms == 7.0

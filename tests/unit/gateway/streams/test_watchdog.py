@@ -10,7 +10,7 @@ def test_silence_of_a_running_request_is_written_into_the_log(stage: Stage) -> N
     starts the next attempt.
     """
     reply_stream = stage.follow()
-    stage.hear(reply_stream, chunk(0))
+    stage.hear(reply_stream, chunk(0).model_copy(update={"ttft_ms": 12.5}))
     stage.pass_time(2)
     assert stage.publisher.told == []
     stage.pass_time(0.5)
@@ -18,7 +18,7 @@ def test_silence_of_a_running_request_is_written_into_the_log(stage: Stage) -> N
     assert (silence.attempt, silence.reason, stage.publisher.asked) == (1, "silence", [])
     stage.hear(reply_stream, silence)
     (again,) = stage.publisher.asked
-    assert (again.attempt, again.delivered[0].text) == (2, "a")
+    assert (again.attempt, again.delivered[0].text, again.ttft_ms) == (2, "a", 12.5)
     stage.pass_time(10)
     assert len(stage.publisher.told) == 1
 

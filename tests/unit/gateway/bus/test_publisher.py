@@ -1,0 +1,172 @@
+"""What becomes of a request that Kafka takes, refuses, or says nothing about."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.inference import CancelRequested, InferenceRequested, Lane, ReplyTo
+from services.common.bus import Acknowledged, Outgoing
+from services.common.errors import BusUnavailableError
+from services.common.health import HealthState
+from services.common.http.problems import ProblemError
+from services.gateway.bus.bus_clock import BusClock
+from services.gateway.bus.monitor import BusMonitor
+from services.gateway.bus.publisher import RequestPublisher
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+REQUEST = InferenceRequested(
+    request_id="r",
+    kind="chat",
+    model="m",
+    lane=Lane.INTERACTIVE,
+    tenant="t",
+    key_id="k",
+    reply_to=ReplyTo(partition=3, gateway_id="g"),
+    requested_at=NOW,
+    deadline=NOW + timedelta(seconds=60),
+)
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Kafka's acknowledgement."""
+
+    topic: str
+    partition: int = 0
+    offset: int = 7
+    timestamp: int = int(NOW.timestamp() * 1000)
+    timestamp_type: int = 1
+
+
+@dataclass
+class FakeProducer:
+    """Takes records and acknowledges them when the test says so."""
+
+    refusal: Exception | None = None
+    sent: list[tuple[Outgoing, "asyncio.Future[Acknowledged]"]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send_soon(self, record: Outgoing) -> "asyncio.Future[Acknowledged]":
+        """Takes a record."""
+        if self.refusal is not None:
+            raise self.refusal
+        future: asyncio.Future[Acknowledged] = asyncio.get_running_loop().create_future()
+        self.sent.append((record, future))
+        self.news.set()
+        return future
+
+    async def until(self, count: int) -> None:
+        """Waits until so many records were sent."""
+        while len(self.sent) < count:
+            self.news.clear()
+            await self.news.wait()
+
+    def acknowledge(self, index: int) -> None:
+        """Kafka has this record."""
+        record, future = self.sent[index]
+        future.set_result(Ack(record.topic))
+
+    @property
+    def cancels(self) -> list[str]:
+        """Why requests were taken back."""
+        return [one.value.reason for one, _ in self.sent if isinstance(one.value, CancelRequested)]
+
+
+@dataclass
+class Stage:
+    """A publisher that runs, on a bus that is there."""
+
+    publisher: RequestPublisher
+    producer: FakeProducer
+    begun: bool = False
+
+    async def ask(self) -> object:
+        """Publishes the request."""
+        return await self.publisher.ask(REQUEST, None, begun=lambda: self.begun)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A publisher whose patience is short."""
+    producer = FakeProducer()
+    monitor = BusMonitor(None, HealthState(), [])  # type: ignore[arg-type]
+    monitor.steady_since = 0.0
+    publisher = RequestPublisher(
+        producer,  # type: ignore[arg-type]
+        monitor,
+        BusClock(lambda: NOW - timedelta(days=1), lambda: 5.0),
+        ack_timeout_s=0.05,
+    )
+    running = asyncio.create_task(publisher.run())
+    yield Stage(publisher, producer)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_acknowledged_request_has_its_place_and_tells_the_time(stage: Stage) -> None:
+    """The broker's clock is learned by the way."""
+    asking = asyncio.create_task(stage.ask())
+    await stage.producer.until(1)
+    stage.producer.acknowledge(0)
+    place = await asking
+    assert (place.offset, stage.producer.cancels) == (7, [])  # type: ignore[attr-defined]
+    assert stage.publisher.bus_clock.now() == NOW
+
+
+@pytest.mark.parametrize("refusal", [BusUnavailableError("full"), RuntimeError("the driver's")])
+async def test_request_that_was_never_sent_was_not_begun_and_is_not_cancelled(
+    stage: Stage, refusal: Exception
+) -> None:
+    """503 says so."""
+    stage.producer.refusal = refusal
+    with pytest.raises(ProblemError) as caught:
+        await stage.ask()
+    assert "nothing was begun" in caught.value.problem.message
+    assert stage.publisher._queue.empty()
+
+
+async def test_request_that_kafka_refuses_was_not_begun(stage: Stage) -> None:
+    """An error instead of an acknowledgement is a clear answer."""
+    asking = asyncio.create_task(stage.ask())
+    await stage.producer.until(1)
+    stage.producer.sent[0][1].set_exception(RuntimeError("OutOfOrderSequenceNumber"))
+    with pytest.raises(ProblemError) as caught:
+        await asking
+    assert "nothing was begun" in caught.value.problem.message
+    assert stage.publisher._queue.empty()
+
+
+async def test_request_of_unknown_fate_is_said_to_be_and_cancelled_at_once_and_again(stage: Stage) -> None:
+    """Without an acknowledgement the answer claims nothing; the cancellation goes out
+    before Kafka acknowledges, and once more when it does.
+    """
+    with pytest.raises(ProblemError) as caught:
+        await stage.ask()
+    assert caught.value.problem.status == 503
+    assert "may have begun" in caught.value.problem.message
+    assert "nothing was begun" not in caught.value.problem.message
+    await stage.producer.until(2)
+    assert stage.producer.cancels == ["not_acknowledged"]
+    stage.producer.acknowledge(0)
+    await stage.producer.until(3)
+    assert stage.producer.cancels == ["not_acknowledged"] * 2
+
+
+async def test_request_that_is_seen_to_have_begun_is_served(stage: Stage) -> None:
+    """A reply tells as much as an acknowledgement."""
+    stage.begun = True
+    assert await stage.ask() is None
+    assert stage.publisher._queue.empty()
+
+
+async def test_client_that_leaves_before_the_acknowledgement_cancels(stage: Stage) -> None:
+    """Nobody is there to be told."""
+    asking = asyncio.create_task(stage.ask())
+    await stage.producer.until(1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await stage.producer.until(2)
+    assert stage.producer.cancels == ["not_acknowledged"]
