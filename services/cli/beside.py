@@ -1,6 +1,8 @@
 """Commands that talk to a bus and a store, of this folder's installation if one runs."""
 
+import logging
 import os
+import sys
 from collections.abc import Callable
 
 import typer
@@ -15,9 +17,24 @@ def run_beside_installation(command: Callable[[], int]) -> None:
     from services.common.errors import ConfigError, TocsinError
     from services.embedded.running_installation import environment_of_running_installation
 
+    _keep_logs_off_the_answer()
     os.environ.update(environment_of_running_installation(os.environ))
     try:
         raise typer.Exit(command())
     except TocsinError as error:
         typer.echo(f"tocsin: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _keep_logs_off_the_answer() -> None:
+    """Standard output is the command's answer, which a program may read; what failed is
+    said once, by the command.
+    """
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    for name in ("aiokafka", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

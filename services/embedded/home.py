@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from services.common.errors import ConfigError
 
 _PRIVATE = 0o600
+_REFUSED = '\\<>&"'
 _DRAWN = ("key_pepper", "pseudonym_key", "kafka_password", "ray_token")
 
 
@@ -40,6 +41,11 @@ class Home:
         Raises:
             ConfigError: it cannot be a folder of ours; the message says why.
         """
+        if odd := sorted({one for one in str(self.root) if one in _REFUSED or not one.isprintable()}):
+            raise ConfigError(
+                f"TOCSIN_HOME={str(self.root)!r} has {''.join(odd)!r} in it, which the store's engine cannot "
+                "have in a path: set TOCSIN_HOME to a folder without."
+            )
         if self.root in (Path.home(), Path("/")) or (
             self.root.is_dir() and self.root.stat().st_mode & S_ISVTX
         ):

@@ -4,6 +4,7 @@ own.
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from services.common.errors import ConfigError
 from services.embedded.home import Home
 
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 _LONGEST = 40  # bytes; services/inference/local_ray.py says why
 # Ray gives up after seconds that a loaded machine needs; whoever waits for it sees
 # whether it gets on, and so gives up later.
@@ -26,10 +28,10 @@ _PATIENCE = {
 
 def ray_folder(home: Home) -> Path:
     """Where its sockets and logs go: in the home, or in /tmp where that path is too
-    long for a socket.
+    long for a socket, or has characters that Ray cannot have.
     """
     inside = home.root / "ray"
-    if len(os.fsencode(inside)) <= _LONGEST:
+    if len(os.fsencode(inside)) <= _LONGEST and _PLAIN.fullmatch(str(inside)):
         return inside
     name = hashlib.sha256(os.fsencode(home.root)).hexdigest()[:10]
     return Path(f"/tmp/tocsin-{os.getuid()}-{name}/ray")  # noqa: S108 (checked by `clear_ray_folder`)
@@ -77,4 +79,7 @@ def ray_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "AUTOSCALER_METRIC_PORT": "0",
         "DASHBOARD_METRIC_PORT": "0",
         "TOCSIN_RAY_TEMP_DIR": str(ray_folder(home)),
+        "RAY_TMPDIR": str(
+            ray_folder(home).parent
+        ),  # some of Ray's processes ask for this one, and then for TMPDIR
     }

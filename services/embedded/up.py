@@ -259,7 +259,7 @@ class Installation:
         except (ValueError, KeyError) as error:
             raise TocsinError(
                 f"`tocsin keys create` made no key (status {process.returncode}): "
-                f"{(err or out).decode(errors='replace')[-2000:]}"
+                f"{err.decode(errors='replace')[-2000:]}"
             ) from error
         self.home.keep_secrets(self.home.secrets() | {"first_signed_key": key})
         return key

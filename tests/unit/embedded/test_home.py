@@ -113,3 +113,18 @@ def test_home_that_may_not_be_written_is_refused_in_a_sentence(tmp_path: Path) -
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(ConfigError, match="Permission denied"):
         Home(tmp_path / "closed" / "home").create()
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "line\nfeed", "a<b", 'quo"te', "a&b"])
+def test_home_with_a_character_that_the_store_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
+    """One sentence that names it, and no folder."""
+    with pytest.raises(ConfigError, match="set TOCSIN_HOME to a folder without"):
+        Home(tmp_path / name).create()
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["with space", "com,ma", "é", "it's", "$HOME"])
+def test_home_with_an_unusual_name_is_taken(tmp_path: Path, name: str) -> None:
+    """Spaces, commas and accents are no reason to refuse."""
+    Home(tmp_path / name).create()
+    assert (tmp_path / name / "kafka").is_dir()

@@ -1,0 +1,51 @@
+"""What commands beside an installation write, and where."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+import typer
+
+from services.cli.beside import run_beside_installation
+from services.common.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
+    levels = {name: logging.getLogger(name).level for name in ("aiokafka", "urllib3")}
+    yield
+    structlog.reset_defaults()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_command_that_logs_answers_with_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    """`keys create --json` is read by a program: no line of a log stands before it."""
+
+    def command() -> int:
+        structlog.get_logger("any").info("control_changed", key="k")
+        print('{"key": "k"}')
+        return 0
+
+    with pytest.raises(typer.Exit) as ended:
+        run_beside_installation(command)
+    assert ended.value.exit_code == 0
+    assert capsys.readouterr().out == '{"key": "k"}\n'
+
+
+def test_command_with_a_wrong_setting_says_so_once_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, without the retries that came before."""
+
+    def command() -> int:
+        structlog.get_logger("any").warning("stamina.retry_scheduled")
+        raise ConfigError("set X")
+
+    with pytest.raises(typer.Exit) as ended:
+        run_beside_installation(command)
+    assert ended.value.exit_code == 2
+    assert capsys.readouterr() == ("", "tocsin: set X\n")
