@@ -26,6 +26,7 @@ class ErrorCode(StrEnum):
     INVALID_API_KEY = "invalid_api_key"
     INSUFFICIENT_PERMISSIONS = "insufficient_permissions"
     MODEL_NOT_FOUND = "model_not_found"
+    MODEL_DISABLED = "model_disabled"
     REQUEST_NOT_FOUND = "request_not_found"
     REQUEST_FINISHED = "request_finished"
     STREAM_EXPIRED = "stream_expired"

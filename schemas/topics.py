@@ -145,7 +145,7 @@ COMPLETED = Topic(
     "request_id",
     12,
     _WEEK,
-    ("dispatcher",),
+    ("dispatcher", "gateway"),
     ("recorder",),
     "The one end of each request.",
     scaled=True,

@@ -5,7 +5,7 @@ Each one's work is imported only when it is called, so that `--help` answers at 
 
 import typer
 
-from services.cli import dead_letters, installation, keys, operations, tenants
+from services.cli import dead_letters, installation, keys, models, operations, tenants
 
 app = typer.Typer(
     name="tocsin",
@@ -18,6 +18,7 @@ installation.add_to(app)
 operations.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(models.app, name="models")
 app.add_typer(dead_letters.app, name="dlq")
 
 

@@ -55,6 +55,7 @@ GATEWAY_REFUSED = Counter("tocsin_gateway_refused_total", "Callers that were not
 GATEWAY_FORGOTTEN_EARLY = Counter(
     "tocsin_gateway_forgotten_early_total", "Ended requests forgotten before their time, for want of memory."
 )
+GATEWAY_ENDS = Counter("tocsin_gateway_ends_total", "Requests that the gateway ended itself.", ["outcome"])
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Control state.

@@ -50,6 +50,11 @@ class CommonSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     models_file: str = Field("infra/models/models.yaml", description="The catalogue of models.")
+    store_text: str = Field(
+        "",
+        pattern="^(raw)?$",
+        description="'raw' records prompts and answers as they are; empty records none.",
+    )
     partition_scale: float = Field(
         1.0,
         gt=0,

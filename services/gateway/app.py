@@ -10,6 +10,7 @@ from schemas.inference import Lane
 from schemas.topics import REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
 from services.common import metrics
 from services.common.bus.consumer import Tail
+from services.common.bus.counting import CountingProducer
 from services.common.bus.log_scan import LogScans
 from services.common.bus.producer import Producer
 from services.common.clock import monotonic_s, utc_now
@@ -23,6 +24,7 @@ from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
 from services.gateway.bus.bus_clock import BusClock
+from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
@@ -83,6 +85,12 @@ def make_serving(settings: Settings) -> Serving:
         keys=Authenticator(control, KeyChecker(settings.key_pepper.get_secret_value())),
         bus_monitor=bus_monitor,
         publisher=publisher,
+        ends=EndPublisher(
+            CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
+            {model.name: model.price for model in models},
+            settings.store_text == "raw",
+            utc_now,
+        ),
         readers=readers,
         registry=registry,
         watchdog=watchdog,
@@ -158,6 +166,7 @@ class Gateway:
         )
         await reader.start()
         await serving.publisher.producer.start()
+        await serving.ends.producer.start()
         await serving.bus_monitor.start(reader.partition)
         await serving.publisher.warm_up(serving.settings.instance)
 
@@ -191,6 +200,7 @@ class Gateway:
         serving.watchdog.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
+        await serving.ends.producer.close()
         await serving.readers.own.close()
         await serving.bus_monitor.close()
         await serving.control.close()

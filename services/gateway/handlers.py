@@ -15,6 +15,8 @@ from services.common.health import HealthState
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
 from services.common.identity import pseudonym
 from services.common.model_catalogue import ModelConfig
+from services.gateway.admission import refusal
+from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import problem_of_end
@@ -45,6 +47,7 @@ class Serving:
     keys: Authenticator
     bus_monitor: BusMonitor
     publisher: RequestPublisher
+    ends: EndPublisher
     readers: ReaderPool
     registry: StreamRegistry
     watchdog: Watchdog
@@ -169,6 +172,9 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
 
 async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
     serving.registry.require_room()
+    if (end := refusal(serving.control.state, request)) is not None:
+        await serving.ends.end(request, end, traceparent=traceparent)
+        raise ProblemError(problem_of_end(end) or CLIENT_LEFT)
     reply_stream = serving.registry.follow(request, serving.readers.own, traceparent=traceparent)
     try:
         origin = await serving.publisher.ask(request, traceparent, begun=lambda: reply_stream.begun)

@@ -19,11 +19,6 @@ class InferenceSettings(CommonSettings):
         "dispatchers ask for.",
     )
     dispatchers: int = Field(2, ge=1, description="Dispatcher processes: one serves, the others stand by.")
-    store_text: str = Field(
-        "",
-        pattern="^(raw)?$",
-        description="'raw' records prompts and answers as they are; empty records none.",
-    )
     replica_silence_s: float = Field(
         1.0, gt=0, description="A replica without a heartbeat for so long counts as dead."
     )

@@ -2,9 +2,10 @@
 
 Nothing else imports the drivers.
 
-`Producer` and `TransactionalProducer` write, `Tail` follows partitions without a group,
-`GroupConsumer` shares a topic's partitions and commits by hand, `events.py` reads
-events for keeps; `coordinates.py` says where in the log.
+`Producer`, `CountingProducer` (`counting.py`) and `TransactionalProducer` write, `Tail`
+follows partitions without a group, `GroupConsumer` shares a topic's partitions and
+commits by hand, `events.py` reads events for keeps; `coordinates.py` says where in the
+log.
 """
 
 from services.common.bus.consumer import GroupConsumer, Start, Tail

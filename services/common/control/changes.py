@@ -5,14 +5,14 @@ A plan holds the records to write and what the audit is told. Each function rais
 made.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.control import AnyEntry, BudgetChanged, KeyChanged
+from schemas.control import AnyEntry, BudgetChanged, KeyChanged, ModelChanged
 from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
 from services.common.control.state import KINDS, ControlState
 from services.common.control.validation import require_valid
@@ -150,6 +150,21 @@ def revoke_key(key_id: str) -> Change:
         already = known.revoked_at if isinstance(known, KeyChanged) else None
         ended = known.model_copy(update={"revoked_at": already or now})
         return Plan("key", key_id, "revoked", known, _successor(known, ended))
+
+    return decide
+
+
+def switch_model(model: str, *, enabled: bool, known: Collection[str]) -> Change:
+    """Switches a model on or off; prices and limits stay."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        entry = state.models.get(model)
+        if entry is None and model not in known:
+            raise NoSuchEntryError(f"there is no model {model!r}; the models file has {', '.join(known)}")
+        wanted = (entry or ModelChanged(model=model)).model_copy(
+            update={"enabled": enabled, "deleted_at": None}
+        )
+        return put(wanted)(state, now)
 
     return decide
 

@@ -41,7 +41,7 @@ def not_in_time(waited_s: float) -> Problem:
 def problem_of_end(end: End) -> Problem | None:
     """What an end that is no completion means to the client; None for a completion."""
     if end.error is not None:
-        return _of_detail(end.error)
+        return _of_detail(end.error, _NO_RETRY if end.outcome is Outcome.BLOCKED else ())
     match end.outcome:
         case Outcome.COMPLETED | Outcome.CACHE_HIT:
             return None
@@ -59,6 +59,6 @@ def problem_of_end(end: End) -> Problem | None:
             return Problem(500, ErrorCode.INFERENCE_FAILED, "The request failed. Send it again.")
 
 
-def _of_detail(detail: ErrorDetail) -> Problem:
+def _of_detail(detail: ErrorDetail, headers: Headers) -> Problem:
     status = detail.status if 400 <= detail.status <= 599 else 500
-    return Problem(status, detail.code, detail.message, detail.param)
+    return Problem(status, detail.code, detail.message, detail.param, headers)

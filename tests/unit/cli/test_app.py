@@ -12,7 +12,7 @@ from services.cli.keys import ScopeName
 
 def test_help_of_every_group_is_shown() -> None:
     """Each group and each of its commands."""
-    groups = ["", "keys", "tenants", "dlq"]
+    groups = ["", "keys", "tenants", "models", "dlq"]
     texts = [CliRunner().invoke(app, [*filter(None, [group]), "--help"]) for group in groups]
     assert [one.exit_code for one in texts] == [0] * len(groups)
     for command in ("up", "down", "status", "demo", "topics", "migrate", "doctor", *groups):

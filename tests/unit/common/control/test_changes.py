@@ -209,3 +209,14 @@ def test_public_fields_hold_no_hash() -> None:
     assert isinstance(KEY, KeyChanged)
     assert KEY.key_id in text
     assert Scope.INFER.value in text
+
+
+def test_switched_model_keeps_its_prices_and_must_be_known() -> None:
+    """By the models file, or by an earlier change."""
+    priced = ModelChanged(model="m", prices=(ModelPrice(valid_from=NOW.date()),), version=3)
+    state = after(state_of(priced), changes.switch_model("m", enabled=False, known=()))
+    assert state.models["m"] == priced.model_copy(update={"enabled": False, "version": 4})
+    state = after(state, changes.switch_model("new", enabled=False, known=("new",)))
+    assert [state.models[one].enabled for one in ("m", "new")] == [False, False]
+    with pytest.raises(NoSuchEntryError, match="models file has new"):
+        changes.switch_model("typo", enabled=False, known=("new",))(state, NOW)

@@ -1,0 +1,71 @@
+"""Ends that the gateway makes itself: of requests that no dispatcher ever sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from schemas.errors import ErrorCode
+from schemas.inference import Delivered, End, InferenceRequested
+from schemas.topics import COMPLETED
+from services.common import metrics
+from services.common.bus import Outgoing
+from services.common.bus.counting import CountingProducer
+from services.common.clock import Clock
+from services.common.completion import completed_event
+from services.common.errors import BusUnavailableError
+from services.common.http.problems import unavailable
+from services.common.model_catalogue import Price
+
+
+@dataclass
+class EndPublisher:
+    """Records the one end of a request that is answered without inference: blocked, or
+    served from a cache.
+
+    Never for a request that was published to a lane: its dispatcher ends that.
+    """
+
+    producer: CountingProducer
+    prices: Mapping[str, Price]
+    store_text: bool
+    clock: Clock
+    _free: Price = field(default_factory=Price, init=False)
+
+    async def end(
+        self,
+        request: InferenceRequested,
+        end: End,
+        choices: tuple[Delivered, ...] = (),
+        *,
+        traceparent: str | None = None,
+    ) -> None:
+        """Publishes the end. The client is answered after that, so that nothing it was
+        told is missing from the record.
+
+        Raises:
+            ProblemError: 503, Kafka did not acknowledge it in time.
+        """
+        event = completed_event(
+            request,
+            end,
+            choices,
+            replica_id="",
+            price=self.prices.get(request.model, self._free),
+            store_text=self.store_text,
+            now=self.clock(),
+        )
+        try:
+            await self.producer.send(
+                Outgoing(
+                    COMPLETED.name,
+                    event,
+                    subject=request.request_id,
+                    tenant=request.tenant,
+                    traceparent=traceparent,
+                )
+            )
+        except BusUnavailableError as error:
+            raise unavailable(
+                "The message bus did not take the record of this request; nothing was begun. Try again.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            ) from error
+        metrics.GATEWAY_ENDS.labels(end.outcome).inc()

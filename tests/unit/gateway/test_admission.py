@@ -1,0 +1,55 @@
+"""Which requests no model sees."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.control import ModelChanged
+from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo
+from services.common.control.state import ControlState
+from services.gateway.admission import refusal
+from services.gateway.http.problems import problem_of_end
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+REQUEST = InferenceRequested(
+    request_id="cmpl-1",
+    kind="completion",
+    model="m",
+    lane=Lane.INTERACTIVE,
+    tenant="acme",
+    key_id="key00001",
+    prompt="hello",
+    reply_to=ReplyTo(partition=0, gateway_id="g"),
+    requested_at=NOW,
+    deadline=NOW + timedelta(seconds=30),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"enabled": False}, True),
+        ({"enabled": True}, False),
+        ({"enabled": False, "deleted_at": NOW}, False),
+        ({"enabled": False, "model": "other"}, False),
+    ],
+)
+def test_request_for_a_model_that_is_switched_off_is_refused(fields: dict[str, Any], refused: bool) -> None:  # noqa: FBT001
+    """Its own model, switched off and not deleted."""
+    entry = ModelChanged(**({"model": "m"} | fields))
+    end = refusal(ControlState(models={entry.model: entry}), REQUEST)
+    assert (end is not None) is refused
+
+
+def test_refused_request_is_blocked_and_not_to_be_sent_again() -> None:
+    """403 with the model as its parameter; SDKs do not retry."""
+    entry = ModelChanged(model="m", enabled=False)
+    end = refusal(ControlState(models={"m": entry}), REQUEST)
+    assert end is not None
+    assert end.outcome is Outcome.BLOCKED
+    problem = problem_of_end(end)
+    assert problem is not None
+    assert (problem.status, problem.code, problem.param) == (403, "model_disabled", "model")
+    assert ("x-should-retry", "false") in problem.headers
+    assert refusal(ControlState(), REQUEST) is None
