@@ -14,7 +14,7 @@ lock dev all train dev
 .venv/bin/uv pip compile requirements/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/tools.txt "${upgrade[@]}"
 # Everything else takes the versions that the tests ran with.
 grep -E '^[a-zA-Z0-9]' requirements/dev.txt | sed 's/ *\\$//' > "$constraints"
-for service in gateway inference analyzer drift; do lock "$service" "$service"; done
+for service in gateway console inference analyzer drift; do lock "$service" "$service"; done
 lock all all
 # Beside vLLM, which pins an older FastAPI; vLLM and torch come with its image.
 echo 'fastapi<0.137' > "$constraints"

@@ -25,6 +25,8 @@ class ErrorCode(StrEnum):
     # Who asks, and for what.
     INVALID_API_KEY = "invalid_api_key"
     INSUFFICIENT_PERMISSIONS = "insufficient_permissions"
+    CSRF_FAILED = "csrf_failed"
+    RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_DISABLED = "model_disabled"
     REQUEST_NOT_FOUND = "request_not_found"
@@ -50,10 +52,13 @@ class ErrorCode(StrEnum):
     REPLICA_LOST = "replica_lost"
     # Not now.
     BUS_UNAVAILABLE = "bus_unavailable"
+    CONSOLE_UNAVAILABLE = "console_unavailable"
+    CONSOLE_TIMEOUT = "console_timeout"
     GATEWAY_STOPPING = "gateway_stopping"
     OVERLOADED = "overloaded"
     STARTING = "starting"
     TOPIC_MISSING = "topic_missing"
+    STORE_UNAVAILABLE = "store_unavailable"
     UNAVAILABLE = "unavailable"
     INTERNAL_ERROR = "internal_error"
 

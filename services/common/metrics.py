@@ -61,6 +61,21 @@ GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answ
 # Control state.
 CONTROL_ENTRIES = Gauge("tocsin_control_entries", "Entries known, deleted ones included.", ["kind"])
 
+# Console.
+CONSOLE_REQUESTS = Counter("tocsin_console_requests_total", "HTTP requests answered.", ["route", "status"])
+CONSOLE_SECONDS = Histogram(
+    "tocsin_console_seconds",
+    "From an HTTP request's first byte to its answer's last.",
+    ["route"],
+    buckets=_SECONDS,
+)
+CONSOLE_READS = Counter(
+    "tocsin_console_reads_total", "Look-ups for /api/status, by how they went.", ["part", "state"]
+)
+CONSOLE_LOGINS = Counter(
+    "tocsin_console_logins_total", "Attempts at opening a session, by outcome.", ["outcome"]
+)
+
 # Recorder.
 RECORDER_ROWS = Counter(
     "tocsin_recorder_rows_total",

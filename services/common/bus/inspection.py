@@ -88,3 +88,42 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
         done = known.offset if known else begins[place]
         behind[place.topic] += max(0, ends[place] - done)
     return behind
+
+
+async def group_lags(url: str, timeout_s: float = 5.0) -> dict[str, dict[str, int]]:
+    """How many records each consumer group has still to deal with, a topic, by what it
+    has committed. Transaction markers count too: a few may remain when all is done.
+
+    Raises:
+        BusUnavailableError: no broker, or it did not answer within `timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s), admin(url, timeout_s=timeout_s) as client:
+            groups = sorted({str(one[0]) for one in await client.list_consumer_groups()})
+            committed = {group: await client.list_consumer_group_offsets(group) for group in groups}
+        places = {place for offsets in committed.values() for place in offsets}
+        async with asyncio.timeout(timeout_s):
+            ends = await _end_offsets(url, places)
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise BusUnavailableError(
+            f"Kafka at {without_password(url)} does not tell how far its groups are: {error!r}"
+        ) from error
+    lags: dict[str, dict[str, int]] = {}
+    for group, offsets in committed.items():
+        behind = lags.setdefault(group, {})
+        for place, done in offsets.items():
+            if done.offset >= 0:
+                behind[place.topic] = behind.get(place.topic, 0) + max(0, ends[place] - done.offset)
+    return lags
+
+
+async def _end_offsets(url: str, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    consumer = AIOKafkaConsumer(
+        **connection_options(url), isolation_level="read_committed", enable_auto_commit=False
+    )
+    try:
+        await consumer.start()
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(places))
+        return ends
+    finally:
+        await consumer.stop()

@@ -1,0 +1,1 @@
+"""The console: the platform's API for people and their dashboards, away from the gateway."""

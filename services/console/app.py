@@ -1,0 +1,145 @@
+"""The console's wiring, and nothing else."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.topics import CONTROL, STATUS_TOPIC
+from services.common import metrics
+from services.common.bus import Tail
+from services.common.bus.inspection import group_lags
+from services.common.clock import monotonic_s, utc_now
+from services.common.health import HealthState
+from services.common.http.access_log import AccessLogMiddleware
+from services.common.http.operations import operations_router
+from services.common.http.problems import malformed
+from services.common.http.protocol import HttpConfig
+from services.common.http.responses import answer_problems, crash_response, problem_response
+from services.common.http.server import EmbeddedServer
+from services.common.store import Store
+from services.console.identity.callers import Callers
+from services.console.identity.keys import Keys
+from services.console.identity.sessions import SessionSigner
+from services.console.read_models.cached_read import CachedRead
+from services.console.read_models.ledger import Ledger
+from services.console.read_models.processes import StatusWindow
+from services.console.read_models.service_health import ServiceHealth
+from services.console.read_models.status import PlatformStatus
+from services.console.routes.auth import auth_router
+from services.console.routes.documentation import document
+from services.console.routes.status import status_router
+from services.console.settings import Settings
+
+
+class Console:
+    """A running console; see `services.common.runner.App`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.health = HealthState()
+        url, name = settings.kafka_url, f"console-{settings.instance}"
+        pepper = settings.key_pepper.get_secret_value()
+        self._keys = Keys(Tail(url, f"{name}-keys", topic=CONTROL.name), pepper, self.health)
+        self._store = Store(
+            settings.clickhouse_url, name="tocsin-console", timeout_s=settings.store_timeout_s
+        )
+        self._services = ServiceHealth(settings.health_targets)
+        self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
+        self._callers = Callers(settings, self._keys, utc_now, SessionSigner(pepper))
+        self._status = PlatformStatus(
+            {
+                "bus": _cached("bus", self._read_bus),
+                "store": _cached("store", self._read_store),
+                "processes": _cached("processes", StatusWindow(url, name, utc_now).read, timeout_s=5.0),
+                "services": _cached("services", self._services.read),
+                "consumers": _cached("consumers", lambda: group_lags(url), timeout_s=5.0, fresh_s=3.0),
+                "ledger": _cached("ledger", Ledger(self._store).read, timeout_s=5.0, fresh_s=10.0),
+            }
+        )
+        self._server = EmbeddedServer(
+            HttpConfig(
+                self._make_app(settings),
+                host=settings.host,
+                port=settings.port,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=int(settings.drain_timeout_s) + 5,
+            )
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once started."""
+        return self._server.port
+
+    async def start(self) -> None:
+        """Listens at once, for /health; lets nobody in until the keys are read.
+
+        The store is not waited for: what it cannot tell says so.
+        """
+        await self._server.start()
+        await self._keys.start()
+        await self._bus.start([], {})
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        await self._keys.run()
+
+    async def drain(self) -> None:
+        """Accepts no more connections; answers under way go on until `close`."""
+        self._server.should_exit = True
+
+    async def close(self) -> None:
+        """Ends what is left, disconnects."""
+        await self._server.close()
+        await self._status.close()
+        await asyncio.gather(
+            self._services.close(), self._keys.close(), self._bus.close(), self._store.close()
+        )
+
+    async def _read_bus(self) -> dict[str, Any]:
+        return {"status_end_offset": (await self._bus.end_offsets(STATUS_TOPIC.name, [0]))[0]}
+
+    async def _read_store(self) -> dict[str, Any]:
+        return {"version": (await self._store.query("SELECT version() AS version"))[0]["version"]}
+
+    def _make_app(self, settings: Settings) -> AccessLogMiddleware:
+        app = FastAPI(
+            title="Tocsin console",
+            version="1",
+            description="The platform's API: its state, its figures, its administration.",
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
+        for router in (
+            auth_router(self._callers, settings),
+            status_router(self._callers, self._status),
+            operations_router(self.health),
+        ):
+            app.include_router(router)
+        answer_problems(app)
+        app.add_exception_handler(RequestValidationError, _on_invalid)
+        document(app)
+        return AccessLogMiddleware(
+            app, crash_response, requests=metrics.CONSOLE_REQUESTS, seconds=metrics.CONSOLE_SECONDS
+        )
+
+
+def build(settings: Settings) -> Console:
+    """A console, joined but not started."""
+    return Console(settings)
+
+
+def _cached(name: str, read: Any, *, timeout_s: float = 3.0, fresh_s: float = 1.0) -> CachedRead:
+    return CachedRead(name, read, utc_now, monotonic_s, timeout_s=timeout_s, fresh_s=fresh_s)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """A parameter that FastAPI refuses, as a problem."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for nothing else
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    return problem_response(malformed(f"{name}: {first['msg']}.", name).problem, request.url.path)

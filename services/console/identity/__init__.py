@@ -1,0 +1,1 @@
+"""Who calls: API keys as bearers, and sessions that a key opened."""

@@ -1,0 +1,205 @@
+"""Who makes a call, by its Authorization header or its session's cookie."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import KeyChanged, Scope
+from schemas.errors import ErrorCode
+from services.common import metrics
+from services.common.clock import Clock
+from services.common.http.access_log import bind_log_fields
+from services.common.http.problems import Problem, ProblemError, unauthenticated
+from services.console.identity.keys import Keys, UnknownKeyError
+from services.console.identity.login_throttle import LoginThrottle, Network, client_of
+from services.console.identity.sessions import EndedSessions, Session, SessionSigner
+from services.console.settings import Settings
+
+COOKIE = "tocsin_session"
+CSRF_HEADER = "x-csrf-token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A key that is good for what is asked. `session` is None for a bearer."""
+
+    key: KeyChanged
+    session: Session | None = None
+
+    @property
+    def tenant(self) -> str:
+        """Whose data it may see."""
+        return self.key.tenant
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it may see where things run."""
+        return Scope.ADMIN in self.key.scopes
+
+
+@dataclass
+class Callers:
+    """Lets callers in, and opens and ends sessions."""
+
+    settings: Settings
+    keys: Keys
+    clock: Clock
+    signer: SessionSigner
+    throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    new_session_id: Callable[[], str] = field(default=lambda: secrets.token_hex(16))
+    ended: EndedSessions = field(init=False)
+    _trusted: tuple[Network, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ended = EndedSessions(self.settings.session_longest_s)
+        self._trusted = self.settings.proxy_networks
+
+    def caller(self, request: Request, scope: Scope) -> Caller:
+        """Who calls, if that is allowed `scope`. An Authorization header counts before
+        a cookie.
+
+        Raises:
+            ProblemError: 401, 403, 429 or 503.
+        """
+        authorization = request.headers.get("authorization")
+        found = (
+            self._by_session(request, scope)
+            if authorization is None
+            else Caller(self._by_key(request, authorization, scope))
+        )
+        bind_log_fields(request.scope, tenant=found.key.tenant, key_id=found.key.key_id)
+        return found
+
+    def open_session(self, request: Request, clear: str) -> Caller:
+        """A new session for whoever has this key.
+
+        Raises:
+            ProblemError: 401, 403, 429 or 503.
+        """
+        _require_same_site(request)
+        client, now = self._client(request), self.clock()
+        wait_s = self.throttle.wait_s(client, now.timestamp())
+        if wait_s > 0:
+            metrics.CONSOLE_LOGINS.labels("throttled").inc()
+            raise _too_many_failures(wait_s)
+        try:
+            key = self.keys.check(clear, Scope.READ, now)
+        except ProblemError as error:
+            metrics.CONSOLE_LOGINS.labels("refused").inc()
+            if isinstance(error, UnknownKeyError):
+                self.throttle.failed(client, now.timestamp())
+            raise
+        metrics.CONSOLE_LOGINS.labels("opened").inc()
+        self.throttle.succeeded(client)
+        bind_log_fields(request.scope, tenant=key.tenant, key_id=key.key_id)
+        began = int(now.timestamp())
+        expires = began + int(min(self.settings.session_s, self.settings.session_longest_s))
+        return Caller(key, Session(self.new_session_id(), key.key_id, began, expires))
+
+    def renewed(self, session: Session) -> Session:
+        """The session, longer if half of its time is over."""
+        now_s = self.clock().timestamp()
+        if session.expires_at - now_s > self.settings.session_s / 2:
+            return session
+        latest = session.began_at + self.settings.session_longest_s
+        return replace(session, expires_at=int(min(now_s + self.settings.session_s, latest)))
+
+    def end_session(self, session: Session) -> None:
+        """Logs a session out."""
+        self.ended.end(session, self.clock().timestamp())
+
+    def set_cookie(self, request: Request, response: Response, caller: Caller, session: Session) -> None:
+        """Has the browser keep a session."""
+        response.set_cookie(
+            COOKIE,
+            self.signer.token(session, caller.key),
+            max_age=max(0, session.expires_at - int(self.clock().timestamp())),
+            path="/",
+            secure=self._is_secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+
+    def clear_cookie(self, request: Request, response: Response) -> None:
+        """Has the browser forget its session."""
+        response.delete_cookie(
+            COOKIE, path="/", secure=self._is_secure(request), httponly=True, samesite="strict"
+        )
+
+    def _by_key(self, request: Request, authorization: str, scope: Scope) -> KeyChanged:
+        """The key in an Authorization header.
+
+        A good key is let in whatever others at its address have tried: a forgotten
+        script must not lock its neighbours out.
+        """
+        scheme, _, clear = authorization.partition(" ")
+        now: datetime = self.clock()
+        try:
+            return self.keys.check(clear.strip() if scheme.lower() == "bearer" else "", scope, now)
+        except UnknownKeyError:
+            client = self._client(request)
+            wait_s = self.throttle.wait_s(client, now.timestamp())
+            if wait_s > 0:
+                raise _too_many_failures(wait_s) from None
+            self.throttle.failed(client, now.timestamp())
+            raise
+
+    def _by_session(self, request: Request, scope: Scope) -> Caller:
+        now = self.clock()
+        token = request.cookies.get(COOKIE)
+        session = self.signer.read(token, self.keys.find, now.timestamp()) if token else None
+        key = self.keys.find(session.key_id) if session else None
+        if session is None or key is None or self.ended.has(session):
+            raise unauthenticated(
+                "Log in with POST /api/auth/session, or send 'Authorization: Bearer tsn_...'."
+            )
+        self.keys.require_rights(key, scope, now)
+        if request.method not in _SAFE:
+            _require_same_site(request)
+            if not self.signer.is_csrf_token(session, request.headers.get(CSRF_HEADER, "")):
+                raise ProblemError(
+                    Problem(
+                        403,
+                        ErrorCode.CSRF_FAILED,
+                        f"Send the session's csrf_token as {CSRF_HEADER} with calls that change something; "
+                        "GET /api/auth/session tells it.",
+                    )
+                )
+        return Caller(key, session)
+
+    def _client(self, request: Request) -> str:
+        peer = request.client.host if request.client else ""
+        return client_of(peer, request.headers.getlist("x-forwarded-for"), self._trusted)
+
+    def _is_secure(self, request: Request) -> bool:
+        if self.settings.session_cookie != "auto":
+            return self.settings.session_cookie == "secure"
+        host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+        return name.lower() not in _LOOPBACK
+
+
+def _require_same_site(request: Request) -> None:
+    """Refuses what a browser says that another site has it send."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise ProblemError(
+            Problem(403, ErrorCode.CSRF_FAILED, "Another site may not do this in a session's name.")
+        )
+
+
+def _too_many_failures(wait_s: float) -> ProblemError:
+    retry_after_s = int(wait_s) + 1
+    return ProblemError(
+        Problem(
+            429,
+            ErrorCode.RATE_LIMIT_EXCEEDED,
+            f"Too many unknown keys came from this address. Try again in {retry_after_s} s.",
+            headers=(("retry-after", str(retry_after_s)),),
+        )
+    )

@@ -1,0 +1,1 @@
+"""What the console reads, one file a subject."""

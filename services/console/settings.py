@@ -1,0 +1,88 @@
+"""What the console needs to know."""
+
+import ipaddress
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+
+from services.common.settings import CommonSettings
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(CommonSettings):
+    """The console's settings; each is a `TOCSIN_*` variable."""
+
+    port: int = Field(
+        8013,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("port", "TOCSIN_CONSOLE_PORT"),
+        description="The port of the platform API; 0 takes a free one.",
+    )
+    key_pepper: SecretStr = Field(
+        min_length=16,
+        description="Secret under which API keys are hashed, the gateways' own; sessions are signed with a "
+        "key derived from it.",
+    )
+    pseudonym_key: SecretStr = Field(
+        min_length=16, description="Secret under which users are renamed, the gateways' own."
+    )
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, le=1536 * 1024, description="Largest request body.")
+    body_timeout_s: float = Field(30.0, gt=0, description="How long a request's body may take.")
+    ack_timeout_s: float = Field(5.0, gt=0, description="How long Kafka may take to acknowledge a record.")
+    store_timeout_s: float = Field(5.0, gt=0, description="How long a query may take.")
+    session_s: float = Field(
+        3600.0, ge=60, le=86_400, description="How long a session lasts without being renewed."
+    )
+    session_longest_s: float = Field(
+        43_200.0, ge=60, le=604_800, description="How long a session lasts however often it is renewed."
+    )
+    session_cookie: Literal["auto", "secure", "plain"] = Field(
+        "auto",
+        description="Whether browsers send the session's cookie over HTTPS only: secure, plain, or auto, "
+        "which is secure except where the console is reached as localhost or on a loopback address.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.0/8,::1/128",
+        validation_alias=AliasChoices("trusted_proxies", "TOCSIN_CONSOLE_TRUSTED_PROXIES"),
+        description="Networks, separated by commas, whose X-Forwarded-For tells who logs in: the gateways' "
+        "and the ingress's.",
+    )
+    health_urls: str = Field(
+        "",
+        validation_alias=AliasChoices("health_urls", "TOCSIN_CONSOLE_HEALTH_URLS"),
+        description="Services whose /ready /api/status asks: name=http://host:port, separated by commas.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in _split(value):
+            ipaddress.ip_network(one)
+        return value
+
+    @field_validator("health_urls")
+    @classmethod
+    def _health_urls(cls, value: str) -> str:
+        for one in _split(value):
+            name, _, url = one.partition("=")
+            if not name or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ValueError(f"{one!r} must look like analyzer=http://127.0.0.1:8012")
+        return value
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """`trusted_proxies`, parsed."""
+        return tuple(ipaddress.ip_network(one) for one in _split(self.trusted_proxies))
+
+    @property
+    def health_targets(self) -> dict[str, str]:
+        """`health_urls`: each service's address, without a slash at the end."""
+        named = (one.partition("=") for one in _split(self.health_urls))
+        return {name: url.rstrip("/") for name, _, url in named}
+
+
+def _split(value: str) -> list[str]:
+    return [one.strip() for one in value.split(",") if one.strip()]

@@ -1,0 +1,99 @@
+"""Sessions: what a token proves, and when it no longer does."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.control import KeyChanged
+from services.console.identity.sessions import EndedSessions, Session, SessionSigner
+
+NOW = 1_800_000_000
+SIGNER = SessionSigner("a pepper for the tests only")
+KEY = KeyChanged(
+    key_id="abcd1234",
+    secret_hmac="00" * 32,
+    name="n",
+    tenant="acme",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+SESSION = Session("0" * 31 + "1", KEY.key_id, NOW, NOW + 3600)
+
+
+def find(key_id: str) -> KeyChanged | None:
+    """The one key that there is."""
+    return KEY if key_id == KEY.key_id else None
+
+
+def test_token_of_a_session_gives_the_session_back() -> None:
+    """Every console replica reads what another signed."""
+    assert SIGNER.read(SIGNER.token(SESSION, KEY), find, NOW) == SESSION
+
+
+def test_token_ends_with_its_time() -> None:
+    """From `expires_at` on it opens nothing."""
+    token = SIGNER.token(SESSION, KEY)
+    assert SIGNER.read(token, find, NOW + 3599) is not None
+    assert SIGNER.read(token, find, NOW + 3600) is None
+
+
+@pytest.mark.parametrize("changed", [{"secret_hmac": "11" * 32}, {"tenant": "globex"}])
+def test_token_ends_when_its_key_is_another(changed: dict[str, str]) -> None:
+    """A key of the same id with another secret or tenant did not open this session."""
+    token = SIGNER.token(SESSION, KEY)
+    assert SIGNER.read(token, lambda _: KEY.model_copy(update=changed), NOW) is None
+    assert SIGNER.read(token, lambda _: None, NOW) is None
+
+
+def test_token_signed_under_another_pepper_is_refused() -> None:
+    """Only this platform's consoles open sessions."""
+    forged = SessionSigner("another pepper altogether").token(SESSION, KEY)
+    assert SIGNER.read(forged, find, NOW) is None
+
+
+@given(st.data())
+def test_token_with_any_one_character_changed_is_refused(data: st.DataObject) -> None:
+    """Neither the times nor the key nor the signature can be altered."""
+    token = SIGNER.token(SESSION, KEY)
+    place = data.draw(st.integers(0, len(token) - 1))
+    other = data.draw(st.characters().filter(lambda one: one != token[place]))
+    changed = token[:place] + other + token[place + 1 :]
+    read = SIGNER.read(changed, find, NOW)
+    # Only the last base64 character has bits that mean nothing; text is compared, so they count too.
+    assert read is None
+
+
+@given(st.text(max_size=400))
+def test_token_of_any_text_is_refused_quietly(text: str) -> None:
+    """A cookie is whatever a client sends."""
+    assert SIGNER.read(text, find, NOW) is None
+    assert not SIGNER.is_csrf_token(SESSION, text)
+
+
+def test_csrf_token_is_good_for_its_session_only() -> None:
+    """Another session's, or the session's id, changes nothing."""
+    other = Session("f" * 32, KEY.key_id, NOW, NOW + 3600)
+    assert SIGNER.is_csrf_token(SESSION, SIGNER.csrf_token(SESSION))
+    assert not SIGNER.is_csrf_token(SESSION, SIGNER.csrf_token(other))
+    assert SESSION.session_id not in SIGNER.csrf_token(SESSION)
+
+
+def test_session_that_was_logged_out_stays_so_while_others_go_on() -> None:
+    """Logging out on one device leaves the other alone."""
+    ended = EndedSessions(3600)
+    other = Session("2" * 32, KEY.key_id, NOW, NOW + 3600)
+    ended.end(SESSION, NOW)
+    assert ended.has(SESSION)
+    assert not ended.has(other)
+
+
+def test_more_log_outs_than_are_remembered_end_the_keys_earlier_sessions() -> None:
+    """Forgetting a log-out would open a copied cookie again; so none is forgotten."""
+    ended = EndedSessions(3600, per_key=4)
+    several = [Session(f"{number:032x}", KEY.key_id, NOW, NOW + 3600) for number in range(10)]
+    for session in several:
+        ended.end(session, NOW + 1)
+    assert all(ended.has(session) for session in several)
+    assert not ended.has(Session("a" * 32, KEY.key_id, NOW + 2, NOW + 3600))
+    assert not ended.has(Session("a" * 32, "other123", NOW, NOW + 3600))
