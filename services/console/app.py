@@ -8,10 +8,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.topics import CONTROL, STATUS_TOPIC
+from schemas.topics import STATUS_TOPIC
 from services.common import metrics
 from services.common.bus import Tail
 from services.common.bus.inspection import group_lags
+from services.common.control.authentication import KeyChecker
+from services.common.control.reader import ControlReader
 from services.common.clock import monotonic_s, utc_now
 from services.common.health import HealthState
 from services.common.http.access_log import AccessLogMiddleware
@@ -42,13 +44,13 @@ class Console:
         self.health = HealthState()
         url, name = settings.kafka_url, f"console-{settings.instance}"
         pepper = settings.key_pepper.get_secret_value()
-        self._keys = Keys(Tail(url, f"{name}-keys", topic=CONTROL.name), pepper, self.health)
+        self._control = ControlReader(url, name, self.health)
         self._store = Store(
             settings.clickhouse_url, name="tocsin-console", timeout_s=settings.store_timeout_s
         )
         self._services = ServiceHealth(settings.health_targets)
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
-        self._callers = Callers(settings, self._keys, utc_now, SessionSigner(pepper))
+        self._callers = Callers(settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper))
         self._status = PlatformStatus(
             {
                 "bus": _cached("bus", self._read_bus),
@@ -80,12 +82,12 @@ class Console:
         The store is not waited for: what it cannot tell says so.
         """
         await self._server.start()
-        await self._keys.start()
+        await self._control.start()
         await self._bus.start([], {})
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        await self._keys.run()
+        await self._control.run()
 
     async def drain(self) -> None:
         """Accepts no more connections; answers under way go on until `close`."""
@@ -96,7 +98,7 @@ class Console:
         await self._server.close()
         await self._status.close()
         await asyncio.gather(
-            self._services.close(), self._keys.close(), self._bus.close(), self._store.close()
+            self._services.close(), self._control.close(), self._bus.close(), self._store.close()
         )
 
     async def _read_bus(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
+from services.gateway.http.console_proxy import ConsolePaths, ConsoleProxy
 from services.gateway.http.fast_path import FastPath
 from services.gateway.http.openapi import document
 from services.gateway.http.responses import RawRoute
@@ -97,6 +98,7 @@ def make_serving(settings: Settings) -> Serving:
         reattacher=Reattacher(
             LogScans(url, name), readers, registry, publisher, settings.instance, monotonic_s
         ),
+        console=ConsoleProxy(settings),
         clock=utc_now,
         monotonic=monotonic_s,
     )
@@ -124,7 +126,10 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
     answer_problems(app)
     document(app)
     return AccessLogMiddleware(
-        FastPath(app, [route for route in completions.routes if isinstance(route, RawRoute)]),
+        FastPath(
+            ConsolePaths(app, serving.console),
+            [route for route in completions.routes if isinstance(route, RawRoute)],
+        ),
         crash_response,
         requests=metrics.GATEWAY_REQUESTS,
         seconds=metrics.GATEWAY_SECONDS,
@@ -204,6 +209,7 @@ class Gateway:
         await serving.readers.own.close()
         await serving.bus_monitor.close()
         await serving.control.close()
+        await serving.console.close()
 
 
 def _spare_the_collector() -> None:

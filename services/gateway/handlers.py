@@ -19,6 +19,7 @@ from services.gateway.admission import refusal
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.http.problems import problem_of_end
 from services.gateway.identity.authenticator import Authenticator
 from services.gateway.openai.request_ids import Kind, new_request_id
@@ -52,6 +53,7 @@ class Serving:
     registry: StreamRegistry
     watchdog: Watchdog
     reattacher: Reattacher
+    console: ConsoleProxy
     clock: Clock
     monotonic: MonotonicClock
 

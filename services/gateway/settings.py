@@ -1,6 +1,8 @@
 """What a gateway needs to know."""
 
-from pydantic import AliasChoices, Field, SecretStr
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.settings import CommonSettings
 
@@ -24,6 +26,11 @@ class Settings(CommonSettings):
         min_length=16,
         description="Secret under which users are renamed, at least 16 characters, the same on every "
         "gateway.",
+    )
+    console_url: str = Field(
+        "",
+        description="The console's address, http://host:port: /api, /dashboard and /v1/feedback are passed "
+        "on to it. Empty: they answer 503.",
     )
     max_body_bytes: int = Field(
         1024 * 1024,
@@ -84,3 +91,11 @@ class Settings(CommonSettings):
     keep_alive_s: float = Field(
         15.0, gt=0, description="A comment goes down a stream that was silent for so long."
     )
+
+    @field_validator("console_url")
+    @classmethod
+    def _console_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
+            raise ValueError("must look like http://127.0.0.1:8013")
+        return value

@@ -117,13 +117,13 @@ async def group_lags(url: str, timeout_s: float = 5.0) -> dict[str, dict[str, in
     return lags
 
 
-async def _end_offsets(url: str, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+async def _end_offsets(url: str, places: Iterable[DriverPartition]) -> dict[DriverPartition, int]:
     consumer = AIOKafkaConsumer(
         **connection_options(url), isolation_level="read_committed", enable_auto_commit=False
     )
     try:
         await consumer.start()
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(places))
+        ends: dict[DriverPartition, int] = await consumer.end_offsets(list(places))
         return ends
     finally:
         await consumer.stop()

@@ -56,6 +56,17 @@ class KeyChecker:
             self._remember(digest, key)
         return _check_rights(state, key, scope, now) or key
 
+    def recheck(self, state: ControlState, key_id: str, scope: Scope, *, now: datetime) -> KeyChanged | Refusal:
+        """A key whose secret was shown earlier, if its record is good for `scope` still:
+        for sessions.
+        """
+        key = state.keys.get(key_id)
+        if key is None:
+            return Refusal.UNKNOWN
+        if not is_signed(key, pepper=self.pepper):
+            return Refusal.UNSIGNED
+        return _check_rights(state, key, scope, now) or key
+
     def _check_secret(self, state: ControlState, authorization: str | None) -> KeyChanged | Refusal:
         scheme, _, clear = (authorization or "").partition(" ")
         sent = parse_key(clear.strip()) if scheme.lower() == "bearer" else None

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -89,7 +88,7 @@ class Callers:
             metrics.CONSOLE_LOGINS.labels("throttled").inc()
             raise _too_many_failures(wait_s)
         try:
-            key = self.keys.check(clear, Scope.READ, now)
+            key = self.keys.check(f"Bearer {clear}", Scope.READ, now)
         except ProblemError as error:
             metrics.CONSOLE_LOGINS.labels("refused").inc()
             if isinstance(error, UnknownKeyError):
@@ -138,10 +137,9 @@ class Callers:
         A good key is let in whatever others at its address have tried: a forgotten
         script must not lock its neighbours out.
         """
-        scheme, _, clear = authorization.partition(" ")
-        now: datetime = self.clock()
+        now = self.clock()
         try:
-            return self.keys.check(clear.strip() if scheme.lower() == "bearer" else "", scope, now)
+            return self.keys.check(authorization, scope, now)
         except UnknownKeyError:
             client = self._client(request)
             wait_s = self.throttle.wait_s(client, now.timestamp())
@@ -154,12 +152,11 @@ class Callers:
         now = self.clock()
         token = request.cookies.get(COOKIE)
         session = self.signer.read(token, self.keys.find, now.timestamp()) if token else None
-        key = self.keys.find(session.key_id) if session else None
-        if session is None or key is None or self.ended.has(session):
+        if session is None or self.ended.has(session):
             raise unauthenticated(
                 "Log in with POST /api/auth/session, or send 'Authorization: Bearer tsn_...'."
             )
-        self.keys.require_rights(key, scope, now)
+        key = self.keys.recheck(session.key_id, scope, now)
         if request.method not in _SAFE:
             _require_same_site(request)
             if not self.signer.is_csrf_token(session, request.headers.get(CSRF_HEADER, "")):

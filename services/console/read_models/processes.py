@@ -42,8 +42,8 @@ class StatusWindow:
         tail = Tail(self.url, f"{self.name}-status", topic=STATUS_TOPIC.name)
         try:
             await tail.start([0], {0: max(begin, end - _MAX_RECORDS)})
-            while await tail.position(STATUS_TOPIC.name, 0) < end:
-                for record in await tail.poll(0.5):
+            async for records in tail.read_to_end({0: end}):
+                for record in records:
                     self._note(last, record)
         finally:
             await tail.close()

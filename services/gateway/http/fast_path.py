@@ -2,9 +2,8 @@
 each request some 50 µs and do nothing for these.
 """
 
-from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.http.problems import ProblemError
 from services.common.http.responses import on_problem
@@ -16,7 +15,7 @@ class FastPath:
     whose OpenAPI document they all stand.
     """
 
-    def __init__(self, app: FastAPI, routes: list[RawRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: list[RawRoute]) -> None:
         self._app = app
         self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
 
