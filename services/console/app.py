@@ -12,9 +12,9 @@ from schemas.topics import STATUS_TOPIC
 from services.common import metrics
 from services.common.bus import Tail
 from services.common.bus.inspection import group_lags
+from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
-from services.common.clock import monotonic_s, utc_now
 from services.common.health import HealthState
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.operations import operations_router
@@ -50,7 +50,9 @@ class Console:
         )
         self._services = ServiceHealth(settings.health_targets)
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
-        self._callers = Callers(settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper))
+        self._callers = Callers(
+            settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
+        )
         self._status = PlatformStatus(
             {
                 "bus": _cached("bus", self._read_bus),

@@ -4,6 +4,7 @@
 Both reconnect by themselves: while the broker is away `poll` returns nothing.
 """
 
+import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -72,6 +73,7 @@ class _Consumer:
         """Leaves the group, if any, and disconnects."""
         driver, self._driver = self._driver, None
         if driver is not None:
+            await asyncio.sleep(0)  # a task of its that has not begun would raise when it is cancelled
             await driver.stop()
 
     def seek(self, topic: str, partition: int, offset: int) -> None:

@@ -103,7 +103,7 @@ async def group_lags(url: str, timeout_s: float = 5.0) -> dict[str, dict[str, in
             committed = {group: await client.list_consumer_group_offsets(group) for group in groups}
         places = {place for offsets in committed.values() for place in offsets}
         async with asyncio.timeout(timeout_s):
-            ends = await _end_offsets(url, places)
+            ends = await _end_offsets(url, places) if places else {}
     except (TimeoutError, KafkaError, OSError) as error:
         raise BusUnavailableError(
             f"Kafka at {without_password(url)} does not tell how far its groups are: {error!r}"

@@ -56,7 +56,9 @@ class KeyChecker:
             self._remember(digest, key)
         return _check_rights(state, key, scope, now) or key
 
-    def recheck(self, state: ControlState, key_id: str, scope: Scope, *, now: datetime) -> KeyChanged | Refusal:
+    def recheck(
+        self, state: ControlState, key_id: str, scope: Scope, *, now: datetime
+    ) -> KeyChanged | Refusal:
         """A key whose secret was shown earlier, if its record is good for `scope` still:
         for sessions.
         """

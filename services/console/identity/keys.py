@@ -44,9 +44,7 @@ class Keys:
                 read yet.
         """
         self._require_caught_up()
-        return _or_problem(
-            self.checker.check(self.control.state, authorization, scope, now=now), scope
-        )
+        return _or_problem(self.checker.check(self.control.state, authorization, scope, now=now), scope)
 
     def recheck(self, key_id: str, scope: Scope, now: datetime) -> KeyChanged:
         """A session's key, if it is good for `scope` still.
@@ -68,4 +66,6 @@ def _or_problem(checked: KeyChanged | Refusal, scope: Scope) -> KeyChanged:
     if checked is Refusal.SCOPE:
         raise forbidden(f"The API key lacks the scope {scope.value!r}.")
     problem = unauthenticated(_MESSAGES[checked]).problem
-    raise UnknownKeyError(problem) if checked in (Refusal.MALFORMED, Refusal.UNKNOWN) else ProblemError(problem)
+    raise (
+        UnknownKeyError(problem) if checked in (Refusal.MALFORMED, Refusal.UNKNOWN) else ProblemError(problem)
+    )

@@ -77,6 +77,13 @@ class CachedRead:
                 data = await self.read()
         except TimeoutError:
             state = ReadState.TIMED_OUT
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # A driver gave up on itself, as aiokafka does where it is closed under way.
+            state = ReadState.FAILED
+            log.exception("read_failed", part=self.name)
         except TocsinError as error:
             state = ReadState.UNAVAILABLE
             log.warning("read_unavailable", part=self.name, error=str(error))

@@ -39,6 +39,8 @@ class StatusWindow:
         now_ms = int(self.clock().timestamp() * 1000)
         begin, end = await self._range(now_ms - _WINDOW_MS)
         last: dict[tuple[str, str], tuple[int, ReplicaBeat | QueueStatus]] = {}
+        if begin >= end:
+            return describe((), now_ms)
         tail = Tail(self.url, f"{self.name}-status", topic=STATUS_TOPIC.name)
         try:
             await tail.start([0], {0: max(begin, end - _MAX_RECORDS)})
