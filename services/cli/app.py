@@ -3,6 +3,9 @@
 Each one's work is imported only when it is called, so that `--help` answers at once.
 """
 
+import io
+import sys
+
 import typer
 
 from services.cli import dead_letters, installation, keys, models, operations, tenants
@@ -23,7 +26,10 @@ app.add_typer(dead_letters.app, name="dlq")
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. A terminal that knows only ASCII is shown what it can show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

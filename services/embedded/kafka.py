@@ -33,6 +33,7 @@ from services.common.kafka_address import KafkaAddress, connection_options
 from services.embedded.child_environment import child_environment
 from services.embedded.home import write_private
 from services.embedded.kafka_jars import ensure_jars
+from services.embedded.kafka_login import give_login, has_login, note_login, scram_credential
 from services.embedded.ports import LOOPBACK, free_port, is_listening
 from services.embedded.process_sessions import popen_tied
 
@@ -70,7 +71,6 @@ JVM = (
 _QUIET_AOT = ("-Xlog:aot*=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching")
 _WRONG_SETTING = 2  # the exit status by which the supervisor knows that another try would end the same way
 _FORMAT_TIMEOUT_S = 300.0
-_SCRAM_ITERATIONS = 4096  # the fewest that Kafka takes: the password is drawn, 256 bits long
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def prepare(
     With a `password`, of the characters of URL-safe base64, nobody gets in without it.
 
     Raises:
-        ConfigError: the log can't be formatted, or was made with another password.
+        ConfigError: the log can't be formatted, or given the password.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     protocol = "SASL_PLAINTEXT" if password else "PLAINTEXT"
@@ -145,6 +145,14 @@ def prepare(
     write_private(directory / "server.properties", text)
     if not (directory / "log" / "meta.properties").exists():
         _format(directory, distribution, password)
+    elif password and not has_login(directory, password):
+        give_login(
+            directory,
+            java=distribution.java(),
+            port=port,
+            user=USER,
+            password=password,
+        )
     return [*distribution.java(), "kafka.Kafka", "server.properties"]
 
 
@@ -162,7 +170,7 @@ def _format(directory: Path, distribution: Distribution, password: str) -> None:
     ]
     secret = directory / "format.arguments"  # in a file, since every user may read arguments
     if password:
-        scram = f"SCRAM-SHA-512=[name={USER},iterations={_SCRAM_ITERATIONS},password={password}]"
+        scram = f"SCRAM-SHA-512=[name={USER},{scram_credential(password)}]"
         write_private(secret, f"--add-scram\n{scram}\n")
         arguments.append(f"@{secret.name}")
     try:
@@ -180,6 +188,8 @@ def _format(directory: Path, distribution: Distribution, password: str) -> None:
         secret.unlink(missing_ok=True)
     if done.returncode:
         raise ConfigError(f"Kafka's log in {directory} can't be formatted:\n{done.stdout.strip()}")
+    if password:
+        note_login(directory, password)
 
 
 class EmbeddedKafka:

@@ -13,10 +13,12 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from services.common.errors import ConfigError
+from services.common.kafka_address import connection_options
 from services.embedded import kafka_jars
-from services.embedded.kafka import EmbeddedKafka, find_distribution, serves
+from services.embedded.kafka import EmbeddedKafka, find_distribution, kafka_url, serves
 from services.embedded.kafka_aot import make_image
 from services.embedded.ports import free_port
 from tests.support.kafka import Broker
@@ -37,7 +39,7 @@ async def make_topic(bootstrap: str, **configuration: str) -> str:
 async def read_all(bootstrap: str, topic: str) -> list[bytes]:
     """Every record of the topic's only partition."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+        **connection_options(bootstrap), enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
@@ -250,3 +252,68 @@ def test_broker_with_a_spoilt_image_starts_without_it(
     broker = EmbeddedKafka(tmp_path / "kafka")
     broker.start()
     broker.stop()
+
+
+async def refused(url: str) -> bool:
+    """Whether a client of this address is let in to nothing."""
+    consumer = AIOKafkaConsumer(**connection_options(url))
+    try:
+        await asyncio.wait_for(consumer.start(), 20)
+    except KafkaError:
+        return True
+    finally:
+        await consumer.stop()
+    return False
+
+
+async def test_broker_with_a_password_lets_in_who_has_it_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the clients' port nor the controller's, in a folder that Kafka would have
+    split, and whatever options the user's Java has.
+    """
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-version")
+    monkeypatch.setenv("LC_ALL", "POSIX")
+    broker = EmbeddedKafka(tmp_path / "a, b\\n é", password="p" * 43)
+    await asyncio.to_thread(broker.start)
+    try:
+        controller = f"127.0.0.1:{broker.controller_port}"
+        for url in (
+            broker.bootstrap,
+            controller,
+            kafka_url(broker.port, "q" * 43),
+            kafka_url(broker.controller_port, "q" * 43),
+            kafka_url(broker.port, "p" * 43).replace("SCRAM-SHA-512", "PLAIN"),
+        ):
+            assert await refused(url), url
+        assert not await refused(broker.url)
+        for path in (broker.directory / "server.properties", broker.directory / "login"):
+            assert path.stat().st_mode & 0o777 == 0o600
+        assert "p" * 43 not in " ".join(psutil.Process(broker.pid).cmdline())
+        assert (broker.directory / "log" / "meta.properties").exists()
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def test_broker_whose_log_was_made_without_a_password_is_given_one(tmp_path: Path) -> None:
+    """An older home, or one whose secrets were lost: its records stay, and the old
+    password is worth nothing any more.
+    """
+    before = EmbeddedKafka(tmp_path / "kafka")
+    await asyncio.to_thread(before.start)
+    topic = await make_topic(before.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=before.bootstrap, acks="all")
+    await producer.start()
+    await producer.send_and_wait(topic, b"kept")
+    await producer.stop()
+    await asyncio.to_thread(before.stop)
+    for password, old in (("p" * 43, before.bootstrap), ("q" * 43, kafka_url(before.port, "p" * 43))):
+        broker = EmbeddedKafka(tmp_path / "kafka", before.port, password=password)
+        await asyncio.to_thread(broker.start)
+        try:
+            assert await refused(old)
+            assert await read_all(broker.url, topic) == [b"kept"]
+        finally:
+            await asyncio.to_thread(broker.stop)
+    assert {path.name for path in (tmp_path / "kafka").glob("*.properties")} == {"server.properties"}

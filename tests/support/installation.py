@@ -5,6 +5,7 @@ really started.
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from services.embedded.home import Home
+from services.embedded.private_ray import ray_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 _PRIVATE = ("TOCSIN_", "OPENAI_")
@@ -101,6 +103,9 @@ def installation(
             except subprocess.TimeoutExpired:
                 running.process.kill()
                 running.process.wait(30)
+            ray = ray_folder(Home(root))
+            if ray.parent != root.resolve():  # in /tmp, where nobody else would remove it
+                shutil.rmtree(ray.parent, ignore_errors=True)
 
 
 def _start(home: Path, settings: Mapping[str, str], gateways: int) -> Installation:
