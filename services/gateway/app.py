@@ -91,6 +91,7 @@ def make_serving(settings: Settings) -> Serving:
             {model.name: model.price for model in models},
             settings.store_text == "raw",
             utc_now,
+            settings.max_in_flight,
         ),
         readers=readers,
         registry=registry,

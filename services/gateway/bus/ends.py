@@ -28,6 +28,8 @@ class EndPublisher:
     prices: Mapping[str, Price]
     store_text: bool
     clock: Clock
+    capacity: int
+    _under_way: int = field(default=0, init=False)
     _free: Price = field(default_factory=Price, init=False)
 
     async def end(
@@ -42,8 +44,27 @@ class EndPublisher:
         told is missing from the record.
 
         Raises:
-            ProblemError: 503, Kafka did not acknowledge it in time.
+            ProblemError: 503, Kafka did not acknowledge it in time, or `capacity` ends
+                are under way already.
         """
+        if self._under_way >= self.capacity:
+            raise unavailable(
+                f"This gateway already ends {self.capacity} requests. Try again.", code=ErrorCode.OVERLOADED
+            )
+        self._under_way += 1
+        try:
+            await self._publish(request, end, choices, traceparent)
+        finally:
+            self._under_way -= 1
+        metrics.GATEWAY_ENDS.labels(end.outcome).inc()
+
+    async def _publish(
+        self,
+        request: InferenceRequested,
+        end: End,
+        choices: tuple[Delivered, ...],
+        traceparent: str | None,
+    ) -> None:
         event = completed_event(
             request,
             end,
@@ -68,4 +89,3 @@ class EndPublisher:
                 "The message bus did not take the record of this request; nothing was begun. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
-        metrics.GATEWAY_ENDS.labels(end.outcome).inc()

@@ -1,0 +1,100 @@
+"""Ends that the gateway makes, on a bus that answers when the test says so."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, ReplyTo, Usage
+from services.common.bus import Outgoing
+from services.common.errors import BusUnavailableError
+from services.common.http.problems import ProblemError
+from services.common.model_catalogue import Price
+from services.gateway.bus.ends import EndPublisher
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+REQUEST = InferenceRequested(
+    request_id="cmpl-1",
+    kind="completion",
+    model="m",
+    lane=Lane.INTERACTIVE,
+    tenant="acme",
+    key_id="key00001",
+    prompt="hello",
+    reply_to=ReplyTo(partition=0, gateway_id="g"),
+    requested_at=NOW,
+    deadline=NOW + timedelta(seconds=30),
+)
+BLOCKED = End(outcome=Outcome.BLOCKED)
+
+
+@dataclass
+class FakeProducer:
+    """Keeps what is sent; acknowledges once `open` is set, or fails."""
+
+    failing: bool = False
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: list[Outgoing] = field(default_factory=list)
+
+    async def send(self, record: Outgoing) -> None:
+        self.sent.append(record)
+        await self.open.wait()
+        if self.failing:
+            raise BusUnavailableError("away")
+
+
+def publisher(producer: FakeProducer, **more: Any) -> EndPublisher:
+    """A publisher with one price."""
+    values = {
+        "prices": {"m": Price(output_per_million_usd=Decimal(2))},
+        "store_text": False,
+        "clock": lambda: NOW,
+        "capacity": 2,
+    }
+    return EndPublisher(producer, **(values | more))  # type: ignore[arg-type]
+
+
+async def test_end_is_published_once_priced_and_under_its_request() -> None:
+    """A cache hit of three tokens, and a model without a price."""
+    producer = FakeProducer()
+    producer.open.set()
+    hit = End(outcome=Outcome.CACHE_HIT, usage=Usage(completion_tokens=3))
+    choices = (Delivered(text="abc", tokens=3, finish_reason="stop"),)
+    await publisher(producer).end(REQUEST, hit, choices, traceparent="00-a-b-01")
+    await publisher(producer).end(REQUEST.model_copy(update={"model": "free"}), hit, choices)
+    first, second = producer.sent
+    assert (first.topic, first.subject, first.tenant) == ("inference.completed.v1", "cmpl-1", "acme")
+    event: Any = first.value
+    assert (event.outcome, event.cost_usd, event.response_chars) == ("cache_hit", Decimal("0.000006"), 3)
+    assert first.traceparent == "00-a-b-01"
+    assert getattr(second.value, "cost_usd", None) == 0
+
+
+async def test_ends_under_way_are_bounded() -> None:
+    """While Kafka does not answer, further ones are refused at once, and taken again
+    later.
+    """
+    producer = FakeProducer()
+    ends = publisher(producer)
+    waiting = [asyncio.create_task(ends.end(REQUEST, BLOCKED)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ProblemError) as refused:
+        await ends.end(REQUEST, BLOCKED)
+    assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")
+    producer.open.set()
+    await asyncio.gather(*waiting)
+    await ends.end(REQUEST, BLOCKED)
+    assert len(producer.sent) == 3
+
+
+async def test_end_that_kafka_does_not_acknowledge_is_503() -> None:
+    """The client is not told of an end that may be on no record."""
+    producer = FakeProducer(failing=True)
+    producer.open.set()
+    for _ in range(3):
+        with pytest.raises(ProblemError) as refused:
+            await publisher(producer).end(REQUEST, BLOCKED)
+        assert (refused.value.problem.status, refused.value.problem.code) == (503, "bus_unavailable")
