@@ -122,8 +122,11 @@ class ModelConfig(_Frozen):
     price: Price = Price()
     context_length: int = Field(ge=1)
     """Tokens of prompt and answer together."""
-    max_output_tokens: int | None = Field(default=None, ge=1)
-    """For requests that set no limit; None: whatever the context leaves."""
+    default_max_tokens: int | None = Field(default=None, ge=1)
+    """The `max_tokens` of requests that name none, no bound on those that do.
+
+    None: whatever the context leaves.
+    """
     sampling: SamplingDefaults = SamplingDefaults()
     capabilities: frozenset[str] = frozenset()
     """What the model honours; may name fewer than its engine, never more.

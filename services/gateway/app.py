@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from schemas.inference import Lane
 from schemas.topics import REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
@@ -29,6 +31,7 @@ from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.handlers import Serving
 from services.gateway.http.console_proxy import ConsolePaths, ConsoleProxy
+from services.gateway.http.cross_origin import CrossOrigin
 from services.gateway.http.fast_path import FastPath
 from services.gateway.http.openapi import document
 from services.gateway.http.responses import RawRoute
@@ -125,13 +128,18 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
     ):
         app.include_router(router)
     answer_problems(app)
-    document(app)
+    document(app, serving.catalogue.models)
+    served: ASGIApp = FastPath(
+        ConsolePaths(app, serving.console),
+        [route for route in completions.routes if isinstance(route, RawRoute)],
+    )
+    on_crash: Callable[[str], ASGIApp] = crash_response
+    if origins := serving.settings.origins:
+        served = CrossOrigin(served, origins)
+        on_crash = lambda path: CrossOrigin(crash_response(path), origins)  # noqa: E731  one of two
     return AccessLogMiddleware(
-        FastPath(
-            ConsolePaths(app, serving.console),
-            [route for route in completions.routes if isinstance(route, RawRoute)],
-        ),
-        crash_response,
+        served,
+        on_crash,
         requests=metrics.GATEWAY_REQUESTS,
         seconds=metrics.GATEWAY_SECONDS,
     )

@@ -20,7 +20,7 @@ from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
-from services.gateway.http.problems import problem_of_end
+from services.gateway.http.problems import has_ended, problem_of_end
 from services.gateway.identity.authenticator import Authenticator
 from services.gateway.openai.request_ids import Kind, new_request_id
 from services.gateway.openai.requests import ChatBody, CompletionBody
@@ -161,14 +161,16 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
     """Takes a request back, whichever gateway it came to.
 
     Raises:
-        ProblemError: 404, the caller's tenant has no such request; 503, the bus is
-            away.
+        ProblemError: 404, the caller's tenant has no such request; 409, it has ended;
+            503, the bus is away.
     """
     if not serving.bus_monitor.available:
         raise unavailable(
             "The message bus is away; nothing was cancelled. Try again.", code=ErrorCode.BUS_UNAVAILABLE
         )
     request, _ = await serving.reattacher.find(request_id, key)
+    if await serving.reattacher.has_ended(request):
+        raise has_ended(request_id)
     serving.publisher.cancel(request, "asked")
 
 

@@ -1,10 +1,13 @@
 """What a gateway needs to know."""
 
+import re
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.settings import CommonSettings
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
 
 class Settings(CommonSettings):
@@ -49,6 +52,11 @@ class Settings(CommonSettings):
         30.0,
         gt=0,
         description="A client that takes less than 64 KiB in this time, while more waits for it, is cut off.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may call /v1 from a browser, separated by commas, as "
+        "https://app.example; * for all; empty for none.",
     )
     max_in_flight: int = Field(
         4096, ge=1, description="Requests that one gateway follows at a time; further ones get 503."
@@ -98,4 +106,17 @@ class Settings(CommonSettings):
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
             raise ValueError("must look like http://127.0.0.1:8013")
+        return value
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(one for part in self.cors_origins.split(",") if (one := part.strip()))
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip() and not _ORIGIN.fullmatch(part.strip()):
+                raise ValueError(f"{part.strip()!r} is no origin; write scheme://host or scheme://host:port")
         return value

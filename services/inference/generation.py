@@ -141,9 +141,7 @@ class Generation:
             case base.InvalidRequestError():
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(
-                        status=400, code=ErrorCode.INVALID_REQUEST, message=error.message, param=error.param
-                    ),
+                    ErrorDetail(status=400, code=error.code, message=error.message, param=error.param),
                 )
             case base.ContinuationError():
                 return self._end(

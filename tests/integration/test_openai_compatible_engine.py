@@ -42,7 +42,7 @@ async def engine_on(
             options=settings,
             context_length=100,
             continuation=continuation,
-            max_output_tokens=50,
+            default_max_tokens=50,
         )
     )
     await engine.start()

@@ -152,7 +152,7 @@ models:
         %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
     price: {input_per_million_usd: "0.02", output_per_million_usd: "0.06"}
     context_length: 2048
-    max_output_tokens: 64
+    default_max_tokens: 64
     num_cpus: 0.1
   - name: scripted
     engine: scripted

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from services.common.health import HealthState
@@ -24,23 +23,39 @@ def operations_router(health: HealthState) -> APIRouter:
     """What an operator asks, without a key."""
     router = APIRouter(tags=["Operations"])
 
+    def state(path: str) -> Response:
+        status, content_type, body = health.answer(path) or (404, "application/json", b"{}")
+        return Response(body, status, media_type=content_type)
+
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
+    async def alive() -> Response:
+        """Whether the process lives."""
+        return state("/health")
+
+    @router.head("/ready", include_in_schema=False)
     @router.get(
         "/ready",
         responses={
             503: {"description": "Not ready; each dependency's state.", "content": {"application/json": {}}}
         },
     )
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def state(request: Request) -> Response:
-        """Whether the process lives, whether it can serve, what it counts."""
-        status, content_type, body = health.answer(request.url.path) or (404, "application/json", b"{}")
-        return Response(body, status, media_type=content_type)
+    async def ready() -> Response:
+        """Whether the process can serve, dependency by dependency."""
+        return state("/ready")
 
+    @router.head("/metrics", include_in_schema=False)
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """What the process counts, for Prometheus."""
+        return state("/metrics")
+
+    @router.head("/docs", include_in_schema=False)
     @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(_PAGE)
 
+    @router.head("/docs/{asset}", include_in_schema=False)
     @router.get("/docs/{asset}", include_in_schema=False)
     async def asset(asset: str) -> Response:
         if asset not in _TYPES:

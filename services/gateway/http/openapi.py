@@ -4,6 +4,7 @@ Routes read raw requests for speed, so they say here what FastAPI would otherwis
 in their signatures.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.common.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
 
 Responses = dict[int | str, dict[str, Any]]
@@ -48,6 +50,7 @@ _MEANINGS = {
     401: "No good API key.",
     403: "The key lacks the scope.",
     404: "There is no such thing for this key.",
+    409: "The request has ended: there is nothing to cancel.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body's Content-Encoding is not served.",
@@ -114,9 +117,9 @@ def streamed_or_whole() -> Responses:
     return {200: {"description": "The answer, as a whole or as server-sent events.", "content": content}}
 
 
-def document(app: FastAPI) -> None:
-    """Completes an application's OpenAPI document with the bodies and how to
-    authenticate.
+def document(app: FastAPI, models: Sequence[ModelConfig]) -> None:
+    """Completes an application's OpenAPI document with the bodies, an example of each
+    that works as it stands, and how to authenticate.
     """
 
     def openapi() -> dict[str, Any]:
@@ -133,6 +136,7 @@ def document(app: FastAPI) -> None:
                 "key": {"type": "http", "scheme": "bearer", "bearerFormat": "tsn_<id>_<secret>"}
             }
             _require_key(found["paths"])
+            _add_examples(found["paths"], models)
             app.openapi_schema = found
         return app.openapi_schema
 
@@ -145,3 +149,20 @@ def _require_key(paths: dict[str, Any]) -> None:
             for operation in operations.values():
                 operation["security"] = [{"key": []}]
                 operation["responses"].pop("422", None)
+
+
+def _add_examples(paths: dict[str, Any], models: Sequence[ModelConfig]) -> None:
+    for operations in paths.values():
+        for operation in operations.values():
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                name = content["schema"]["$ref"].rpartition("/")[2]
+                content["example"] = _example(name, models)
+
+
+def _example(body: str, models: Sequence[ModelConfig]) -> dict[str, Any]:
+    kind = "completion" if body == "CompletionBody" else "chat"
+    model = next((one.name for one in models if kind in one.capabilities), models[0].name)
+    if kind == "completion":
+        return {"model": model, "prompt": "The capital of France is"}
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    return {"model_name" if body == "GenerateBody" else "model": model, "messages": messages}

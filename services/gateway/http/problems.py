@@ -29,6 +29,12 @@ def no_such_request(request_id: str) -> ProblemError:
     return ProblemError(Problem(404, ErrorCode.REQUEST_NOT_FOUND, message, "request_id"))
 
 
+def has_ended(request_id: str) -> ProblemError:
+    """409: the request is over, so that it cannot be cancelled."""
+    message = f"The request {request_id!r} has ended; there is nothing to cancel."
+    return ProblemError(Problem(409, ErrorCode.REQUEST_FINISHED, message, "request_id", _NO_RETRY))
+
+
 def not_in_time(waited_s: float) -> Problem:
     """504: no replica began in time."""
     return Problem(

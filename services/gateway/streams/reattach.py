@@ -3,7 +3,7 @@ is in the log.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from services.gateway.openai.request_ids import may_be_in_log, time_ms_of
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
+from services.gateway.streams.state import Phase, advance, new_stream
 
 _KEPT_S = 15 * 60
 _PUBLISHED_WITHIN_MS = 30_000
@@ -114,16 +115,31 @@ class Reattacher:
         metrics.GATEWAY_REATTACHED.inc()
         return reply_stream
 
-    async def _replay(self, reply_stream: ReplyStream, reader: ReplyReader, after: EventId | None) -> None:
-        request = reply_stream.request
+    async def has_ended(self, request: InferenceRequested) -> bool:
+        """Whether a request is over, by what the log has of it.
+
+        Raises:
+            ProblemError: 503, the log cannot be read now.
+        """
+        state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)
+        for record in await self._replies_to(request):
+            heard = self.readers.own.messages.read(record)
+            if heard is not None and not isinstance(heard, StreamTaken):
+                state = advance(state, heard).state
+        return state.phase is Phase.ENDED
+
+    async def _replies_to(self, request: InferenceRequested) -> Sequence[Record]:
         try:
-            records = await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
-                reply_stream.key, time_ms_of(request.request_id) or 0
+            return await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
+                request.request_id.encode(), time_ms_of(request.request_id) or 0
             )
         except BusUnavailableError as error:
             raise unavailable(
                 "The stream's history cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
             ) from error
+
+    async def _replay(self, reply_stream: ReplyStream, reader: ReplyReader, after: EventId | None) -> None:
+        records = await self._replies_to(reply_stream.request)
         if after is not None and after.offset not in {record.offset for record in records}:
             raise malformed(
                 f"Last-Event-ID {after.partition}-{after.offset}.{after.chunk} is no event of this stream.",

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from schemas.errors import ErrorCode
 from services.common.errors import PermanentError, TransientError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -32,6 +33,20 @@ class InvalidRequestError(PermanentError):
         super().__init__(message)
         self.message = message
         self.param = param
+
+    @property
+    def code(self) -> ErrorCode:
+        """What the client sees in `error.code`."""
+        return ErrorCode.INVALID_REQUEST
+
+
+class ContextLengthError(InvalidRequestError):
+    """Prompt and answer do not fit into the model's context."""
+
+    @property
+    def code(self) -> ErrorCode:
+        """What the client sees in `error.code`."""
+        return ErrorCode.CONTEXT_LENGTH_EXCEEDED
 
 
 class ContinuationError(PermanentError):

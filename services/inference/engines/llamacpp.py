@@ -39,6 +39,7 @@ from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
+    ContextLengthError,
     ContinuationError,
     EngineFailedError,
     FinishReason,
@@ -116,7 +117,7 @@ class LlamaCppEngine:
         """See `Engine.generate`."""
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
-        budget = request.sampling.max_tokens or self._config.max_output_tokens
+        budget = request.sampling.max_tokens or self._config.default_max_tokens
         choices = [_Choice(request, index, budget) for index in request.open_choices] or [
             _Choice(request, 0, 0)
         ]
@@ -257,7 +258,7 @@ class _Choice:
                 f"the prompt has {error.get('n_prompt_tokens')} tokens and the context only "
                 f"{error.get('n_ctx')}: shorten it"
             )
-            return InvalidRequestError(message, param=self._prompt_param)
+            return ContextLengthError(message, param=self._prompt_param)
         if 400 <= int(error.get("code", 500)) < 500 and not self._predicted:
             return InvalidRequestError(message, param=self._param)
         return EngineFailedError(f"llama.cpp failed: {message}")

@@ -26,10 +26,12 @@ import stamina
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.errors import ErrorCode
 from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 from services.inference.engines.base import (
+    ContextLengthError,
     ContinuationError,
     EngineFailedError,
     GenerationRequest,
@@ -178,7 +180,7 @@ class OpenAICompatibleEngine:
         yield stream.reader.usage()
 
     def _remaining_budget(self, request: GenerationRequest) -> int | None:
-        budget = request.sampling.max_tokens or self._config.max_output_tokens
+        budget = request.sampling.max_tokens or self._config.default_max_tokens
         if not any(request.delivered):
             return budget
         if self._config.continuation == "none":
@@ -297,7 +299,9 @@ async def _raise_for_refusal(response: aiohttp.ClientResponse) -> None:
         )
     error = body.get("error") if isinstance(body, dict) else None
     param = error.get("param") if isinstance(error, dict) else None
-    raise InvalidRequestError(message, param=param if isinstance(param, str) else None)
+    too_long = isinstance(error, dict) and error.get("code") == ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    refusal = ContextLengthError if too_long else InvalidRequestError
+    raise refusal(message, param=param if isinstance(param, str) else None)
 
 
 def _parsed(text: str) -> object:

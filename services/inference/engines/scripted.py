@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
+    ContextLengthError,
     FinishReason,
     GenerationRequest,
-    InvalidRequestError,
     Piece,
     TokenLogprob,
     Usage,
@@ -108,7 +108,7 @@ class ScriptedEngine:
                 f"prompt ({prompt_tokens} tokens) and max_tokens ({budget}) exceed the context of "
                 f"{self._context_length} tokens"
             )
-            raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
+            raise ContextLengthError(message, param="messages" if request.kind == "chat" else "prompt")
         choices = [_ScriptedChoice(request, index, prompt, budget) for index in request.open_choices]
         yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(request.delivered_tokens))
         self.running += 1

@@ -34,6 +34,7 @@ from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
+    ContextLengthError,
     EngineFailedError,
     FinishReason,
     GenerationRequest,
@@ -131,7 +132,7 @@ class TransformersEngine:
         self, manager: Any, request: GenerationRequest, choice: "_Choice", prompt_ids: list[int]
     ) -> None:
         sampling, defaults = request.sampling, self._config.sampling
-        budget = sampling.max_tokens or self._config.max_output_tokens or self._config.context_length
+        budget = sampling.max_tokens or self._config.default_max_tokens or self._config.context_length
         left = min(budget - choice.delivered_tokens, self._config.context_length - len(prompt_ids))
         if left < 1:
             choice.end_at_once()
@@ -186,7 +187,7 @@ class TransformersEngine:
             f"the prompt has {prompt_tokens} tokens and the context only "
             f"{self._config.context_length}: shorten it"
         )
-        raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
+        raise ContextLengthError(message, param="messages" if request.kind == "chat" else "prompt")
 
     def _load(self) -> None:
         options = self._options

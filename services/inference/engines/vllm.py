@@ -25,6 +25,7 @@ from services.common.errors import ConfigError
 from services.common.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
+    ContextLengthError,
     ContinuationError,
     EngineFailedError,
     FinishReason,
@@ -142,7 +143,7 @@ class VllmEngine:
         raise EngineFailedError("vLLM ended the stream without a finish reason")
 
     def _tokens_left(self, request: GenerationRequest, read_tokens: int, delivered_tokens: int) -> int:
-        budget = request.sampling.max_tokens or self._config.max_output_tokens or self._config.context_length
+        budget = request.sampling.max_tokens or self._config.default_max_tokens or self._config.context_length
         return min(budget - delivered_tokens, self._config.context_length - read_tokens)
 
     def _encoded(self, request: GenerationRequest, tokenizer: Any, text: str) -> list[int]:
@@ -152,7 +153,7 @@ class VllmEngine:
                 f"the prompt has {len(ids)} tokens and the context only "
                 f"{self._config.context_length}: shorten it"
             )
-            raise InvalidRequestError(message, param="messages" if request.kind == "chat" else "prompt")
+            raise ContextLengthError(message, param="messages" if request.kind == "chat" else "prompt")
         return ids
 
     def _sampling_params(self, request: GenerationRequest, left: int) -> SamplingParams:

@@ -37,7 +37,13 @@ def requests_router(serving: Serving) -> APIRouter:
         """
         return await _reattach(serving, request, request_id)
 
-    @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 503))
+    @router.head("/streams/{request_id}", include_in_schema=False)
+    async def has_stream(request: Request, request_id: str) -> Response:
+        """Whether there is such a stream; nobody's is taken over by the question."""
+        await serving.reattacher.find(request_id, caller(serving, request, Scope.INFER))
+        return Response(headers={"content-type": "text/event-stream"})
+
+    @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 409, 503))
     async def cancel_request(request: Request, request_id: str) -> Response:
         """Cancel a request."""
         key = caller(serving, request, Scope.INFER)
