@@ -11,7 +11,7 @@ import lz4.frame
 import pytest
 import zstandard
 
-from services.embedded.clickhouse.compression import BlockDecoder, BlockEncoder
+from services.embedded.clickhouse.http.compression import BlockDecoder, BlockEncoder
 from tests.support.store import RunningStore
 
 _BOUNDARY = "----xyz"

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from services.embedded.clickhouse import vocabulary
+from services.embedded.clickhouse.sql import vocabulary
+from services.embedded.clickhouse.sql.analyst import NO_SETTING
 from tests.support.store import RunningStore
 
 
@@ -82,9 +83,9 @@ def test_users_of_each_role_have_their_rights(store: RunningStore, table: str) -
         "SELECT 1 INTO OUTFILE '{path}'",
         "SELECT 1 INTO/**/OUTFILE/**/'{path}' FORMAT CSV",
         "INSERT INTO FUNCTION file('{path}', CSV, 'a UInt8') VALUES (1)",
-        "SELECT query FROM system.processes",
+        "SELECT query FROM system.processes_of_others",
+        "SELECT * FROM numbers(1), system.processes",
         "SELECT * FROM merge('system', 'processes')",
-        "SHOW PROCESSLIST",
         "SET ROLE store_admin",
         "SELECT 1; SET ROLE store_admin",
         "KILL QUERY WHERE 1",
@@ -99,23 +100,84 @@ def test_analyst_does_not_get_out_of_the_database(store: RunningStore, tmp_path:
     assert not target.exists()
 
 
-def test_analyst_cannot_change_limits(store: RunningStore) -> None:
-    """Neither in the URL, nor in a clause, nor in a session; what is harmless goes
-    through.
+def _setting(store: RunningStore, name: str, clause: str = "", **url: object) -> str:
+    answer = store.ask(f"SELECT getSetting('{name}') {clause}", user="analyst", **url)
+    return answer.text if answer.status == 200 else f"error {answer.code}"
+
+
+def test_analyst_limits_get_lower_only(store: RunningStore) -> None:
+    """In the URL what is above a limit becomes the limit, in a clause it is an error; in
+    a session nothing stays.
     """
-    for name in ("max_memory_usage", "max_result_bytes", "readonly_x", "max_rows_to_read"):
+    assert _setting(store, "max_execution_time") == "30"
+    assert _setting(store, "max_execution_time", max_execution_time=5) == "5"
+    assert _setting(store, "max_execution_time", max_execution_time=0) == "60"
+    assert _setting(store, "max_memory_usage", max_memory_usage=0) == str(512 << 20)
+    assert _setting(store, "max_memory_usage", "SETTINGS max_memory_usage = 1000000") == "1000000"
+    for clause in (
+        "max_memory_usage = 0",
+        "max_execution_time = 61",
+        "max_threads = 1, max_memory_usage = 1e12",
+    ):
+        assert _setting(store, "max_threads", f"SETTINGS {clause}") == "error 452", clause
+        assert store.ask(f"SELECT 1 FROM (SELECT 1 SETTINGS {clause})", user="analyst").code == 452
+    for name in ("allow_ddl", "max_rows_to_transfer_x", "max_ast_depth"):
         assert store.ask("SELECT 1", user="analyst", **{name: "0"}).code in (164, 115)
-    assert store.ask("SELECT 1 SETTINGS max_execution_time = 0", user="analyst").code == 164
+    assert store.ask("SELECT 1 WHERE 1 > 0. SETTINGS max_memory_usage=0", user="analyst").code == 452
     assert store.ask("SET max_execution_time = 0", user="analyst", session_id="s").code == 497
-    assert (
-        store.ask("SELECT getSetting('max_execution_time')", user="analyst", max_execution_time=0).text
-        == "60"
+
+
+def test_analyst_settings_that_are_harmless_hold(store: RunningStore) -> None:
+    """In the URL and in a clause, also `readonly`, which holds anyway."""
+    assert _setting(store, "join_use_nulls", join_use_nulls=1) in ("1", "true")
+    assert _setting(store, "join_use_nulls", "SETTINGS join_use_nulls = 1, readonly = 1") in ("1", "true")
+    answer = store.ask(
+        "SELECT number FROM numbers(100) SETTINGS max_block_size = 10, max_result_rows = 10, "
+        "result_overflow_mode = 'break'",
+        user="analyst",
     )
-    assert store.ask("SELECT getSetting('max_execution_time')", user="analyst").text == "30"
-    assert store.ask("SELECT getSetting('join_use_nulls')", user="analyst", join_use_nulls=1).text in (
-        "1",
-        "true",
-    )
+    assert (answer.status, len(answer.text.split())) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1 // it's fine", "1"),
+        ("SELECT /* /* */ ' */ 1 -- x", "1"),
+        ("SELECT $$it's // not a comment$$", "it\\'s // not a comment"),
+        ("SHOW GRANTS", "GRANT SELECT, SHOW, dictGet ON tocsin.* TO analyst"),
+        ("USE tocsin", ""),
+        ("SHOW PROCESSLIST", ""),
+        ("SELECT p.query FROM system.processes AS p", ""),
+        ("SELECT count() FROM system.dictionaries", "0"),
+        ("SELECT name FROM system.merge_tree_settings WHERE name = 'index_granularity'", "index_granularity"),
+        ("SELECT schema_name FROM information_schema.schemata WHERE schema_name = 'tocsin'", "tocsin"),
+        ("SELECT readonly FROM system.settings WHERE name = 'max_execution_time'", "0"),
+        ("SELECT readonly FROM system.settings WHERE name = 'allow_ddl'", "1"),
+        ("SELECT 1, 2 FORMAT CSV", "1,2"),
+    ],
+)
+def test_analyst_asks_what_tools_ask(store: RunningStore, sql: str, expected: str) -> None:
+    """Comments of every kind, and what Metabase, DBeaver, Superset and Grafana ask when
+    they connect.
+    """
+    answer = store.ask(sql, user="analyst")
+    assert (answer.status, answer.text) == (200, expected)
+
+
+@pytest.mark.parametrize("user", ["admin", "service", "analyst"])
+def test_typo_is_a_syntax_error(store: RunningStore, user: str) -> None:
+    """Not a missing right."""
+    for sql in ("SELEC 1", "SELECT 1 FORM numbers(1) x y", "INSRT INTO t VALUES (1)", "/* nothing */"):
+        assert store.ask(sql, user=user).code == 62, sql
+
+
+def test_no_setting_is_called_like_what_may_follow_a_column(store: RunningStore) -> None:
+    """Else a SETTINGS clause could be taken for a column of that name."""
+    names = set(store.ask("SELECT name FROM system.settings").text.split())
+    assert len(names) > 1000
+    assert not names & set(NO_SETTING)
+    assert names | {"wait_for_async_insert"} >= vocabulary.ANALYST_SETTINGS
 
 
 def test_analyst_query_that_takes_too_long_or_too_much_is_ended(store: RunningStore) -> None:

@@ -94,6 +94,7 @@ class RunningStore:
         user: str = "admin",
         method: str = "POST",
         headers: dict[str, str] | None = None,
+        path: str = "/",
         **query: object,
     ) -> "Answer":
         """One plain HTTP request; `query` are the URL's parameters, `sql` is the body."""
@@ -104,7 +105,9 @@ class RunningStore:
                 "X-ClickHouse-Key": self.passwords.get(user, ""),
                 **(headers or {}),
             }
-            connection.request(method, "/?" + urlencode(query), body=body or None, headers=given)
+            connection.request(
+                method, f"{path}?{urlencode(query)}" if query else path, body=body or None, headers=given
+            )
             response = connection.getresponse()
             return Answer(
                 response.status,

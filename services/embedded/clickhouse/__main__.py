@@ -13,17 +13,19 @@ import sys
 from pathlib import Path
 
 import structlog
-import uvicorn
 
 from services.common.errors import ConfigError
-from services.embedded.clickhouse.admission import AdmissionLimits
+from services.common.http.protocol import HttpConfig, HttpLimits
+from services.common.http.server import HttpServer
 from services.embedded.clickhouse.app import Store, StoreLimits
-from services.embedded.clickhouse.engine import EngineLimits
+from services.embedded.clickhouse.engine.admission import AdmissionLimits
+from services.embedded.clickhouse.engine.chdb_engine import EngineLimits
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.users import Users
 
 _GRACE_S = 3
 _BACKLOG = 256
+_WRITE_TIMEOUT_S = 60.0
 
 
 def _arguments(values: list[str]) -> argparse.Namespace:
@@ -76,14 +78,9 @@ def _listen(port: int) -> socket.socket:
 
 
 def _serve(store: Store, listener: socket.socket) -> None:
-    config = uvicorn.Config(
+    config = HttpConfig(
         store,
-        http="httptools",
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
+        limits=HttpLimits(write_timeout_s=_WRITE_TIMEOUT_S),
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
         backlog=_BACKLOG,
@@ -94,7 +91,7 @@ def _serve(store: Store, listener: socket.socket) -> None:
         signal.signal(number, lambda _number, _frame: None)
     listener.listen(_BACKLOG)
     print(f"store ready on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - who started the process waits for it
-    uvicorn.Server(config).run(sockets=[listener])
+    HttpServer(config).run(sockets=[listener])
 
 
 def _configure_logging() -> None:
@@ -120,8 +117,9 @@ def main(values: list[str] | None = None) -> int:
     try:
         users = Users.load(arguments.users)
         listener = _listen(arguments.port)
-        arguments.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = Store(arguments.path.resolve(), users, _limits(arguments))
+        store.prepare()
+        store.confine()
         store.open()
     except (ConfigError, StoreError, OSError) as error:
         print(f"store cannot start: {error}", file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it

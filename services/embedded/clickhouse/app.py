@@ -9,18 +9,32 @@ from typing import Any
 
 import structlog
 
-from services.embedded.clickhouse.admission import Admission, AdmissionLimits
 from services.embedded.clickhouse.audit import AuditEntry, AuditLog
-from services.embedded.clickhouse.engine import Engine, EngineLimits
+from services.embedded.clickhouse.engine.admission import Admission, AdmissionLimits
+from services.embedded.clickhouse.engine.chdb_engine import Engine, EngineLimits
+from services.embedded.clickhouse.engine.confinement import confine
+from services.embedded.clickhouse.engine.workers import Workers
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
-from services.embedded.clickhouse.execution import Exchange, Execution, Statement, read_statement
-from services.embedded.clickhouse.request import Body, Receive, Request
-from services.embedded.clickhouse.response import Response, Send
+from services.embedded.clickhouse.exchange import Exchange, Statement, read_statement
+from services.embedded.clickhouse.execution import Execution
+from services.embedded.clickhouse.http.request import Body, Receive, Request
+from services.embedded.clickhouse.http.response import Response, Send
+from services.embedded.clickhouse.sql.rights import DATABASE
 from services.embedded.clickhouse.users import Role, User, Users
-from services.embedded.clickhouse.workers import Workers
 
 _log = structlog.get_logger(__name__)
 _GREETINGS = ("/ping", "/replicas_status")
+# TOCSIN_CLICKHOUSE_URL ends in the database, and may be used as it stands.
+_HANDLES = ("/", f"/{DATABASE}", f"/{DATABASE}/")
+_PREFLIGHT = [
+    ("Access-Control-Allow-Origin", "*"),
+    (
+        "Access-Control-Allow-Headers",
+        "origin, x-requested-with, x-clickhouse-format, x-clickhouse-user, x-clickhouse-key, Authorization",
+    ),
+    ("Access-Control-Allow-Methods", "POST, GET, OPTIONS"),
+    ("Access-Control-Max-Age", "86400"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +61,27 @@ class Store:
         *,
         audit_sink: Callable[[AuditEntry], None] | None = None,
     ) -> None:
+        self._folder = folder
         self._users = users
         self._limits = limits
         self._engine = Engine(folder, limits.engine)
         self._admission = Admission(limits.admission)
-        self._audit = AuditLog(folder / "audit", sink=audit_sink)
+        self._audit: AuditLog | None = None
+        self._audit_sink = audit_sink
         self._workers = Workers(self._engine, limits.admission.running)
-        self._execution = Execution(
-            self._engine,
-            self._workers,
-            analyst_query_max_s=limits.engine.analyst_query_max_s,
-            result_bytes=limits.engine.result_bytes,
-        )
+        self._execution = Execution(self._engine, self._workers, limits.engine)
         self._running: set[str] = set()
+        self._confinement = "none: not asked for"
+
+    def prepare(self) -> None:
+        """Makes the folders and files that the store needs."""
+        self._engine.prepare()
+
+    def confine(self) -> None:
+        """Gives up every right that the store does not need, for the whole process."""
+        self._confinement = confine(self._folder)
+        log = _log.warning if self._confinement.startswith("none") else _log.info
+        log("store_confinement", state=self._confinement)
 
     def open(self) -> None:
         """Starts the engine; raises what it raises, so that the process ends with the
@@ -69,6 +91,7 @@ class Store:
             StoreError: The directory cannot be opened, for one because another process
                 has it.
         """
+        self._audit = AuditLog(self._folder / "audit", sink=self._audit_sink)
         self._engine.open()
 
     def close(self) -> None:
@@ -78,7 +101,8 @@ class Store:
         self._workers.close()
         self._execution.end_sessions()
         self._engine.close()
-        self._audit.close()
+        if self._audit is not None:
+            self._audit.close()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI: HTTP only; the process opens and closes the store itself."""
@@ -90,8 +114,7 @@ class Store:
         try:
             request = Request.of_scope(scope)
             response = self._response(request, send)
-            if request.path in _GREETINGS:
-                await response.plain(200, b"Ok.\n")
+            if await self._is_greeted(request, response, has_query=bool(scope["query_string"])):
                 return
             body = Body(request, receive, idle_timeout_s=self._limits.receive_idle_s)
             await self._answer(request, body, response)
@@ -104,6 +127,19 @@ class Store:
             await self._fail(
                 response, StoreError(1001, "STD_EXCEPTION", "The store failed; its log says why"), body
             )
+
+    async def _is_greeted(self, request: Request, response: Response, *, has_query: bool) -> bool:
+        """Answers what needs no credentials: health checks, a bare GET, a browser's
+        question before a request from another origin.
+        """
+        if request.method == "OPTIONS":
+            await response.plain(204, b"", _PREFLIGHT)
+            return True
+        bare = request.path in _HANDLES and not has_query
+        if request.method in ("GET", "HEAD") and (bare or request.path in _GREETINGS):
+            await response.plain(200, b"Ok.\n", [("X-Tocsin-Confinement", self._confinement)])
+            return True
+        return False
 
     def _response(self, request: Request, send: Send) -> Response:
         return Response(
@@ -120,7 +156,7 @@ class Store:
             await response.fail(error, close=body is not None and not body.received)
 
     async def _answer(self, request: Request, body: Body, response: Response) -> None:
-        if request.path != "/":
+        if request.path not in _HANDLES:
             raise StoreError(
                 1000, "NOT_FOUND", f"There is no handle {request.path}. Use / or /ping for health checks."
             )
@@ -165,7 +201,7 @@ class Store:
 
     @contextlib.contextmanager
     def _audited(self, request: Request, user: User, statement: Statement) -> Iterator[None]:
-        if user.role is not Role.ANALYST:
+        if user.role is not Role.ANALYST or self._audit is None:
             yield
             return
         start, error = time.perf_counter(), "not finished"

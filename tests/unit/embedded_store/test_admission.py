@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.embedded.clickhouse.admission import Admission, AdmissionLimits
+from services.embedded.clickhouse.engine.admission import Admission, AdmissionLimits
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.users import Role
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.embedded.clickhouse.audit import AuditEntry, AuditLog
+from services.embedded.clickhouse.engine.sessions import session_timeout_s
 from services.embedded.clickhouse.errors import StoreError
-from services.embedded.clickhouse.sessions import session_timeout_s
 
 
 def _entry(statement: bytes) -> AuditEntry:

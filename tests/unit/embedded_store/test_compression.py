@@ -9,7 +9,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.embedded.clickhouse.compression import (
+from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.http.compression import (
     ENCODINGS,
     BlockDecoder,
     BlockEncoder,
@@ -17,7 +18,6 @@ from services.embedded.clickhouse.compression import (
     decoder,
     encoder,
 )
-from services.embedded.clickhouse.errors import StoreError
 
 _BOMB = 64 << 20
 GOLDEN_BLOCK = "f9cfd80723ea6b6e90359d81e7f16ca2821200000008000000806162636465666768"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
-from services.embedded.clickhouse.execution import read_statement
-from services.embedded.clickhouse.request import Body, Request
+from services.embedded.clickhouse.exchange import read_statement
+from services.embedded.clickhouse.http.request import Body, Request
 
 
 def _request(query: str = "", **headers: str) -> Request:

@@ -97,23 +97,22 @@ FORBIDDEN_FIRST = {
 
 READS = _words("select with from show describe desc explain exists")
 FIRST_WORDS = {
-    Role.ANALYST: READS,
+    Role.ANALYST: READS | {"use"},
     Role.SERVICE: READS | _words("insert delete update alter optimize set use check truncate"),
 }
 
+ANALYST_DATABASES = _words("tocsin information_schema")
 ANALYST_SHOWS = _words(
     "databases tables columns fields index indexes indices keys create table view functions settings full "
-    "extended"
+    "extended dictionaries engines"
 )
 ANALYST_SYSTEM_TABLES = _words("""
     columns tables databases functions formats settings data_type_families collations time_zones one
     numbers numbers_mt zeros zeros_mt keywords parts parts_columns data_skipping_indices projections
-    table_engines table_functions aggregate_function_combinators licenses contributors build_options
+    table_engines table_functions dictionaries merge_tree_settings
+    aggregate_function_combinators licenses contributors build_options
 """)
 ANALYST_FORBIDDEN_CALLS = _words("merge loop dictionary getserversetting getmacro joinget joingetornull")
-# An analyst's limits are compared with the caps where they come in the URL; in a
-# SETTINGS clause they are refused.
-ANALYST_URL_SETTINGS = _words("max_execution_time readonly log_comment")
 ANALYST_SETTINGS = _words("""
     date_time_input_format cast_string_to_dynamic_use_inference max_execution_time max_threads
     max_block_size join_use_nulls session_timezone extremes limit offset date_time_output_format
@@ -121,4 +120,10 @@ ANALYST_SETTINGS = _words("""
     readonly format_csv_delimiter format_tsv_null_representation format_csv_null_representation
     bool_true_representation bool_false_representation empty_result_for_aggregation_by_empty_set
     transform_null_in group_by_use_nulls prefer_column_name_to_alias http_zlib_compression_level
+    max_memory_usage max_result_rows max_result_bytes max_rows_to_read max_bytes_to_read
+    max_rows_to_group_by max_rows_to_sort max_bytes_to_sort max_rows_in_set max_bytes_in_set
+    max_rows_in_join max_bytes_in_join result_overflow_mode read_overflow_mode timeout_overflow_mode
+    group_by_overflow_mode sort_overflow_mode set_overflow_mode join_overflow_mode async_insert
+    wait_for_async_insert network_compression_method network_zstd_compression_level union_default_mode
+    describe_include_subcolumns
 """)

@@ -12,8 +12,8 @@ from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl
 
-from services.embedded.clickhouse.compression import BlockDecoder, Decoder, decoder
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
+from services.embedded.clickhouse.http.compression import BlockDecoder, Decoder, decoder
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -45,6 +45,7 @@ _INTERFACE = frozenset(
         "http_write_exception_in_output_format",
     }
 )
+_LEAST_IN_TIME = 16 << 10
 _QUERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -101,6 +102,23 @@ class Request:
         """Whether a parameter of the interface is on."""
         value = self.interface.get(name)
         return default if value is None else value.lower() in ("1", "true")
+
+    def wants_cors(self) -> bool:
+        """Whether a page of another origin asked to see the answer, as a server grants it."""
+        return "origin" in self.headers and self.flag("add_http_cors_header")
+
+    @property
+    def protocol_version(self) -> int:
+        """The client's revision, by which the Native format is written; 0 where none is
+        given.
+
+        Raises:
+            StoreError: It is no number.
+        """
+        value = self.interface.get("client_protocol_version") or "0"
+        if not re.fullmatch("[0-9]{1,9}", value):
+            raise StoreError(36, "BAD_ARGUMENTS", f"client_protocol_version {value!r} is no number")
+        return int(value)
 
     def credentials(self) -> tuple[str, str]:
         """The user's name and password, from the Authorization header, ClickHouse's own
@@ -179,6 +197,7 @@ class Body:
         if request.flag("decompress"):
             self._decoders.append(BlockDecoder())
         self._pieces = self._read()
+        self._window: tuple[float, int] | None = None
         self.received = False
 
     async def next(self) -> bytes | None:
@@ -203,11 +222,29 @@ class Body:
                 ) from None
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
+            self._check_pace(len(message.get("body", b"")))
             self.received = not message.get("more_body", False)
             for piece in self._decoded(message.get("body", b""), self._decoders):
                 yield piece
         for step in self._decoders:
             step.end()
+
+    def _check_pace(self, size: int) -> None:
+        """A body that drips holds a query's place: each window of the idle time brings
+        at least 16 KiB, or the end.
+        """
+        now = asyncio.get_running_loop().time()
+        since, got = self._window or (now, 0)
+        got += size
+        if now - since > self._idle_timeout_s:
+            if got < _LEAST_IN_TIME:
+                raise StoreError(
+                    209,
+                    "SOCKET_TIMEOUT",
+                    f"Timeout exceeded while reading the body: {got} bytes in {now - since:.0f} s",
+                )
+            since, got = now, 0
+        self._window = (since, got)
 
     def _decoded(self, data: bytes, steps: list[Decoder]) -> Iterator[bytes]:
         if not data:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from services.embedded.clickhouse.engine import Handle, apply_settings, quote, use_database
+from services.embedded.clickhouse.engine.chdb_engine import Handle, apply_settings, use_database
 from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.sql.lexer import quote
 from services.embedded.clickhouse.users import User
 
 _DEFAULT_TIMEOUT_S = 60.0

@@ -1,66 +1,13 @@
-"""SQL as tokens: enough to see what a statement is, never what it means.
-
-The tokens are those of ClickHouse's own lexer where it matters for safety: quotes with
-backslashes and doubled quotes, heredocs, `--`, `#` and `/* */` comments. What that
-lexer would read otherwise (typographic quotes, odd blanks, an unclosed quote) becomes a
-token of kind `broken`, and a statement with one is refused.
-"""
+"""Where an INSERT ends and its data begins, and what kind of statement some tokens are."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from services.embedded.clickhouse.errors import StoreError
+from services.embedded.clickhouse.sql.lexer import Token, render, tokens
 
-_TOKEN = re.compile(
-    rb"""
-      (?P<space>[ \t\n\r\f\v]++)
-    | (?P<comment>--[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/)
-    | (?P<string>'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-    | (?P<quoted>`[^`\\]*+(?:(?:\\.|``)[^`\\]*+)*+` | "[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+")
-    | (?P<word>[A-Za-z0-9_][A-Za-z0-9_$]*+)
-    | (?P<broken>/\* | ['"`] | \$\w*\$ | [^\x21-\x7e])
-    | (?P<sign>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _SEPARATOR = re.compile(rb"[ \t\f]*(;)?\r?\n?")
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A piece of SQL: kind (word, quoted, string, sign, broken), its text as written,
-    where it starts and ends (bytes).
-    """
-
-    kind: str
-    text: str
-    start: int
-    end: int
-
-    @property
-    def name(self) -> str:
-        """The identifier or keyword that it spells, lower case and without quotes;
-        empty for anything else.
-        """
-        if self.kind == "word":
-            return self.text.lower()
-        if self.kind == "quoted":
-            return self.text[1:-1].lower()
-        return ""
-
-    def is_word(self, *words: str) -> bool:
-        """Whether it is one of these keywords (lower case), unquoted."""
-        return self.kind == "word" and self.text.lower() in words
-
-
-def tokens(sql: bytes) -> Iterator[Token]:
-    """The tokens of some SQL without blanks and comments, lazily."""
-    for match in _TOKEN.finditer(sql):
-        kind = match.lastgroup if match.lastgroup != "tag" else "string"
-        if kind not in ("space", "comment"):
-            yield Token(str(kind), match.group().decode("utf-8", "replace"), match.start(), match.end())
 
 
 class Head(Enum):
@@ -90,33 +37,38 @@ def read_head(sql: bytes, *, complete: bool) -> InsertHead | Head:
     Raises:
         StoreError: A semicolon between the FORMAT clause and the data.
     """
-    clause = _data_clause(sql, complete=complete)
-    if isinstance(clause, Head):
-        return clause
+    before = _before_data(sql, complete=complete)
+    if isinstance(before, Head):
+        return before
+    clause = before.pop()
     if clause.is_word("values"):
-        return InsertHead(_text(sql[: clause.start]), "Values", clause.end)
-    return _data_after_format(sql, clause, complete=complete)
+        return InsertHead(render(before), "Values", clause.end)
+    return _data_after_format(sql, before, clause, complete=complete)
 
 
-def _data_clause(sql: bytes, *, complete: bool) -> Token | Head:
-    """The FORMAT or VALUES that ends an INSERT."""
+def _before_data(sql: bytes, *, complete: bool) -> list[Token] | Head:
+    """The tokens of an INSERT up to the FORMAT or VALUES that ends it."""
+    seen: list[Token] = []
     depth, before = 0, ""
     for token in tokens(sql):
         if token.kind == "broken" or (token.end == len(sql) and not complete):  # cut in the middle, maybe
             break
         if not before and not token.is_word("insert"):
             return Head.WHOLE
+        seen.append(token)
         depth += {"(": 1, ")": -1}.get(token.text, 0)
         if depth == 0 and before not in ("into", "table", "."):
             if token.is_word("select", "with", "from"):
                 return Head.WHOLE
             if token.is_word("values", "format"):
-                return token
+                return seen
         before = token.text.lower()
     return Head.WHOLE if complete else Head.INCOMPLETE
 
 
-def _data_after_format(sql: bytes, clause: Token, *, complete: bool) -> InsertHead | Head:
+def _data_after_format(
+    sql: bytes, before: list[Token], clause: Token, *, complete: bool
+) -> InsertHead | Head:
     name = next(tokens(sql[clause.end :]), None)
     name_end = clause.end + name.end if name else len(sql)
     separator = _SEPARATOR.match(sql, name_end)
@@ -127,11 +79,7 @@ def _data_after_format(sql: bytes, clause: Token, *, complete: bool) -> InsertHe
         return Head.INCOMPLETE
     if name is None or name.kind != "word":
         return Head.WHOLE
-    return InsertHead(_text(sql[: clause.start]), name.text, data_at)
-
-
-def _text(sql: bytes) -> str:
-    return sql.decode("utf-8", "replace").rstrip()
+    return InsertHead(render(before), name.text, data_at)
 
 
 def first_word(sql: list[Token]) -> str:

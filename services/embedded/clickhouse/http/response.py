@@ -8,10 +8,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from services.embedded.clickhouse.compression import BlockEncoder, Encoder, choose_encoding, encoder
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
-from services.embedded.clickhouse.formats import PLAIN, content_type
-from services.embedded.clickhouse.request import Request
+from services.embedded.clickhouse.http.compression import BlockEncoder, Encoder, choose_encoding, encoder
+from services.embedded.clickhouse.http.formats import PLAIN, content_type
+from services.embedded.clickhouse.http.request import Request
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -114,13 +114,14 @@ class Response:
             + b"\r\n__exception__\r\n"
         )
 
-    async def plain(self, status: int, text: bytes) -> None:
+    async def plain(self, status: int, text: bytes, headers: Iterable[tuple[str, str]] = ()) -> None:
         """An answer of one line that is no result."""
         self.started = True
-        await self._whole(status, self._headers(PLAIN), text)
+        await self._whole(status, [*self._headers(PLAIN), *headers], text)
 
     async def _whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        headers.append(("Content-Length", str(len(body))))
+        if status != 204:  # which has no body by itself
+            headers.append(("Content-Length", str(len(body))))
         await self._emit({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
         await self._emit(
             {"type": "http.response.body", "body": b"" if self._request.method == "HEAD" else body}
@@ -132,6 +133,7 @@ class Response:
             ("X-ClickHouse-Server-Display-Name", "tocsin-store"),
             ("X-ClickHouse-Query-Id", self._request.query_id),
             ("X-ClickHouse-Timezone", self._timezone),
+            *([("Access-Control-Allow-Origin", "*")] if self._request.wants_cors() else []),
         ]
 
     async def _emit(self, message: MutableMapping[str, Any]) -> None:

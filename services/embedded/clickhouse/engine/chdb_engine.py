@@ -8,24 +8,31 @@ with its id, and KILL QUERY finds it by that.
 
 import os
 import threading
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 from services.embedded.clickhouse.errors import StoreError
-from services.embedded.clickhouse.rights import DATABASE
+from services.embedded.clickhouse.sql.inserts import first_word
+from services.embedded.clickhouse.sql.lexer import quote, tokens
+from services.embedded.clickhouse.sql.rights import DATABASE
+from services.embedded.clickhouse.sql.vocabulary import FIRST_WORDS
 from services.embedded.clickhouse.users import Role
 
 _PIECE = 1 << 20
+_PARSED_BYTES = 4 << 20
 _CONFIG = """<clickhouse>
+  <timezone>UTC</timezone>
   <users_config>{users}</users_config>
   <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
   <max_server_memory_usage>{memory}</max_server_memory_usage>
   <mark_cache_size>{cache}</mark_cache_size>
   <index_mark_cache_size>{cache}</index_mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
+  <user_files_path>{files}</user_files_path>
   <query_cache><max_size_in_bytes>0</max_size_in_bytes></query_cache>
 </clickhouse>
 """
@@ -53,6 +60,10 @@ _USERS = """<clickhouse>
   </roles>
 </clickhouse>
 """
+
+
+FOLDERS = ("config", "data", "audit", "tmp", "user_files")
+"""What lies in a data directory; `confinement.py` says who may do what in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +124,37 @@ def _pieces_of(result: Any) -> Generator[bytes, None, None]:
         yield from cut(wrapper.view())
 
 
-def quote(text: str) -> str:
-    """A string literal."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+Parser = Callable[[str], bytes]
+"""What the engine makes of one statement, as text."""
 
 
 class Handle:
     """One connection to the engine, with its role, settings, database and parameters."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, reads_only: "Parser | None" = None) -> None:
         self._connection = connection
+        self._reads_only = reads_only
         self.progress = Progress()
         connection.set_progress_callback(self.progress.update)
 
     def command(self, sql: str) -> bytes:
         """Runs a statement of ours; its result as TSV."""
-        return b"".join(self.query(sql, "TSV"))
+        return b"".join(self._run(sql, "TSV"))
+
+    def seal(self, settings: Mapping[str, str]) -> None:
+        """Applies the last settings; from then on the engine refuses every other one
+        and every write, whatever role is taken.
+        """
+        apply_settings(self, {**settings, "readonly": "1"})
 
     def query(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
         """Runs a statement to its end; then its result in pieces, out of the engine's
         own memory.
         """
+        self._check(sql)
+        return self._run(sql, output_format)
+
+    def _run(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
         try:
             result = self._connection.query(sql, output_format)
         except Exception as error:
@@ -146,18 +167,21 @@ class Handle:
         progress.elapsed_ns = max(progress.elapsed_ns, int((result.elapsed() or 0) * 1e9))
         return _pieces_of(result)
 
-    def stream(self, sql: str, output_format: str) -> Generator[bytes, None, None]:
+    def stream(
+        self, sql: str, output_format: str, transform: Callable[[bytes], bytes] = bytes
+    ) -> Generator[bytes, None, None]:
         """Runs a query; its result in pieces, as it is computed.
 
-        Closing the iterator cancels the query.
+        `transform` gets each block whole. Closing the iterator cancels the query.
         """
+        self._check(sql)
         try:
             blocks = self._connection.send_query(sql, output_format)
         except Exception as error:
             raise StoreError.of_engine(error) from error
         try:
             for block in blocks:
-                yield from cut(block.bytes())
+                yield from cut(transform(block.bytes()))
         except Exception as error:
             raise StoreError.of_engine(error) from error
         finally:
@@ -167,10 +191,21 @@ class Handle:
         """Begins an INSERT whose rows are appended; nothing is stored before `finish`,
         as long as they fit one block.
         """
+        self._check(statement)
         try:
             return Insert(self, self._connection.send_insert(statement, input_format))
         except Exception as error:
             raise StoreError.of_engine(error) from error
+
+    def _check(self, sql: str) -> None:
+        """An analyst's handle runs what the engine's own parser calls one statement
+        that reads; SET ROLE is none.
+        """
+        if self._reads_only is None:
+            return
+        word = first_word(list(tokens(self._reads_only(sql))))
+        if word not in FIRST_WORDS[Role.ANALYST]:
+            raise StoreError(164, "READONLY", f"Cannot execute {word.upper() or 'this'} in readonly mode")
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -219,18 +254,43 @@ class Engine:
         self._connect: Any = None
         self._control: Handle | None = None
         self._control_lock = threading.Lock()
+        self._of_thread = threading.local()
+        self._parsers: list[Handle] = []
         self.version = ""
         self.timezone = ""
 
+    def prepare(self) -> None:
+        """Writes the configuration and makes the folders, before the process loses the
+        right to.
+        """
+        for folder in (self._folder, *(self._folder / name for name in FOLDERS)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        config = self._folder / "config"
+        (config / "users.xml").write_text(_USERS.format(database=DATABASE), encoding="utf-8")
+        (config / "config.xml").write_text(
+            _CONFIG.format(
+                users=escape(str((config / "users.xml").resolve())),
+                files=escape(str((self._folder / "user_files").resolve())),
+                memory=self._limits.memory_bytes,
+                cache=min(self._limits.memory_bytes // 16, 128 << 20),
+            ),
+            encoding="utf-8",
+        )
+
     def open(self) -> None:
-        """Starts the engine and creates the database.
+        """Starts the engine and creates the database; `prepare` comes first.
+
+        The process' time zone becomes UTC: all times are UTC in the store, and chDB
+        stops at a TZ in POSIX's form.
 
         Importing chDB starts an engine of its own for a moment, and that reads a
         config.xml of the working directory: hence the change of directory before it.
         Paths are relative from then on, so that no sign in them can be taken for chDB's
         own options.
         """
-        self._write_config()
+        os.environ["TZ"] = "UTC"
+        time.tzset()
         os.chdir(self._folder)
         import chdb  # noqa: PLC0415 - see above
 
@@ -239,25 +299,26 @@ class Engine:
         self._control.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
         self.version, self.timezone = self._control.command("SELECT version(), timezone()").decode().split()
 
-    def _write_config(self) -> None:
-        config = self._folder / "config"
-        config.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        users = escape(str((config / "users.xml").resolve()))
-        (config / "users.xml").write_text(_USERS.format(database=DATABASE), encoding="utf-8")
-        (config / "config.xml").write_text(
-            _CONFIG.format(
-                users=users,
-                memory=self._limits.memory_bytes,
-                cache=min(self._limits.memory_bytes // 16, 128 << 20),
-            ),
-            encoding="utf-8",
-        )
+    def parse(self, sql: str) -> bytes:
+        """One statement as the engine's parser understands it: its own rendering, without
+        comments, in one line.
+
+        Raises:
+            StoreError: A syntax error, or more than one statement.
+        """
+        handle: Handle | None = getattr(self._of_thread, "parser", None)
+        if handle is None:
+            handle = self._of_thread.parser = self.handle(Role.ANALYST)
+            apply_settings(handle, {"max_query_size": str(_PARSED_BYTES), "implicit_select": "0"})
+            self._parsers.append(handle)
+        rendered = handle.command(f"SELECT hex(formatQuerySingleLine({quote(sql)}))")
+        return bytes.fromhex(rendered.decode())
 
     def handle(self, role: Role) -> Handle:
         """A new handle in the role, without settings and in no particular database."""
+        reads_only = self.parse if role is Role.ANALYST else None
         try:
-            handle = Handle(self._connect("data?config-file=config/config.xml"))
+            handle = Handle(self._connect("data?config-file=config/config.xml"), reads_only)
         except Exception as error:
             raise StoreError.of_engine(error) from error
         handle.command(f"SET ROLE store_{role.value}")
@@ -293,6 +354,8 @@ class Engine:
     def close(self) -> None:
         """Closes the last handle, which ends the engine."""
         with self._control_lock:
+            while self._parsers:
+                self._parsers.pop().close()
             if self._control is not None:
                 self._control.close()
                 self._control = None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from services.embedded.clickhouse.engine import Engine
+from services.embedded.clickhouse.engine.chdb_engine import Engine
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""chDB, and what keeps a statement inside it."""

@@ -1,0 +1,1 @@
+"""HTTP as ClickHouse speaks it: requests, responses, formats, compression."""

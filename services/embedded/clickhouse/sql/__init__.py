@@ -1,0 +1,1 @@
+"""SQL as text: tokens, rights, what each role may ask."""
