@@ -15,9 +15,11 @@ def run_beside_installation(command: Callable[[], int]) -> None:
     end the same way, 1 for any other failure.
     """
     from services.common.errors import ConfigError, TocsinError
+    from services.embedded.child_environment import proxy_exceptions
     from services.embedded.running_installation import environment_of_running_installation
 
     _keep_logs_off_the_answer()
+    os.environ.update(proxy_exceptions(os.environ))
     os.environ.update(environment_of_running_installation(os.environ))
     try:
         raise typer.Exit(command())

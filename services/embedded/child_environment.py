@@ -5,6 +5,7 @@ would lead them elsewhere.
 import sys
 from collections.abc import Mapping
 
+_PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Java would take its options from these, Ray its cluster, Python the encoding of its
 # pipes; and what names one process must not name several.
@@ -37,13 +38,20 @@ def child_environment(environ: Mapping[str, str], own: Mapping[str, str] | None 
     the others say which cluster to join, and that is `TOCSIN_RAY_ADDRESS`'s.
     """
     kept = {name: value for name, value in environ.items() if not _is_dropped(name)}
-    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    hosts = [one.strip() for one in no_proxy.split(",") if one.strip()]
-    joined = ",".join([*hosts, *(one for one in _LOOPBACK if one not in hosts)])
-    safe = {"TZ": "UTC", "PYTHONUTF8": "1", "NO_PROXY": joined, "no_proxy": joined}
+    safe = {"TZ": "UTC", "PYTHONUTF8": "1"} | proxy_exceptions(environ)
     if sys.platform == "linux":
         safe["LC_ALL"] = "C.UTF-8"
     return kept | safe | dict(own or {})
+
+
+def proxy_exceptions(environ: Mapping[str, str]) -> dict[str, str]:
+    """`NO_PROXY` with this machine's own addresses; nothing where no proxy is set."""
+    if not any(environ.get(name) for name in _PROXIES):
+        return {}
+    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = [one.strip() for one in no_proxy.split(",") if one.strip()]
+    joined = ",".join([*hosts, *(one for one in _LOOPBACK if one not in hosts)])
+    return {"NO_PROXY": joined, "no_proxy": joined}
 
 
 def _is_dropped(name: str) -> bool:

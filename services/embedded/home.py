@@ -46,9 +46,7 @@ class Home:
                 f"TOCSIN_HOME={str(self.root)!r} has {''.join(odd)!r} in it, which the store's engine cannot "
                 "have in a path: set TOCSIN_HOME to a folder without."
             )
-        if self.root in (Path.home(), Path("/")) or (
-            self.root.is_dir() and self.root.stat().st_mode & S_ISVTX
-        ):
+        if self.root in _others() or (self.root.is_dir() and self.root.stat().st_mode & S_ISVTX):
             raise ConfigError(f"TOCSIN_HOME={self.root} holds other things: name a folder of Tocsin's own.")
         try:
             for folder in (self.root, self.logs, self.kafka, self.store):
@@ -133,6 +131,14 @@ class Home:
             shlex.split(line)[1] for line in self.connection_file.read_text(encoding="utf-8").splitlines()
         )
         return {name: value for name, _, value in (one.partition("=") for one in exports)}
+
+
+def _others() -> tuple[Path, ...]:
+    """Folders that are surely no home of ours."""
+    try:
+        return (Path("/"), Path.home())
+    except RuntimeError:  # a user without an entry or HOME, as in some containers
+        return (Path("/"),)
 
 
 def write_private(path: Path, text: str) -> None:

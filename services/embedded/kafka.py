@@ -99,6 +99,10 @@ def find_distribution() -> Distribution:
     home = os.environ.get("KAFKA_HOME")
     if not home:
         jars = ensure_jars()
+        if os.pathsep in str(jars[0]):
+            raise ConfigError(
+                f"Java cannot have {os.pathsep!r} in {jars[0].parent}: set XDG_CACHE_HOME to a folder without."
+            )
         return Distribution(tuple(jars), aot_cache(jars[0].parents[1]))
     jars = sorted((Path(home) / "libs").glob("*.jar"))
     if not any(jar.name.startswith("kafka") for jar in jars):

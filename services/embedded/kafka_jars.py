@@ -62,7 +62,7 @@ def ensure_jars(cache: Path | None = None, *, lock: Path = LOCK, fetch: Fetch | 
     jars = read_lock(lock)
     folder = (cache or default_cache(lock)) / "jars"
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_cache(folder.parent)
         with exclusive(folder.parent / "fetch.lock"):
             if not folder.exists():
                 _fetch_all(jars, folder, fetch or fetch_with_jgo)
@@ -70,6 +70,18 @@ def ensure_jars(cache: Path | None = None, *, lock: Path = LOCK, fetch: Fetch | 
     for jar, path in zip(jars, paths, strict=True):
         _check(jar, path, mend=f"Remove {folder} and start again.")
     return paths
+
+
+def _make_cache(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"Kafka's jars cannot be kept in {folder} ({error.strerror}): set XDG_CACHE_HOME to a folder "
+            "that you may write to."
+        ) from error
 
 
 def read_lock(lock: Path = LOCK) -> list[Jar]:

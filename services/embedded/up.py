@@ -19,7 +19,7 @@ import psutil
 
 from services.common.errors import ConfigError, TocsinError
 from services.common.model_catalogue import load_models
-from services.embedded.child_environment import child_environment
+from services.embedded.child_environment import child_environment, proxy_exceptions
 from services.embedded.home import Home, write_private
 from services.embedded.kafka import Distribution, find_distribution
 from services.embedded.log_console import Console
@@ -225,7 +225,7 @@ class Installation:
         }
         if password := self.passwords.get("analyst"):
             values |= {"TOCSIN_ANALYST_USER": "analyst", "TOCSIN_ANALYST_PASSWORD": password}
-        self.home.write_connection(values)
+        self.home.write_connection(values | proxy_exceptions(os.environ))
         self.state["summary"] = self._summary(key)
         if not self.quiet:
             console.show(self.state["summary"])

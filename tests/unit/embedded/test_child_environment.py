@@ -1,6 +1,6 @@
 """What child processes are given of the user's environment."""
 
-from services.embedded.child_environment import child_environment
+from services.embedded.child_environment import child_environment, proxy_exceptions
 
 
 def test_environment_without_what_leads_children_elsewhere() -> None:
@@ -49,3 +49,4 @@ def test_environment_behind_a_proxy_reaches_this_machine_directly() -> None:
     given = child_environment({"HTTPS_PROXY": "http://proxy:1", "no_proxy": "intranet, localhost"})
     assert given["HTTPS_PROXY"] == "http://proxy:1"
     assert given["NO_PROXY"] == given["no_proxy"] == "intranet,localhost,127.0.0.1,::1"
+    assert proxy_exceptions({"NO_PROXY": "intranet"}) == {}

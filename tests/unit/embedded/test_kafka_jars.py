@@ -137,3 +137,10 @@ def test_committed_lock_names_kafka_first_and_every_jar_with_its_sum() -> None:
     assert (jars[0].artifact, jars[0].version) == ("kafka_2.13", "4.3.1")
     assert all(len(jar.sha256) == 64 for jar in jars)
     assert len({jar.filename for jar in jars}) == len(jars)
+
+
+def test_cache_that_cannot_be_written_is_told_by_its_setting(tmp_path: Path) -> None:
+    """A file where the folder should be, or somebody else's folder."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="set XDG_CACHE_HOME"):
+        ensure_jars(tmp_path / "file" / "cache")
