@@ -101,7 +101,7 @@ def find_distribution() -> Distribution:
         jars = ensure_jars()
         if os.pathsep in str(jars[0]):
             raise ConfigError(
-                f"Java cannot have {os.pathsep!r} in {jars[0].parent}: set XDG_CACHE_HOME to a folder without."
+                f"Java cannot have {os.pathsep!r} in {jars[0].parent}: set XDG_CACHE_HOME to another."
             )
         return Distribution(tuple(jars), aot_cache(jars[0].parents[1]))
     jars = sorted((Path(home) / "libs").glob("*.jar"))
