@@ -9,7 +9,8 @@ class DeadLettered(Message):
     """A record that was set aside.
 
     Its value and headers are base64, since they may be anything; `source` and
-    `sequence` are its envelope's where readable.
+    `sequence` are its envelope's where readable. A record too large to be kept whole is
+    cut: `value` is its beginning, `value_bytes` and `value_sha256` are of the whole.
     """
 
     topic: str
@@ -17,6 +18,8 @@ class DeadLettered(Message):
     offset: int
     key: str | None = None
     value: str
+    value_bytes: int | None = None
+    value_sha256: str | None = None
     headers: tuple[tuple[str, str], ...]
     source: str = ""
     sequence: int = -1

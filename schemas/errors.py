@@ -50,6 +50,9 @@ class ErrorCode(StrEnum):
     ENGINE_FAILED = "engine_failed"
     INFERENCE_FAILED = "inference_failed"
     REPLICA_LOST = "replica_lost"
+    REPLICA_KILLED = "replica_killed"
+    REQUEST_UNREADABLE = "request_unreadable"
+    ANSWER_TOO_LARGE = "answer_too_large"
     # Not now.
     BUS_UNAVAILABLE = "bus_unavailable"
     CONSOLE_UNAVAILABLE = "console_unavailable"

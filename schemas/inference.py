@@ -283,10 +283,11 @@ class CancelRequested(Message):
 
 
 class Running(Message):
-    """An attempt that a replica holds."""
+    """An attempt that a replica holds, and how many tokens it has generated."""
 
     request_id: str
     attempt: int
+    tokens: int = 0
 
 
 class ReplicaBeat(Message):

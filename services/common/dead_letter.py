@@ -7,6 +7,7 @@ then the consumer halts, and the messages stay where they are.
 """
 
 import base64
+import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +17,21 @@ import structlog
 
 from schemas.dead_letters import DeadLettered
 from schemas.envelope import Envelope, EnvelopeError
+from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import dead_letter_name
 from services.common.bus import Producer, Record
 from services.common.bus.events import send_all
 from services.common.bus.producer import Outgoing
 from services.common.clock import Clock, utc_now
-from services.common.errors import PermanentError, TocsinError, TransientError
+from services.common.errors import PermanentError, RecordTooLargeError, TocsinError, TransientError
 from services.common.retry import retry
 
 log = structlog.get_logger(__name__)
+
+
+_KEPT_BYTES = 16 * 1024
+_KEPT_KEY_CHARS = 1024
+_KEPT_HEADERS = 32
 
 
 class TooManyInvalidError(TocsinError):
@@ -93,7 +100,11 @@ class DeadLetters:
         Raises:
             BusUnavailableError: not within `timeout_s`; some may have arrived.
         """
-        await self.send(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
+        try:
+            await self.send(self.producer, [self._outgoing(one) for one in failures], self.timeout_s)
+        except RecordTooLargeError:  # the broker takes less than we do
+            cut = [self._outgoing(one, cut=True) for one in failures]
+            await self.send(self.producer, cut, self.timeout_s)
         for one in failures:
             log.warning(
                 "message_set_aside",
@@ -135,7 +146,7 @@ class DeadLetters:
         else:
             share.observe(valid=True)
 
-    def _outgoing(self, failure: Failure) -> Outgoing:
+    def _outgoing(self, failure: Failure, *, cut: bool = False) -> Outgoing:
         record = failure.record
         envelope = _envelope(record.headers)
         letter = DeadLettered(
@@ -153,6 +164,10 @@ class DeadLetters:
             error=str(failure.error)[:2000],
             failed_at=self.clock(),
         )
+        encoded = letter.encode()
+        if cut or len(encoded) > MAX_RECORD_BYTES:
+            letter = _cut(letter, record)
+            encoded = letter.encode()
         subject = f"{record.topic}/{record.partition}/{record.offset}"
         return Outgoing(
             dead_letter_name(record.topic),
@@ -160,7 +175,28 @@ class DeadLetters:
             subject=subject,
             tenant=envelope.tenant if envelope else "",
             traceparent=envelope.traceparent if envelope else None,
+            encoded=encoded,
         )
+
+
+def _cut(letter: DeadLettered, record: Record) -> DeadLettered:
+    """A letter that fits in any case: the record's beginning, its size and digest. Where
+    it was says where the whole can be had while the log keeps it.
+    """
+    value = record.value or b""
+    digest = hashlib.sha256(value).hexdigest()
+    note = f"; the record is too large for a dead letter: {len(value)} bytes, sha256 {digest}"
+    return letter.model_copy(
+        update={
+            "key": letter.key[:_KEPT_KEY_CHARS] if letter.key is not None else None,
+            "value": _base64(value[:_KEPT_BYTES]),
+            "headers": tuple(one for one in letter.headers if len(one[1]) <= _KEPT_KEY_CHARS)[:_KEPT_HEADERS],
+            "source": letter.source[:_KEPT_KEY_CHARS],
+            "error": letter.error + note,
+            "value_bytes": len(value),
+            "value_sha256": digest,
+        }
+    )
 
 
 def _envelope(headers: Iterable[tuple[str, bytes]]) -> Envelope | None:

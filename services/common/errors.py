@@ -20,6 +20,10 @@ class ConfigError(TocsinError):
     """
 
 
+class RecordTooLargeError(PermanentError):
+    """A message does not fit into a record; no other attempt at it will."""
+
+
 class BusUnavailableError(TransientError):
     """Kafka did not take or give a record in time."""
 

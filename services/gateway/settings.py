@@ -80,7 +80,12 @@ class Settings(CommonSettings):
     silence_s: float = Field(
         2.0, gt=0.1, description="Silence of a running request after which another attempt is made."
     )
-    max_attempts: int = Field(5, ge=1, description="Attempts at a request before it fails.")
+    max_attempts: int = Field(
+        32,
+        ge=1,
+        description="Attempts at a request before it fails, whoever was to blame; the dispatcher ends one "
+        "that fails its engine five times or its replica twice.",
+    )
     max_resume_window_s: float = Field(
         300.0, ge=0, description="Longest `x-resume-window` that a client may ask for."
     )

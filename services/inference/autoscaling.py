@@ -3,9 +3,10 @@ counters don't see, since no request goes through its router.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray.serve.config import AutoscalingContext
+if TYPE_CHECKING:
+    from ray.serve.config import AutoscalingContext
 
 RUNNING, WAITING = "running", "waiting"
 TARGET_LOAD = 0.8
@@ -26,7 +27,7 @@ class SlotsPolicy:
     def __init__(self, slots: int) -> None:
         self._slots = slots
 
-    def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    def __call__(self, context: "AutoscalingContext") -> tuple[int, dict[str, Any]]:
         """The number of replicas wanted now; no state is carried."""
         metrics = context.aggregated_metrics or {}
         running = sum(metrics.get(RUNNING, {}).values())

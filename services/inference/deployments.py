@@ -13,8 +13,8 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from services.common.model_catalogue import ModelConfig
 from services.common.telemetry import configure_logging, configure_tracing
 from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy
-from services.inference.dispatcher import Dispatcher
-from services.inference.domain.dispatching import DispatchRules
+from services.inference.dispatcher.dispatcher import Dispatcher
+from services.inference.domain.dispatch import DispatchRules
 from services.inference.engines import create_engine
 from services.inference.local_ray import keep_replica_on_loopback
 from services.inference.replica import Replica

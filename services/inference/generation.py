@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
 
 import structlog
 
@@ -25,7 +24,10 @@ from schemas.inference import (
     RequestFinished,
     Usage,
 )
+from schemas.limits import CHUNK_BYTES, MARGIN_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_CHARS, MAX_RECORD_BYTES
 from services.common.clock import utc_now
+from services.common.errors import RecordTooLargeError, TocsinError
+from services.inference.engine_messages import encodable, for_engine, json_bytes, piece_bytes, to_message
 from services.inference.engines import base
 
 log = structlog.get_logger(__name__)
@@ -55,14 +57,18 @@ class Generation:
     model: str
     publish: Publish
     received_at: datetime = field(default_factory=utc_now)
-    cancelled: bool = False
+    cancelled: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         request = self.request
         self._choices = [_Choice(delivered) for delivered in request.delivered] or [
             _Choice(Delivered()) for _ in range(request.sampling.n)
         ]
+        self._tokens_before = sum(choice.tokens for choice in self._choices)
+        self._answer_bytes = sum(json_bytes(delivered.text) for delivered in request.delivered)
         self._gathered: list[Piece] = []
+        self._gathered_bytes = 0
+        self._generating: asyncio.Task[None] | None = None
         self._seq = 0
         self._sending = asyncio.Lock()
         self._sent_s = 0.0
@@ -74,14 +80,32 @@ class Generation:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that this attempt has generated."""
+        return sum(choice.tokens for choice in self._choices) - self._tokens_before
+
+    def cancel(self) -> None:
+        """Stops generating.
+
+        Only the engine is interrupted: an attempt that has not begun yet ends when it
+        does, and one that is telling its end goes on telling it.
+        """
+        self.cancelled = True
+        if self._generating is not None:
+            self._generating.cancel()
+
     async def run(self, engine: base.Engine) -> RequestFinished:
         """Generates to the end, a cancellation, the deadline or a failure; whichever it
         is, it is told once.
         """
         end = await self._generate(engine)
-        await self._finish_flushes()
-        if not end.retryable:
-            await self._send(end)
+        try:
+            await self._finish_flushes()
+            if not end.retryable:
+                await self._send(end)
+        except TocsinError as error:  # the dispatcher hears the end all the same, and tells it who asks
+            log.warning("end_not_streamed", request_id=self.request.request_id, error=repr(error))
         return RequestFinished(
             replica_id=self.replica_id,
             model=self.model,
@@ -106,11 +130,14 @@ class Generation:
             )
 
     async def _generate(self, engine: base.Engine) -> End:
+        if self._is_unwanted():
+            return self._end(Outcome.CANCELLED)
         remaining_s = (self.request.deadline - utc_now()).total_seconds()
+        self._generating = asyncio.current_task()
         try:
             async with (
                 asyncio.timeout(max(0.0, remaining_s)),
-                contextlib.aclosing(engine.generate(_for_engine(self.request))) as pieces,
+                contextlib.aclosing(engine.generate(for_engine(self.request))) as pieces,
             ):
                 async for piece in pieces:
                     if isinstance(piece, base.Usage):
@@ -123,11 +150,18 @@ class Generation:
                         await self._take(piece)
             return self._end(Outcome.COMPLETED)
         except asyncio.CancelledError:
-            if not self.cancelled:
+            if not self._is_unwanted():
                 raise
+            if self._generating is not None:
+                self._generating.uncancel()
             return self._end(Outcome.CANCELLED)
         except Exception as error:  # noqa: BLE001  whatever an engine does, the request gets its end
             return self._end_by(error)
+        finally:
+            self._generating = None
+
+    def _is_unwanted(self) -> bool:
+        return self.cancelled
 
     def _end_by(self, error: Exception) -> End:
         match error:
@@ -138,21 +172,33 @@ class Generation:
                     message="the request's deadline passed while it was being answered",
                 )
                 return self._end(Outcome.EXPIRED, detail)
+            case RecordTooLargeError():
+                return self._end(
+                    Outcome.FAILED,
+                    ErrorDetail(
+                        status=422,
+                        code=ErrorCode.ANSWER_TOO_LARGE,
+                        message=f"the answer is longer than {MAX_ANSWER_BYTES // 1024} KiB; ask for less",
+                        param="max_tokens",
+                    ),
+                )
             case base.InvalidRequestError():
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(status=400, code=error.code, message=error.message, param=error.param),
+                    ErrorDetail(
+                        status=400, code=error.code, message=_brief(error.message), param=error.param
+                    ),
                 )
             case base.ContinuationError():
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(status=503, code=ErrorCode.CANNOT_CONTINUE, message=str(error)),
+                    ErrorDetail(status=503, code=ErrorCode.CANNOT_CONTINUE, message=_brief(str(error))),
                 )
             case base.EngineFailedError():
                 log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
                 return self._end(
                     Outcome.FAILED,
-                    ErrorDetail(status=503, code=ErrorCode.ENGINE_FAILED, message=str(error)),
+                    ErrorDetail(status=503, code=ErrorCode.ENGINE_FAILED, message=_brief(str(error))),
                     retryable=True,
                 )
         log.error("generation_failed", request_id=self.request.request_id, exc_info=error)
@@ -165,12 +211,26 @@ class Generation:
     async def _take(self, piece: base.Piece) -> None:
         if self._first_token_at is None:
             self._first_token_at = utc_now()
+        piece = encodable(piece)
+        self._answer_bytes += json_bytes(piece.text)
+        if self._answer_bytes > MAX_ANSWER_BYTES:
+            raise RecordTooLargeError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        message = to_message(piece)
+        await self._make_room(piece_bytes(message))
         self._choices[piece.index].add(piece)
         for token in piece.logprobs or ():
             self._logprob_sum += token.logprob
             self._logprob_count += 1
-        self._gathered.append(_to_message(piece))
+        self._gathered.append(message)
         await self._send_when_due()
+
+    async def _make_room(self, size_bytes: int) -> None:
+        """Sends what has gathered where the next piece would make it too large."""
+        if size_bytes > MAX_RECORD_BYTES - MARGIN_BYTES:
+            raise RecordTooLargeError(f"a piece of {size_bytes} bytes")
+        if self._gathered and self._gathered_bytes + size_bytes > CHUNK_BYTES:
+            await self._send(None)
+        self._gathered_bytes += size_bytes
 
     async def _send_when_due(self) -> None:
         gather_s = STREAM_GATHER_S if self.request.stream else WHOLE_GATHER_S
@@ -197,7 +257,7 @@ class Generation:
             await asyncio.gather(*self._flushes)
 
     async def _send(self, end: End | None) -> None:
-        pieces, self._gathered = tuple(self._gathered), []
+        pieces, self._gathered, self._gathered_bytes = tuple(self._gathered), [], 0
         seq, self._seq = self._seq, self._seq + 1
         self._sent_s = time.monotonic()
         request = self.request
@@ -270,65 +330,6 @@ def _milliseconds(start: datetime, end: datetime) -> float:
     return max(0.0, (end - start).total_seconds() * 1000)
 
 
-def _for_engine(request: InferenceRequested) -> base.GenerationRequest:
-    wanted = request.sampling
-    sampling = base.Sampling(
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        max_tokens=wanted.max_tokens,
-        stop=wanted.stop,
-        seed=wanted.seed,
-        presence_penalty=wanted.presence_penalty or 0.0,
-        frequency_penalty=wanted.frequency_penalty or 0.0,
-        logit_bias=wanted.logit_bias or {},
-        n=wanted.n,
-        logprobs=wanted.logprobs,
-        top_logprobs=wanted.top_logprobs,
-        response_format=wanted.response_format,
-        tools=wanted.tools,
-        tool_choice=wanted.tool_choice,
-        parallel_tool_calls=wanted.parallel_tool_calls,
-        top_k=wanted.top_k,
-        min_p=wanted.min_p,
-        repetition_penalty=wanted.repetition_penalty,
-    )
-    return base.GenerationRequest(
-        request_id=request.request_id,
-        kind=request.kind,
-        messages=request.messages,
-        prompt=request.prompt,
-        sampling=sampling,
-        delivered=tuple(one.text for one in request.delivered),
-        delivered_tokens=tuple(one.tokens for one in request.delivered),
-        delivered_finish=tuple(
-            cast("base.FinishReason | None", one.finish_reason) for one in request.delivered
-        ),
-    )
-
-
-def _to_message(piece: base.Piece) -> Piece:
-    return Piece(
-        index=piece.index,
-        text=piece.text,
-        tokens=piece.tokens,
-        finish_reason=piece.finish_reason,
-        logprobs=tuple(_logprob(token) for token in piece.logprobs) if piece.logprobs is not None else None,
-        tool_calls=tuple(_tool_call(call) for call in piece.tool_calls) or None,
-    )
-
-
-def _logprob(token: base.TokenLogprob) -> dict[str, object]:
-    top = [{"token": text, "logprob": value, "bytes": list(text.encode())} for text, value in token.top]
-    return {
-        "token": token.token,
-        "logprob": token.logprob,
-        "bytes": list(token.token.encode()),
-        "top_logprobs": top,
-    }
-
-
-def _tool_call(call: base.ToolCall) -> dict[str, object]:
-    function = {"arguments": call.arguments} | ({"name": call.name} if call.name else {})
-    return {"index": call.index, "function": function} | (
-        {"id": call.id, "type": "function"} if call.id else {}
-    )
+def _brief(message: str) -> str:
+    """An error's text, which may be an upstream's whole page."""
+    return message[:MAX_ERROR_CHARS]

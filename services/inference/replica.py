@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
-from pydantic import ValidationError
 
 from schemas.envelope import traceparent_of
 from schemas.inference import (
@@ -31,10 +30,12 @@ from schemas.inference import (
     WorkCancelled,
 )
 from schemas.topics import REPLIES, STATUS_TOPIC, WORK_TOPIC, inbox_partition
-from services.common.bus import Outgoing, Producer, Record, Tail
+from services.common.bus import MessageReader, Outgoing, Producer, Record, Tail
+from services.common.errors import RecordTooLargeError
 from services.common.model_catalogue import ModelConfig
 from services.common.telemetry import span
 from services.inference.domain.replicas import AttemptKey
+from services.inference.domain.unreadable import unreadable_attempt
 from services.inference.engines.base import Engine
 from services.inference.generation import Generation
 
@@ -64,6 +65,7 @@ class Replica:
         self.replica_id = self.replica_id or f"{self.model.name}#{uuid4().hex[:12]}"
         self._out = Producer(url=self.url, name=f"replica/{self.replica_id}")
         self._work = Tail(url=self.url, name=self.replica_id, topic=WORK_TOPIC.name)
+        self._messages = MessageReader(WORK, WORK_TOPIC.name)
         self._inbox = -1
         self._position = 0
 
@@ -114,14 +116,13 @@ class Replica:
         while True:
             for record in await self._work.poll(timeout_s=1.0):
                 if record.key == own_key:
-                    self._on_work(record)
+                    await self._on_work(record)
                 self._position = record.offset + 1
 
-    def _on_work(self, record: Record) -> None:
-        try:
-            work = WORK.validate_json(record.value)
-        except ValidationError as error:
-            log.error("work_unreadable", offset=record.offset, errors=error.error_count())  # noqa: TRY400  a traceback would quote the prompt
+    async def _on_work(self, record: Record) -> None:
+        work = self._messages.read(record)
+        if work is None:
+            await self._end_unreadable(record)
             return
         if work.epoch < self._epoch:
             log.warning("work_of_overtaken_dispatcher", epoch=work.epoch, newest=self._epoch)
@@ -157,25 +158,35 @@ class Replica:
         generation = Generation(request, self.replica_id, self.model.name, publish)
         self._generations[key] = generation
         self._running[key] = asyncio.get_running_loop().create_task(self._generate(key, generation, trace))
+        self._running[key].add_done_callback(lambda task: self._let_go(key, task))
 
     async def _generate(self, key: AttemptKey, generation: Generation, trace: str | None) -> None:
-        try:
-            with span(
-                "tocsin.generate",
-                trace,
-                {"gen_ai.request.model": self.model.name, "tocsin.request_id": key[0]},
-            ):
-                finished = await generation.run(self.engine)
+        with span(
+            "tocsin.generate",
+            trace,
+            {"gen_ai.request.model": self.model.name, "tocsin.request_id": key[0]},
+        ):
+            finished = await generation.run(self.engine)
+        await self._send_status(finished)
+
+    def _let_go(self, key: AttemptKey, task: "asyncio.Task[None]") -> None:
+        """The slot is free, however the task ended, and even if it never began."""
+        del self._running[key], self._generations[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("attempt_lost", request_id=key[0], attempt=key[1], error=repr(error))
+
+    async def _end_unreadable(self, record: Record) -> None:
+        """An assignment that this version cannot read fails its request; other records
+        are passed over.
+        """
+        finished = unreadable_attempt(record.value, self.replica_id, self.model.name)
+        if finished is not None:
             await self._send_status(finished)
-        finally:
-            del self._running[key], self._generations[key]
 
     def _cancel(self, work: WorkCancelled) -> None:
         key = (work.request_id, work.attempt)
-        task = self._running.get(key)
-        if task is not None:
-            self._generations[key].cancelled = True
-            task.cancel()
+        if key in self._generations:
+            self._generations[key].cancel()
 
     async def _beat(self) -> None:
         while True:
@@ -197,17 +208,34 @@ class Replica:
                 tokens_per_s=self._rate(),
                 draining=self.draining,
                 running=tuple(
-                    Running(request_id=request_id, attempt=attempt) for request_id, attempt in self._running
+                    Running(request_id=request_id, attempt=attempt, tokens=generation.tokens)
+                    for (request_id, attempt), generation in self._generations.items()
                 ),
             )
         )
 
     async def _send_status(self, status: ReplicaBeat | RequestFinished) -> None:
         with contextlib.suppress(RuntimeError):
-            await self._out.send_soon(Outgoing(STATUS_TOPIC.name, status, subject=self.replica_id, tenant=""))
+            try:
+                await self._out.send_soon(self._status_record(status))
+            except RecordTooLargeError:
+                if isinstance(status, ReplicaBeat):
+                    raise
+                await self._out.send_soon(self._status_record(_without_text(status)))
+
+    def _status_record(self, status: ReplicaBeat | RequestFinished) -> Outgoing:
+        return Outgoing(STATUS_TOPIC.name, status, subject=self.replica_id, tenant="")
 
     def _rate(self) -> float:
         now_s = time.monotonic()
         while self._tokens and now_s - self._tokens[0][0] > _RATE_WINDOW_S:
             self._tokens.popleft()
         return sum(count for _, count in self._tokens) / _RATE_WINDOW_S
+
+
+def _without_text(finished: RequestFinished) -> RequestFinished:
+    """The same end, where the text does not fit into a record."""
+    log.error("text_not_reported", request_id=finished.request_id, attempt=finished.attempt)
+    return finished.model_copy(
+        update={"choices": tuple(choice.model_copy(update={"text": ""}) for choice in finished.choices)}
+    )

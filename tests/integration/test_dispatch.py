@@ -4,8 +4,16 @@ once, whoever dies.
 
 import asyncio
 
-from schemas.inference import Outcome
+import pytest
+
+from schemas.errors import ErrorCode
+from schemas.inference import Lane, Outcome, ReplicaBeat
+from schemas.limits import MAX_RECORD_BYTES
+from schemas.topics import STATUS_TOPIC, WORK_TOPIC
+from services.inference.domain.dispatch import DispatchRules
+from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.engines.scripted import scripted_text
+from services.inference.replica import Replica
 from tests.support.inference import Client, completed_events, scripted_model, stage
 from tests.support.kafka import Broker
 
@@ -110,3 +118,93 @@ async def test_many_requests_dispatchers_die_in_turn_each_ends_once(kafka: Broke
         events = await completed_events(kafka.bootstrap, model.name, 50)
     assert sorted(event.request_id for event in events) == sorted(one.request.request_id for one in followed)
     assert all(one.text == scripted_text(one.request.prompt, 30, seed=1) for one in followed)
+
+
+async def test_interactive_request_behind_a_thousand_batch_requests_is_served_next(kafka: Broker) -> None:
+    """An unread batch lane stops nobody, also where a standby takes over."""
+    model = scripted_model(slots=1, lanes=["interactive", "batch"])
+    async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
+        flood = [await client.ask(f"b{number}", max_tokens=1, lane=Lane.BATCH) for number in range(1200)]
+        active = await running.add_dispatcher()
+        await running.add_dispatcher()
+        await active.die()
+        urgent = await client.ask("now", max_tokens=3)
+        await running.add_replica()
+        await asyncio.wait_for(urgent.done.wait(), 60)
+        assert sum(one.done.is_set() for one in flood) < 100
+        for one in flood:
+            await asyncio.wait_for(one.done.wait(), 60)
+        events = await completed_events(kafka.bootstrap, model.name, 1201, timeout_s=40)
+    assert len({event.request_id for event in events}) == len(events) == 1201
+    assert {event.outcome for event in events} == {Outcome.COMPLETED}
+
+
+async def test_tenant_behind_anothers_flood_is_served_next_and_the_flood_to_its_end(kafka: Broker) -> None:
+    """What was left in the log is read again, each request once."""
+    model = scripted_model(slots=2)
+    rules = DispatchRules(
+        model=model.name, price=model.price, read_ahead=ReadAhead(per_tenant=8, per_lane=20)
+    )
+    async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
+        flood = [await client.ask(f"f{number}", max_tokens=1, tenant="flood") for number in range(400)]
+        quiet = await client.ask("quiet", max_tokens=1, tenant="quiet")
+        gone = flood[300]
+        await client.cancel(gone)
+        await running.add_dispatcher(rules)
+        await running.add_replica()
+        await asyncio.wait_for(quiet.done.wait(), 60)
+        assert sum(one.done.is_set() for one in flood) < 50
+        events = await completed_events(kafka.bootstrap, model.name, 401, timeout_s=40)
+    assert len({event.request_id for event in events}) == len(events) == 401
+    ended = {event.request_id: event.outcome for event in events}
+    assert ended[gone.request.request_id] is Outcome.CANCELLED
+    assert sum(outcome is Outcome.COMPLETED for outcome in ended.values()) == 400
+
+
+@pytest.mark.parametrize("value", [b"no json", b'{"attempt":1,"tenant":"acme"}'])
+async def test_lane_record_unreadable_ends_failed_for_whoever_waits(kafka: Broker, value: bytes) -> None:
+    """By its key: its follower is told, its end is recorded, the lane goes on."""
+    model = scripted_model()
+    async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
+        await running.add_dispatcher()
+        await running.add_replica()
+        broken = await client.ask("x", encoded=value)
+        fine = await client.ask("hello", max_tokens=3)
+        await asyncio.wait_for(broken.done.wait(), 20)
+        await asyncio.wait_for(fine.done.wait(), 20)
+        events = await completed_events(kafka.bootstrap, model.name, 2)
+    assert (broken.outcome, fine.outcome) == (Outcome.FAILED, Outcome.COMPLETED)
+    assert {event.error_code for event in events} == {ErrorCode.REQUEST_UNREADABLE, None}
+
+
+async def test_lane_record_just_below_the_limit_ends_failed_and_stops_nobody(kafka: Broker) -> None:
+    """It fits into a record, and its assignment does not."""
+    model = scripted_model()
+    async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
+        await running.add_dispatcher()
+        await running.add_replica()
+        small = await client.ask("")
+        large = await client.ask("a" * (MAX_RECORD_BYTES - len(small.request.encode()) - 10))
+        fine = await client.ask("hello", max_tokens=3)
+        await asyncio.wait_for(fine.done.wait(), 20)
+        await asyncio.wait_for(large.done.wait(), 20)
+        events = await completed_events(kafka.bootstrap, model.name, 3)
+    assert (large.outcome, fine.outcome) == (Outcome.FAILED, Outcome.COMPLETED)
+    assert {event.error_code for event in events} == {ErrorCode.BODY_TOO_LARGE, None}
+
+
+async def test_status_and_work_of_a_newer_version_stop_nobody(kafka: Broker) -> None:
+    """Unknown kinds and garbage under our own keys are passed over."""
+    model = scripted_model()
+    async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
+        await running.add_dispatcher()
+        replica = (await running.add_replica()).part
+        assert isinstance(replica, Replica)
+        beat = ReplicaBeat(replica_id="x", model="m", host="h", pid=1, inbox=0, inbox_position=0, slots=1)
+        for garbage in (b'{"kind":"paused","replica_id":"x"}', b"\xff", b'{"kind":"finished"}'):
+            await client.put(STATUS_TOPIC.name, beat, garbage, key=replica.replica_id, partition=0)
+            await client.put(WORK_TOPIC.name, beat, garbage, key=replica.replica_id, partition=replica._inbox)
+        fine = await client.ask("hello", max_tokens=3)
+        await asyncio.wait_for(fine.done.wait(), 20)
+        await completed_events(kafka.bootstrap, model.name, 1)
+    assert fine.outcome is Outcome.COMPLETED

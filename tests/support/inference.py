@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
+from schemas.base import Message
 from schemas.inference import (
     REPLY,
     CancelRequested,
@@ -29,8 +30,8 @@ from services.common.bus import Outgoing, Producer, Start, Tail
 from services.common.bus.admin import provision
 from services.common.clock import utc_now
 from services.common.model_catalogue import ModelConfig
-from services.inference.dispatcher import Dispatcher
-from services.inference.domain.dispatching import DispatchRules
+from services.inference.dispatcher.dispatcher import Dispatcher
+from services.inference.domain.dispatch import DispatchRules
 from services.inference.engines import create_engine
 from services.inference.replica import Replica
 
@@ -79,9 +80,9 @@ class Stage:
     model: ModelConfig
     parts: list[RunningPart] = field(default_factory=list)
 
-    async def add_dispatcher(self, **rules: float) -> RunningPart:
+    async def add_dispatcher(self, rules: DispatchRules | None = None) -> RunningPart:
         """Starts a dispatcher."""
-        wanted = DispatchRules(model=self.model.name, price=self.model.price, **rules)  # type: ignore[arg-type]
+        wanted = rules or DispatchRules(model=self.model.name, price=self.model.price)
         dispatcher = Dispatcher(
             url=self.url, dispatcher_id=f"{self.model.name}@{uuid4().hex[:6]}", model=self.model, rules=wanted
         )
@@ -169,8 +170,9 @@ class Client:
         tenant: str = "acme",
         deadline_s: float = 60,
         lane: Lane = Lane.INTERACTIVE,
+        encoded: bytes | None = None,
     ) -> Followed:
-        """Publishes a request."""
+        """Publishes a request, or other bytes under its key."""
         request = InferenceRequested(
             request_id=f"chatcmpl-{uuid4().hex}",
             kind="completion",
@@ -186,8 +188,14 @@ class Client:
             deadline=utc_now() + timedelta(seconds=deadline_s),
         )
         followed = self.followed[request.request_id] = Followed(request)
-        await self._publish(request)
+        await self._publish(request, encoded)
         return followed
+
+    async def put(self, topic: str, message: Message, value: bytes, *, key: str, partition: int) -> None:
+        """Puts any bytes on the bus."""
+        await self._out.send(
+            Outgoing(topic, message, subject=key, tenant="", partition=partition, encoded=value)
+        )
 
     async def cancel(self, followed: Followed) -> None:
         """Takes a request back."""
@@ -199,13 +207,14 @@ class Client:
             Outgoing(COMMANDS.name, command, subject=request.request_id, tenant=request.tenant)
         )
 
-    async def _publish(self, request: InferenceRequested) -> LogPosition:
+    async def _publish(self, request: InferenceRequested, encoded: bytes | None = None) -> LogPosition:
         return await self._out.send(
             Outgoing(
                 requests_topic(request.model, request.lane),
                 request,
                 subject=request.request_id,
                 tenant=request.tenant,
+                encoded=encoded,
             )
         )
 

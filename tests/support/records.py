@@ -1,5 +1,7 @@
 """Kafka records without a Kafka."""
 
+from collections.abc import Sequence
+
 from aiokafka import ConsumerRecord
 
 from services.common.bus import Record
@@ -13,8 +15,19 @@ def record(
     topic: str = "t",
     partition: int = 0,
     timestamp_ms: int = 0,
+    headers: Sequence[tuple[str, bytes]] = (),
 ) -> Record:
     """A record as a consumer hands it out."""
     return ConsumerRecord(
-        topic, partition, offset, timestamp_ms, 1, key, value, None, len(key), len(value or b""), ()
+        topic,
+        partition,
+        offset,
+        timestamp_ms,
+        1,
+        key,
+        value,
+        None,
+        len(key),
+        len(value or b""),
+        tuple(headers),
     )

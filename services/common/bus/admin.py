@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from schemas.inference import Lane
+from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
 from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_topic
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.errors import BusUnavailableError
@@ -50,6 +51,9 @@ async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdmi
             raise BusUnavailableError(
                 f"no Kafka at {without_password(url)}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
             ) from error
+        except BaseException:  # cancelled while it connects
+            await client.close()
+            raise
         return client
 
     client = await retry(connect, timeout_s=timeout_s)
@@ -84,7 +88,7 @@ def topic_settings(topic: Topic) -> dict[str, str]:
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
         "segment.ms": str(int(topic.segment.total_seconds() * 1000)),
-        "max.message.bytes": str(2 * 1024 * 1024 + 65_536),
+        "max.message.bytes": str(MAX_RECORD_BYTES + 2 * MARGIN_BYTES),
     }
 
 

@@ -7,7 +7,7 @@ Both reconnect by themselves: while the broker is away `poll` returns nothing.
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ParamSpec, TypeVar
@@ -274,6 +274,16 @@ class GroupConsumer(_Consumer):
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         self._running().subscribe(topics, listener=_Listener(on_assigned, on_revoked))
+
+    def read_only(self, places: Iterable[TopicPartition]) -> None:
+        """The next `poll` brings records of these partitions only; the others wait in
+        the log, and stay this member's.
+        """
+        driver = self._running()
+        wanted = {DriverPartition(*place) for place in places}
+        assigned, paused = driver.assignment(), driver.paused()
+        driver.pause(*(assigned - wanted - paused))
+        driver.resume(*(wanted & paused))
 
     async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commits positions: everything before them has had its effect.

@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
 from schemas.dead_letters import DeadLettered
+from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
 from schemas.topics import TOPICS, dead_letter_name
 from services.common.bus.inspection import partition_counts
 from services.common.bus.log_rate_limit import limit_log_rate
@@ -31,7 +32,9 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did. `unreadable` dead letters were passed over."""
+    """What a replay did. `unreadable` dead letters were passed over, as were those that
+    hold only a part of their record.
+    """
 
     sent: int
     unreadable: int
@@ -74,7 +77,7 @@ async def replay_dead_letters(url: str, topic: str, *, limit: int | None = None)
             for record, letter in zip(records, letters, strict=True):
                 if limit is not None and sent >= limit:
                     return Replayed(sent, unreadable)
-                if letter is None:
+                if letter is None or letter.value_sha256 is not None:
                     unreadable += 1
                 else:
                     await _send(writer, letter)
@@ -113,7 +116,10 @@ async def _reader(url: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
 @contextlib.asynccontextmanager
 async def _writer(url: str) -> AsyncIterator[AIOKafkaProducer]:
     writer = AIOKafkaProducer(
-        **connection_options(url), acks="all", enable_idempotence=True, max_request_size=2 * 1024 * 1024
+        **connection_options(url),
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=MAX_RECORD_BYTES + MARGIN_BYTES,
     )
     try:
         async with asyncio.timeout(_CONNECT_S):

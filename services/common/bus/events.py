@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, MessageSizeTooLargeError
 
 from services.common.bus.admin import committed_offsets
 from services.common.bus.consumer import Assigned, GroupConsumer
 from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 from services.common.bus.producer import Outgoing, Producer
-from services.common.errors import BusUnavailableError
+from services.common.errors import BusUnavailableError, RecordTooLargeError
 
 
 class EventConsumer:
@@ -130,10 +130,13 @@ async def send_all(producer: Producer, records: Sequence[Outgoing], timeout_s: f
 
     Raises:
         BusUnavailableError: not within `timeout_s`; some may have arrived.
+        RecordTooLargeError: one will never fit; others may have arrived.
     """
     try:
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(*[await producer.send_soon(one) for one in records])
+    except MessageSizeTooLargeError as error:
+        raise RecordTooLargeError(f"one of {len(records)} records is larger than Kafka takes") from error
     except (TimeoutError, KafkaError) as error:
         raise BusUnavailableError(
             f"{len(records)} records were not acknowledged within {timeout_s} s"

@@ -10,20 +10,19 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
 from schemas.base import Message
 from schemas.envelope import Envelope, Headers
+from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
 from services.common.bus.consumer import driver_offsets
 from services.common.bus.coordinates import CommittedOffset, LogPosition, TopicPartition, position_of
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.clock import Clock, utc_now
-from services.common.errors import BusUnavailableError, PermanentError
+from services.common.errors import BusUnavailableError, PermanentError, RecordTooLargeError
 from services.common.kafka_address import connection_options, without_password
 from services.common.retry import retry
-
-MAX_RECORD_BYTES = 2 * 1024 * 1024
 
 
 class FencedError(PermanentError):
@@ -45,6 +44,14 @@ class Outgoing:
     key: str | None = None
     partition: int | None = None
     traceparent: str | None = None
+    encoded: bytes | None = None
+    """The value's JSON, where it is at hand."""
+
+    def payload(self) -> bytes | None:
+        """The record's value."""
+        if self.encoded is not None or self.value is None:
+            return self.encoded
+        return self.value.encode()
 
 
 @dataclass
@@ -80,17 +87,23 @@ class Producer:
 
         Raises:
             BusUnavailableError: the buffer is full, or the topic is unknown.
+            RecordTooLargeError: it will never fit.
         """
+        value = record.payload()
+        if value is not None and len(value) > MAX_RECORD_BYTES:
+            raise _too_large(record, len(value))
         try:
             future = await self._running().send(
                 record.topic,
-                None if record.value is None else record.value.encode(),
+                value,
                 key=(record.key or record.subject).encode(),
                 partition=record.partition,
                 headers=self._headers(record),
             )
         except (ProducerFenced, IllegalOperation) as error:  # the driver's second word after the first
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
+        except MessageSizeTooLargeError as error:
+            raise _too_large(record) from error
         except KafkaError as error:
             raise BusUnavailableError(
                 f"Kafka at {without_password(self.url)} did not take a record for {record.topic}: {error!r}"
@@ -103,11 +116,14 @@ class Producer:
         Raises:
             BusUnavailableError: not within `timeout_s`. The record may still arrive
                 later.
+            RecordTooLargeError: it will never fit.
         """
         try:
             async with asyncio.timeout(self.timeout_s):
                 future = await self.send_soon(record)
                 done = await asyncio.shield(future)
+        except MessageSizeTooLargeError as error:
+            raise _too_large(record) from error
         except (TimeoutError, KafkaError) as error:
             raise BusUnavailableError(
                 f"Kafka at {without_password(self.url)} did not acknowledge a record for "
@@ -154,7 +170,7 @@ class Producer:
             client_id=self.name,
             acks="all",
             max_batch_size=262_144,
-            max_request_size=MAX_RECORD_BYTES,
+            max_request_size=MAX_RECORD_BYTES + MARGIN_BYTES,
             metadata_max_age_ms=60_000,
             **self._options(),
         )
@@ -236,3 +252,11 @@ class TransactionalProducer(Producer):
         sequence = self._sequences.get(record.topic, 0)
         self._sequences[record.topic] = sequence + 1
         return self._envelope(record, sequence).to_headers()
+
+
+def _too_large(record: Outgoing, size_bytes: int | None = None) -> RecordTooLargeError:
+    size = f"of {size_bytes} bytes " if size_bytes else ""
+    return RecordTooLargeError(
+        f"a record {size}for {record.topic} is larger than Kafka takes ({MAX_RECORD_BYTES} bytes by our "
+        "limit, or the topic's max.message.bytes); see schemas/limits.py"
+    )

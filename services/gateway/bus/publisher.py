@@ -21,16 +21,29 @@ from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
 from services.common.bus.coordinates import Acknowledged, LogPosition, position_of
 from services.common.bus.producer import Outgoing, Producer
-from services.common.errors import BusUnavailableError
+from services.common.errors import BusUnavailableError, PermanentError
 from services.common.http.problems import ProblemError, unavailable
 from services.common.retry import retry
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
+from services.gateway.bus.request_limits import encode_request
 
 log = structlog.get_logger(__name__)
 
 OnAck = Callable[[LogPosition], None]
+OnRefused = Callable[[BaseException], None]
 _RESEND_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Hopes:
+    """Who wants to hear what becomes of a record."""
+
+    on_ack: OnAck | None = None
+    on_refused: OnRefused | None = None
+
+
+_NONE = _Hopes()
 _APPENDED = 1
 """Kafka's mark of a timestamp that the broker gave."""
 
@@ -47,7 +60,7 @@ class RequestPublisher:
     bus_clock: BusClock
     ack_timeout_s: float
     capacity: int = 16_384
-    _queue: "asyncio.Queue[tuple[Outgoing, OnAck | None]]" = field(init=False)
+    _queue: "asyncio.Queue[tuple[Outgoing, _Hopes]]" = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(self.capacity)
@@ -72,14 +85,16 @@ class RequestPublisher:
         it in time.
 
         Raises:
-            ProblemError: 503, Kafka is away or did not acknowledge in time; should it
-                have the request all the same, it is cancelled, and free.
+            ProblemError: 413 or 400, the request does not fit into the bus's messages;
+                503, Kafka is away or did not acknowledge in time; should it have the
+                request all the same, it is cancelled, and free.
         """
+        record = _request_record(request, traceparent, encode_request(request))
         self.bus_monitor.require(requests_topic(request.model, request.lane))
         sent: asyncio.Future[Acknowledged] | None = None
         try:
             async with asyncio.timeout(self.ack_timeout_s):
-                sent = await self._send_timed(_request_record(request, traceparent))
+                sent = await self._send_timed(record)
                 return position_of(await asyncio.shield(sent))
         except TimeoutError as error:
             self.bus_monitor.note_failure(error)
@@ -93,9 +108,15 @@ class RequestPublisher:
         except Exception as error:
             raise self._not_taken(request, error, None) from error
 
-    def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: OnAck) -> None:
-        """Publishes a further attempt."""
-        self._send_later(_request_record(request, traceparent), on_ack)
+    def ask_again(
+        self,
+        request: InferenceRequested,
+        traceparent: str | None,
+        on_ack: OnAck,
+        on_refused: OnRefused,
+    ) -> None:
+        """Publishes a further attempt; `on_refused` hears that it will never arrive."""
+        self._send_later(_request_record(request, traceparent), _Hopes(on_ack, on_refused))
 
     def cancel(self, request: InferenceRequested, reason: str) -> None:
         """Takes a request back."""
@@ -131,19 +152,19 @@ class RequestPublisher:
                 while not self._queue.empty():
                     await self._send_next(*self._queue.get_nowait())
 
-    async def _send_next(self, record: Outgoing, on_ack: OnAck | None) -> None:
+    async def _send_next(self, record: Outgoing, hopes: _Hopes) -> None:
         try:
             sent = await retry(lambda: self.producer.send_soon(record), timeout_s=_RESEND_S)
-        except BusUnavailableError as error:
-            _count_unsent(record, error)
+        except (BusUnavailableError, PermanentError) as error:
+            _give_up(record, hopes, error)
             return
-        sent.add_done_callback(lambda done: _acknowledged(record, on_ack, done))
+        sent.add_done_callback(lambda done: _acknowledged(record, hopes, done))
 
-    def _send_later(self, record: Outgoing, on_ack: OnAck | None = None) -> None:
+    def _send_later(self, record: Outgoing, hopes: _Hopes = _NONE) -> None:
         try:
-            self._queue.put_nowait((record, on_ack))
+            self._queue.put_nowait((record, hopes))
         except asyncio.QueueFull as error:
-            _count_unsent(record, error)
+            _give_up(record, hopes, error)
 
     async def _send_timed(self, record: Outgoing) -> "asyncio.Future[Acknowledged]":
         """Sends a record; its acknowledgement will tell the broker's time."""
@@ -188,7 +209,9 @@ class RequestPublisher:
                 self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
 
 
-def _request_record(request: InferenceRequested, traceparent: str | None) -> Outgoing:
+def _request_record(
+    request: InferenceRequested, traceparent: str | None, encoded: bytes | None = None
+) -> Outgoing:
     topic = requests_topic(request.model, request.lane)
     return Outgoing(
         topic=topic,
@@ -197,6 +220,7 @@ def _request_record(request: InferenceRequested, traceparent: str | None) -> Out
         tenant=request.tenant,
         partition=0,
         traceparent=traceparent,
+        encoded=encoded,
     )
 
 
@@ -206,15 +230,17 @@ def _time_probe(gateway_id: str, partition: int) -> Outgoing:
     return Outgoing(topic=REPLIES.name, value=nothing, subject=gateway_id, tenant="", partition=partition)
 
 
-def _acknowledged(record: Outgoing, on_ack: OnAck | None, sent: "asyncio.Future[Acknowledged]") -> None:
+def _acknowledged(record: Outgoing, hopes: _Hopes, sent: "asyncio.Future[Acknowledged]") -> None:
     if sent.cancelled():
         return
     if (error := sent.exception()) is not None:
-        _count_unsent(record, error)
-    elif on_ack is not None:
-        on_ack(position_of(sent.result()))
+        _give_up(record, hopes, error)
+    elif hopes.on_ack is not None:
+        hopes.on_ack(position_of(sent.result()))
 
 
-def _count_unsent(record: Outgoing, error: BaseException) -> None:
+def _give_up(record: Outgoing, hopes: _Hopes, error: BaseException) -> None:
+    if hopes.on_refused is not None:
+        hopes.on_refused(error)
     metrics.GATEWAY_UNSENT.labels(record.topic).inc()
     log.error("record_not_sent", topic=record.topic, request_id=record.subject, error=repr(error))

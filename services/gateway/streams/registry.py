@@ -15,7 +15,8 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import InferenceRequested, LogPosition
 from services.common import metrics
 from services.common.clock import MonotonicClock
-from services.common.http.problems import unavailable
+from services.common.errors import RecordTooLargeError
+from services.common.http.problems import Problem, unavailable
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
@@ -191,7 +192,11 @@ class StreamRegistry:
         def acknowledged(position: LogPosition) -> None:
             reply_stream.attempt_lies_at(request.attempt, position)
 
-        self.publisher.ask_again(request, reply_stream.traceparent, acknowledged)
+        def refused(error: BaseException) -> None:
+            if reply_stream.state.attempt == request.attempt:
+                reply_stream.fail(_cannot_go_on(error))
+
+        self.publisher.ask_again(request, reply_stream.traceparent, acknowledged, refused)
 
     def _forget_oldest(self) -> None:
         oldest = self._ended.popleft()
@@ -205,3 +210,12 @@ class StreamRegistry:
         metrics.GATEWAY_FOLLOWED.set(len(self._serving))
         self._changed.set()
         return True
+
+
+def _cannot_go_on(error: BaseException) -> Problem:
+    """Why a request whose replica is gone gets no other."""
+    if isinstance(error, RecordTooLargeError):
+        message = "The request with what was answered so far is too large to be taken up by another replica."
+        return Problem(503, ErrorCode.CANNOT_CONTINUE, message)
+    message = "The message bus did not take the request's next attempt. Send it again."
+    return unavailable(message, code=ErrorCode.BUS_UNAVAILABLE).problem

@@ -5,34 +5,43 @@ request of each tenant. The batch lane gets one place in `BATCH_SHARE` while int
 requests wait, so that it is slow, not starved.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from schemas.inference import Lane
 
 BATCH_SHARE = 8
+POSITIONS_SHOWN = 200
+
+Ready = Callable[[str], bool]
 
 
 class _TenantTurns:
     """One lane: a queue a tenant, served in turn."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[str]] = {}
+        self._queues: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
 
     def push(self, tenant: str, request_id: str) -> None:
-        self._queues.setdefault(tenant, deque()).append(request_id)
+        self._queues.setdefault(tenant, OrderedDict())[request_id] = None
 
-    def pop(self) -> str:
-        tenant = next(iter(self._queues))
-        queue = self._queues.pop(tenant)
-        request_id = queue.popleft()
-        if queue:
-            self._queues[tenant] = queue  # to the end of the turn
-        return request_id
+    def pop(self, ready: Ready) -> str | None:
+        """The first request of the first tenant whose first is ready; that tenant goes
+        to the end of the turn.
+        """
+        for tenant, queue in self._queues.items():
+            request_id = next(iter(queue))
+            if ready(request_id):
+                self.remove(tenant, request_id)
+                if tenant in self._queues:
+                    self._queues.move_to_end(tenant)
+                return request_id
+        return None
 
     def remove(self, tenant: str, request_id: str) -> None:
         queue = self._queues[tenant]
-        queue.remove(request_id)
+        del queue[request_id]
         if not queue:
             del self._queues[tenant]
 
@@ -55,9 +64,10 @@ class FairQueue:
     """The waiting requests of one model."""
 
     def __init__(self) -> None:
-        self._retries: deque[str] = deque()
+        self._retries: OrderedDict[str, None] = OrderedDict()
         self._lanes = {Lane.INTERACTIVE: _TenantTurns(), Lane.BATCH: _TenantTurns()}
         self._where: dict[str, tuple[Lane, str, bool]] = {}
+        self._waiting: Counter[Lane] = Counter()
         self._interactive_run = 0
 
     def push(self, request_id: str, *, lane: Lane, tenant: str, retry: bool) -> None:
@@ -65,16 +75,25 @@ class FairQueue:
         reading already.
         """
         self._where[request_id] = (lane, tenant, retry)
+        self._waiting[lane] += 1
         if retry:
-            self._retries.append(request_id)
+            self._retries[request_id] = None
         else:
             self._lanes[lane].push(tenant, request_id)
 
-    def pop(self) -> str | None:
-        """The request to serve next; None when none waits."""
-        request_id = self._next()
+    def pop(self, ready: Ready = lambda _: True) -> str | None:
+        """The request to serve next of those that are `ready`; None when there is none.
+
+        A tenant's requests keep their order: one that is not ready holds back those
+        behind it.
+        """
+        request_id = next((one for one in self._retries if ready(one)), None)
         if request_id is not None:
-            del self._where[request_id]
+            del self._retries[request_id]
+        else:
+            request_id = self._pop_in_turn(ready)
+        if request_id is not None:
+            self._waiting[self._where.pop(request_id)[0]] -= 1
         return request_id
 
     def remove(self, request_id: str) -> bool:
@@ -83,33 +102,36 @@ class FairQueue:
         if found is None:
             return False
         lane, tenant, retry = found
+        self._waiting[lane] -= 1
         if retry:
-            self._retries.remove(request_id)
+            del self._retries[request_id]
         else:
             self._lanes[lane].remove(tenant, request_id)
         return True
 
-    def in_order(self) -> list[str]:
-        """Every waiting request in the order of service, should nothing else come."""
-        interactive, batch = (
-            list(self._lanes[Lane.INTERACTIVE].in_order()),
-            list(self._lanes[Lane.BATCH].in_order()),
-        )
-        order, run = list(self._retries), self._interactive_run
-        interactive.reverse()
-        batch.reverse()
-        while interactive or batch:
-            if batch and (not interactive or run >= BATCH_SHARE - 1):
-                order.append(batch.pop())
-                run = 0
-            else:
-                order.append(interactive.pop())
-                run += 1
-        return order
+    def in_order(self) -> Iterator[str]:
+        """The waiting requests in the order of service, should nothing else come."""
+        yield from self._retries
+        interactive = self._lanes[Lane.INTERACTIVE].in_order()
+        batch = self._lanes[Lane.BATCH].in_order()
+        run, next_batch = self._interactive_run, next(batch, None)
+        for request_id in interactive:
+            if next_batch is not None and run >= BATCH_SHARE - 1:
+                yield next_batch
+                run, next_batch = 0, next(batch, None)
+            yield request_id
+            run += 1
+        if next_batch is not None:
+            yield next_batch
+        yield from batch
+
+    def positions(self) -> dict[str, int]:
+        """The places of the first in the queue, from 1 on."""
+        return {request_id: at for at, request_id in enumerate(islice(self.in_order(), POSITIONS_SHOWN), 1)}
 
     def waiting(self, lane: Lane) -> int:
         """How many wait in a lane, retries included."""
-        return sum(1 for one, _, _ in self._where.values() if one is lane)
+        return self._waiting[lane]
 
     def __len__(self) -> int:
         return len(self._where)
@@ -117,14 +139,18 @@ class FairQueue:
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._where
 
-    def _next(self) -> str | None:
-        if self._retries:
-            return self._retries.popleft()
+    def _pop_in_turn(self, ready: Ready) -> str | None:
         interactive, batch = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BATCH]
-        if batch and (not interactive or self._interactive_run >= BATCH_SHARE - 1):
-            self._interactive_run = 0
-            return batch.pop()
-        if interactive:
+        if self._interactive_run >= BATCH_SHARE - 1 or not interactive:
+            found = batch.pop(ready)
+            if found is not None:
+                self._interactive_run = 0
+                return found
+        found = interactive.pop(ready)
+        if found is not None:
             self._interactive_run += 1
-            return interactive.pop()
-        return None
+            return found
+        found = batch.pop(ready)
+        if found is not None:
+            self._interactive_run = 0
+        return found

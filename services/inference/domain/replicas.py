@@ -15,7 +15,9 @@ AttemptKey = tuple[str, int]
 class Replica:
     """One replica.
 
-    `assigned` maps what it holds to the monotonic second of its assignment.
+    `assigned` maps what it holds to the monotonic second of its assignment;
+    `generating` are those of them that have generated something, `suspects` those that
+    a replica may have died of before.
     """
 
     replica_id: str
@@ -25,6 +27,25 @@ class Replica:
     confirmed: bool
     draining: bool = False
     assigned: dict[AttemptKey, float] = field(default_factory=dict)
+    generating: set[AttemptKey] = field(default_factory=set)
+    suspects: set[AttemptKey] = field(default_factory=set)
+
+    def take(self, key: AttemptKey, now_s: float, *, suspect: bool) -> None:
+        """It was given an attempt."""
+        self.assigned[key] = now_s
+        if suspect:
+            self.suspects.add(key)
+
+    def note_generating(self, key: AttemptKey) -> None:
+        """An attempt has generated something: it is no suspect."""
+        self.generating.add(key)
+        self.suspects.discard(key)
+
+    def release(self, key: AttemptKey) -> bool:
+        """Frees a slot; False if it did not hold that attempt."""
+        self.generating.discard(key)
+        self.suspects.discard(key)
+        return self.assigned.pop(key, None) is not None
 
     @property
     def free(self) -> int:
@@ -64,15 +85,20 @@ class Fleet:
     def release(self, replica_id: str, key: AttemptKey) -> bool:
         """Frees a slot; False if the replica did not hold that attempt."""
         replica = self._replicas.get(replica_id)
-        return replica is not None and replica.assigned.pop(key, None) is not None
+        return replica is not None and replica.release(key)
 
-    def idlest(self) -> Replica | None:
-        """The replica to give the next request to: the least loaded with a free slot."""
-        return min(
-            (one for one in self._replicas.values() if one.free > 0), key=lambda one: one.load, default=None
-        )
+    def idlest(self, *, suspect: bool = False) -> Replica | None:
+        """The replica to give the next request to: the least loaded with a free slot,
+        for a suspect one without another.
+        """
+        best, lowest = None, 1.0
+        for one in self._replicas.values():
+            load = one.load
+            if load < lowest and one.free > 0 and not (suspect and one.suspects):
+                best, lowest = one, load
+        return best
 
-    def bury_silent(self, now_s: float, silence_s: float, unconfirmed_silence_s: float) -> list[Replica]:
+    def remove_silent(self, now_s: float, silence_s: float, unconfirmed_silence_s: float) -> list[Replica]:
         """Takes out those without a heartbeat for `silence_s`, or for
         `unconfirmed_silence_s` where a takeover has yet to hear of them.
         """
@@ -85,12 +111,13 @@ class Fleet:
             del self._replicas[one.replica_id]
         return dead
 
-    def forgive(self, until_s: float) -> None:
-        """Nobody could be heard of late: each replica's silence counts from `until_s`
-        on at the earliest.
+    def forgive(self, until_s: float, gap_s: float) -> None:
+        """Nobody could be heard for `gap_s`: each replica's silence counts from
+        `until_s` on at the earliest, and no attempt has aged meanwhile.
         """
         for one in self._replicas.values():
             one.beat_s = max(one.beat_s, until_s)
+            one.assigned = {key: since_s + gap_s for key, since_s in one.assigned.items()}
 
     @property
     def unconfirmed(self) -> Iterable[Replica]:

@@ -1,16 +1,19 @@
 """When to set aside and when to halt."""
 
 import base64
+import hashlib
 from collections.abc import Sequence
 
 import pytest
 
 from schemas.dead_letters import DeadLettered
+from schemas.limits import MAX_RECORD_BYTES
 from services.common.bus import Outgoing, Producer, Record
 from services.common.dead_letter import DeadLetters, Failure, InvalidShare, TooManyInvalidError
-from services.common.errors import PermanentError, TransientError
+from services.common.errors import PermanentError, RecordTooLargeError, TransientError
 from tests.support.recorder_fakes import record
 from tests.support.recording import DLQ, EPOCH
+from tests.support.records import record as kafka_record
 
 
 def _letters() -> tuple[DeadLetters, list[Outgoing]]:
@@ -91,3 +94,36 @@ async def test_handle_of_a_defect_of_ours_raises_it() -> None:
     with pytest.raises(KeyError):
         await letters.handle(record(0, 0), handler, share=InvalidShare())
     assert not sent
+
+
+@pytest.mark.parametrize("size_bytes", [1_600_000, 2_090_000, 3_000_000])
+async def test_set_aside_of_a_record_too_large_keeps_its_beginning_size_and_digest(size_bytes: int) -> None:
+    """The consumer goes on; what was set aside can be recognised, and is not sent again
+    by mistake.
+    """
+    letters, sent = _letters()
+    value = b"ab" * (size_bytes // 2)
+    large = kafka_record(value, key=b"k" * 5000, headers=[("x", b"y" * 900_000)])
+    await letters.set_aside([Failure(large, PermanentError("no good" * 500))])
+    payload = sent[0].payload()
+    assert payload is not None
+    assert len(payload) <= MAX_RECORD_BYTES
+    letter = DeadLettered.model_validate_json(payload)
+    assert (letter.value_bytes, letter.value_sha256) == (size_bytes, hashlib.sha256(value).hexdigest())
+    assert value.startswith(base64.b64decode(letter.value))
+    assert str(size_bytes) in letter.error
+
+
+async def test_set_aside_broker_takes_less_than_we_do_cuts_the_letters() -> None:
+    """Kafka may be configured otherwise than we ask; even then nothing stops."""
+    sent: list[Outgoing] = []
+
+    async def send(_producer: object, records: Sequence[Outgoing], _timeout_s: float) -> None:
+        if any(len(one.payload() or b"") > 100_000 for one in records):
+            raise RecordTooLargeError("by the broker's limit")
+        sent.extend(records)
+
+    letters = DeadLetters(Producer("nowhere", "test"), "test", clock=lambda: EPOCH, send=send)
+    await letters.set_aside([Failure(kafka_record(b"x" * 200_000), PermanentError("no good"))])
+    letter = DeadLettered.model_validate_json(sent[0].payload() or b"")
+    assert letter.value_bytes == 200_000

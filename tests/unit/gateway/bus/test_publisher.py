@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.inference import CancelRequested, InferenceRequested, Lane, ReplyTo
-from services.common.bus import Acknowledged, Outgoing
-from services.common.errors import BusUnavailableError
+from schemas.limits import MAX_REQUEST_BYTES
+from services.common.bus import Acknowledged, FencedError, Outgoing
+from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.health import HealthState
 from services.common.http.problems import ProblemError
 from services.gateway.bus.bus_clock import BusClock
@@ -170,3 +171,35 @@ async def test_client_that_leaves_before_the_acknowledgement_cancels(stage: Stag
     await asyncio.gather(asking, return_exceptions=True)
     await stage.producer.until(2)
     assert stage.producer.cancels == ["not_acknowledged"]
+
+
+@pytest.mark.parametrize("refusal", [RecordTooLargeError("too large"), FencedError("fenced")])
+async def test_further_attempt_that_never_fits_ends_its_own_stream_and_holds_up_nobody(
+    stage: Stage, refusal: Exception
+) -> None:
+    """What is queued behind it is sent at once."""
+    refused: list[BaseException] = []
+    heard = asyncio.Event()
+
+    def on_refused(error: BaseException) -> None:
+        refused.append(error)
+        heard.set()
+
+    acknowledged: list[object] = []
+    stage.producer.refusal = refusal
+    stage.publisher.ask_again(REQUEST, None, acknowledged.append, on_refused)
+    async with asyncio.timeout(5):
+        await heard.wait()
+        stage.producer.refusal = None
+        stage.publisher.ask_again(REQUEST, None, acknowledged.append, on_refused)
+        await stage.producer.until(1)
+    assert (refused, acknowledged) == ([refusal], [])
+
+
+async def test_request_too_large_for_the_bus_is_refused_before_it_is_sent(stage: Stage) -> None:
+    """413, with nothing begun."""
+    large = REQUEST.model_copy(update={"prompt": "x" * MAX_REQUEST_BYTES})
+    with pytest.raises(ProblemError) as caught:
+        await stage.publisher.ask(large, None, begun=lambda: False)
+    assert caught.value.problem.status == 413
+    assert stage.producer.sent == []

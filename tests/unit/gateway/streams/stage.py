@@ -37,7 +37,9 @@ class FakeOutbox:
     cancelled: list[str] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
 
-    def ask_again(self, request: InferenceRequested, traceparent: str | None, on_ack: Any) -> None:
+    def ask_again(
+        self, request: InferenceRequested, traceparent: str | None, on_ack: Any, on_refused: Any
+    ) -> None:
         self.asked.append(request)
         on_ack(ORIGIN)
 

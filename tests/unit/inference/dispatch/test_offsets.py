@@ -2,13 +2,14 @@
 is done.
 """
 
+import random
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.inference.domain.offsets import (
     MAX_METADATA_CHARS,
-    MAX_UNFINISHED,
     OffsetMapTooLongError,
     OffsetTracker,
 )
@@ -54,20 +55,60 @@ def test_restored_tracker_before_rereading_commits_what_it_was_given() -> None:
     assert restored.commit_point() == _every_second_done(20).commit_point()
 
 
-def test_metadata_worst_case_of_the_window_fits_into_kafkas_limit() -> None:
-    """A thousand lone pending records, thousands of offsets apart, still fit."""
+@pytest.mark.parametrize("gap", [2, 3, 40, 5000])
+def test_metadata_while_there_is_room_fits_into_kafkas_limit(gap: int) -> None:
+    """Reading stops while lone pending records, however far apart, still fit."""
     tracker = OffsetTracker(0)
-    for offset in range(MAX_UNFINISHED * 5000):
+    for offset in range(600 * gap if gap > 100 else 40_000):
+        if not tracker.has_room(tracker.unfinished):
+            break
         tracker.read(offset)
-        if offset % 5000:
+        if offset % gap:
             tracker.finish(offset)
+    assert tracker.unfinished > 500
     assert len(tracker.commit_point()[1]) <= MAX_METADATA_CHARS
+
+
+@given(backlog=st.integers(0, 40_000), share=st.integers(1, 50), seed=st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_metadata_of_a_backlog_fits_in_whatever_order_the_active_end(
+    backlog: int, share: int, seed: random.Random
+) -> None:
+    """A lane is read behind tens of thousands of pending records; then any of those that
+    are held end, in any order.
+    """
+    tracker = OffsetTracker(0)
+    held: list[int] = []
+    for offset in range(backlog):
+        if len(held) > 1000 or not tracker.has_room(len(held)):
+            break
+        tracker.read(offset)
+        if offset % share == 0:
+            held.append(offset)
+    seed.shuffle(held)
+    for offset in held[: len(held) // 2]:
+        tracker.finish(offset)
+    committed, metadata = tracker.commit_point()
+    assert len(metadata) <= MAX_METADATA_CHARS
+    restored = OffsetTracker.restore(committed, metadata)
+    assert restored.has_room(0)
+    for offset in range(committed, tracker.next_offset):
+        assert restored.read(offset) != tracker.is_finished(offset)
+
+
+def test_has_room_backlog_in_one_piece_is_read_far_beyond_the_bits() -> None:
+    """One tenant's flood is one run: what comes behind it is read."""
+    tracker = OffsetTracker(0)
+    for offset in range(60_000):
+        tracker.read(offset)
+    assert tracker.has_room(200)
+    assert not tracker.has_room(1000)
 
 
 def test_metadata_beyond_kafkas_limit_is_refused() -> None:
     """What does not fit is never committed in part."""
     with pytest.raises(OffsetMapTooLongError, match="pending records"):
-        _every_second_done(8000).commit_point()
+        _every_second_done(60_000).commit_point()
 
 
 def test_restore_foreign_metadata_says_so() -> None:

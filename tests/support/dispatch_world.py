@@ -1,13 +1,7 @@
-"""Dispatching as a game: requests come, replicas and dispatchers die at any moment, and
-every request must end exactly once.
-"""
+"""A dispatcher's world in memory: a lane, a status log, replicas, and a clock of ours."""
 
-import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from schemas.inference import (
     CancelRequested,
@@ -27,20 +21,24 @@ from schemas.inference import (
     Usage,
 )
 from services.common.model_catalogue import Price
-from services.inference.domain.dispatching import (
+from services.inference.domain.dispatch import (
     Action,
     Assign,
     Dispatch,
     DispatchRules,
     Moment,
+    Takeover,
     Tell,
     Withdraw,
 )
+from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.domain.offsets import OffsetTracker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LANE = "lane"
 RULES = DispatchRules(model="m", price=Price())
+TIGHT = DispatchRules(model="m", price=Price(), read_ahead=ReadAhead(per_tenant=1, per_lane=2))
+"""Nearly everything is left in the log and read again."""
 
 
 def request(
@@ -63,6 +61,11 @@ def request(
     return InferenceRequested.model_validate(values | fields)
 
 
+def position(offset: int) -> LogPosition:
+    """A record's place in the lane."""
+    return LogPosition(topic=LANE, partition=0, offset=offset)
+
+
 @dataclass
 class World:
     """A lane, a status log, replicas, and a dispatcher that may be replaced at any
@@ -79,6 +82,8 @@ class World:
     ends: list[InferenceCompleted] = field(default_factory=list)
     told: list[ReplyEnded | RetryNeeded] = field(default_factory=list)
     follows: bool = True
+    tokens: int = 0
+    """What every beat says of every attempt."""
 
     def __post_init__(self) -> None:
         self.replica_count = 0
@@ -91,7 +96,7 @@ class World:
     def take_over(self) -> None:
         """A new dispatcher: what the old one had not committed is gone; the log is not."""
         tracker = OffsetTracker.restore(*self.committed)
-        self.dispatch = Dispatch(self.rules, {LANE: tracker}, {}, self.now_s)
+        self.dispatch = Dispatch(self.rules, {LANE: tracker}, Takeover({}, self.now_s))
         self.read = self.committed[0]
         self.read_lane()
         for status in self.status:
@@ -103,11 +108,13 @@ class World:
         """The dispatcher reads what it has not read."""
         while self.read < len(self.lane):
             offset, self.read = self.read, self.read + 1
-            self.act(
-                self.dispatch.on_request(
-                    self.lane[offset], LogPosition(topic=LANE, partition=0, offset=offset), self.now()
-                )
-            )
+            self.act(self.dispatch.on_request(self.lane[offset], position(offset), self.now(), size_bytes=10))
+
+    def load(self) -> None:
+        """The dispatcher gets again what it left in the log and wants."""
+        while wanted := self.dispatch.waiting.backlogs[LANE].wanted():
+            for offset in wanted:
+                self.act(self.dispatch.on_body(self.lane[offset], position(offset), self.now()))
 
     def ask(self, *requests: InferenceRequested) -> None:
         """Requests come."""
@@ -125,7 +132,10 @@ class World:
     def beat(self) -> None:
         """Every replica beats."""
         for name, running in list(self.replicas.items()):
-            held = tuple(Running(request_id=request_id, attempt=attempt) for request_id, attempt in running)
+            held = tuple(
+                Running(request_id=request_id, attempt=attempt, tokens=self.tokens)
+                for request_id, attempt in running
+            )
             beat = ReplicaBeat(
                 replica_id=name, model="m", host="h", pid=1, inbox=0, inbox_position=0, slots=2, running=held
             )
@@ -160,11 +170,12 @@ class World:
             self.now_s += 0.25
             self.beat()
             self.act(self.dispatch.on_tick(self.now()))
+            self.load()
 
     def commit(self) -> None:
         """The transaction: ends and offsets, at once."""
         self.committed = self.dispatch.trackers[LANE].commit_point()
-        self.ends += self.dispatch.take_ends()
+        self.ends += [one.event for one in self.dispatch.ledger.take()]
 
     def act(self, actions: list[Action]) -> None:
         """What the dispatcher wants done, done."""
@@ -204,6 +215,7 @@ class World:
             if not self.replicas:
                 self.add_replica()
             self.read_lane()
+            self.load()
             self.pass_time(0.5)
             for name, running in list(self.replicas.items()):
                 for key in list(running):
@@ -213,150 +225,3 @@ class World:
             if self.committed == (len(self.lane), ""):
                 return
         raise AssertionError("it never came to rest")
-
-
-STEPS = (
-    ["ask"] * 6
-    + ["finish"] * 4
-    + ["time"] * 3
-    + ["replica"] * 3
-    + ["commit"] * 2
-    + ["kill replica", "kill dispatcher", "kill dispatcher", "cancel", "silence", "silence"]
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(seed=st.integers(0, 2**32), length=st.integers(5, 80))
-def test_dispatch_any_order_of_deaths_every_request_ends_exactly_once(seed: int, length: int) -> None:
-    """Whatever dies when: each request that was asked has one committed end, and none
-    has two.
-    """
-    world, chance = World(), random.Random(seed)
-    for _ in range(length):
-        play(world, chance.choice(STEPS), chance.randrange(8))
-    world.settle()
-    asked = {one.request_id for one in world.lane}
-    assert sorted(end.request_id for end in world.ends) == sorted(asked)
-
-
-def play(world: World, step: str, number: int) -> None:
-    """One step of the game."""
-    names = list(world.replicas)
-    if step == "ask":
-        world.ask(request(len(world.lane) + 1000 * number, tenant=f"t{number % 3}"))
-    elif step == "replica" and len(names) < 4:
-        world.add_replica()
-    elif step == "kill replica" and names:
-        del world.replicas[names[number % len(names)]]
-    elif step == "kill dispatcher":
-        world.take_over()
-    elif step == "finish":
-        held = [(name, key) for name, running in world.replicas.items() for key in running]
-        if held:
-            world.finish(*held[number % len(held)])
-    elif step == "commit":
-        world.commit()
-    elif step == "time":
-        world.pass_time(number / 2)
-    elif step == "cancel" and world.lane:
-        cancel = CancelRequested(
-            request_id=world.lane[number % len(world.lane)].request_id,
-            model="m",
-            tenant="acme",
-            reason="test",
-        )
-        world.commands.append(cancel)
-        world.act(world.dispatch.on_cancel(cancel, world.now()))
-    elif step == "silence" and world.lane:  # a gateway gives an attempt up that is in fact alive, or over
-        last = [
-            one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id
-        ][-1]
-        offset = max(index for index, one in enumerate(world.lane) if one.request_id == last.request_id)
-        origin = LogPosition(topic=LANE, partition=0, offset=offset)
-        if last.attempt < 4:
-            world.ask(last.model_copy(update={"attempt": last.attempt + 1, "previous": origin}))
-
-
-def test_dispatch_replica_silent_for_a_second_asks_for_a_retry() -> None:
-    """The reply stream of the stream is asked, since it alone knows what was delivered."""
-    world = World()
-    world.pass_time(1)
-    name = world.add_replica()
-    world.ask(request(1))
-    del world.replicas[name]
-    world.follows = False
-    world.pass_time(1.5)
-    assert [type(one) for one in world.told] == [RetryNeeded]
-
-
-def test_dispatch_retry_unanswered_ends_failed() -> None:
-    """With its replica dead and nobody following, a request ends as failed after ten
-    seconds.
-    """
-    world = World(follows=False)
-    world.pass_time(1)
-    name = world.add_replica()
-    world.ask(request(1))
-    del world.replicas[name]
-    world.pass_time(13)
-    world.commit()
-    assert [(end.outcome, end.error_code) for end in world.ends] == [(Outcome.FAILED, "replica_lost")]
-
-
-def test_dispatch_attempt_after_the_end_is_told_the_whole_answer() -> None:
-    """A reply stream that gave up too early gets the text that the recorded end has."""
-    world = World()
-    world.pass_time(1)
-    name = world.add_replica()
-    world.ask(request(1))
-    world.finish(name, ("r1", 1))
-    world.commit()
-    world.ask(request(1, attempt=2, previous=LogPosition(topic=LANE, partition=0, offset=0)))
-    (told,) = world.told
-    assert isinstance(told, ReplyEnded)
-    assert told.choices[0].text == "answer"
-    world.commit()
-    assert (len(world.ends), world.committed) == (1, (2, ""))
-
-
-def test_dispatch_client_saw_the_end_that_was_lost_records_it_without_generating() -> None:
-    """A replica that died between its last chunk and its report costs nothing: the
-    reply stream brings the end.
-    """
-    world = World()
-    world.pass_time(1)
-    end = End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=3, completion_tokens=4))
-    world.ask(
-        request(1, attempt=2, ended=end, delivered=(Delivered(text="whole", tokens=4, finish_reason="stop"),))
-    )
-    world.commit()
-    assert [(one.outcome, one.completion_tokens) for one in world.ends] == [(Outcome.COMPLETED, 4)]
-
-
-def test_dispatch_two_tenants_are_served_in_turn() -> None:
-    """A tenant that sends many waits behind its own."""
-    world = World()
-    world.pass_time(1)
-    world.ask(*(request(number, tenant="busy") for number in range(6)), request(100, tenant="quiet"))
-    name = world.add_replica()
-    assert ("r100", 1) in world.replicas[name]
-
-
-def test_dispatch_deadline_passes_in_the_queue_ends_expired() -> None:
-    """Nobody waits beyond the deadline."""
-    world = World()
-    world.ask(request(1, deadline_s=3))
-    world.pass_time(4)
-    world.commit()
-    assert [end.outcome for end in world.ends] == [Outcome.EXPIRED]
-
-
-def test_dispatch_own_stall_buries_nobody() -> None:
-    """A dispatcher that stood still for seconds does not take its replicas for dead."""
-    world = World()
-    world.pass_time(1)
-    world.add_replica()
-    world.ask(request(1))
-    world.now_s += 30
-    world.act(world.dispatch.on_tick(world.now()))
-    assert world.told == []

@@ -2,9 +2,9 @@
 and makes each request's one end.
 
 Dispatchers of a model form a consumer group in which one holds the lanes and the others
-stand by. The holder's term (`term.py`) begins with a takeover and ends when the group
-gives the lanes to another, or with any failure to commit; the next term then starts
-from what the log says.
+stand by. The holder's leadership (`leadership.py`) begins with a takeover and ends when the
+group gives the lanes to another, or with any failure to commit; the next one then
+starts from what the log says.
 """
 
 import asyncio
@@ -20,8 +20,9 @@ from schemas.topics import STATUS_TOPIC, model_slug, requests_topic
 from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartition
 from services.common.errors import TocsinError
 from services.common.model_catalogue import ModelConfig
-from services.inference.domain.dispatching import DispatchRules
-from services.inference.leadership import Leadership
+from services.inference.dispatcher.leadership import Leadership
+from services.inference.dispatcher.links import Links
+from services.inference.domain.dispatch import DispatchRules
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Works until `close`.
 
-        Whatever fails, the next term begins anew after a short wait.
+        Whatever fails, the next leadership begins anew after a short wait.
         """
         try:
             while not self._stop.is_set():
@@ -66,12 +67,12 @@ class Dispatcher:
         once.
         """
         self._stop.set()
-        self._end_term()
+        self._end_leadership()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._done.wait(), timeout_s)
 
     async def _stand(self) -> None:
-        """Joins the group and serves terms until stopped or failed."""
+        """Joins the group and serves until stopped or failed."""
         topics = [requests_topic(self.model.name, Lane(lane)) for lane in self.model.lanes]
         lanes = GroupConsumer(
             url=self.url,
@@ -110,14 +111,11 @@ class Dispatcher:
         self._changed.clear()
 
     async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
-        self._leadership = Leadership(
-            url=self.url,
-            dispatcher_id=self.dispatcher_id,
-            rules=self.rules,
-            out=out,
-            lanes=lanes,
-            places=tuple(sorted(self._held)),
-        )
+        places, name = tuple(sorted(self._held)), self.dispatcher_id
+        links = Links.of(self.url, name, model=self.model.name, lanes=lanes, out=out, places=places)
+        lane_of = {requests_topic(self.model.name, Lane(lane)): Lane(lane) for lane in self.model.lanes}
+        lanes_held = {place: lane_of[place.topic] for place in places}
+        self._leadership = Leadership(self.url, name, self.rules, links, lanes_held)
         try:
             await self._leadership.run()
         finally:
@@ -126,21 +124,21 @@ class Dispatcher:
     async def _on_assigned(self, places: set[TopicPartition]) -> None:
         """After every rebalance.
 
-        Where the lanes stay, the term goes on from where it is.
+        Where the lanes stay, the leadership goes on from where it is.
         """
         if self._leadership is not None and places == self._held:
             self._leadership.reseek()
             return
         self._held = places
-        self._end_term()
+        self._end_leadership()
 
     async def _on_revoked(self, _places: set[TopicPartition]) -> None:
         """A rebalance begins.
 
-        The term goes on meanwhile: should the lanes go to another, its fence stops us.
+        It goes on meanwhile: should the lanes go to another, its fence stops us.
         """
 
-    def _end_term(self) -> None:
+    def _end_leadership(self) -> None:
         self._changed.set()
         if self._leadership is not None:
             self._leadership.end()

@@ -1,0 +1,196 @@
+"""A dispatcher's leadership: from taking a model's lanes over to giving them up.
+
+`domain/dispatch` judges, this carries the traffic: lanes, status and commands in, work
+and replies out, and every 50 ms the ends of requests, in one transaction with the
+offsets that they finish. Any failure to commit ends the leadership, since only the log
+knows then what became visible.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.inference import CancelRequested, Lane
+from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC
+from services.common.bus import CommittedOffset, MessageReader, Outgoing, TopicPartition
+from services.inference.dispatcher.bodies import BodyReader
+from services.inference.dispatcher.intake import Intake, now
+from services.inference.dispatcher.links import Links
+from services.inference.dispatcher.messages import CANCEL, completed_record
+from services.inference.dispatcher.takeover import take_over
+from services.inference.domain.dispatch import Dispatch, DispatchRules
+from services.inference.domain.dispatch.queue_status import queue_status
+from services.inference.domain.offsets import OffsetMapTooLongError
+
+log = structlog.get_logger(__name__)
+
+_TICK_S = 0.1
+_STATUS_S = 0.25
+_COMMIT_EVERY_S = 0.05
+_BUS_SILENCE_S = 0.75
+_POLL_S = 1.0
+_FULL_POLL_S = 0.05
+
+
+@dataclass
+class Leadership:
+    """One dispatcher's time as the active one; `lanes` names each lane's partition."""
+
+    url: str
+    dispatcher_id: str
+    rules: DispatchRules
+    links: Links
+    lanes: dict[TopicPartition, Lane]
+    _ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _serving: "_Serving | None" = field(default=None, init=False)
+
+    def end(self) -> None:
+        """Ends it: what has ended is committed, then `run` returns."""
+        self._ending.set()
+        if self._serving is not None:
+            self._serving.intake.committing.set()
+
+    def reseek(self) -> None:
+        """After a rebalance that left the lanes here: goes on reading behind what is
+        known.
+        """
+        if self._serving is not None:
+            self._serving.reseek()
+
+    async def run(self) -> None:
+        """Takes over and serves until `end`.
+
+        Raises:
+            ExceptionGroup: of TocsinError: the bus failed, or another dispatcher has
+                taken over.
+        """
+        try:
+            await self.links.open()
+            self._serving = await self._take_over()
+            await self._serving.run(self._ending)
+        finally:
+            self._serving = None
+            await self.links.close()
+            log.info("leadership_ended", model=self.rules.model, dispatcher=self.dispatcher_id)
+
+    async def _take_over(self) -> "_Serving":
+        lanes = {place.topic: lane for place, lane in self.lanes.items()}
+        partitions = await self.links.out.partitions(REPLIES.name)
+        intake = Intake(self.links, self.rules.model, lanes, self.links.ends.epoch, partitions)
+        dispatch = await take_over(self.url, self.links, tuple(self.lanes), self.rules, intake)
+        log.info(
+            "leadership_begun",
+            model=self.rules.model,
+            dispatcher=self.dispatcher_id,
+            pending=dispatch.unfinished,
+        )
+        return _Serving(self.dispatcher_id, self.links, tuple(self.lanes), intake, dispatch)
+
+
+@dataclass
+class _Serving:
+    """The loops of a leadership whose takeover is done."""
+
+    dispatcher_id: str
+    links: Links
+    places: tuple[TopicPartition, ...]
+    intake: Intake
+    dispatch: Dispatch
+    _cancels: "MessageReader[CancelRequested]" = field(
+        default_factory=lambda: MessageReader(CANCEL, COMMANDS.name), init=False
+    )
+
+    async def run(self, ending: asyncio.Event) -> None:
+        bodies = BodyReader(self.links.bodies, self.dispatch, self.intake)
+        async with asyncio.TaskGroup() as loops:
+            readers = [
+                loops.create_task(one)
+                for one in (
+                    self._read_lanes(),
+                    self._read_status(),
+                    self._read_commands(),
+                    self._tick(),
+                    bodies.run(),
+                )
+            ]
+            loops.create_task(self._commit(ending))
+            await ending.wait()
+            for reader in readers:
+                reader.cancel()
+        await self._commit_ends()
+
+    def reseek(self) -> None:
+        for place in self.places:
+            offset = self.dispatch.trackers[place.topic].next_offset
+            self.links.lanes.seek(place.topic, place.partition, offset)
+
+    async def _read_lanes(self) -> None:
+        """Reads each lane as far as there is room: what is not read stays in the log."""
+        while True:
+            with_room = [place for place in self.places if self.dispatch.has_room(place.topic)]
+            self.links.lanes.read_only(with_room)
+            timeout_s = _POLL_S if len(with_room) == len(self.places) else _FULL_POLL_S
+            await self.intake.on_lanes(self.dispatch, await self.links.lanes.poll(timeout_s, max_records=100))
+
+    async def _read_status(self) -> None:
+        while True:
+            await self.intake.on_status(self.dispatch, await self.links.status.poll(_POLL_S))
+
+    async def _read_commands(self) -> None:
+        while True:
+            for record in await self.links.commands.poll(_POLL_S):
+                cancel = self._cancels.read(record)
+                if cancel is not None and cancel.model == self.dispatch.rules.model:
+                    await self.intake.perform(self.dispatch, self.dispatch.on_cancel(cancel, now()))
+
+    async def _tick(self) -> None:
+        last_status_s = 0.0
+        while True:
+            # Our own status comes back with the rest: without it the bus is away, and nobody is to blame.
+            if time.monotonic() - self.intake.heard_s < _BUS_SILENCE_S:
+                await self.intake.perform(self.dispatch, self.dispatch.on_tick(now()))
+            if time.monotonic() - last_status_s >= _STATUS_S:
+                last_status_s = time.monotonic()
+                status = queue_status(
+                    self.dispatch,
+                    dispatcher_id=self.dispatcher_id,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    now_s=last_status_s,
+                )
+                await self.links.out.send_soon(
+                    Outgoing(STATUS_TOPIC.name, status, subject=self.dispatcher_id, tenant="")
+                )
+            await asyncio.sleep(_TICK_S)
+
+    async def _commit(self, ending: asyncio.Event) -> None:
+        """Never cancelled when a leadership ends in order: ends that were taken for a
+        transaction must see it through.
+        """
+        while not ending.is_set():
+            await self.intake.committing.wait()
+            self.intake.committing.clear()
+            await self._commit_ends()
+            await asyncio.sleep(_COMMIT_EVERY_S)
+
+    async def _commit_ends(self) -> None:
+        """Makes visible, at once or not at all: the ends of requests, and that their
+        records are done.
+        """
+        try:
+            points = {
+                place: CommittedOffset(*self.dispatch.trackers[place.topic].commit_point())
+                for place in self.places
+            }
+        except OffsetMapTooLongError as error:
+            log.warning("commit_waits", model=self.dispatch.rules.model, reason=str(error))
+            self.intake.committing.set()
+            return
+        ends = self.dispatch.ledger.take()
+        async with self.links.ends.transaction(self.links.lanes.group, points):
+            for ended in ends:
+                await self.links.ends.send_soon(completed_record(ended))

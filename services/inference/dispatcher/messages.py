@@ -1,0 +1,143 @@
+"""Between records and what a dispatcher decides: actions as records, records as
+requests.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.envelope import Envelope, EnvelopeError
+from schemas.inference import (
+    CancelRequested,
+    InferenceRequested,
+    Lane,
+    ReplyEnded,
+    ReplyTo,
+    WorkAssigned,
+    WorkCancelled,
+)
+from schemas.limits import MAX_RECORD_BYTES
+from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
+from services.common import metrics
+from services.common.bus import Outgoing, Record
+from services.inference.domain.dispatch import Assign, Ended, Tell, Withdraw
+from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
+
+log = structlog.get_logger(__name__)
+
+CANCEL: TypeAdapter[CancelRequested] = TypeAdapter(CancelRequested)
+
+
+def work_record(action: Assign | Withdraw, epoch: int) -> Outgoing:
+    """What a replica is to do, for its inbox."""
+    if isinstance(action, Assign):
+        request = action.request
+        work = WorkAssigned(
+            replica_id=action.replica_id,
+            epoch=epoch,
+            origin=action.origin,
+            request=request,
+            waiting=action.waiting,
+        )
+        return Outgoing(
+            WORK_TOPIC.name,
+            work,
+            subject=request.request_id,
+            tenant=request.tenant,
+            key=action.replica_id,
+            partition=action.inbox,
+            traceparent=action.traceparent,
+        )
+    back = WorkCancelled(
+        replica_id=action.replica_id,
+        epoch=epoch,
+        request_id=action.request_id,
+        attempt=action.attempt,
+        reason=action.reason,
+    )
+    return Outgoing(
+        WORK_TOPIC.name,
+        back,
+        subject=action.request_id,
+        tenant="",
+        key=action.replica_id,
+        partition=action.inbox,
+    )
+
+
+def reply_records(tell: Tell, partitions: int) -> list[Outgoing]:
+    """What a stream is told: in its partition, or in all where that is not known."""
+    to = range(partitions) if tell.to is None else [tell.to.partition % partitions]
+    reply = tell.reply
+    return [
+        Outgoing(REPLIES.name, reply, subject=reply.request_id, tenant=reply.tenant, partition=one)
+        for one in to
+    ]
+
+
+def shortened(tell: Tell) -> Tell:
+    """The same without the text, which is too large for a record."""
+    reply = tell.reply
+    return Tell(tell.to, reply.model_copy(update={"choices": ()}) if isinstance(reply, ReplyEnded) else reply)
+
+
+def completed_record(ended: Ended) -> Outgoing:
+    """A request's end; without its texts, where they would not fit."""
+    event = ended.event
+    texts = (event.prompt_text or "", event.response_text or "")
+    if sum(map(len, texts)) > MAX_RECORD_BYTES // 8 and len(event.encode()) > MAX_RECORD_BYTES:
+        log.error("texts_not_stored", request_id=event.request_id, reason="too large for a record")
+        event = event.model_copy(update={"prompt_text": None, "response_text": None})
+    return Outgoing(
+        COMPLETED.name, event, subject=event.request_id, tenant=event.tenant, traceparent=ended.traceparent
+    )
+
+
+def read_request(record: Record) -> InferenceRequested | None:
+    """A lane's request; None, counted, where it cannot be read."""
+    try:
+        return InferenceRequested.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        metrics.BUS_SKIPPED.labels(record.topic, "unreadable").inc()
+        log.error(  # noqa: TRY400  a traceback would quote the prompt
+            "request_unreadable", topic=record.topic, offset=record.offset, problems=error.error_count()
+        )
+        return None
+
+
+def stand_in_of(record: Record, model: str, lane: Lane) -> InferenceRequested | None:
+    """A request in place of one that cannot be read, so that it can be ended: its id is
+    the record's key. None where there is no key.
+    """
+    try:
+        request_id = (record.key or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    if not request_id:
+        return None
+    said = salvage(record.value)
+    kind: Literal["chat", "completion"] = "chat" if request_id.startswith("chat") else "completion"
+    asked_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    return InferenceRequested(
+        request_id=request_id,
+        attempt=min(max(1, said.attempt), ANY_ATTEMPT),
+        kind=kind,
+        model=model,
+        lane=lane,
+        tenant=said.tenant or _tenant_of(record),
+        key_id=said.key_id,
+        user=said.user,
+        stream=said.stream,
+        reply_to=said.reply_to or ReplyTo(partition=-1, gateway_id=""),
+        requested_at=asked_at,
+        deadline=asked_at,
+    )
+
+
+def _tenant_of(record: Record) -> str:
+    try:
+        return Envelope.from_headers(record.headers).tenant
+    except EnvelopeError:
+        return ""

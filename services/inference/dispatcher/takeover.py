@@ -1,0 +1,94 @@
+"""Taking a model's lanes over: from the log alone to a dispatch that can serve.
+
+The order matters: the predecessor is fenced when the links are open, and nothing
+pending is read before that.
+"""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from schemas.topics import STATUS_TOPIC, WORK_TOPIC
+from services.common.bus import TopicPartition
+from services.common.bus.admin import committed_offsets
+from services.common.errors import BusUnavailableError
+from services.inference.dispatcher.intake import Intake
+from services.inference.dispatcher.links import Links
+from services.inference.domain.dispatch import Dispatch, DispatchRules, Takeover
+from services.inference.domain.offsets import OffsetTracker
+
+log = structlog.get_logger(__name__)
+
+_REPLAY_MARGIN_MS = 2_000
+_STALL_S = 60.0
+
+
+async def take_over(
+    url: str,
+    links: Links,
+    places: Sequence[TopicPartition],
+    rules: DispatchRules,
+    intake: Intake,
+) -> Dispatch:
+    """What is pending in the lanes and what runs, as the log tells.
+
+    Raises:
+        BusUnavailableError: the log could not be read.
+    """
+    inboxes = range(await links.out.partitions(WORK_TOPIC.name))
+    trackers = await _restore_trackers(url, links, places)
+    barrier = await links.queries.end_offsets(WORK_TOPIC.name, inboxes)
+    dispatch = Dispatch(rules, trackers, Takeover(barrier, time.monotonic()))
+    oldest_ms = await _read_pending(links, places, dispatch, intake)
+    since_ms = oldest_ms - _REPLAY_MARGIN_MS
+    for tail in (links.status, links.commands):
+        for partition, offset in (await links.queries.offsets_at(tail.topic, [0], since_ms)).items():
+            tail.seek(tail.topic, partition, offset)
+    end = (await links.queries.end_offsets(STATUS_TOPIC.name, [0]))[0]
+    async for records in links.status.read_to_end({0: end}):
+        await intake.on_status(dispatch, records, end)
+    return dispatch
+
+
+async def _restore_trackers(
+    url: str, links: Links, places: Sequence[TopicPartition]
+) -> dict[str, OffsetTracker]:
+    committed = await committed_offsets(url, links.lanes.group)
+    trackers = {}
+    for place in places:
+        start = (await links.queries.beginning_offsets(place.topic, [place.partition]))[place.partition]
+        known = committed.get(place)
+        tracker = OffsetTracker.restore(known.offset, known.note) if known else OffsetTracker(start)
+        gone = tracker.forget_before(start)
+        if gone:
+            log.error("requests_lost_to_retention", topic=place.topic, count=gone)
+        links.lanes.seek(place.topic, place.partition, max(start, known.offset if known else start))
+        trackers[place.topic] = tracker
+    return trackers
+
+
+async def _read_pending(
+    links: Links, places: Sequence[TopicPartition], dispatch: Dispatch, intake: Intake
+) -> int:
+    """Reads each lane to its present end or as far as there is room; returns when the
+    oldest pending request came, in Unix milliseconds.
+    """
+    oldest_ms = int(time.time() * 1000)
+    ends = {
+        place: (await links.queries.end_offsets(place.topic, [place.partition]))[place.partition]
+        for place in places
+    }
+    heard_s = time.monotonic()
+    while True:
+        behind = [place for place in places if await links.lanes.position(*place) < ends[place]]
+        if not any(dispatch.has_room(place.topic) for place in behind):
+            return oldest_ms
+        links.lanes.read_only(place for place in places if dispatch.has_room(place.topic))
+        records = await links.lanes.poll(timeout_s=1.0, max_records=200)
+        if records:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > _STALL_S:
+            raise BusUnavailableError(f"the lanes could not be read: nothing came for {_STALL_S:g} s")
+        oldest_ms = min([oldest_ms, *(record.timestamp for record in records)])
+        await intake.on_lanes(dispatch, records)

@@ -1,0 +1,80 @@
+"""Which records of the lanes are done, and which ends are to be committed with them."""
+
+from dataclasses import dataclass, field
+
+from schemas.inference import Delivered, End, InferenceRequested, LogPosition
+from services.common.completion import completed_event
+from services.inference.domain.dispatch.actions import Ended, Moment
+from services.inference.domain.dispatch.memory import EndMemory
+from services.inference.domain.dispatch.rules import DispatchRules
+from services.inference.domain.dispatch.throughput import Throughput
+from services.inference.domain.dispatch.tracked import Tracked
+from services.inference.domain.offsets import OffsetTracker
+
+
+@dataclass
+class Ledger:
+    """Every record's one effect, every request's one end; `trackers` has a lane's
+    records by its topic.
+    """
+
+    rules: DispatchRules
+    trackers: dict[str, OffsetTracker]
+    ended: EndMemory = field(default_factory=EndMemory)
+    throughput: Throughput = field(default_factory=Throughput)
+    ends: list[Ended] = field(default_factory=list)
+    finished_unrecorded: bool = False
+
+    def read(self, position: LogPosition) -> bool:
+        """Notes that a record was read; False if it is done already."""
+        return self.trackers[position.topic].read(position.offset)
+
+    def end(
+        self,
+        tracked: Tracked,
+        request: InferenceRequested,
+        end: End,
+        choices: tuple[Delivered, ...],
+        now: Moment,
+    ) -> None:
+        """A request has its end: all its records are done."""
+        self.drop(tracked)
+        self.ended.remember(request.request_id, end, choices)
+        self.throughput.note_end(now.monotonic_s)
+        event = completed_event(
+            request,
+            end,
+            choices,
+            replica_id=tracked.replica_id,
+            price=self.rules.price,
+            store_text=self.rules.store_text,
+            now=now.utc,
+        )
+        self.ends.append(Ended(event, tracked.traceparent))
+
+    def drop(self, tracked: Tracked) -> None:
+        """Its records are done without an end of their own."""
+        for position in tracked.positions:
+            self.finish(position)
+
+    def finish(self, position: LogPosition) -> None:
+        """A record is done."""
+        self.trackers[position.topic].finish(position.offset)
+        self.finished_unrecorded = True
+
+    def ended_before(self, request: InferenceRequested) -> bool:
+        """Whether a request has had its end: it is remembered, or the attempt before
+        this one is finished in the log.
+        """
+        if request.request_id in self.ended:
+            return True
+        previous = request.previous
+        if previous is None or previous.offset < 0:  # who reattached may not know where it lies
+            return False
+        tracker = self.trackers.get(previous.topic)
+        return tracker is not None and tracker.is_finished(previous.offset)
+
+    def take(self) -> list[Ended]:
+        """The ends since the last call."""
+        ends, self.ends, self.finished_unrecorded = self.ends, [], False
+        return ends

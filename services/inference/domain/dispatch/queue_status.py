@@ -1,0 +1,21 @@
+"""The queue as clients and operators may see it."""
+
+from schemas.inference import Lane, QueueStatus
+from services.inference.domain.dispatch.state import Dispatch
+
+
+def queue_status(dispatch: Dispatch, *, dispatcher_id: str, host: str, pid: int, now_s: float) -> QueueStatus:
+    """What waits, and how long the next one will."""
+    queue = dispatch.waiting.queue
+    return QueueStatus(
+        dispatcher_id=dispatcher_id,
+        model=dispatch.rules.model,
+        host=host,
+        pid=pid,
+        active=True,
+        waiting={lane: queue.waiting(lane) for lane in Lane},
+        running=dispatch.fleet.running,
+        slots=dispatch.fleet.slots,
+        eta_ms=dispatch.ledger.throughput.interval_ms(now_s),
+        positions=queue.positions(),
+    )

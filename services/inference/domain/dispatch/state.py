@@ -1,0 +1,399 @@
+"""The state of one model's dispatching, and what each event does to it.
+
+A request is *waiting*, *assigned* to a replica, or *retrying*: its replica died, and
+whoever follows the stream is to publish the next attempt. It ends exactly once: `_end`
+takes it out, marks every record of it as finished and puts its `InferenceCompleted`
+into the ends, which the shell commits in the same transaction as the offsets.
+"""
+
+from dataclasses import dataclass
+
+from schemas.errors import RetryReason
+from schemas.inference import (
+    CancelRequested,
+    Delivered,
+    End,
+    InferenceRequested,
+    LogPosition,
+    Outcome,
+    ReplicaBeat,
+    RequestFinished,
+)
+from services.inference.domain.dispatch import endings
+from services.inference.domain.dispatch.actions import Action, Assign, Moment, Withdraw
+from services.inference.domain.dispatch.ledger import Ledger
+from services.inference.domain.dispatch.memory import Early
+from services.inference.domain.dispatch.rules import DispatchRules
+from services.inference.domain.dispatch.suspects import blame, suspects_of
+from services.inference.domain.dispatch.takeover import Takeover
+from services.inference.domain.dispatch.tracked import State, Tracked
+from services.inference.domain.dispatch.waiting import Waiting
+from services.inference.domain.offsets import OffsetTracker
+from services.inference.domain.replicas import AttemptKey, Fleet, Replica
+
+
+@dataclass
+class Dispatch:
+    """One model's dispatching from a takeover on; `trackers` has a lane's records by
+    its topic.
+    """
+
+    rules: DispatchRules
+    trackers: dict[str, OffsetTracker]
+    takeover: Takeover
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet()
+        self.ledger = Ledger(self.rules, self.trackers)
+        self._tracked: dict[str, Tracked] = {}
+        self._retrying: dict[str, None] = {}
+        self.waiting = Waiting(self.rules.read_ahead, self.trackers, self._tracked)
+        self._early = Early()
+        self._ticked_s = self.takeover.began_s
+
+    # What happens.
+
+    def on_request(
+        self,
+        request: InferenceRequested,
+        position: LogPosition,
+        now: Moment,
+        *,
+        size_bytes: int = 0,
+        traceparent: str | None = None,
+    ) -> list[Action]:
+        """A record of a lane was read."""
+        if not self.ledger.read(position):
+            return []
+        known = self._tracked.get(request.request_id)
+        if known is not None:
+            if position in known.positions:
+                return []
+            known.positions.append(position)
+            if request.attempt <= known.attempt:  # two reply streams may ask: the second's is a duplicate
+                return []
+            actions = self._drop_attempt(known)
+            known.take(request, size_bytes, traceparent)
+            return actions + self._begin(known, now)
+        if self.ledger.ended_before(request):
+            self.ledger.finish(position)
+            end, choices = self.ledger.ended.get(request.request_id) or (endings.already_ended(), ())
+            return [endings.tell(request, end, choices)]
+        tracked = Tracked.of(
+            request, position, now.monotonic_s, size_bytes=size_bytes, traceparent=traceparent
+        )
+        self._tracked[request.request_id] = tracked
+        return self._begin(tracked, now)
+
+    def on_body(self, request: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
+        """A record that had been left in the log was read again."""
+        tracked = self.waiting.restore(request, position)
+        if tracked is None:
+            return []
+        if tracked.state is State.RETRYING:
+            return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
+        known = self._already_over(tracked, now)
+        return self._serve(now) if known is None else known + self._serve(now)
+
+    def on_gone(self, position: LogPosition) -> bool:
+        """Retention took a record that was left in the log; False if it is not missed."""
+        tracked = self.waiting.lose(position)
+        if tracked is not None:
+            self._forget(tracked)
+            self.ledger.drop(tracked)
+        return tracked is not None
+
+    def on_unreadable(self, stand_in: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
+        """A record of a lane cannot be read: its request fails, as far as `stand_in`
+        says whose it is.
+        """
+        if not self.ledger.read(position):
+            return []
+        if stand_in.request_id in self.ledger.ended:
+            self.ledger.finish(position)
+            return []
+        actions: list[Action] = []
+        tracked = self._tracked.get(stand_in.request_id)
+        if tracked is None:
+            tracked = Tracked.of(stand_in, position, now.monotonic_s, size_bytes=0, traceparent=None)
+            self._tracked[stand_in.request_id] = tracked
+        else:
+            tracked.positions.append(position)
+            actions = self._drop_attempt(tracked)
+            attempt = max(tracked.attempt, stand_in.attempt)
+            tracked.request = (tracked.request or stand_in).model_copy(update={"attempt": attempt})
+        return actions + self._end_undelivered(tracked, endings.unreadable(), now)
+
+    def on_refused(self, request_id: str, attempt: int, now: Moment) -> list[Action]:
+        """An assignment is too large for the bus."""
+        tracked = self._tracked.get(request_id)
+        if tracked is None or tracked.key != (request_id, attempt):
+            return []
+        self.fleet.release(tracked.replica_id, tracked.key)
+        return self._end_undelivered(tracked, endings.too_large(), now) + self._serve(now)
+
+    def skip(self, position: LogPosition) -> None:
+        """A record without a key asks for nothing."""
+        if self.ledger.read(position):
+            self.ledger.finish(position)
+
+    def on_cancel(self, cancel: CancelRequested, now: Moment) -> list[Action]:
+        """Nobody wants a request's answer any more."""
+        tracked = self._tracked.get(cancel.request_id)
+        if tracked is None:
+            if cancel.request_id not in self.ledger.ended:
+                self._early.cancels.remember(cancel.request_id, cancel)
+            return []
+        replica = self.fleet.get(tracked.replica_id)
+        if tracked.state is State.ASSIGNED and replica is not None:
+            return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, cancel.reason)]
+        if tracked.request is None:
+            self._early.cancels.remember(cancel.request_id, cancel)
+            self.waiting.demand(tracked)
+            return []
+        return self._end_undelivered(tracked, End(outcome=Outcome.CANCELLED), now)
+
+    def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
+        """A replica's heartbeat; `live` False for one from before the takeover."""
+        caught_up = self.takeover.has_caught_up(beat, live=live)
+        seen_s = now.monotonic_s if live else self.takeover.began_s
+        replica = self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
+        held = {(one.request_id, one.attempt) for one in beat.running}
+        actions: list[Action] = []
+        for one in beat.running:
+            key = (one.request_id, one.attempt)
+            if key not in replica.assigned:
+                actions += self._on_unexpected(replica, key)
+            if one.tokens and key in replica.assigned and key not in replica.generating:
+                self._clear(replica, key)
+        for key, since_s in list(replica.assigned.items()):
+            if live and key not in held and now.monotonic_s - since_s > self.rules.lost_work_s:
+                actions += self._on_forgotten(replica, key, now)
+        return actions + self._serve(now)
+
+    def on_finished(self, finished: RequestFinished, now: Moment) -> list[Action]:
+        """A replica is done with an attempt."""
+        key = (finished.request_id, finished.attempt)
+        self.fleet.release(finished.replica_id, key)
+        tracked = self._tracked.get(finished.request_id)
+        if tracked is None or finished.attempt > tracked.attempt or tracked.request is None:
+            if finished.request_id not in self.ledger.ended:
+                self._early.ends.remember(key, finished)
+            if tracked is not None and tracked.request is None:
+                self.waiting.demand(tracked)
+            return self._serve(now)
+        if finished.attempt < tracked.attempt:
+            return self._serve(now)
+        return self._on_attempt_ended(tracked, finished, now) + self._serve(now)
+
+    def on_tick(self, now: Moment) -> list[Action]:
+        """Time passes: silent replicas are given up, the expired ended, the takeover
+        concluded.
+
+        Not called while the bus is away. A gap between two calls, whether the bus or
+        this process stood still, is nobody's silence.
+        """
+        rules, gap_s = self.rules, now.monotonic_s - self._ticked_s
+        self._ticked_s = now.monotonic_s
+        if gap_s > rules.replica_silence_s / 2:
+            self.fleet.forgive(now.monotonic_s + rules.reconnect_s - rules.replica_silence_s, gap_s)
+            for tracked in self._tracked.values():
+                tracked.since_s += gap_s
+        actions: list[Action] = []
+        silent = self.fleet.remove_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s)
+        for replica in silent:
+            suspects = [self._tracked.get(key[0]) for key in suspects_of(replica, rules.beat_s)]
+            blame(one for one in suspects if one is not None and one.replica_id == replica.replica_id)
+            for key in list(replica.assigned):
+                actions += self._on_lost(replica, key, now)
+        self.takeover.conclude(self.fleet, now.monotonic_s, rules.takeover_listen_s)
+        if not self.takeover.under_way:
+            actions += self._on_time(now)
+        return actions + self._serve(now)
+
+    # What is asked.
+
+    def has_room(self, topic: str) -> bool:
+        """Whether a lane may be read on: the map of its unfinished records will fit into
+        a commit's metadata however they end.
+        """
+        tracker = self.trackers[topic]
+        return tracker.has_room(tracker.unfinished - self.waiting.backlogs[topic].deferred)
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that have not ended."""
+        return len(self._tracked)
+
+    # A request's way.
+
+    def _begin(self, tracked: Tracked, now: Moment) -> list[Action]:
+        """A request, or a further attempt at it, was read."""
+        self._retrying.pop(tracked.request_id, None)
+        over = self._already_over(tracked, now)
+        if over is not None:
+            return over
+        if tracked.attempt > self.rules.max_attempts:
+            return self._end_undelivered(tracked, endings.gave_up(self.rules.max_attempts), now)
+        tracked.state, tracked.since_s = State.WAITING, now.monotonic_s
+        self.waiting.add(tracked)
+        self.waiting.watch_deadline(tracked)
+        return self._serve(now)
+
+    def _already_over(self, tracked: Tracked, now: Moment) -> list[Action] | None:
+        """What to do where the request's end is known; None where it is not."""
+        request = tracked.request
+        if request is None:
+            return None
+        if request.ended is not None:
+            return self._end(tracked, request.ended, request.delivered, now)
+        early = self._early.ends.pop(tracked.key)
+        if early is not None:
+            return self._on_attempt_ended(tracked, early, now)
+        if self._early.cancels.pop(request.request_id) is not None:
+            return self._end_undelivered(tracked, End(outcome=Outcome.CANCELLED), now)
+        if not self.takeover.under_way and request.deadline <= now.utc:
+            return self._end_undelivered(tracked, endings.expired(), now)
+        return None
+
+    def _drop_attempt(self, tracked: Tracked) -> list[Action]:
+        """The current attempt is of no more use."""
+        self.waiting.supersede(tracked)
+        replica = self.fleet.get(tracked.replica_id)
+        if replica is not None and tracked.key in replica.assigned:
+            return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, "superseded")]
+        return []
+
+    def _on_attempt_ended(self, tracked: Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
+        tracked.replica_id = finished.replica_id
+        if finished.end.retryable:
+            tracked.faults += 1
+            if tracked.faults < self.rules.max_faults:
+                self.waiting.remove(tracked)
+                return self._ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
+        return self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
+
+    def _serve(self, now: Moment) -> list[Action]:
+        """Gives what waits to free slots; suspects of a replica's death one a replica."""
+        actions: list[Action] = []
+        passed_over: set[str] = set()
+        while not self.takeover.under_way and len(self.waiting.queue) > len(passed_over):
+            replica = self.fleet.idlest()
+            tracked = self.waiting.pop(passed_over) if replica is not None else None
+            if tracked is None or tracked.request is None:
+                break
+            if tracked.kills:
+                replica = self.fleet.idlest(suspect=True)
+            if replica is None:
+                self.waiting.add(tracked)
+                passed_over.add(tracked.request_id)
+                continue
+            actions.append(self._assign(tracked, tracked.request, replica, now))
+        return actions
+
+    def _assign(self, tracked: Tracked, request: InferenceRequested, replica: Replica, now: Moment) -> Assign:
+        tracked.assign(replica.replica_id, now.monotonic_s)
+        replica.take(tracked.key, now.monotonic_s, suspect=tracked.kills > 0)
+        return Assign(
+            replica.replica_id,
+            replica.inbox,
+            request,
+            tracked.positions[-1],
+            len(self.waiting.queue),
+            tracked.traceparent,
+        )
+
+    def _ask_retry(self, tracked: Tracked, reason: RetryReason, now: Moment) -> list[Action]:
+        tracked.state, tracked.since_s = State.RETRYING, now.monotonic_s
+        request = tracked.request
+        if request is None:
+            self.waiting.demand(tracked)
+            return []
+        self._retrying[request.request_id] = None
+        return [endings.retry_needed(request, tracked.positions[-1], reason)]
+
+    # Replicas.
+
+    def _on_unexpected(self, replica: Replica, key: AttemptKey) -> list[Action]:
+        """A replica runs what it is not known to hold: adopted where it is the current
+        attempt, withdrawn where it is past.
+        """
+        request_id, attempt = key
+        tracked = self._tracked.get(request_id)
+        if tracked is None and request_id not in self.ledger.ended:
+            return []
+        if tracked is not None and tracked.key == key and tracked.state is State.WAITING:
+            self.waiting.remove(tracked)
+            if tracked.request is None:
+                self.waiting.demand(tracked)
+            tracked.assign(replica.replica_id, replica.beat_s)
+            replica.take(key, replica.beat_s, suspect=False)
+            return []
+        if tracked is not None and attempt >= tracked.attempt:
+            return []
+        return [Withdraw(replica.replica_id, replica.inbox, request_id, attempt, "superseded")]
+
+    def _clear(self, replica: Replica, key: AttemptKey) -> None:
+        replica.note_generating(key)
+        tracked = self._tracked.get(key[0])
+        if tracked is not None:
+            tracked.kills = 0
+
+    def _on_forgotten(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
+        """A living replica no longer knows of an attempt that it was given."""
+        tracked = self._tracked.get(key[0])
+        if tracked is not None and tracked.key == key:
+            tracked.faults += 1
+        return self._on_lost(replica, key, now)
+
+    def _on_lost(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
+        """An attempt will not be finished by its replica."""
+        replica.release(key)
+        tracked = self._tracked.get(key[0])
+        if tracked is None or tracked.key != key or tracked.state is not State.ASSIGNED:
+            return []
+        if tracked.request is not None and tracked.kills >= self.rules.max_kills:
+            return self._end_undelivered(tracked, endings.killed_replicas(tracked.kills), now)
+        if tracked.request is not None and tracked.faults >= self.rules.max_faults:
+            return self._end_undelivered(tracked, endings.gave_up(tracked.attempt), now)
+        return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
+
+    # Ends.
+
+    def _on_time(self, now: Moment) -> list[Action]:
+        """What is overdue: deadlines, and attempts that nobody asks for."""
+        actions: list[Action] = []
+        for tracked in self.waiting.due(now.utc):
+            late_s = (now.utc - tracked.deadline).total_seconds()
+            if tracked.request is None:
+                self.waiting.demand(tracked)
+            elif tracked.state is State.WAITING or late_s > self.rules.overdue_s:
+                actions += self._end_undelivered(tracked, endings.expired(), now)
+            else:
+                self.waiting.watch_deadline(tracked, endings.later(tracked.deadline, self.rules.overdue_s))
+        for request_id in list(self._retrying):
+            tracked = self._tracked[request_id]
+            if now.monotonic_s - tracked.since_s > self.rules.retry_answer_s:
+                actions += self._end_undelivered(tracked, endings.unanswered(), now)
+        return actions
+
+    def _end_undelivered(self, tracked: Tracked, end: End, now: Moment) -> list[Action]:
+        """An end that the dispatcher makes, with what was delivered so far."""
+        delivered = tracked.request.delivered if tracked.request else ()
+        return self._end(tracked, end, delivered, now, tell=True)
+
+    def _end(
+        self, tracked: Tracked, end: End, choices: tuple[Delivered, ...], now: Moment, *, tell: bool = False
+    ) -> list[Action]:
+        """The request's one end."""
+        request = tracked.request
+        if request is None:
+            raise AssertionError(f"{tracked.request_id} ends before its record was read again")
+        self._forget(tracked)
+        self.ledger.end(tracked, request, end, choices, now)
+        return [endings.tell(request, end, choices)] if tell else []
+
+    def _forget(self, tracked: Tracked) -> None:
+        self.waiting.remove(tracked)
+        del self._tracked[tracked.request_id]
+        self._retrying.pop(tracked.request_id, None)
