@@ -30,7 +30,9 @@ def test_good_key_is_let_in() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Basic abc", f"Bearer {CLEAR}x", CLEAR, "Bearer \udcff"]
+    "header",
+    [None, "", "Bearer", "Basic abc", f"Bearer {CLEAR}x", CLEAR, "Bearer \udcff"],
+    ids=["none", "empty", "scheme only", "other scheme", "too long", "no scheme", "not text"],
 )
 def test_header_without_a_key_is_malformed(header: str | None) -> None:
     """Whatever it holds instead."""

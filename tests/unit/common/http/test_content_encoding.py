@@ -60,6 +60,7 @@ def test_known_encodings_are_decoded(encoding: str) -> None:
         ("gzip", gzip.compress(TEXT[:7]) + gzip.compress(TEXT[7:])),
         ("zstd", zstandard.compress(TEXT[:7]) + zstandard.compress(TEXT[7:])),
     ],
+    ids=["raw deflate", "zstd without a size", "two gzip members", "two zstd frames"],
 )
 def test_less_common_forms_are_decoded(encoding: str, body: bytes) -> None:
     """No header, no size, several members."""
