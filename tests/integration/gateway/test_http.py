@@ -53,7 +53,7 @@ async def status_becomes(client: httpx.AsyncClient, status: int, headers: dict[s
         ({"functions": []}, "functions", "invalid_value"),
         ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
         ({"n": 17}, "n", "invalid_value"),
-        ({"max_completion_tokens": 5000}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": 5000}, "max_completion_tokens", "invalid_value"),
         ({"stop": ["a"] * 5}, "stop", "invalid_value"),
         ({"stop": ""}, "stop", "invalid_value"),
     ],
