@@ -41,6 +41,7 @@ async def examine(
         ("recorder", lambda: _recorder(settings, recorder_group), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("control", lambda: _control(settings), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("migrations", lambda: _migrations(settings), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
+        ("store", lambda: _store(store), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
         ("ledger", lambda: _ledger(store), "run `tocsin migrate`"),
         ("rollups", lambda: _rollups(store), "run `tocsin migrate`"),
         ("dead letters", lambda: _dead_letters(store), "run `tocsin migrate`"),
@@ -152,6 +153,17 @@ async def _migrations(settings: CommonSettings) -> Finding:
             "migrations", ok=False, detail=f"pending: {', '.join(pending)}", remedy="run `tocsin migrate`"
         )
     return Finding("migrations", ok=True, detail=f"all {len(states)} are applied")
+
+
+async def _store(store: Store) -> Finding:
+    state = await store.confinement()
+    if state is None:
+        return Finding("store", ok=True, detail="a ClickHouse server")
+    if state.startswith("none"):
+        # Not a fault of the installation: the other fences hold, and nothing can be run
+        # that would build this one.
+        return Finding("store", ok=True, detail=f"embedded, its process is not confined ({state})")
+    return Finding("store", ok=True, detail=f"embedded, confined to its own files ({state})")
 
 
 async def _ledger(store: Store) -> Finding:

@@ -154,6 +154,24 @@ class Store:
         """
         await self.query("SELECT 1")
 
+    async def confinement(self) -> str | None:
+        """What keeps the embedded store's process to its own files, or why nothing does
+        (`none: …`); None for a ClickHouse server.
+
+        Raises:
+            StoreUnavailableError: it does not answer.
+        """
+        parts = urlsplit(self.address)
+        timeout = aiohttp.ClientTimeout(total=self.timeout_s)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{parts.scheme}://{parts.netloc}/ping") as answer,
+            ):
+                return answer.headers.get("X-Tocsin-Confinement")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise StoreUnavailableError(f"the store at {self.address} does not answer: {error}") from error
+
     async def insert(self, table: Table, rows: Sequence[Sequence[Any]], *, token: str) -> None:
         """Inserts rows as one block: all of them or, on failure, none or all.
 

@@ -149,7 +149,18 @@ async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: 
         "v_rollups",
     ):
         await analyst.query(f"SELECT * FROM {view} LIMIT 10")
-    with pytest.raises(StoreUnavailableError, match="privileges"):
+    with pytest.raises(StoreUnavailableError, match=r"privileges|readonly"):
         await StoreTables(analyst).insert(INFERENCE_COMPLETED.table, _rows(range(10)), token="none")
     await service.close()
     await analyst.close()
+
+
+async def test_times_of_all_tables_and_views_say_utc(store: RunningStore) -> None:
+    """On a server with another time zone they mean the same."""
+    migrate(store.url("admin"))
+    found = store.ask(
+        "SELECT table, name, type FROM system.columns WHERE database = 'tocsin' AND type LIKE '%DateTime%' "
+        "AND type NOT LIKE '%UTC%' AND match(table, '^(v_|inference_|dead_|audit|feedback|sec|kpi|drift)') "
+        "AND NOT endsWith(table, '_writer')"
+    )
+    assert (found.status, found.text) == (200, "")

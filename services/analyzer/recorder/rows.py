@@ -189,5 +189,4 @@ _CHECKS: dict[str, _Check] = {
     f"Nullable({PRICE})": _price,
     TIME: _time,
     f"Nullable({TIME})": _time,
-    "DateTime64(3)": _time,
 }

@@ -50,6 +50,8 @@ class StoreError(Exception):
         """What chDB raised: its message holds ClickHouse's, sometimes twice and behind
         words of its own.
         """
+        if isinstance(error, cls):
+            return error
         text = str(error)
         codes = list(_CODE.finditer(text))
         if not codes:

@@ -3,13 +3,13 @@
 from pydantic import TypeAdapter
 
 from schemas.dead_letters import DeadLettered
-from services.analyzer.recorder.rows import WORD, Column, Recording, log_columns
+from services.analyzer.recorder.rows import TIME, WORD, Column, Recording, log_columns
 
 DEAD_LETTERED: Recording[DeadLettered] = Recording(
     "dead_letters",
     TypeAdapter(DeadLettered),
     (
-        Column("failed_at", "DateTime64(3)", lambda event: event.message.failed_at),
+        Column("failed_at", TIME, lambda event: event.message.failed_at),
         Column("consumer", WORD, lambda event: event.message.consumer),
         Column("origin_topic", WORD, lambda event: event.message.topic),
         Column("origin_partition", "UInt32", lambda event: event.message.partition),

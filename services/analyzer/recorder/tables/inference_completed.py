@@ -5,6 +5,7 @@ from schemas.topics import COMPLETED
 from services.analyzer.recorder.rows import (
     MEASURE,
     PRICE,
+    TIME,
     WORD,
     WORDS,
     Column,
@@ -12,15 +13,12 @@ from services.analyzer.recorder.rows import (
     log_columns,
 )
 
-_TIME = "DateTime64(3)"
-"""These columns are older than the rule that a time names its zone; they hold UTC."""
-
 INFERENCE_COMPLETED: Recording[InferenceCompleted] = Recording(
     "inference_events",
     COMPLETED.model,
     (
-        Column("completed_at", _TIME, lambda event: event.message.completed_at),
-        Column("requested_at", _TIME, lambda event: event.message.requested_at),
+        Column("completed_at", TIME, lambda event: event.message.completed_at),
+        Column("requested_at", TIME, lambda event: event.message.requested_at),
         Column("tenant", WORD, lambda event: event.message.tenant),
         Column("model", WORD, lambda event: event.message.model),
         Column("request_id", "String", lambda event: event.message.request_id),
@@ -46,7 +44,7 @@ INFERENCE_COMPLETED: Recording[InferenceCompleted] = Recording(
         Column("response_chars", "UInt32", lambda event: event.message.response_chars),
         Column("prompt_text", "Nullable(String)", lambda event: event.message.prompt_text),
         Column("response_text", "Nullable(String)", lambda event: event.message.response_text),
-        Column("occurred_at", _TIME, lambda event: event.envelope.occurred_at),
+        Column("occurred_at", TIME, lambda event: event.envelope.occurred_at),
         Column("traceparent", "String", lambda event: event.envelope.traceparent or ""),
         *log_columns(),
     ),
