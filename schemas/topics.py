@@ -168,7 +168,7 @@ FEEDBACK = Topic(
     "request_id",
     3,
     _WEEK,
-    ("gateway",),
+    ("console",),
     ("recorder",),
     "Ratings of answers.",
     scaled=True,

@@ -1,6 +1,7 @@
 """The console's wiring, and nothing else."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,10 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.topics import STATUS_TOPIC
+from schemas.inference import Lane
+from schemas.topics import STATUS_TOPIC, requests_topic
 from services.common import metrics
 from services.common.bus import Tail
+from services.common.bus.counting import CountingProducer
 from services.common.bus.inspection import group_lags
+from services.common.bus.log_scan import LogScans
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
@@ -22,17 +26,22 @@ from services.common.http.problems import malformed
 from services.common.http.protocol import HttpConfig
 from services.common.http.responses import answer_problems, crash_response, problem_response
 from services.common.http.server import EmbeddedServer
+from services.common.model_catalogue import load_models
 from services.common.store import Store
+from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
 from services.console.identity.keys import Keys
 from services.console.identity.sessions import SessionSigner
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.processes import StatusWindow
+from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
 from services.console.routes.auth import auth_router
 from services.console.routes.documentation import document
+from services.console.routes.feedback import feedback_router
+from services.console.routes.quality import quality_router
 from services.console.routes.status import status_router
 from services.console.settings import Settings
 
@@ -52,6 +61,15 @@ class Console:
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
         self._callers = Callers(
             settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
+        )
+        self._events = CountingProducer(url, name, timeout_s=settings.ack_timeout_s)
+        models = load_models(Path(settings.models_file))
+        lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
+        self._feedback = FeedbackDesk(
+            RequestLookup(self._store, LogScans(url, name), lanes, utc_now).find,
+            self._events.send,
+            settings.pseudonym_key.get_secret_value(),
+            utc_now,
         )
         self._status = PlatformStatus(
             {
@@ -86,6 +104,7 @@ class Console:
         await self._server.start()
         await self._control.start()
         await self._bus.start([], {})
+        await self._events.start()
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -100,7 +119,11 @@ class Console:
         await self._server.close()
         await self._status.close()
         await asyncio.gather(
-            self._services.close(), self._control.close(), self._bus.close(), self._store.close()
+            self._services.close(),
+            self._control.close(),
+            self._bus.close(),
+            self._events.close(),
+            self._store.close(),
         )
 
     async def _read_bus(self) -> dict[str, Any]:
@@ -121,6 +144,8 @@ class Console:
         for router in (
             auth_router(self._callers, settings),
             status_router(self._callers, self._status),
+            quality_router(self._callers, Satisfaction(self._store, utc_now)),
+            feedback_router(self._callers, self._feedback, settings),
             operations_router(self.health),
         ):
             app.include_router(router)

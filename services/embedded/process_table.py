@@ -20,13 +20,14 @@ DEFAULT_PORTS = {
     "gateway": 8000,
     "inference": 8011,
     "analyzer": 8012,
+    "console": 8013,
     "clickhouse": 8123,
     "kafka": 19092,
     "kafka-controller": 19093,
 }
 _SECRETS = {
     "TOCSIN_KEY_PEPPER": {"gateway", "console"},
-    "TOCSIN_PSEUDONYM_KEY": {"gateway"},
+    "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
     "TOCSIN_CLICKHOUSE_URL": {"analyzer", "console"},
 }
 """Who is given which secret; a name that is not here is everybody's."""
@@ -81,8 +82,12 @@ class Addresses:
     @property
     def gateway_url(self) -> str:
         """The (first) gateway."""
-        host = f"[{self.gateway_host}]" if ":" in self.gateway_host else self.gateway_host
-        return f"http://{host}:{self.ports['gateway']}"
+        return self.url_of("gateway")
+
+    def url_of(self, role: str) -> str:
+        """A gateway or another service."""
+        host = self.gateway_host if role.startswith("gateway") else LOOPBACK
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.ports[role]}"
 
     @property
     def kafka_url(self) -> str:
@@ -209,6 +214,7 @@ def build_table(
     services = [
         _service("analyzer", addresses, environment, after=("topics", "migrate")),
         _service("inference", addresses, environment, after=("topics",)),
+        _service("console", addresses, environment, after=("topics", "migrate")),
         *(
             _service(role, addresses, environment, after=("topics",))
             for role in reversed(gateway_roles(gateways))
@@ -276,17 +282,31 @@ def _step(command: str, environment: Mapping[str, str], *, after: tuple[str, ...
     )
 
 
+def _listening(kind: str, addresses: Addresses, port: int) -> dict[str, str]:
+    """Where a service listens, and whom the gateway and the console must find."""
+    if kind == "gateway":
+        return {"TOCSIN_GATEWAY_PORT": str(port), "TOCSIN_CONSOLE_URL": addresses.url_of("console")}
+    if kind == "console":
+        told = {
+            role: addresses.url_of(role)
+            for role in sorted(addresses.ports)
+            if role in ("analyzer", "inference") or role.startswith("gateway")
+        }
+        return {
+            "TOCSIN_CONSOLE_PORT": str(port),
+            "TOCSIN_HOST": LOOPBACK,
+            "TOCSIN_CONSOLE_HEALTH_URLS": ",".join(f"{role}={url}" for role, url in told.items()),
+        }
+    return {"TOCSIN_HEALTH_PORT": str(port), "TOCSIN_HOST": LOOPBACK}
+
+
 def _service(
     role: str, addresses: Addresses, environment: Mapping[str, str], *, after: tuple[str, ...]
 ) -> ProcessSpec:
     port, kind = addresses.ports[role], role.split("-", maxsplit=1)[0]
     is_gateway = kind == "gateway"
     host = addresses.gateway_host if is_gateway else LOOPBACK
-    listens = (
-        {"TOCSIN_GATEWAY_PORT": str(port)}
-        if is_gateway
-        else {"TOCSIN_HEALTH_PORT": str(port), "TOCSIN_HOST": LOOPBACK}
-    )
+    listens = _listening(kind, addresses, port)
     return _program(
         role,
         f"services.{kind}",

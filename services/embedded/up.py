@@ -245,6 +245,7 @@ class Installation:
             "create",
             "--name",
             "first",
+            *("--scope", "infer", "--scope", "feedback", "--scope", "read"),
             "--json",
             cwd=ROOT,
             env=child_environment(os.environ, self.environment),

@@ -36,6 +36,7 @@ from services.gateway.http.fast_path import FastPath
 from services.gateway.http.openapi import document
 from services.gateway.http.responses import RawRoute
 from services.gateway.http.routes.completions import completions_router
+from services.gateway.http.routes.feedback import feedback_router
 from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
@@ -123,6 +124,7 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
         completions,
         models_router(serving),
         requests_router(serving),
+        feedback_router(serving),
         platform_router(serving),
         operations_router(serving.health),
     ):

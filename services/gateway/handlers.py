@@ -15,6 +15,7 @@ from services.common.health import HealthState
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
 from services.common.identity import pseudonym
 from services.common.model_catalogue import ModelConfig
+from services.common.request_ids import Kind, new_request_id
 from services.gateway.admission import refusal
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
@@ -22,7 +23,6 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.http.problems import has_ended, problem_of_end
 from services.gateway.identity.authenticator import Authenticator
-from services.gateway.openai.request_ids import Kind, new_request_id
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse

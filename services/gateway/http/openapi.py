@@ -12,13 +12,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.common.feedback import FeedbackBody
 from services.common.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
 
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody)
+_BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, FeedbackBody)
 _ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],

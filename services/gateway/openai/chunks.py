@@ -15,8 +15,8 @@ import orjson
 
 from schemas.inference import End, Logprob, Piece, Usage
 from services.common.http.problems import Problem
+from services.common.request_ids import Kind, created_of
 from services.gateway.http.problems import problem_of_end
-from services.gateway.openai.request_ids import Kind, created_of
 
 _OBJECTS: dict[Kind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}
 _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,18})\.(\d{1,9})", re.ASCII)

@@ -19,10 +19,10 @@ from services.common.bus.log_scan import LogScans
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
+from services.common.request_ids import may_be_in_log, time_ms_of
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import no_such_request
 from services.gateway.openai.chunks import EventId
-from services.gateway.openai.request_ids import may_be_in_log, time_ms_of
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream

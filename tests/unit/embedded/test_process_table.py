@@ -191,3 +191,18 @@ def test_given_kafka_with_a_login_is_one_address() -> None:
         "TOCSIN_KAFKA_SASL_MECHANISM": "PLAIN",
     }
     assert Given.read(environ, {}).kafka_url == "sasl_ssl://me:pw@kafka:1?mechanism=PLAIN"
+
+
+def test_table_has_the_console_found_by_gateways_and_asking_every_service(home: Home) -> None:
+    """It listens on loopback; gateways pass on to it; it asks all for their health."""
+    table = table_of(home, NOTHING, gateways=2)
+    assert table["gateway-2"].env["TOCSIN_CONSOLE_URL"] == "http://127.0.0.1:8013"
+    console = table["console"]
+    assert (console.env["TOCSIN_CONSOLE_PORT"], console.env["TOCSIN_HOST"]) == ("8013", "127.0.0.1")
+    assert console.env["TOCSIN_CONSOLE_HEALTH_URLS"].split(",") == [
+        "analyzer=http://127.0.0.1:8012",
+        "gateway=http://127.0.0.1:8000",
+        "gateway-2=http://127.0.0.1:8001",
+        "inference=http://127.0.0.1:8011",
+    ]
+    assert {"TOCSIN_KEY_PEPPER", "TOCSIN_CLICKHOUSE_URL", "TOCSIN_PSEUDONYM_KEY"} <= set(console.env)

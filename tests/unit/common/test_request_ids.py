@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.request_ids import created_of, may_be_in_log, new_request_id, time_ms_of, uuid7
 from services.gateway.openai.chunks import EventId, frame
-from services.gateway.openai.request_ids import created_of, may_be_in_log, new_request_id, time_ms_of, uuid7
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)

@@ -1,0 +1,165 @@
+"""Taking a rating: whose request is it, and what goes onto the bus."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import uuid4
+
+import structlog
+from pydantic import ValidationError
+
+from schemas.control import KeyChanged
+from schemas.errors import ErrorCode
+from schemas.events.feedback import FeedbackSubmitted
+from schemas.inference import InferenceRequested
+from schemas.topics import FEEDBACK
+from services.common.bus import Outgoing
+from services.common.bus.log_scan import LogScans
+from services.common.clock import Clock
+from services.common.errors import BusUnavailableError, StoreUnavailableError
+from services.common.feedback import FeedbackBody
+from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.identity import pseudonym
+from services.common.request_ids import may_be_in_log, time_ms_of
+from services.common.store import Store
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_KEPT_S = 400 * 86_400.0
+_LOG_KEPT_S = 55 * 60.0
+"""A little less than what the lanes keep."""
+_PUBLISHED_WITHIN_MS = 30_000
+_LONGEST_REQUEST = timedelta(hours=1)
+_CLOCKS_DIFFER = timedelta(hours=25)
+"""Clocks of gateways, dispatchers and clients may be wrong by a time zone."""
+_SQL = """
+SELECT tenant, model, requested_at FROM inference_events
+WHERE request_id = {request_id:String}
+    AND completed_at BETWEEN {from:DateTime64(3, 'UTC')} AND {to:DateTime64(3, 'UTC')}
+LIMIT 1
+"""
+
+
+class RatedRequest(NamedTuple):
+    """What is known of a request."""
+
+    tenant: str
+    model: str
+    requested_at: datetime | None
+
+
+@dataclass
+class RequestLookup:
+    """Finds requests by their ids: in the store, and while they are young in the log too,
+    which has those that are under way or not recorded yet.
+    """
+
+    store: Store
+    scans: LogScans
+    topics: Sequence[str]
+    clock: Clock
+    log_timeout_s: float = 10.0
+
+    async def find(self, request_id: str) -> RatedRequest | None:
+        """A request; None where there is none.
+
+        Raises:
+            ProblemError: 503, it cannot be told now.
+        """
+        made_at_ms, now = time_ms_of(request_id), self.clock()
+        if made_at_ms is None or not may_be_in_log(made_at_ms, now, _LONGEST_KEPT_S):
+            return None
+        store_away: StoreUnavailableError | None = None
+        try:
+            found = await self._in_store(request_id, made_at_ms)
+        except StoreUnavailableError as error:
+            log.warning("feedback_store_away", error=str(error))
+            found, store_away = None, error
+        if found is None and may_be_in_log(made_at_ms, now, _LOG_KEPT_S):
+            found = await self._in_log(request_id, made_at_ms)
+        if found is None and store_away is not None:
+            raise unavailable(
+                "The request cannot be looked up now. Try again.", code=ErrorCode.STORE_UNAVAILABLE
+            ) from store_away
+        return found
+
+    async def _in_store(self, request_id: str, made_at_ms: int) -> RatedRequest | None:
+        made_at = datetime.fromtimestamp(made_at_ms / 1000, UTC)
+        rows = await self.store.query(
+            _SQL,
+            {
+                "request_id": request_id,
+                "from": made_at - _CLOCKS_DIFFER,
+                "to": made_at + _LONGEST_REQUEST + _CLOCKS_DIFFER,
+            },
+        )
+        return RatedRequest(rows[0]["tenant"], rows[0]["model"], rows[0]["requested_at"]) if rows else None
+
+    async def _in_log(self, request_id: str, made_at_ms: int) -> RatedRequest | None:
+        scans = [self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS) for topic in self.topics]
+        try:
+            async with asyncio.timeout(self.log_timeout_s):
+                found = await asyncio.gather(
+                    *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans)
+                )
+        except (TimeoutError, BusUnavailableError) as error:
+            raise unavailable(
+                "The request cannot be looked up now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
+            ) from error
+        for record in (one for records in found for one in records):
+            try:
+                request = InferenceRequested.model_validate_json(record.value or b"")
+            except ValidationError:
+                continue
+            return RatedRequest(request.tenant, request.model, request.requested_at)
+        return None
+
+
+@dataclass
+class FeedbackDesk:
+    """Takes ratings of requests that the caller's tenant made."""
+
+    find: Callable[[str], Awaitable[RatedRequest | None]]
+    send: Callable[[Outgoing], Awaitable[object]]
+    pseudonym_key: str = field(repr=False)
+    clock: Clock
+
+    async def submit(self, key: KeyChanged, body: FeedbackBody) -> FeedbackSubmitted:
+        """Publishes a rating; returns once the bus has it.
+
+        Raises:
+            ProblemError: 404, no such request, or another tenant's: the answer is the
+                same; 503, it cannot be told, or the bus does not take the rating.
+        """
+        rated = await self.find(body.request_id)
+        if rated is None or rated.tenant != key.tenant:
+            raise ProblemError(
+                Problem(
+                    404, ErrorCode.REQUEST_NOT_FOUND, "There is no such request for this key.", "request_id"
+                )
+            )
+        feedback = FeedbackSubmitted(
+            feedback_id=uuid4().hex,
+            request_id=body.request_id,
+            tenant=key.tenant,
+            key_id=key.key_id,
+            user=pseudonym(self.pseudonym_key, tenant=key.tenant, user=body.user or key.user),
+            model=rated.model,
+            rating=body.rating,
+            comment=body.comment,
+            correction=body.correction,
+            requested_at=rated.requested_at,
+            submitted_at=self.clock(),
+        )
+        try:
+            await self.send(
+                Outgoing(FEEDBACK.name, feedback, subject=feedback.request_id, tenant=feedback.tenant)
+            )
+        except BusUnavailableError as error:
+            raise unavailable(
+                "The message bus did not take the rating in time. Send it again: the last one counts.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            ) from error
+        return feedback

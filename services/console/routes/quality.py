@@ -1,0 +1,76 @@
+"""/api/quality: what users think of the answers."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from schemas.errors import ErrorCode
+from services.common.errors import StoreUnavailableError
+from services.common.http.problems import unavailable
+from services.common.http.responses import json_response
+from services.console.identity.callers import Caller, Callers
+from services.console.read_models.satisfaction import Satisfaction
+from services.console.routes.documentation import problems
+
+_LONGEST_HOURS = 400 * 24
+
+
+class Interval(BaseModel):
+    """Wilson's score interval."""
+
+    low: float
+    high: float
+
+
+class Figures(BaseModel):
+    """Ratings and the share of good ones; null where there are none."""
+
+    ratings: int
+    positive: int
+    satisfaction: float | None = Field(description="0 to 1.")
+    interval_95: Interval | None
+
+
+class ModelFigures(Figures):
+    """A model's."""
+
+    model: str
+
+
+class SatisfactionAnswer(BaseModel):
+    """Ratings of a window."""
+
+    since: datetime
+    until: datetime
+    total: Figures
+    by_model: list[ModelFigures]
+
+
+def quality_router(callers: Callers, satisfaction: Satisfaction) -> APIRouter:
+    """Quality."""
+    router = APIRouter(prefix="/api/quality", tags=["Quality"])
+
+    def reader(request: Request) -> Caller:
+        return callers.caller(request, Scope.READ)
+
+    @router.get(
+        "/satisfaction", response_model=SatisfactionAnswer, responses=problems(400, 401, 403, 429, 503)
+    )
+    async def show(
+        caller: Annotated[Caller, Depends(reader)],
+        window_hours: Annotated[int, Query(ge=1, le=_LONGEST_HOURS)] = 24,
+    ) -> Response:
+        """Tell the share of good ratings that the caller's tenant gave, in all and by model."""
+        try:
+            return json_response(await satisfaction.read(caller.tenant, window_hours))
+        except StoreUnavailableError as error:
+            raise unavailable(
+                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
+            ) from error
+
+    return router

@@ -1,0 +1,32 @@
+"""POST /v1/feedback: passed on to the console, which knows every request that ever ended."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from schemas.control import Scope
+from services.common.feedback import FeedbackBody
+from services.gateway.handlers import Serving
+from services.gateway.http.openapi import body_of, errors
+from services.gateway.http.responses import RawRoute, caller
+
+
+def feedback_router(serving: Serving) -> APIRouter:
+    """Ratings of answers."""
+    router = APIRouter(prefix="/v1", tags=["Requests"], route_class=RawRoute)
+
+    @router.post(
+        "/feedback",
+        status_code=201,
+        openapi_extra=body_of(FeedbackBody),
+        responses=errors(400, 401, 403, 404, 408, 413, 503, 504),
+        response_model=None,
+    )
+    async def feedback(request: Request) -> ASGIApp:
+        """Rate an answer of one's tenant; of several ratings of a user for it the last
+        counts.
+        """
+        caller(serving, request, Scope.FEEDBACK)
+        return serving.console.forward
+
+    return router
