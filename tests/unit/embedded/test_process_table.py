@@ -49,7 +49,7 @@ def test_table_names_each_process_after_those_it_waits_for(home: Home) -> None:
     """
     table = table_of(home, NOTHING)
     roles = list(table)
-    assert roles == ["kafka", "store", "topics", "migrate", "analyzer", "inference", "gateway"]
+    assert roles == ["kafka", "store", "topics", "migrate", "analyzer", "inference", "console", "gateway"]
     assert all(
         roles.index(earlier) < roles.index(role) for role, spec in table.items() for earlier in spec.after
     )
