@@ -10,6 +10,7 @@ from typing import Any
 from services.console.read_models.cached_read import CachedRead, Reading, ReadState
 
 _WHERE = frozenset({"host", "pid"})
+_NOT_READY = frozenset({"away", "not_ready"})
 
 
 @dataclass
@@ -27,7 +28,7 @@ class PlatformStatus:
             name: _describe(reading, with_places=with_places)
             for name, reading in zip(self.parts, readings, strict=True)
         }
-        well = all(reading.state is ReadState.OK for reading in readings)
+        well = all(reading.state is ReadState.OK and not _is_unwell(reading.data) for reading in readings)
         return {"state": "ok" if well else "degraded", "parts": parts}
 
     async def close(self) -> None:
@@ -42,6 +43,15 @@ def _describe(reading: Reading, *, with_places: bool) -> dict[str, Any]:
         "took_ms": reading.took_ms,
         "data": reading.data if with_places else _without_places(reading.data),
     }
+
+
+def _is_unwell(data: Any) -> bool:
+    """Whether a part that was read tells of a service that is not ready, or of events
+    that are missing or doubled.
+    """
+    if isinstance(data, list):
+        return any(one["gaps"] or one["doubles"] for one in data)
+    return any(isinstance(one, dict) and one.get("state") in _NOT_READY for one in data.values())
 
 
 def _without_places(data: Any) -> Any:

@@ -28,6 +28,9 @@ class StatusPart(BaseModel):
 class Status(BaseModel):
     """The parts: bus, store, processes (replicas and dispatchers), services (by their
     /ready), consumers (lag by group and topic), ledger (gaps and doubles by topic).
+
+    `degraded` where a part cannot be read, a service is not ready, or the ledger shows
+    a gap or a double.
     """
 
     state: Literal["ok", "degraded"]

@@ -112,3 +112,23 @@ async def test_status_with_one_part_away_tells_the_others() -> None:
     told = await platform.read(with_places=True)
     assert told["parts"]["processes"]["data"]["replicas"][0]["host"] == "node7"
     await platform.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "state"),
+    [
+        ([{"topic": "t", "gaps": 0, "doubles": 0}], "ok"),
+        ([{"topic": "t", "gaps": 1, "doubles": 0}], "degraded"),
+        ([{"topic": "t", "gaps": 0, "doubles": 2}], "degraded"),
+        ({"analyzer": {"state": "ready"}}, "ok"),
+        ({"analyzer": {"state": "away"}}, "degraded"),
+        ({"analyzer": {"state": "not_ready"}}, "degraded"),
+        ({"recorder": {"topic": 7}}, "ok"),
+        ({"version": "26.9"}, "ok"),
+        ({"replicas": []}, "ok"),
+    ],
+)
+async def test_status_that_tells_of_trouble_is_degraded(data: Any, state: str) -> None:
+    """Reading a part well is not enough: what it says counts."""
+    platform = PlatformStatus({"part": cached(Source(data), [0.0])})
+    assert (await platform.read(with_places=False))["state"] == state
