@@ -1,0 +1,48 @@
+"""Ends that are no completion, as the client sees them."""
+
+import pytest
+
+from schemas.errors import ErrorCode
+from schemas.inference import End, ErrorDetail, Outcome
+from services.gateway.http.problems import has_ended, problem_of_end
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.CACHE_HIT])
+def test_completion_is_no_problem(outcome: Outcome) -> None:
+    """Whether it was generated or remembered."""
+    assert problem_of_end(End(outcome=outcome)) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "code"),
+    [
+        (Outcome.CANCELLED, 409, ErrorCode.REQUEST_CANCELLED),
+        (Outcome.EXPIRED, 504, ErrorCode.DEADLINE_EXCEEDED),
+        (Outcome.BLOCKED, 403, ErrorCode.BLOCKED),
+        (Outcome.FAILED, 500, ErrorCode.INFERENCE_FAILED),
+    ],
+)
+def test_every_other_outcome_has_its_status(outcome: Outcome, status: int, code: ErrorCode) -> None:
+    """Where the end says no more than how it came."""
+    problem = problem_of_end(End(outcome=outcome))
+    assert problem is not None
+    assert (problem.status, problem.code) == (status, code)
+
+
+@pytest.mark.parametrize(("status", "seen"), [(400, 400), (503, 503), (200, 500), (0, 500), (700, 500)])
+def test_detail_is_passed_on_with_a_status_that_is_one(status: int, seen: int) -> None:
+    """A code of a newer version passes through; a status that is no error's does not."""
+    detail = ErrorDetail(status=status, code="of_tomorrow", message="why", param="prompt")
+    problem = problem_of_end(End(outcome=Outcome.FAILED, error=detail))
+    assert problem is not None
+    assert (problem.status, problem.code, problem.message, problem.param) == (
+        seen,
+        "of_tomorrow",
+        "why",
+        "prompt",
+    )
+
+
+def test_end_that_cannot_be_cancelled_is_not_tried_again() -> None:
+    """SDKs retry 409 unless they are told not to."""
+    assert ("x-should-retry", "false") in has_ended("chatcmpl-1").problem.headers
