@@ -33,8 +33,8 @@ class AuditEntry(Message):
     """One act. `action` is an object and a verb: key.created, table.exported.
 
     `before` and `after` hold what was changed, without secrets. `outcome` is done,
-    denied or failed. `entry_id` stays the same when an entry is sent again: it is
-    chained once. `tenant` is empty for the whole platform.
+    denied or failed. `entry_id` stays the same when an entry is sent again. `tenant` is
+    empty for the whole platform.
     """
 
     entry_id: str

@@ -1,81 +1,74 @@
-"""The analyzer's wiring: what talks to what. Its one role so far is the recorder."""
+"""The analyzer's wiring: the roles that its settings name, in one process."""
 
-from services.analyzer.recorder.interfaces import DependencyRetry, StoreTables
-from services.analyzer.recorder.recorder import Batching, Recorder
-from services.analyzer.recorder.tables import RECORDINGS
-from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
-from services.analyzer.recorder.writer import Writer
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from services.analyzer.roles import ROLES, Role
 from services.analyzer.settings import Settings
-from services.common.bus import Producer
-from services.common.bus.events import EventConsumer
-from services.common.dead_letter import DeadLetters, InvalidShare
+from services.common.bus.subscriber.asyncapi import Document
+from services.common.errors import ConfigError
 from services.common.health import HealthState
-from services.common.store import Store
 
 
 class App:
-    """An analyzer, as `services.common.runner` runs it."""
+    """An analyzer, as `services.common.runner` runs it.
 
-    def __init__(self, settings: Settings) -> None:
-        self.health = HealthState()
-        self._producer = Producer(settings.kafka_url, f"recorder-{settings.instance}")
-        self._events = EventConsumer(
-            settings.kafka_url,
-            f"recorder-{settings.instance}",
-            settings.recorder_group,
-            session_timeout_s=settings.recorder_session_timeout_s,
-        )
-        self._store = Store(
-            settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s
-        )
-        tables, dependency_retry = StoreTables(self._store), DependencyRetry(self._events, self.health)
-        writer = Writer(
-            events=self._events,
-            tables=tables,
-            aside=DeadLetters(self._producer, "recorder"),
-            dependency_retry=dependency_retry,
-            invalid=_share(settings),
-            refused=_share(settings),
-            final=frozenset(name for name, recording in RECORDINGS.items() if recording is DEAD_LETTERED),
-        )
-        self._recorder = Recorder(
-            events=self._events,
-            tables=tables,
-            writer=writer,
-            dependency_retry=dependency_retry,
-            recordings=RECORDINGS,
-            health=self.health,
-            batching=Batching(
-                settings.recorder_batch_rows,
-                settings.recorder_batch_bytes,
-                settings.recorder_linger_ms / 1000,
-            ),
-        )
+    A role that fails ends the process: whoever supervises it starts all of them anew.
+    """
+
+    def __init__(self, roles: Sequence[Role], health: HealthState) -> None:
+        self.health = health
+        self._roles = roles
 
     async def start(self) -> None:
-        """Connects to Kafka and joins the group.
-
-        The store is waited for later, with every partition's place kept.
-        """
-        await self._producer.start()
-        await self._recorder.start()
+        """Starts every role."""
+        await self._each(lambda role: role.start())
 
     async def run(self) -> None:
-        """Records until told to stop."""
-        await self._recorder.run()
+        """Works until told to stop.
+
+        Raises:
+            Exception: the first failure of a role.
+        """
+        await self._each(lambda role: role.run())
 
     async def drain(self) -> None:
-        """Records what was taken, and takes no more."""
-        await self._recorder.drain()
+        """Finishes what was begun, and takes no more."""
+        await self._each(lambda role: role.drain())
 
     async def close(self) -> None:
-        """Lets go of everything."""
-        await self._events.close()
-        await self._producer.close()
-        await self._store.close()
+        """Lets go of everything, whatever one of the roles makes of it."""
+        for outcome in await asyncio.gather(*[role.close() for role in self._roles], return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def asyncapi(self) -> list[Document]:
+        """What FastStream says of the roles' consumers."""
+        return [document for role in self._roles if (document := role.asyncapi()) is not None]
+
+    async def _each(self, act: Callable[[Role], Awaitable[None]]) -> None:
+        async def acting(role: Role) -> None:
+            await act(role)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for role in self._roles:
+                    group.create_task(acting(role))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
 
 
-def _share(settings: Settings) -> InvalidShare:
-    return InvalidShare(
-        settings.recorder_invalid_share, settings.recorder_invalid_window, settings.recorder_invalid_minimum
-    )
+def build(settings: Settings) -> App:
+    """An analyzer with the roles of `TOCSIN_ANALYZER_ROLES`.
+
+    Raises:
+        ConfigError: a role is unknown, or none is named.
+    """
+    names = [name for one in settings.analyzer_roles.split(",") if (name := one.strip())]
+    if unknown := [name for name in names if name not in ROLES] or ([] if names else ["(none)"]):
+        raise ConfigError(
+            f"TOCSIN_ANALYZER_ROLES={settings.analyzer_roles!r} names {unknown[0]}; there are "
+            f"{', '.join(ROLES)}, separated by commas"
+        )
+    health = HealthState()
+    return App([ROLES[name](settings, health) for name in dict.fromkeys(names)], health)

@@ -8,6 +8,12 @@ from services.common.settings import CommonSettings
 class Settings(CommonSettings):
     """The analyzer's settings; each is a `TOCSIN_*` variable."""
 
+    analyzer_roles: str = Field(
+        "recorder,audit", description="What this process does, separated by commas: recorder, audit."
+    )
+    audit_group: str = Field(
+        "audit", description="The consumer group that chains audit entries; those of one store share it."
+    )
     recorder_group: str = Field(
         "recorder", description="The recorders' consumer group; those of one store share it."
     )
@@ -41,5 +47,11 @@ class Settings(CommonSettings):
         ge=1,
         le=300,
         description="A recorder that is silent for so long loses its partitions to another.",
+    )
+    consumer_session_timeout_s: float = Field(
+        6.0,
+        ge=1,
+        le=300,
+        description="A consumer of events that is silent for so long loses its partitions to another.",
     )
     store_timeout_s: float = Field(30.0, gt=0, description="How long an insert or a query may take.")

@@ -3,7 +3,7 @@ what to do where it is not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from services.common.model_catalogue import ModelConfig
 from services.common.settings import CommonSettings
 from services.common.store import Store
 
-_RECORDER = "recorder"
+_GROUPS = {"recorder": "recorder", "audit": "audit"}
+"""Who records a counted topic, as schemas.topics names it, with its consumer group."""
 _STORE_TIMEOUT_S = 10.0
 _BUS_TIMEOUT_S = 10.0
 
@@ -32,13 +33,13 @@ class Finding:
 
 
 async def examine(
-    settings: CommonSettings, models: Sequence[ModelConfig], recorder_group: str = _RECORDER
+    settings: CommonSettings, models: Sequence[ModelConfig], groups: Mapping[str, str] = _GROUPS
 ) -> list[Finding]:
     """Runs every check; one that fails does not keep the others from running."""
     store = Store(settings.clickhouse_url, name="tocsin-doctor", timeout_s=_STORE_TIMEOUT_S)
     checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
         ("topics", lambda: _topics(settings, models), "start Kafka, or mend TOCSIN_KAFKA_URL"),
-        ("recorder", lambda: _recorder(settings, recorder_group), "start Kafka, or mend TOCSIN_KAFKA_URL"),
+        ("recorder", lambda: _recorder(settings, groups), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("control", lambda: _control(settings), "start Kafka, or mend TOCSIN_KAFKA_URL"),
         ("migrations", lambda: _migrations(settings), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
         ("store", lambda: _store(store), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
@@ -95,8 +96,11 @@ async def _topics(settings: CommonSettings, models: Sequence[ModelConfig]) -> Fi
     return Finding("topics", ok=True, detail=f"all {state.wanted} are there")
 
 
-async def _recorder(settings: CommonSettings, group: str) -> Finding:
-    behind = await lag(settings.kafka_url, group, [topic.name for topic in TOPICS if topic.ledger])
+async def _recorder(settings: CommonSettings, groups: Mapping[str, str]) -> Finding:
+    behind: dict[str, int] = {}
+    for consumer, group in groups.items():
+        topics = [topic.name for topic in TOPICS if topic.ledger and consumer in topic.consumers]
+        behind |= await lag(settings.kafka_url, group, topics)
     detail = (
         ", ".join(f"{count} behind on {topic}" for topic, count in sorted(behind.items())) or "no topics yet"
     )

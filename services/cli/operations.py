@@ -11,7 +11,7 @@ from services.cli.beside import run_beside_installation
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to `tocsin`."""
-    for command in (topics, migrate, doctor):
+    for command in (topics, migrate, doctor, asyncapi):
         app.command()(command)
 
 
@@ -30,6 +30,11 @@ def migrate() -> None:
 def doctor() -> None:
     """Check the bus, the store, the keys and the ledger, and say what to do."""
     run_beside_installation(_examine)
+
+
+def asyncapi() -> None:
+    """Print the bus as AsyncAPI: every topic, who writes it, who reads it."""
+    _print_asyncapi()
 
 
 def _provision_topics() -> int:
@@ -71,3 +76,16 @@ def _examine() -> int:
     findings = asyncio.run(examine(settings, load_models(settings.models_file)))
     print(report(findings))
     return exit_code(findings)
+
+
+def _print_asyncapi() -> None:
+    import yaml
+
+    from schemas.export import HOME
+    from services.analyzer.app import build
+    from services.analyzer.settings import Settings
+    from services.common.bus.subscriber.asyncapi import merged
+
+    ours = yaml.safe_load((HOME / "asyncapi.yaml").read_text(encoding="utf-8"))
+    document = merged(ours, build(Settings.load()).asyncapi())
+    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110), end="")

@@ -89,3 +89,30 @@ RECORDER_INSERT_SECONDS = Histogram(
 RECORDER_WAITING = Gauge(
     "tocsin_recorder_waiting", "1 while the store or Kafka is waited for.", ["dependency"]
 )
+
+# Consumers of events (services/common/bus/subscriber).
+CONSUMER_EVENTS = Counter(
+    "tocsin_consumer_events_total",
+    "Events by what became of them: handled, repeated, skipped, set_aside.",
+    ["group", "topic", "outcome"],
+)
+CONSUMER_SECONDS = Histogram(
+    "tocsin_consumer_seconds", "Time of one call of a handler.", ["group", "topic"], buckets=_SECONDS
+)
+CONSUMER_LAG = Gauge("tocsin_consumer_lag", "Offsets that are not dealt with yet.", ["group", "topic"])
+CONSUMER_AGE_SECONDS = Gauge(
+    "tocsin_consumer_age_seconds",
+    "Age of the oldest event of the batch under way; 0 where there is none.",
+    ["group", "topic"],
+)
+CONSUMER_COMMIT_FAILURES = Counter(
+    "tocsin_consumer_commit_failures_total",
+    "Commits that the broker did not take; they are tried again.",
+    ["group", "topic"],
+)
+CONSUMER_WAITING = Gauge(
+    "tocsin_consumer_waiting", "1 while the store or Kafka is waited for.", ["group", "dependency"]
+)
+
+# Audit.
+AUDIT_ROWS = Counter("tocsin_audit_rows_total", "Entries that were chained.")

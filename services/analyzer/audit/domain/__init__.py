@@ -1,0 +1,1 @@
+"""The chain: pure, and the format that others verify by."""

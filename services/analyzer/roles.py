@@ -1,0 +1,164 @@
+"""What an analyzer can do, each a role that runs alone or beside the others."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from schemas.topics import AUDIT
+from services.analyzer.audit.handlers import AuditChainer
+from services.analyzer.audit.table import StoredAuditTable
+from services.analyzer.recorder.interfaces import DependencyRetry, StoreTables
+from services.analyzer.recorder.recorder import Batching, Recorder
+from services.analyzer.recorder.tables import RECORDINGS
+from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
+from services.analyzer.recorder.writer import Writer
+from services.analyzer.settings import Settings
+from services.common.bus import Producer
+from services.common.bus.events import EventConsumer
+from services.common.bus.subscriber import Subscriber, Subscription
+from services.common.bus.subscriber.asyncapi import Document
+from services.common.dead_letter import DeadLetters, InvalidShare
+from services.common.health import HealthState
+from services.common.store import Store
+
+
+class Role(Protocol):
+    """What a role must offer; see `services.common.runner.App`."""
+
+    async def start(self) -> None:
+        """Connects to what it depends on."""
+
+    async def run(self) -> None:
+        """Works until told to stop."""
+
+    async def drain(self) -> None:
+        """Finishes what it has begun, and takes no more."""
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+
+    def asyncapi(self) -> Document | None:
+        """What FastStream says of its consumers; None where it has none."""
+
+
+class RecorderRole:
+    """Every event into its table, each exactly once."""
+
+    def __init__(self, settings: Settings, health: HealthState) -> None:
+        self._producer = Producer(settings.kafka_url, f"recorder-{settings.instance}")
+        self._events = EventConsumer(
+            settings.kafka_url,
+            f"recorder-{settings.instance}",
+            settings.recorder_group,
+            session_timeout_s=settings.recorder_session_timeout_s,
+        )
+        self._store = Store(
+            settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s
+        )
+        tables, dependency_retry = StoreTables(self._store), DependencyRetry(self._events, health)
+        writer = Writer(
+            events=self._events,
+            tables=tables,
+            aside=DeadLetters(self._producer, "recorder"),
+            dependency_retry=dependency_retry,
+            invalid=_share(settings),
+            refused=_share(settings),
+            final=frozenset(name for name, recording in RECORDINGS.items() if recording is DEAD_LETTERED),
+        )
+        self._recorder = Recorder(
+            events=self._events,
+            tables=tables,
+            writer=writer,
+            dependency_retry=dependency_retry,
+            recordings=RECORDINGS,
+            health=health,
+            batching=Batching(
+                settings.recorder_batch_rows,
+                settings.recorder_batch_bytes,
+                settings.recorder_linger_ms / 1000,
+            ),
+        )
+
+    async def start(self) -> None:
+        """Connects to Kafka and joins the group.
+
+        The store is waited for later, with every partition's place kept.
+        """
+        await self._producer.start()
+        await self._recorder.start()
+
+    async def run(self) -> None:
+        """Records until told to stop."""
+        await self._recorder.run()
+
+    async def drain(self) -> None:
+        """Records what was taken, and takes no more."""
+        await self._recorder.drain()
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+        await self._events.close()
+        await self._producer.close()
+        await self._store.close()
+
+    def asyncapi(self) -> Document | None:
+        """Nothing: it reads Kafka itself (ADR 2)."""
+        return None
+
+
+class AuditRole:
+    """Audit entries into a chain of hashes."""
+
+    def __init__(self, settings: Settings, health: HealthState) -> None:
+        name = f"audit-{settings.instance}"
+        self._producer = Producer(settings.kafka_url, name)
+        self._store = Store(settings.clickhouse_url, name="tocsin-audit", timeout_s=settings.store_timeout_s)
+        self._subscriber = Subscriber(
+            settings.kafka_url,
+            name,
+            dead_letters=DeadLetters(self._producer, "audit"),
+            health=health,
+            session_timeout_s=settings.consumer_session_timeout_s,
+        )
+        self._subscriber.add(
+            audit_subscription(AuditChainer(StoredAuditTable(self._store)), settings.audit_group)
+        )
+
+    async def start(self) -> None:
+        """Connects to Kafka and joins the group; the store is waited for later."""
+        await self._producer.start()
+        await self._subscriber.start()
+
+    async def run(self) -> None:
+        """Chains entries until told to stop."""
+        await self._subscriber.run()
+
+    async def drain(self) -> None:
+        """Chains what was taken, and takes no more."""
+        await self._subscriber.drain()
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+        await self._subscriber.close()
+        await self._producer.close()
+        await self._store.close()
+
+    def asyncapi(self) -> Document | None:
+        """What FastStream says of its consumers."""
+        return self._subscriber.asyncapi()
+
+
+def audit_subscription(chainer: AuditChainer, group: str) -> Subscription:
+    """How the audit role consumes: it sees each record, since the ledger counts each."""
+    return Subscription(AUDIT, chainer.on_audit_entries, group, remembered=0, begin=chainer.first_unchained)
+
+
+ROLES: Mapping[str, Callable[[Settings, HealthState], Role]] = {
+    "recorder": RecorderRole,
+    "audit": AuditRole,
+}
+
+
+def _share(settings: Settings) -> InvalidShare:
+    return InvalidShare(
+        settings.recorder_invalid_share, settings.recorder_invalid_window, settings.recorder_invalid_minimum
+    )

@@ -1,0 +1,299 @@
+"""A batch of records on its way to its effect: read, given, given again, set aside.
+
+Knows neither FastStream nor commits: who calls `give` commits what it returned for.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from schemas.envelope import Envelope, EnvelopeError
+from schemas.topics import Topic
+from services.common import metrics
+from services.common.bus.coordinates import Record, TopicPartition, partition_of
+from services.common.bus.parsing import Unknown, Unreadable, parse_known
+from services.common.dead_letter import Failure, InvalidShare, TooManyInvalidError
+from services.common.errors import (
+    BusUnavailableError,
+    ConfigError,
+    PermanentError,
+    StoreUnavailableError,
+    TransientError,
+)
+from services.common.health import HealthState
+
+log = structlog.get_logger(__name__)
+
+AnyMessage = TypeVar("AnyMessage")
+Answer = TypeVar("Answer")
+_AWAY = (BusUnavailableError, StoreUnavailableError)
+_HALT = (TooManyInvalidError, ConfigError)
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[AnyMessage]):
+    """A message with its envelope and the record that it came in."""
+
+    message: AnyMessage
+    envelope: Envelope
+    record: Record
+
+    @property
+    def partition(self) -> TopicPartition:
+        """The partition that it lies in."""
+        return partition_of(self.record)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other event: CloudEvents' source and id."""
+        return self.envelope.source, self.envelope.event_id
+
+
+Handler = Callable[[Sequence[Event[Any]]], Awaitable[None]]
+
+
+class UnreadableEventError(PermanentError):
+    """A record is not what its topic carries."""
+
+
+class DeadLetterSink(Protocol):
+    """Where records are set aside: `services.common.dead_letter.DeadLetters`, or a fake."""
+
+    async def set_aside(self, failures: Sequence[Failure]) -> None:
+        """Sends records to their dead-letter topics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often an event that fails is tried, with pauses that double from `first_s` up
+    to `longest_s`. The pauses also count for what is away, without end.
+    """
+
+    count: int = 5
+    first_s: float = 0.1
+    longest_s: float = 2.0
+
+    def pause_s(self, made: int) -> float:
+        """How long to wait after so many attempts, with jitter."""
+        pause = min(self.longest_s, self.first_s * 2.0 ** min(made - 1, 20))
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311  not a secret
+
+
+@dataclass
+class Delivery:
+    """Gives the records of one topic to its handler.
+
+    `remembered` is how many events' ids are kept, so that one that comes again is not
+    given again; 0 for a handler that must see each record.
+    """
+
+    topic: Topic
+    group: str
+    dead_letters: DeadLetterSink
+    health: HealthState
+    share: InvalidShare = field(default_factory=InvalidShare)
+    attempts: Attempts = Attempts()
+    remembered: int = 10_000
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _done: "OrderedDict[tuple[str, str], None]" = field(default_factory=OrderedDict, init=False)
+
+    async def give(
+        self,
+        records: Sequence[Record],
+        handler: Handler,
+        *,
+        wanted: Callable[[Record], bool],
+        hurried: Callable[[], bool],
+    ) -> list[Record]:
+        """Returns the records that may be committed: each had its effect or was set
+        aside, and so had all before it in its partition.
+
+        A record that is not `wanted` any more (its partition is another's) is left out.
+        Once `hurried`, nothing that is away is waited for: what is left is left.
+
+        Raises:
+            TooManyInvalidError: most events are set aside; the one that was too much
+                was not.
+            ConfigError: the handler cannot work as it is set up.
+        """
+        batch = _Batch(handler, wanted, hurried)
+        with contextlib.suppress(_LeftError):
+            events: list[Event[Any]] = []
+            for record in records:
+                found = self._read(record)
+                if isinstance(found, UnreadableEventError):
+                    await self._give(events, batch)
+                    await self._set_aside(record, found, 1, batch)
+                    events = []
+                elif found is None or self._is_repeat(found, events):
+                    self._count("skipped" if found is None else "repeated")
+                    batch.done.add(_spot(record))
+                else:
+                    events.append(found)
+            await self._give(events, batch)
+        return _unbroken(records, batch.done)
+
+    async def when_there(
+        self, ask: Callable[[], Awaitable[Answer]], hurried: Callable[[], bool]
+    ) -> Answer | None:
+        """What `ask` answers, once what it needs is there; None if there is no time to
+        wait for it.
+        """
+        away = 0
+        with contextlib.suppress(_LeftError):
+            while True:
+                try:
+                    answer = await ask()
+                except _AWAY as error:
+                    away += 1
+                    await self._wait(error, away, hurried)
+                else:
+                    self._goes_on(away)
+                    return answer
+        return None
+
+    def _read(self, record: Record) -> Event[Any] | UnreadableEventError | None:
+        """The event; None where it is of a kind that this version does not know."""
+        try:
+            envelope = Envelope.from_headers((name, value or b"") for name, value in record.headers)
+        except EnvelopeError as error:
+            return UnreadableEventError(str(error))
+        message = parse_known(self.topic.model, record.value)
+        if isinstance(message, Unknown):
+            metrics.BUS_SKIPPED.labels(self.topic.name, "unknown_kind").inc()
+            return None
+        if isinstance(message, Unreadable):
+            return UnreadableEventError(f"{message.problems} fields are not what {self.topic.name} carries")
+        return Event(message, envelope, record)
+
+    def _is_repeat(self, event: Event[Any], batch: Sequence[Event[Any]]) -> bool:
+        return bool(self.remembered) and (
+            event.key in self._done or any(event.key == other.key for other in batch)
+        )
+
+    async def _give(self, events: Sequence[Event[Any]], batch: "_Batch") -> None:
+        """The whole batch once; where that fails, its halves, down to the event that is
+        to blame: its neighbours proceed.
+        """
+        single = len(events) == 1
+        error, made = await self._try(events, batch, self.attempts.count if single else 1)
+        if error is None:
+            for event in events:
+                if batch.wanted(event.record):
+                    self._remember(event)
+                    self._count("handled")
+                    self.share.observe(valid=True)
+                    batch.done.add(_spot(event.record))
+        elif single:
+            await self._set_aside(events[0].record, error, made, batch)
+        else:
+            middle = len(events) // 2
+            await self._give(events[:middle], batch)
+            await self._give(events[middle:], batch)
+
+    async def _try(
+        self, events: Sequence[Event[Any]], batch: "_Batch", count: int
+    ) -> tuple[Exception | None, int]:
+        """What went wrong in the end, None where nothing did, and how often it was tried."""
+        failed = away = 0
+        while left := [event for event in events if batch.wanted(event.record)]:
+            try:
+                with metrics.CONSUMER_SECONDS.labels(self.group, self.topic.name).time():
+                    await batch.handler(left)
+            except _AWAY as error:
+                away += 1
+                await self._wait(error, away, batch.hurried)
+            except _HALT:
+                raise
+            except PermanentError as error:
+                return error, failed + 1
+            except Exception as error:  # noqa: BLE001  whatever a handler raises must not stop its neighbours
+                failed += 1
+                if failed >= count:
+                    return error, failed
+                await self.sleep(self.attempts.pause_s(failed))
+            else:
+                break
+        self._goes_on(away)
+        return None, failed
+
+    async def _set_aside(self, record: Record, error: Exception, made: int, batch: "_Batch") -> None:
+        away = 0
+        self.share.observe(valid=False)
+        while batch.wanted(record):
+            try:
+                await self.dead_letters.set_aside([Failure(record, error, made)])
+            except BusUnavailableError as missing:
+                away += 1
+                await self._wait(missing, away, batch.hurried)
+            else:
+                self._count("set_aside")
+                batch.done.add(_spot(record))
+                break
+        self._goes_on(away)
+
+    def _remember(self, event: Event[Any]) -> None:
+        if self.remembered:
+            self._done[event.key] = None
+            if len(self._done) > self.remembered:
+                self._done.popitem(last=False)
+
+    def _count(self, outcome: str) -> None:
+        metrics.CONSUMER_EVENTS.labels(self.group, self.topic.name, outcome).inc()
+
+    async def _wait(self, missing: TransientError, times: int, hurried: Callable[[], bool]) -> None:
+        """Says once what is away, and lets some time pass.
+
+        Raises:
+            _LeftError: there is no time to wait.
+        """
+        name = "store" if isinstance(missing, StoreUnavailableError) else "kafka"
+        self.health.report(name, ok=False, detail=str(missing))
+        metrics.CONSUMER_WAITING.labels(self.group, name).set(1)
+        if times == 1:
+            log.warning("consumer_waits", group=self.group, topic=self.topic.name, error=str(missing))
+        if hurried():
+            raise _LeftError
+        await self.sleep(self.attempts.pause_s(times))
+
+    def _goes_on(self, away: int) -> None:
+        if not away:
+            return
+        log.info("consumer_goes_on", group=self.group, topic=self.topic.name)
+        for name in ("store", "kafka"):
+            self.health.report(name, ok=True)
+            metrics.CONSUMER_WAITING.labels(self.group, name).set(0)
+
+
+class _LeftError(Exception):
+    """The rest of the batch is left for whoever reads it next."""
+
+
+@dataclass
+class _Batch:
+    handler: Handler
+    wanted: Callable[[Record], bool]
+    hurried: Callable[[], bool]
+    done: set[tuple[TopicPartition, int]] = field(default_factory=set)
+
+
+def _spot(record: Record) -> tuple[TopicPartition, int]:
+    return partition_of(record), record.offset
+
+
+def _unbroken(records: Sequence[Record], done: set[tuple[TopicPartition, int]]) -> list[Record]:
+    """Of each partition the records before the first that is not done."""
+    broken: set[TopicPartition] = set()
+    kept = []
+    for record in records:
+        if _spot(record) not in done:
+            broken.add(partition_of(record))
+        elif partition_of(record) not in broken:
+            kept.append(record)
+    return kept
