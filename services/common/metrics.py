@@ -13,6 +13,10 @@ BUS_SKIPPED = Counter(
     ["topic", "why"],
 )
 
+PRODUCERS_REPLACED = Counter(
+    "tocsin_bus_producers_replaced_total", "Producers that failed for good and were replaced."
+)
+
 # Inference: what the heartbeats and ends on the bus say.
 DISPATCH_WAITING = Gauge("tocsin_dispatch_waiting", "Requests that wait for a slot.", ["model", "lane"])
 DISPATCH_SLOTS = Gauge("tocsin_dispatch_slots", "Slots of the live replicas.", ["model"])

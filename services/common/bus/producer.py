@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from aiokafka.structs import RecordMetadata
@@ -16,6 +17,7 @@ from aiokafka.structs import RecordMetadata
 from schemas.base import Message
 from schemas.envelope import Envelope, Headers
 from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
+from services.common import metrics
 from services.common.bus.consumer import driver_offsets
 from services.common.bus.coordinates import CommittedOffset, LogPosition, TopicPartition, position_of
 from services.common.bus.log_rate_limit import limit_log_rate
@@ -23,6 +25,10 @@ from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, PermanentError, RecordTooLargeError
 from services.common.kafka_address import connection_options, without_password
 from services.common.retry import retry
+
+log = structlog.get_logger(__name__)
+
+_FLUSH_S = 1.0
 
 
 class FencedError(PermanentError):
@@ -59,7 +65,9 @@ class Producer:
     """An idempotent producer. `source` names this incarnation in every envelope.
 
     A record that was taken is retried until the broker has it, across broker restarts;
-    `send` waits for that at most `timeout_s`.
+    `send` waits for that at most `timeout_s`. A record that the broker refuses leaves
+    the driver's numbering broken, so that all that follow are refused as well: the next
+    record goes out through a new driver.
     """
 
     url: str = field(repr=False)
@@ -68,6 +76,9 @@ class Producer:
     timeout_s: float = 10.0
     _driver: AIOKafkaProducer | None = None
     source: str = field(init=False)
+    _broken: AIOKafkaProducer | None = field(default=None, init=False, repr=False)
+    _replacing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    _closing: "set[asyncio.Task[None]]" = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.source = f"{self.name}/{uuid4().hex[:12]}"
@@ -93,7 +104,8 @@ class Producer:
         if value is not None and len(value) > MAX_RECORD_BYTES:
             raise _too_large(record, len(value))
         try:
-            future = await self._running().send(
+            driver = await self._usable()
+            future = await driver.send(
                 record.topic,
                 value,
                 key=(record.key or record.subject).encode(),
@@ -108,6 +120,7 @@ class Producer:
             raise BusUnavailableError(
                 f"Kafka at {without_password(self.url)} did not take a record for {record.topic}: {error!r}"
             ) from error
+        future.add_done_callback(lambda done: self._note_refusal(driver, done))
         return future  # type: ignore[no-any-return]
 
     async def send(self, record: Outgoing) -> LogPosition:
@@ -139,8 +152,8 @@ class Producer:
         """Sends what is buffered, within `timeout_s`, and disconnects."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(driver.stop(), timeout_s)
+            await _stop(driver, timeout_s)
+        await asyncio.gather(*self._closing)
 
     def _options(self) -> dict[str, Any]:
         return {"enable_idempotence": True}
@@ -158,6 +171,44 @@ class Producer:
             sequence=sequence,
             traceparent=record.traceparent,
         )
+
+    def _note_refusal(self, driver: AIOKafkaProducer, sent: "asyncio.Future[RecordMetadata]") -> None:
+        if not sent.cancelled() and sent.exception() is not None:
+            self._broken = driver
+
+    async def _usable(self) -> AIOKafkaProducer:
+        """The driver, replaced first where it has failed for good."""
+        if self._has_failed():
+            async with self._replacing:
+                if self._has_failed():
+                    await self._replace()
+        return self._running()
+
+    def _has_failed(self) -> bool:
+        driver = self._driver
+        return driver is not None and (driver is self._broken or driver._sender.sender_task.done())  # noqa: SLF001  the driver does not say that its sender has ended
+
+    async def _replace(self) -> None:
+        """Connects anew.
+
+        What the failed driver still holds for other partitions goes first, if it does
+        so within a second.
+        """
+        failed = self._running()
+        log.warning("producer_replaced", producer=self.name)
+        metrics.PRODUCERS_REPLACED.inc()
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(failed.flush(), _FLUSH_S)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await self._connect()
+        except TimeoutError as error:
+            raise BusUnavailableError(
+                f"no Kafka at {without_password(self.url)} within {self.timeout_s} s"
+            ) from error
+        closing = asyncio.create_task(_stop(failed, self.timeout_s))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _running(self) -> AIOKafkaProducer:
         if self._driver is None:
@@ -203,6 +254,10 @@ class TransactionalProducer(Producer):
 
     transactional_id: str = ""
     _sequences: dict[str, int] = field(default_factory=dict)
+
+    async def _usable(self) -> AIOKafkaProducer:
+        """The driver as it is: whoever fails in a transaction starts anew."""
+        return self._running()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -260,3 +315,8 @@ def _too_large(record: Outgoing, size_bytes: int | None = None) -> RecordTooLarg
         f"a record {size}for {record.topic} is larger than Kafka takes ({MAX_RECORD_BYTES} bytes by our "
         "limit, or the topic's max.message.bytes); see schemas/limits.py"
     )
+
+
+async def _stop(driver: AIOKafkaProducer, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(driver.stop(), timeout_s)

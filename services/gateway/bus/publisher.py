@@ -5,7 +5,7 @@ that nobody waits for.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -33,14 +33,16 @@ log = structlog.get_logger(__name__)
 OnAck = Callable[[LogPosition], None]
 OnRefused = Callable[[BaseException], None]
 _RESEND_S = 30.0
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Hopes:
-    """Who wants to hear what becomes of a record."""
+    """Who wants to hear what becomes of a record, and how often it was sent."""
 
     on_ack: OnAck | None = None
     on_refused: OnRefused | None = None
+    tries: int = 1
 
 
 _NONE = _Hopes()
@@ -158,12 +160,27 @@ class RequestPublisher:
         except (BusUnavailableError, PermanentError) as error:
             _give_up(record, hopes, error)
             return
-        sent.add_done_callback(lambda done: _acknowledged(record, hopes, done))
+        sent.add_done_callback(lambda done: self._acknowledged(record, hopes, done))
 
     def _send_later(self, record: Outgoing, hopes: _Hopes = _NONE) -> None:
         try:
             self._queue.put_nowait((record, hopes))
         except asyncio.QueueFull as error:
+            _give_up(record, hopes, error)
+
+    def _acknowledged(self, record: Outgoing, hopes: _Hopes, sent: "asyncio.Future[Acknowledged]") -> None:
+        """Kafka has the record, or refused it: then it is sent again, by another driver
+        where this one has failed for good.
+        """
+        if sent.cancelled():
+            return
+        error = sent.exception()
+        if error is None:
+            if hopes.on_ack is not None:
+                hopes.on_ack(position_of(sent.result()))
+        elif hopes.tries < _TRIES:
+            self._send_later(record, replace(hopes, tries=hopes.tries + 1))
+        else:
             _give_up(record, hopes, error)
 
     async def _send_timed(self, record: Outgoing) -> "asyncio.Future[Acknowledged]":
@@ -228,15 +245,6 @@ def _time_probe(gateway_id: str, partition: int) -> Outgoing:
     """A record that concerns no request: its acknowledgement tells the broker's time."""
     nothing = StreamTaken(request_id="", gateway_id=gateway_id, follower_id="")
     return Outgoing(topic=REPLIES.name, value=nothing, subject=gateway_id, tenant="", partition=partition)
-
-
-def _acknowledged(record: Outgoing, hopes: _Hopes, sent: "asyncio.Future[Acknowledged]") -> None:
-    if sent.cancelled():
-        return
-    if (error := sent.exception()) is not None:
-        _give_up(record, hopes, error)
-    elif hopes.on_ack is not None:
-        hopes.on_ack(position_of(sent.result()))
 
 
 def _give_up(record: Outgoing, hopes: _Hopes, error: BaseException) -> None:

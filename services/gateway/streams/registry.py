@@ -141,7 +141,9 @@ class StreamRegistry:
         reply_stream.mute()
         now = self.monotonic()
         self._leaving[reply_stream] = Departure(now, now + window_s)
-        if reply_stream.ended:
+        if reply_stream.taken and not reply_stream.ended:
+            self.drop(reply_stream)
+        elif reply_stream.ended:
             self.remember(reply_stream, now)
         else:
             self.departed.set()

@@ -203,3 +203,20 @@ async def test_request_too_large_for_the_bus_is_refused_before_it_is_sent(stage:
         await stage.publisher.ask(large, None, begun=lambda: False)
     assert caught.value.problem.status == 413
     assert stage.producer.sent == []
+
+
+async def test_record_that_is_refused_is_sent_again_a_few_times(stage: Stage) -> None:
+    """A producer that failed for good has been replaced by then; a record that nobody
+    takes is counted in the end.
+    """
+    places: list[object] = []
+    stage.publisher.ask_again(REQUEST, None, places.append)
+    stage.publisher.cancel(REQUEST, "asked")
+    await stage.producer.until(2)
+    for index in (1, 2, 3):
+        await stage.producer.until(index + 1)
+        stage.producer.sent[index][1].set_exception(RuntimeError("UnknownProducerId"))
+    stage.producer.acknowledge(0)
+    await asyncio.sleep(0)
+    assert stage.producer.cancels == ["asked"] * 3
+    assert len(places) == 1
