@@ -16,6 +16,7 @@ def record(
     partition: int = 0,
     timestamp_ms: int = 0,
     headers: Sequence[tuple[str, bytes]] = (),
+    timestamp_type: int = 1,
 ) -> Record:
     """A record as a consumer hands it out."""
     return ConsumerRecord(
@@ -23,7 +24,7 @@ def record(
         partition,
         offset,
         timestamp_ms,
-        1,
+        timestamp_type,
         key,
         value,
         None,

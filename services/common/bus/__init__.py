@@ -10,6 +10,7 @@ log.
 
 from services.common.bus.consumer import GroupConsumer, Start, Tail
 from services.common.bus.coordinates import (
+    APPENDED,
     Acknowledged,
     CommittedOffset,
     LogPosition,
@@ -22,6 +23,7 @@ from services.common.bus.producer import FencedError, Outgoing, Producer, Transa
 from services.common.bus.read_progress import ReadProgress
 
 __all__ = [
+    "APPENDED",
     "Acknowledged",
     "CommittedOffset",
     "FencedError",

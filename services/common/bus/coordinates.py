@@ -53,6 +53,10 @@ class Located(Protocol):
         """The offset."""
 
 
+APPENDED = 1
+"""A timestamp's type: the broker's clock, not the writer's."""
+
+
 class Acknowledged(Located, Protocol):
     """Where a record came to lie, and when."""
 

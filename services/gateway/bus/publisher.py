@@ -19,7 +19,7 @@ from schemas.inference import (
 )
 from schemas.topics import COMMANDS, REPLIES, requests_topic
 from services.common import metrics
-from services.common.bus.coordinates import Acknowledged, LogPosition, position_of
+from services.common.bus.coordinates import APPENDED, Acknowledged, LogPosition, position_of
 from services.common.bus.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.http.problems import ProblemError, unavailable
@@ -46,8 +46,6 @@ class _Hopes:
 
 
 _NONE = _Hopes()
-_APPENDED = 1
-"""Kafka's mark of a timestamp that the broker gave."""
 
 
 @dataclass
@@ -194,7 +192,7 @@ class RequestPublisher:
         if sent.cancelled() or sent.exception() is not None:
             return
         done = sent.result()
-        if done.timestamp_type == _APPENDED:
+        if done.timestamp_type == APPENDED:
             self.bus_clock.learn(done.timestamp, sent_s=sent_s)
 
     def _not_taken(

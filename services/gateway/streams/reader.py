@@ -10,8 +10,8 @@ from schemas.inference import REPLY, AnyReply
 from schemas.topics import REPLIES
 from services.common.bus import MessageReader, ReadProgress, Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
+from services.common.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
-from services.gateway.streams.pauses import PauseDetector
 from services.gateway.streams.reply_stream import ReplyStream
 
 _POLL_S = 1.0

@@ -15,10 +15,10 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common.clock import Clock, MonotonicClock
+from services.common.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import not_in_time
-from services.gateway.streams.pauses import PauseDetector
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.registry import Departure, StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream

@@ -10,12 +10,13 @@ import structlog
 from schemas.envelope import traceparent_of
 from schemas.inference import STATUS, AnyStatus, Lane, ReplicaBeat, RequestFinished
 from schemas.topics import STATUS_TOPIC
-from services.common.bus import MessageReader, Record, position_of
+from services.common.bus import MessageReader, ReadProgress, Record, position_of
 from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError
 from services.inference.dispatcher.links import Links
 from services.inference.dispatcher.messages import (
     read_request,
+    refused_meanwhile,
     reply_records,
     shortened,
     stand_in_of,
@@ -48,6 +49,8 @@ class Intake:
     committing: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     heard_s: float = field(default=0.0, init=False)
     """When the status topic last brought something, on the monotonic clock."""
+    progress: ReadProgress = field(default_factory=ReadProgress, init=False)
+    """Up to which moment the status topic was read."""
 
     def __post_init__(self) -> None:
         self._statuses: MessageReader[AnyStatus] = MessageReader(STATUS, STATUS_TOPIC.name)
@@ -62,6 +65,7 @@ class Intake:
         """Records of the status topic; those before `live_from` are of the past."""
         for record in records:
             self.heard_s = time.monotonic()
+            self.progress.advance(record.offset + 1)
             if record.key is None or not record.key.startswith(self._key_prefix):
                 continue
             status = self._statuses.read(record) or unreadable_report(record.value, self.model)
@@ -100,7 +104,9 @@ class Intake:
     def _on_lane_record(self, dispatch: Dispatch, record: Record) -> list[Action]:
         position, request = position_of(record), read_request(record)
         if request is not None:
-            return dispatch.on_request(
+            late = refused_meanwhile(request, record)
+            actions = dispatch.on_cancel(late, now()) if late is not None else []
+            return actions + dispatch.on_request(
                 request,
                 position,
                 now(),

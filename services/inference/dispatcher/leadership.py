@@ -7,6 +7,7 @@ knows then what became visible.
 """
 
 import asyncio
+import functools
 import os
 import socket
 import time
@@ -16,7 +17,8 @@ import structlog
 
 from schemas.inference import CancelRequested, Lane
 from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC
-from services.common.bus import CommittedOffset, MessageReader, Outgoing, TopicPartition
+from services.common.bus import Acknowledged, CommittedOffset, MessageReader, Outgoing, TopicPartition
+from services.common.pauses import PauseDetector
 from services.inference.dispatcher.bodies import BodyReader
 from services.inference.dispatcher.intake import Intake, now
 from services.inference.dispatcher.links import Links
@@ -148,10 +150,13 @@ class _Serving:
                     await self.intake.perform(self.dispatch, self.dispatch.on_cancel(cancel, now()))
 
     async def _tick(self) -> None:
-        last_status_s = 0.0
+        last_status_s, pauses = 0.0, PauseDetector()
         while True:
+            pauses.tick(time.monotonic())
             # Our own status comes back with the rest: without it the bus is away, and nobody is to blame.
-            if time.monotonic() - self.intake.heard_s < _BUS_SILENCE_S:
+            # After a pause of this process it says besides that what was written meanwhile has been read.
+            read_up = self.intake.progress.current_at >= pauses.woke_at(time.monotonic())
+            if read_up and time.monotonic() - self.intake.heard_s < _BUS_SILENCE_S:
                 await self.intake.perform(self.dispatch, self.dispatch.on_tick(now()))
             if time.monotonic() - last_status_s >= _STATUS_S:
                 last_status_s = time.monotonic()
@@ -162,10 +167,16 @@ class _Serving:
                     pid=os.getpid(),
                     now_s=last_status_s,
                 )
-                await self.links.out.send_soon(
+                sent = await self.links.out.send_soon(
                     Outgoing(STATUS_TOPIC.name, status, subject=self.dispatcher_id, tenant="")
                 )
+                sent.add_done_callback(functools.partial(self._note_end, last_status_s))
             await asyncio.sleep(_TICK_S)
+
+    def _note_end(self, asked_at: float, sent: "asyncio.Future[Acknowledged]") -> None:
+        """Our own status is the log's end at the moment it was sent, or later."""
+        if not sent.cancelled() and sent.exception() is None:
+            self.intake.progress.observe_end(sent.result().offset + 1, asked_at=asked_at)
 
     async def _commit(self, ending: asyncio.Event) -> None:
         """Never cancelled when a leadership ends in order: ends that were taken for a

@@ -9,6 +9,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.envelope import Envelope, EnvelopeError
+from schemas.errors import ErrorCode
 from schemas.inference import (
     CancelRequested,
     InferenceRequested,
@@ -21,13 +22,28 @@ from schemas.inference import (
 from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
 from services.common import metrics
-from services.common.bus import Outgoing, Record
+from services.common.bus import APPENDED, Outgoing, Record
 from services.inference.domain.dispatch import Assign, Ended, Tell, Withdraw
 from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
 
 log = structlog.get_logger(__name__)
 
 CANCEL: TypeAdapter[CancelRequested] = TypeAdapter(CancelRequested)
+
+
+def refused_meanwhile(request: InferenceRequested, record: Record) -> CancelRequested | None:
+    """What takes back a request that the log took only after its client had been told
+    that it did not; None where the client may have been let in.
+    """
+    by = request.accept_by
+    if by is None or record.timestamp_type != APPENDED or record.timestamp <= by.timestamp() * 1000:
+        return None
+    return CancelRequested(
+        request_id=request.request_id,
+        model=request.model,
+        tenant=request.tenant,
+        reason=ErrorCode.NOT_ACKNOWLEDGED,
+    )
 
 
 def work_record(action: Assign | Withdraw, epoch: int) -> Outgoing:

@@ -1,15 +1,20 @@
 """Which records of the lanes are done, and which ends are to be committed with them."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from schemas.inference import Delivered, End, InferenceRequested, LogPosition
 from services.common.completion import completed_event
+from services.common.model_catalogue import Price
 from services.inference.domain.dispatch.actions import Ended, Moment
-from services.inference.domain.dispatch.memory import EndMemory
+from services.inference.domain.dispatch.memory import EndMemory, Memory
 from services.inference.domain.dispatch.rules import DispatchRules
 from services.inference.domain.dispatch.throughput import Throughput
 from services.inference.domain.dispatch.tracked import Tracked
 from services.inference.domain.offsets import OffsetTracker
+
+_FREE = 65_536
+FREE = Price(input_per_million_usd=Decimal(0), output_per_million_usd=Decimal(0))
 
 
 @dataclass
@@ -24,6 +29,8 @@ class Ledger:
     throughput: Throughput = field(default_factory=Throughput)
     ends: list[Ended] = field(default_factory=list)
     finished_unrecorded: bool = False
+    free: "Memory[str, None]" = field(default_factory=lambda: Memory(_FREE))
+    """Requests that cost nothing whatever was done: their clients were refused."""
 
     def read(self, position: LogPosition) -> bool:
         """Notes that a record was read; False if it is done already."""
@@ -46,7 +53,7 @@ class Ledger:
             end,
             choices,
             replica_id=tracked.replica_id,
-            price=self.rules.price,
+            price=FREE if request.request_id in self.free else self.rules.price,
             store_text=self.rules.store_text,
             now=now.utc,
         )

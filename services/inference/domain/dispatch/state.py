@@ -8,7 +8,7 @@ into the ends, which the shell commits in the same transaction as the offsets.
 
 from dataclasses import dataclass
 
-from schemas.errors import RetryReason
+from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import (
     CancelRequested,
     Delivered,
@@ -139,6 +139,8 @@ class Dispatch:
 
     def on_cancel(self, cancel: CancelRequested, now: Moment) -> list[Action]:
         """Nobody wants a request's answer any more."""
+        if cancel.reason == ErrorCode.NOT_ACKNOWLEDGED:
+            self.ledger.free.remember(cancel.request_id, None)
         tracked = self._tracked.get(cancel.request_id)
         if tracked is None:
             if cancel.request_id not in self.ledger.ended:

@@ -210,7 +210,7 @@ async def test_record_that_is_refused_is_sent_again_a_few_times(stage: Stage) ->
     takes is counted in the end.
     """
     places: list[object] = []
-    stage.publisher.ask_again(REQUEST, None, places.append)
+    stage.publisher.ask_again(REQUEST, None, places.append, places.append)
     stage.publisher.cancel(REQUEST, "asked")
     await stage.producer.until(2)
     for index in (1, 2, 3):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.streams.pauses import PauseDetector
+from services.common.pauses import PauseDetector
 
 
 @pytest.mark.parametrize("watchdog_first", [True, False])
