@@ -12,8 +12,8 @@ from schemas.topics import REPLIES
 from services.common.bus import Record
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import ProblemError
+from services.common.request_ids import new_request_id
 from services.gateway.openai.chunks import EventId
-from services.gateway.openai.request_ids import new_request_id
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.state import Phase
 from tests.support.records import record
