@@ -1,4 +1,4 @@
-"""Tokens of SQL; that they are the engine's is tests/contract/test_embedded_store_lexer.py."""
+"""Tokens of SQL; that they are the engine's is tests/contract/embedded_store/test_lexer.py."""
 
 import pytest
 from hypothesis import given

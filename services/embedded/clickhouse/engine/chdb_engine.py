@@ -311,7 +311,11 @@ class Engine:
             handle = self._of_thread.parser = self.handle(Role.ANALYST)
             apply_settings(handle, {"max_query_size": str(_PARSED_BYTES), "implicit_select": "0"})
             self._parsers.append(handle)
-        rendered = handle.command(f"SELECT hex(formatQuerySingleLine({quote(sql)}))")
+        try:
+            rendered = handle.command(f"SELECT hex(formatQuerySingleLine({quote(sql)}))")
+        except StoreError as error:
+            message = error.message.partition(": In scope SELECT hex(formatQuerySingleLine(")[0]
+            raise StoreError(error.code, error.name, message) from error
         return bytes.fromhex(rendered.decode())
 
     def handle(self, role: Role) -> Handle:

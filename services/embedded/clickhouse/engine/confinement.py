@@ -75,6 +75,9 @@ def _rights(folder: Path) -> dict[Path, int]:
     code = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     libraries = [Path("/usr/lib"), Path("/lib"), Path("/lib64"), Path("/usr/share/zoneinfo")]
     services = Path(__file__).resolve().parents[3]
+    # Where further packages lie; not the checkout itself, which may hold the home.
+    further = {Path(entry).resolve() for entry in sys.path if entry} - {services.parent}
+    code |= {path for path in further if not folder.parent.is_relative_to(path)}
     return {
         **dict.fromkeys([*code, *libraries, services, *map(Path, _SYSTEM_FILES)], READ),
         **dict.fromkeys([Path("/dev/null"), Path("/dev/urandom")], READ | _WRITE_FILE),

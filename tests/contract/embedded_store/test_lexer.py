@@ -8,6 +8,7 @@ import ast
 import random
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -86,3 +87,33 @@ def test_render_of_a_statement_means_the_same_to_the_engine(store: RunningStore)
         assert before == after, text
         same += before != "\\N"
     assert same > 50
+
+
+_FAITHFUL = [
+    "SELECT 1+1, 1e5, a ? 1 : 2, a::String, 0x10, -a, NOT a, interval 1 day, (a,1).1 FROM (SELECT 1 AS a)",
+    "SELECT count(*), uniqIf(a, a > 1), sum(a) OVER (ORDER BY a) FROM (SELECT 1 AS a) GROUP BY a",
+    "SELECT * EXCEPT a, * REPLACE (1 AS a), COLUMNS('a') APPLY(toString) FROM (SELECT 1 AS a)",
+    "SELECT 'a' || 'b', CASE WHEN 1 THEN 1 END, substring('a' FROM 1 FOR 2), trim(BOTH 'a' FROM 'b')",
+    "SELECT 'it''s', $$x$$, x'41', 'a\\nb\\t\\\\', {p:UInt8}, arrayMap(x -> x + 1, [1]), map('a', 1)['a']",
+    "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT * FROM t",
+    "SELECT a, sum(1) FROM (SELECT 1 AS a) GROUP BY GROUPING SETS ((a), ()) ORDER BY a LIMIT 1 WITH TIES",
+    "SELECT a FROM (SELECT 1 AS a) ARRAY JOIN [1,2] AS z LEFT JOIN (SELECT 1 AS a, 2 AS c) AS y USING (a)",
+    "SELECT number FROM numbers(10) ORDER BY number WITH FILL FROM 0 TO 12 STEP 2 LIMIT 2, 3",
+    "FROM numbers(3) SELECT max(number) AS m, m * 2",
+]
+
+
+@pytest.mark.parametrize("sql", _FAITHFUL)
+def test_what_runs_for_an_analyst_answers_as_what_came(store: RunningStore, sql: str) -> None:
+    """The parser's rendering has the same columns, names, types and rows."""
+    answers = [
+        store.ask(f"{sql} FORMAT TSVWithNamesAndTypes", user=user, param_p=1) for user in ("admin", "analyst")
+    ]
+    assert (answers[0].status, answers[0].body) == (200, answers[1].body)
+
+
+def test_syntax_error_of_an_analyst_shows_nothing_of_the_stores_own(store: RunningStore) -> None:
+    """It is about the text that was sent."""
+    answer = store.ask("SELECT 1 FROM WHERE x y", user="analyst")
+    assert answer.code == 62
+    assert "formatQuery" not in answer.text

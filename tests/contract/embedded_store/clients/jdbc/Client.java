@@ -1,4 +1,4 @@
-// Met by tests/contract/test_embedded_store_drivers.py: ClickHouse's JDBC driver, as DBeaver and Metabase use it.
+// Met by tests/contract/embedded_store/test_drivers.py: ClickHouse's JDBC driver, as DBeaver and Metabase use it.
 import java.sql.*;
 import java.util.*;
 

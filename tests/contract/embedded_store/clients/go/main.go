@@ -1,4 +1,4 @@
-// Met by tests/contract/test_embedded_store_drivers.py: what Grafana's plugin does, by its own driver, over HTTP.
+// Met by tests/contract/embedded_store/test_drivers.py: what Grafana's plugin does, by its own driver, over HTTP.
 package main
 
 import (
