@@ -107,7 +107,7 @@ def streamed() -> Responses:
     return {
         200: {
             "description": "Server-sent events: chunks, then `[DONE]`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         }
     }
 
@@ -161,9 +161,15 @@ def _add_examples(paths: dict[str, Any], models: Sequence[ModelConfig]) -> None:
 
 
 def _example(body: str, models: Sequence[ModelConfig]) -> dict[str, Any]:
-    kind = "completion" if body == "CompletionBody" else "chat"
-    model = next((one.name for one in models if kind in one.capabilities), models[0].name)
-    if kind == "completion":
-        return {"model": model, "prompt": "The capital of France is"}
+    chat, completion = (
+        next((one.name for one in models if kind in one.capabilities), models[0].name)
+        for kind in ("chat", "completion")
+    )
     messages = [{"role": "user", "content": "What is the capital of France?"}]
-    return {"model_name" if body == "GenerateBody" else "model": model, "messages": messages}
+    examples: dict[str, dict[str, Any]] = {
+        "ChatBody": {"model": chat, "messages": messages},
+        "GenerateBody": {"model_name": chat, "messages": messages},
+        "CompletionBody": {"model": completion, "prompt": "The capital of France is"},
+        "FeedbackBody": {"request_id": "chatcmpl-<the id of an answer>", "rating": 1},
+    }
+    return examples[body]
