@@ -23,8 +23,7 @@ from services.common.bus import Producer, Record
 from services.common.bus.events import send_all
 from services.common.bus.producer import Outgoing
 from services.common.clock import Clock, utc_now
-from services.common.errors import PermanentError, RecordTooLargeError, TocsinError, TransientError
-from services.common.retry import retry
+from services.common.errors import RecordTooLargeError, TocsinError
 
 log = structlog.get_logger(__name__)
 
@@ -115,36 +114,6 @@ class DeadLetters:
                 error_type=type(one.error).__name__,
                 error=str(one.error),
             )
-
-    async def handle(
-        self,
-        record: Record,
-        handler: Callable[[Record], Awaitable[None]],
-        *,
-        share: InvalidShare,
-        attempts: int = 5,
-    ) -> None:
-        """Gives a record to `handler`, up to `attempts` times with growing pauses, and
-        sets it aside if it never works.
-
-        Raises:
-            TooManyInvalidError: too many were set aside lately; this one was not.
-            BusUnavailableError: it could not be set aside.
-        """
-        made = 0
-
-        async def attempt() -> None:
-            nonlocal made
-            made += 1
-            await handler(record)
-
-        try:
-            await retry(attempt, on=TransientError, attempts=attempts, timeout_s=None)
-        except (TransientError, PermanentError) as error:
-            share.observe(valid=False)
-            await self.set_aside([Failure(record, error, made)])
-        else:
-            share.observe(valid=True)
 
     def _outgoing(self, failure: Failure, *, cut: bool = False) -> Outgoing:
         record = failure.record

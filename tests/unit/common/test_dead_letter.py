@@ -8,9 +8,9 @@ import pytest
 
 from schemas.dead_letters import DeadLettered
 from schemas.limits import MAX_RECORD_BYTES
-from services.common.bus import Outgoing, Producer, Record
+from services.common.bus import Outgoing, Producer
 from services.common.dead_letter import DeadLetters, Failure, InvalidShare, TooManyInvalidError
-from services.common.errors import PermanentError, RecordTooLargeError, TransientError
+from services.common.errors import PermanentError, RecordTooLargeError
 from tests.support.recorder_fakes import record
 from tests.support.recording import DLQ, EPOCH
 from tests.support.records import record as kafka_record
@@ -65,35 +65,6 @@ async def test_set_aside_keeps_the_record_whole() -> None:
     assert base64.b64decode(letter.value) == original.value
     assert [(name, base64.b64decode(value)) for name, value in letter.headers] == list(original.headers)
     assert (letter.offset, letter.sequence, letter.attempts, letter.error) == (17, 4, 3, "no good")
-
-
-@pytest.mark.parametrize(("error", "calls"), [(TransientError("later"), 3), (PermanentError("never"), 1)])
-async def test_handle_of_a_failing_record_sets_it_aside_after_bounded_attempts(
-    error: Exception, calls: int
-) -> None:
-    """Transient failures are tried again, permanent ones are not."""
-    letters, sent = _letters()
-    made: list[Record] = []
-
-    async def handler(one: Record) -> None:
-        made.append(one)
-        raise error
-
-    await letters.handle(record(0, 0), handler, share=InvalidShare(), attempts=3)
-    assert len(made) == calls
-    assert len(sent) == 1
-
-
-async def test_handle_of_a_defect_of_ours_raises_it() -> None:
-    """A bug must not empty a topic into the dead letters."""
-    letters, sent = _letters()
-
-    async def handler(_: Record) -> None:
-        raise KeyError("bug")
-
-    with pytest.raises(KeyError):
-        await letters.handle(record(0, 0), handler, share=InvalidShare())
-    assert not sent
 
 
 @pytest.mark.parametrize("size_bytes", [1_600_000, 2_090_000, 3_000_000])
