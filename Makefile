@@ -44,7 +44,7 @@ demo: .venv/.run ## Send a few requests to a running Tocsin and show what was re
 	@$(BIN)/python -m services.cli demo
 
 test: .venv/.dev ## Run every test, two at a time: most of them wait
-	@$(BIN)/pytest -q -n 2 --dist loadgroup
+	@$(BIN)/pytest -q -n 2 --no-loadscope-reorder
 
 lint: .venv/.dev types ## Check style, types, architecture, dependencies, schemas
 	@$(BIN)/ruff check .

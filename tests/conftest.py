@@ -1,38 +1,33 @@
 """Fixtures that every kind of test may use, and how tests share two workers."""
 
-from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.support.kafka", "tests.support.store", "tests.support.installation"]
 """Fixtures of the integration tests that are made in modules beside them."""
 
-_WAITING = ("tests/chaos", "tests/e2e", "tests/integration", "tests/contract")
-"""Tests that mostly wait, the longest first: they begin, and unit tests fill what is left."""
+_ONE_INSTALLATION = ("tests/e2e", "tests/chaos")
+"""Tests that share the one running installation."""
+_ORDER = (*_ONE_INSTALLATION, "tests/integration", "tests/contract")
+"""Tests that mostly wait, the longest first; unit tests fill what is left."""
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Keeps a file's tests on one worker, and all that need the running installation on
-    the same one: there is one such installation for the whole run.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":
+    """Keeps a file's tests on one worker, and all that share the installation too."""
+    from xdist.scheduler import LoadFileScheduling
 
-    The groups must be there before pytest-xdist reads them, the order after
-    pytest-randomly has made its own.
-    """
-    for item in items:
-        group = "installation" if _needs_installation(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    result = yield
-    items.sort(key=_place)
-    return result
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "installation" if nodeid.startswith(_ONE_INSTALLATION) else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
-def _needs_installation(item: pytest.Item) -> bool:
-    return "tocsin" in getattr(item, "fixturenames", ())
-
-
-def _place(item: pytest.Item) -> int:
-    if _needs_installation(item):
-        return 0
-    folders = enumerate(_WAITING, start=1)
-    return next((at for at, folder in folders if item.nodeid.startswith(folder)), len(_WAITING) + 1)
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what takes longest; pytest-randomly's order stays within that."""
+    items.sort(key=lambda item: next((at for at, one in enumerate(_ORDER) if item.nodeid.startswith(one)), 9))
