@@ -41,9 +41,8 @@ SMALL, LARGE = hostile(2_000), hostile(8_000)
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_hostile_text_four_times_as_long_costs_about_four_times_as_much(name: str) -> None:
     """No text makes the number of steps grow faster than its length."""
-    find_sensitive(
-        "call 06 12 34 56 78, born 1/1/1990, 12 rue de la Paix, password=x"
-    )  # tables load on first use
+    for text in (SMALL[name], LARGE[name]):
+        find_sensitive(text)  # tables load on first use
     assert steps(LARGE[name]) <= 5 * steps(SMALL[name]) + 6 * len(LARGE[name])
 
 
