@@ -202,9 +202,10 @@ async def _ledger(store: Store) -> Finding:
 
 
 async def _rollups(store: Store) -> Finding:
-    wrong = await store.query(
+    wrong = await _lasting(
+        store,
         "SELECT hour, in_table, in_minutes, in_hours FROM v_rollups WHERE in_table != in_minutes OR "
-        "in_table != in_hours ORDER BY hour LIMIT 5"
+        "in_table != in_hours ORDER BY hour LIMIT 5",
     )
     if wrong:
         listed = "; ".join(

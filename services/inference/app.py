@@ -15,7 +15,7 @@ from ray import serve
 from schemas.inference import STATUS, Lane, QueueStatus, ReplicaBeat
 from schemas.topics import STATUS_TOPIC, model_slug
 from services.common import metrics
-from services.common.bus import Record, Tail
+from services.common.bus import MessageReader, Record, Tail
 from services.common.errors import ConfigError
 from services.common.health import HealthState
 from services.common.model_catalogue import ModelConfig, load_models
@@ -44,6 +44,7 @@ class InferenceApp:
         self._status = Tail(
             url=self.settings.kafka_url, name=f"inference/{self.settings.instance}", topic=STATUS_TOPIC.name
         )
+        self._reader = MessageReader(STATUS, STATUS_TOPIC.name)
         self.health.extra["/processes"] = self.processes
 
     async def start(self) -> None:
@@ -121,9 +122,11 @@ class InferenceApp:
         log.info("deployed", models=[model.name for model in self.models])
 
     def _on_status(self, record: Record) -> None:
-        if record.value.startswith(_FINISHED):  # by far the most, and none of it is wanted here
+        if record.value is not None and record.value.startswith(
+            _FINISHED
+        ):  # by far the most, and none of it is wanted here
             return
-        status = STATUS.validate_json(record.value)
+        status = self._reader.read(record)
         if isinstance(status, ReplicaBeat):
             self._replicas[status.replica_id] = (time.monotonic(), status)
             metrics.REPLICA_RUNNING.labels(status.model, status.replica_id).set(len(status.running))

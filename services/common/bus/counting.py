@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import structlog
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, UnknownProducerId
 from aiokafka.partitioner import DefaultPartitioner
 
@@ -45,9 +46,15 @@ class _Lane:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+class _SpentError(BusUnavailableError):
+    """An incarnation whose driver has failed takes nothing more."""
+
+
 @dataclass
 class _Incarnation(Producer):
-    """One driver's life."""
+    """One driver's life: a new driver's records would go on counting where the failed
+    one left a number unwritten.
+    """
 
     failed: bool = False
     _lanes: dict[tuple[str, int], _Lane] = field(default_factory=dict)
@@ -72,6 +79,13 @@ class _Incarnation(Producer):
         number = self._lanes[record.topic, record.partition].next
         envelope = self._envelope(record, number)
         return dataclasses.replace(envelope, source=f"{self.source}/{record.partition}").to_headers()
+
+    async def _usable(self) -> AIOKafkaProducer:
+        """The driver as it is, while it is good."""
+        if self.failed or self._has_failed():
+            self.failed = True
+            raise _SpentError(f"the producer {self.source} has failed and is replaced")
+        return self._running()
 
     def _note(self, sent: "asyncio.Future[Acknowledged]") -> None:
         if not sent.cancelled() and sent.exception() is not None:
@@ -111,7 +125,10 @@ class CountingProducer:
             async with asyncio.timeout(self.timeout_s):
                 for _ in range(_INCARNATIONS):
                     incarnation = await self._incarnation(self.timeout_s)
-                    sent = await incarnation.send_soon(record)
+                    try:
+                        sent = await incarnation.send_soon(record)
+                    except _SpentError:
+                        continue
                     try:
                         done = await asyncio.shield(sent)
                     except _NOT_WRITTEN as error:

@@ -11,10 +11,16 @@ from services.common.http.problems import ProblemError, malformed
 
 _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00")
 _SHOWN_CHARS = 40
+_MOST_PROBLEMS = 100
 
 
 def problem_of(error: ValidationError, body: bytes) -> ProblemError:
     """The 400 for a body that is not what is wanted."""
+    if error.error_count() > _MOST_PROBLEMS:  # each costs some microseconds and a kilobyte to tell
+        return malformed(
+            f"The body has {error.error_count()} values that are not as they must be; /docs shows how.",
+            code=ErrorCode.INVALID_VALUE,
+        )
     found = error.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return _not_json(str(found[0]["msg"]), body)
