@@ -73,7 +73,10 @@ class Scene:
             "gaps": 0,
             "doubles": 0,
         }
-        await eventually(self._rollups_agree, within_s=10, what="the rollups agree with the table")
+        try:
+            await eventually(self._rollups_agree, within_s=10, what="the rollups agree with the table")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await rollups_disagree(self.store)}") from error
 
     async def _rollups_agree(self) -> bool:
         return await rollups_disagree(self.store) == []
