@@ -119,7 +119,11 @@ async def test_many_wrong_keys_have_to_wait_and_good_bearers_do_not(
     assert (await client.post(_LOGIN, json={"key": platform.reader}, headers=elsewhere)).status_code == 200
     client.cookies.clear()
     assert (await client.get("/api/status", headers=there | bearer(platform.reader))).status_code == 200
-    assert (await client.get("/api/status", headers=there | bearer(wrong["key"]))).status_code == 429
+    for _ in range(12):  # a slow machine lets the short first waits pass; each failure doubles them
+        answer = await client.get("/api/status", headers=there | bearer(wrong["key"]))
+        if answer.status_code == 429:
+            break
+    assert answer.status_code == 429
 
 
 async def test_bearer_that_logs_out_loses_nothing(platform: Platform, client: httpx.AsyncClient) -> None:
