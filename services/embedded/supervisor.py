@@ -35,7 +35,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._processes = {spec.role: ManagedProcess(spec, self) for spec in table}
         self._sessions: set[int] = set()
-        self._warden: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._error: StartError | None = None
 
     async def run(self) -> None:
@@ -46,7 +46,7 @@ class Supervisor:
                 first.
         """
         self._take_signals()
-        self._call_warden()
+        self._start_reaper()
         try:
             async with asyncio.TaskGroup() as group:
                 for process in self._processes.values():
@@ -61,7 +61,7 @@ class Supervisor:
             for process in self._processes.values():
                 process.kill()
             self._enter("stopped")
-            self._dismiss_warden()
+            self._stop_reaper()
         if self._error:
             raise self._error
 
@@ -74,7 +74,7 @@ class Supervisor:
         self._stop.set()
 
     def announced(self) -> None:
-        """What is told once all is ready was told: reports the state anew."""
+        """Reports the state again, once connection.env is written."""
         self._report(self._state, self._describe())
 
     def heard(self, role: str, line: str) -> None:
@@ -90,12 +90,12 @@ class Supervisor:
     def began(self, session: int) -> None:
         """A process leads this session now."""
         self._sessions.add(session)
-        self._tell_warden(f"+{session}")
+        self._notify_reaper(f"+{session}")
 
     def ended(self, session: int) -> None:
         """Nothing of this session is left."""
         self._sessions.discard(session)
-        self._tell_warden(f"-{session}")
+        self._notify_reaper(f"-{session}")
 
     async def _run_one(self, process: ManagedProcess) -> None:
         if not await self._may_start(process):
@@ -169,9 +169,9 @@ class Supervisor:
                 continue  # started with nohup: to go on when the terminal closes
             loop.add_signal_handler(number, self.stop)
 
-    def _call_warden(self) -> None:
+    def _start_reaper(self) -> None:
         command = [sys.executable, "-m", "services.embedded.orphan_reaper"]
-        self._warden = subprocess.Popen(
+        self._reaper = subprocess.Popen(
             command,
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -180,20 +180,20 @@ class Supervisor:
             cwd=ROOT,
         )
         for session in self._sessions:
-            self._tell_warden(f"+{session}")
+            self._notify_reaper(f"+{session}")
 
-    def _tell_warden(self, line: str) -> None:
-        orphan_reaper = self._warden
+    def _notify_reaper(self, line: str) -> None:
+        orphan_reaper = self._reaper
         if orphan_reaper is None or orphan_reaper.stdin is None:
             return
         try:
             orphan_reaper.stdin.write(f"{line}\n".encode())
         except OSError:  # it was killed: call another, which is told everything
-            self._dismiss_warden()
-            self._call_warden()
+            self._stop_reaper()
+            self._start_reaper()
 
-    def _dismiss_warden(self, timeout_s: float = 5.0) -> None:
-        orphan_reaper, self._warden = self._warden, None
+    def _stop_reaper(self, timeout_s: float = 5.0) -> None:
+        orphan_reaper, self._reaper = self._reaper, None
         if orphan_reaper and orphan_reaper.stdin:
             orphan_reaper.stdin.close()
             with suppress(subprocess.TimeoutExpired):

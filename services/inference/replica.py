@@ -50,7 +50,7 @@ _RATE_WINDOW_S = 5.0
 class Replica:
     """One engine behind one inbox."""
 
-    url: str
+    url: str = field(repr=False)
     model: ModelConfig
     engine: Engine
     replica_id: str = ""

@@ -264,15 +264,15 @@ async def test_supervisor_when_told_a_second_time_kills_at_once(stage: Stage) ->
     assert stage.survivors() == []
 
 
-async def test_supervisor_when_its_warden_is_killed_calls_another(stage: Stage) -> None:
+async def test_supervisor_when_its_reaper_is_killed_starts_another(stage: Stage) -> None:
     """Somebody always waits for the supervisor's end."""
     async with stage.running(stage.spec("door")) as supervisor:
-        orphan_reaper = supervisor._warden
+        orphan_reaper = supervisor._reaper
         assert orphan_reaper is not None
         orphan_reaper.kill()
         orphan_reaper.wait()
         os.kill(stage.entry("door")["pid"], signal.SIGKILL)
-        await until(lambda: supervisor._warden is not orphan_reaper)
+        await until(lambda: supervisor._reaper is not orphan_reaper)
         await until(lambda: stage.entry("door")["state"] == "ready")
 
 

@@ -32,7 +32,7 @@ class LogScan:
     earlier, at the first record that much after the time asked for.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     topic: str
     partition: int
@@ -110,7 +110,7 @@ class LogScan:
 class LogScans:
     """One scan at a time of each partition that is asked for."""
 
-    url: str
+    url: str = field(repr=False)
     name: str
     _scans: dict[tuple[str, int], LogScan] = field(default_factory=dict, init=False)
 

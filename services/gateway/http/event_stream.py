@@ -41,7 +41,7 @@ class EventStream(Response):
     ) -> None:
         super().__init__(headers={**HEADERS, **(headers or {})})
         del self.headers["content-length"]
-        self._follower = reply_stream
+        self._reply_stream = reply_stream
         self._registry = registry
         self._window_s = window_s
         self._keep_alive_s = keep_alive_s
@@ -58,16 +58,16 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the stream. The reply stream is given back whatever happens."""
         try:
-            with watched_for_leaving(receive, self._follower, after_s=0.0):
+            with watched_for_leaving(receive, self._reply_stream, after_s=0.0):
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
                 await self._write(send)
         finally:
-            self._registry.release(self._follower, window_s=self._window_s)
+            self._registry.release(self._reply_stream, window_s=self._window_s)
 
     async def _write(self, send: Send) -> None:
-        reply_stream, first = self._follower, True
+        reply_stream, first = self._reply_stream, True
         while True:
             arrivals = await reply_stream.take(self._patience_s())
             body = b"".join(self._blocks(arrivals))
@@ -90,17 +90,17 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
 
     def _patience_s(self) -> float:
-        waiting = self._follower.state.phase is Phase.WAITING
+        waiting = self._reply_stream.state.phase is Phase.WAITING
         return min(_QUEUE_NEWS_S, self._keep_alive_s) if waiting else self._keep_alive_s
 
     def _comment(self) -> bytes:
         """Something for a stream that was silent: where it stands in the queue, or
         else, now and then, that the connection is alive.
         """
-        request, now = self._follower.request, self._registry.monotonic()
+        request, now = self._reply_stream.request, self._registry.monotonic()
         place = (
             self._registry.queue_positions.place_of(request.request_id, request.model)
-            if self._follower.state.phase is Phase.WAITING
+            if self._reply_stream.state.phase is Phase.WAITING
             else None
         )
         if place is not None and place != self._told:

@@ -26,7 +26,7 @@ class ReplyReader:
     Records of requests that nobody here follows are passed over unread, by their key.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     partition: int = 0
     clock: MonotonicClock = monotonic_s

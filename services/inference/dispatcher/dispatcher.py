@@ -33,7 +33,7 @@ _STANDBY_BEAT_S = 0.5
 class Dispatcher:
     """Stands for a model's group, and serves while it holds the lanes."""
 
-    url: str
+    url: str = field(repr=False)
     dispatcher_id: str
     model: ModelConfig
     rules: DispatchRules

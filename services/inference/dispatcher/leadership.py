@@ -42,7 +42,7 @@ _FULL_POLL_S = 0.05
 class Leadership:
     """One dispatcher's time as the active one; `lanes` names each lane's partition."""
 
-    url: str
+    url: str = field(repr=False)
     dispatcher_id: str
     rules: DispatchRules
     links: Links
