@@ -225,7 +225,8 @@ async def test_transformers_prompt_beyond_the_context_is_refused_and_others_serv
 async def test_transformers_reader_that_leaves_frees_its_place(engine: TransformersEngine) -> None:
     """Closing the generator cancels the request in the batch."""
     async with aclosing(engine.generate(asked(max_tokens=80))) as stream:
-        await anext(stream)
+        assert isinstance(await anext(stream), Usage)
+        assert isinstance(await anext(stream), Piece)
     await until_empty(engine)
     assert (await answer(engine, asked()))[1].completion_tokens == 12
 

@@ -51,7 +51,8 @@ class FakeInference:
     die_after: dict[int, int] = field(default_factory=dict)
     announce_death: bool = True
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    """Closed, it holds every stream after its first chunk."""
+    """Closed, it holds every stream from its chunk number `held_from` on."""
+    held_from: int = 0
     mute: bool = False
     """Takes requests and says nothing."""
     asked: list[InferenceRequested] = field(default_factory=list)
@@ -195,7 +196,7 @@ class FakeInference:
                 end=end,
             )
             await self.say(request, chunk)
-            while not self.gate.is_set():
+            while seq >= self.held_from and not self.gate.is_set():
                 await self.say(
                     request,
                     ReplyBeat(request_id=request.request_id, attempt=request.attempt, replica_id=replica),

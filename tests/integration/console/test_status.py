@@ -1,7 +1,9 @@
 """/api/status against a real bus and store, and with either away."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -12,6 +14,8 @@ from schemas.topics import STATUS_TOPIC
 from services.common.bus import Outgoing, Producer
 from services.common.store import Store
 from tests.integration.console.conftest import Platform, StartConsole, bearer
+from tests.support.recording import fresh_database
+from tests.support.store import RunningStore
 
 
 async def say(platform: Platform, *said: ReplicaBeat | QueueStatus) -> None:
@@ -25,13 +29,36 @@ async def say(platform: Platform, *said: ReplicaBeat | QueueStatus) -> None:
         await producer.close()
 
 
+async def status_once(
+    client: httpx.AsyncClient,
+    key: str,
+    condition: Callable[[Any], bool],
+    before: Callable[[], Awaitable[None]] | None = None,
+) -> Any:
+    """The status, once it is as it should be: on a busy machine a part may be told as
+    timed out first. `before` is done before each question.
+    """
+    async with asyncio.timeout(60):
+        while True:
+            if before is not None:
+                await before()
+            told = (await client.get("/api/status", headers=bearer(key))).json()
+            if condition(told):
+                return told
+            await asyncio.sleep(0.2)
+
+
+def has_timed_out(told: Any) -> bool:
+    """Whether a part took too long."""
+    return any(part["state"] == "timed_out" for part in told["parts"].values())
+
+
 async def test_status_tells_every_part(platform: Platform, client: httpx.AsyncClient) -> None:
     """Processes as they told of themselves; no tenant's request ids; no places unless to
     an administrator.
     """
     replica = f"replica-{uuid4().hex[:6]}"
-    await say(
-        platform,
+    said = (
         ReplicaBeat(
             replica_id=replica,
             model=platform.model,
@@ -52,39 +79,51 @@ async def test_status_tells_every_part(platform: Platform, client: httpx.AsyncCl
             positions={"chatcmpl-secret": 1},
         ),
     )
-    answer = await client.get("/api/status", headers=bearer(platform.reader))
-    assert answer.status_code == 200
-    told = answer.json()
+    told = await status_once(
+        client,
+        platform.reader,
+        lambda told: not has_timed_out(told) and replica in str(told),
+        before=lambda: say(platform, *said),
+    )
     assert told["state"] == "ok", told
     processes = told["parts"]["processes"]["data"]
     mine = next(one for one in processes["replicas"] if one["id"] == replica)
     assert (mine["model"], mine["slots"], mine["running"]) == (platform.model, 4, 1)
     dispatcher = next(one for one in processes["dispatchers"] if one["model"] == platform.model)
     assert dispatcher["waiting"] == {"batch": 3}
-    assert "secret" not in answer.text
-    assert "node7" not in answer.text
-    told = (await client.get("/api/status", headers=bearer(platform.admin))).json()
+    assert "secret" not in str(told)
+    assert "node7" not in str(told)
+    told = await status_once(
+        client,
+        platform.admin,
+        lambda told: not has_timed_out(told) and replica in str(told),
+        before=lambda: say(platform, *said),
+    )
     assert (
         next(one for one in told["parts"]["processes"]["data"]["replicas"] if one["id"] == replica)["pid"]
         == 4711
     )
 
 
-async def test_ledger_shows_gaps_and_doubles_by_topic(platform: Platform, client: httpx.AsyncClient) -> None:
+async def test_ledger_shows_gaps_and_doubles_by_topic(
+    platform: Platform, store: RunningStore, start_console: StartConsole
+) -> None:
     """A producer's numbers 0, 2, 2: one is missing, one is there twice."""
-    store = Store(platform.store_url)
+    url = fresh_database(store)
+    client = await start_console(clickhouse_url=url)
+    recorded = Store(url)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     rows = ", ".join(
         f"('{now}', '{now}', 'topic-of-the-test', 'source', {sequence}, 0, {offset}, '')"
         for offset, sequence in enumerate((0, 2, 2))
     )
-    await store.command(
+    await recorded.command(
         "INSERT INTO inference_events "
         "(completed_at, occurred_at, topic, source, sequence, partition, offset, tenant) "
         f"SETTINGS insert_deduplicate = 0 VALUES {rows}"
     )
-    await store.close()
-    told = (await client.get("/api/status", headers=bearer(platform.reader))).json()
+    await recorded.close()
+    told = await status_once(client, platform.reader, lambda told: not has_timed_out(told))
     ledger = {one["topic"]: one for one in told["parts"]["ledger"]["data"]}
     found = ledger["topic-of-the-test"]
     assert (found["events"], found["gaps"], found["doubles"]) == (3, 1, 1)
@@ -95,9 +134,8 @@ async def test_store_that_is_away_leaves_the_other_parts(
 ) -> None:
     """Never a 500, and no address in the answer."""
     client = await start_console(clickhouse_url="http://someone:secret@127.0.0.1:9/tocsin")
-    answer = await client.get("/api/status", headers=bearer(platform.admin))
-    assert answer.status_code == 200
-    parts = answer.json()["parts"]
+    told = await status_once(client, platform.admin, lambda told: not has_timed_out(told))
+    parts = told["parts"]
     assert {name: part["state"] for name, part in parts.items()} == {
         "bus": "ok",
         "store": "unavailable",
@@ -106,8 +144,8 @@ async def test_store_that_is_away_leaves_the_other_parts(
         "consumers": "ok",
         "ledger": "unavailable",
     }
-    assert answer.json()["state"] == "degraded"
-    assert "127.0.0.1:9" not in answer.text
+    assert told["state"] == "degraded"
+    assert "127.0.0.1:9" not in str(told)
 
 
 async def test_services_health_is_asked_and_an_absent_one_is_away(
@@ -116,7 +154,7 @@ async def test_services_health_is_asked_and_an_absent_one_is_away(
     """By their /ready; one that does not answer does not keep the others from it."""
     there = f"http://127.0.0.1:{client.base_url.port}"
     asking = await start_console(health_urls=f"console={there}, gone=http://127.0.0.1:9")
-    told = (await asking.get("/api/status", headers=bearer(platform.reader))).json()
+    told = await status_once(asking, platform.reader, lambda told: not has_timed_out(told))
     services = told["parts"]["services"]["data"]
     assert services["console"] == {"state": "ready", "dependencies": {"control": "ok"}}
     assert services["gone"]["state"] == "away"

@@ -1,6 +1,7 @@
 """The HTTP surface as curl, Java, browsers and base URLs with a slash too many meet it."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -250,11 +251,17 @@ async def test_client_that_stops_reading_has_its_request_cancelled(
     scene: Scene, start_gateway: StartGateway, inference: FakeInference
 ) -> None:
     """A stream that nobody reads does not hold a replica."""
-    inference.words, inference.words_a_chunk = 400_000, 2_000
+    inference.words, inference.words_a_chunk = 800_000, 2_000
+    inference.held_from = 398  # it never ends by itself, however fast the machine
+    inference.gate.clear()
     gateway = await start_gateway(write_timeout_s=0.5, max_buffered_bytes=64 * 1024)
     body = orjson.dumps(chat(scene, stream=True))
     head = post_head(scene, len(body))
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", gateway.port))
+    _, writer = await asyncio.open_connection(sock=client, limit=1)
     writer.write(head + body)
     await inference.until(lambda: bool(inference.cancelled), timeout_s=60)
     await until(lambda: gateway.serving.registry.serving == 0)
