@@ -21,7 +21,7 @@ from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
-from services.gateway.http.problems import has_ended, problem_of_end
+from services.gateway.http.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.identity.authenticator import Authenticator
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
@@ -105,9 +105,11 @@ async def ask_completions(
             begun.append(  # noqa: PERF401  what was begun before a failure must be known
                 await _ask_completion(serving, key, body, prompt, stream=stream, traceparent=traceparent)
             )
-    except BaseException:
+    except BaseException as error:
         for reply_stream in begun:
             serving.registry.release(reply_stream)
+        if begun and isinstance(error, ProblemError):
+            raise not_all_begun(error.problem, begun=len(begun), prompts=len(body.prompts)) from error
         raise
     return begun
 

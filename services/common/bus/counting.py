@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, UnknownProducerId
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OutOfOrderSequenceNumber, UnknownProducerId
 from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.envelope import Headers
 from services.common.bus.coordinates import Acknowledged, LogPosition, position_of
-from services.common.bus.producer import Outgoing, Producer
+from services.common.bus.producer import Outgoing, Producer, too_large
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
 
@@ -120,6 +120,7 @@ class CountingProducer:
         Raises:
             BusUnavailableError: not within `timeout_s`. It may still arrive later, once,
                 unless this process dies first.
+            RecordTooLargeError: it will never fit.
         """
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -135,6 +136,8 @@ class CountingProducer:
                         log.warning("event_sent_again", topic=record.topic, error=repr(error))
                         continue
                     return position_of(done)
+        except MessageSizeTooLargeError as error:
+            raise too_large(record) from error
         except (TimeoutError, KafkaError) as error:
             raise BusUnavailableError(
                 f"Kafka did not acknowledge an event for {record.topic} within {self.timeout_s} s: {error!r}"

@@ -102,7 +102,7 @@ class Producer:
         """
         value = record.payload()
         if value is not None and len(value) > MAX_RECORD_BYTES:
-            raise _too_large(record, len(value))
+            raise too_large(record, len(value))
         try:
             driver = await self._usable()
             future = await driver.send(
@@ -115,7 +115,7 @@ class Producer:
         except (ProducerFenced, IllegalOperation) as error:  # the driver's second word after the first
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except MessageSizeTooLargeError as error:
-            raise _too_large(record) from error
+            raise too_large(record) from error
         except KafkaError as error:
             raise BusUnavailableError(
                 f"Kafka at {without_password(self.url)} did not take a record for {record.topic}: {error!r}"
@@ -136,7 +136,7 @@ class Producer:
                 future = await self.send_soon(record)
                 done = await asyncio.shield(future)
         except MessageSizeTooLargeError as error:
-            raise _too_large(record) from error
+            raise too_large(record) from error
         except (TimeoutError, KafkaError) as error:
             raise BusUnavailableError(
                 f"Kafka at {without_password(self.url)} did not acknowledge a record for "
@@ -309,7 +309,8 @@ class TransactionalProducer(Producer):
         return self._envelope(record, sequence).to_headers()
 
 
-def _too_large(record: Outgoing, size_bytes: int | None = None) -> RecordTooLargeError:
+def too_large(record: Outgoing, size_bytes: int | None = None) -> RecordTooLargeError:
+    """The error of a record that is too large; by how much, where that is known."""
     size = f"of {size_bytes} bytes " if size_bytes else ""
     return RecordTooLargeError(
         f"a record {size}for {record.topic} is larger than Kafka takes ({MAX_RECORD_BYTES} bytes by our "

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from schemas.errors import ErrorCode
 from schemas.inference import Delivered, End, InferenceRequested
 from schemas.topics import COMPLETED
@@ -11,9 +13,11 @@ from services.common.bus import Outgoing
 from services.common.bus.counting import CountingProducer
 from services.common.clock import Clock
 from services.common.completion import completed_event
-from services.common.errors import BusUnavailableError
-from services.common.http.problems import unavailable
+from services.common.errors import BusUnavailableError, RecordTooLargeError
+from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.model_catalogue import Price
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -45,7 +49,7 @@ class EndPublisher:
 
         Raises:
             ProblemError: 503, Kafka did not acknowledge it in time, or `capacity` ends
-                are under way already.
+                are under way already; 413, it does not fit into a record.
         """
         if self._under_way >= self.capacity:
             raise unavailable(
@@ -86,6 +90,18 @@ class EndPublisher:
             )
         except BusUnavailableError as error:
             raise unavailable(
-                "The message bus did not take the record of this request; nothing was begun. Try again.",
+                "The message bus did not acknowledge the record of how this request ended "
+                f"({end.outcome.value}), so it was not answered. No model worked on it; the record may "
+                "still arrive. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
+            ) from error
+        except RecordTooLargeError as error:
+            log.exception("end_too_large", request_id=request.request_id)
+            raise ProblemError(
+                Problem(
+                    413,
+                    ErrorCode.BODY_TOO_LARGE,
+                    f"The record of how this request ended ({end.outcome.value}) is larger than the message "
+                    "bus takes, so it was not answered. No model worked on it. Shorten the conversation.",
+                )
             ) from error

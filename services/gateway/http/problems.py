@@ -1,5 +1,7 @@
 """What goes wrong with a request to a model."""
 
+from dataclasses import replace
+
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
 from services.common.http.problems import Headers, Problem, ProblemError
@@ -33,6 +35,24 @@ def has_ended(request_id: str) -> ProblemError:
     """409: the request is over, so that it cannot be cancelled."""
     message = f"The request {request_id!r} has ended; there is nothing to cancel."
     return ProblemError(Problem(409, ErrorCode.REQUEST_FINISHED, message, "request_id", _NO_RETRY))
+
+
+def not_all_begun(problem: Problem, *, begun: int, prompts: int) -> ProblemError:
+    """The same problem, met at a later one of several prompts: what it says of that one
+    does not hold for those before.
+    """
+    if problem.status == 503:
+        message = (
+            f"Prompt {begun + 1} of {prompts} was not taken, or not acknowledged in time ({problem.code}). "
+            f"The {begun} before it had begun: what had begun is being cancelled, and is charged only if it "
+            "had ended before that. Try again."
+        )
+    else:
+        message = (
+            f"Prompt {begun + 1} of {prompts}: {problem.message} The {begun} before it had begun: they are "
+            "being cancelled, and are charged only if they had ended before that."
+        )
+    return ProblemError(replace(problem, message=message))
 
 
 def not_in_time(waited_s: float) -> Problem:

@@ -3,13 +3,14 @@ of its request.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from schemas.inference import REPLY, AnyReply
 from schemas.topics import REPLIES
 from services.common.bus import MessageReader, ReadProgress, Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
+from services.common.errors import BusUnavailableError
 from services.common.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.streams.reply_stream import ReplyStream
@@ -118,13 +119,17 @@ class ReaderPool:
 
     own: ReplyReader
     bus_monitor: BusMonitor
-    _others: "dict[int, asyncio.Task[ReplyReader]]" = field(default_factory=dict, init=False)
+    make_reader: "Callable[[ReplyReader, int], ReplyReader]" = field(
+        default=lambda own, partition: ReplyReader(
+            own.url, f"{own.name}-{partition}", partition, own.clock, own.pauses
+        )
+    )
+    _others: "dict[int, asyncio.Future[ReplyReader]]" = field(default_factory=dict, init=False)
     _tasks: asyncio.TaskGroup | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Runs every reader, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+        async with asyncio.TaskGroup() as self._tasks:
             self.bus_monitor.watch(self.own)
             await self.own.run()
 
@@ -136,33 +141,54 @@ class ReaderPool:
         """
         if partition == self.own.partition:
             return self.own
-        starting = self._others.get(partition)
-        if starting is None or (
-            starting.done() and (starting.cancelled() or starting.exception() is not None)
-        ):
-            starting = self._others[partition] = asyncio.create_task(self._open(partition))
-        elif starting.done():
-            starting.result().idle_since = self.own.clock()
-        return await asyncio.shield(starting)
+        started = self._others.get(partition)
+        if started is None:
+            started = self._start_other(partition)
+        elif started.done():
+            started.result().idle_since = self.own.clock()
+        return await asyncio.shield(started)
 
-    async def _open(self, partition: int) -> ReplyReader:
-        reader = ReplyReader(
-            self.own.url, f"{self.own.name}-{partition}", partition, self.own.clock, self.own.pauses
-        )
+    def _start_other(self, partition: int) -> "asyncio.Future[ReplyReader]":
+        if self._tasks is None:
+            raise BusUnavailableError(f"partition {partition} cannot be read: this gateway reads nothing yet")
+        started: asyncio.Future[ReplyReader] = asyncio.get_running_loop().create_future()
+        running = self._run_other(partition, started)
         try:
-            await reader.start()
-        except BaseException:
-            await reader.close()
-            raise
-        self.bus_monitor.watch(reader)
-        if self._tasks is not None:
-            self._tasks.create_task(self._run_other(reader))
-        return reader
+            task = self._tasks.create_task(running)
+        except RuntimeError as error:  # the group ends
+            running.close()
+            raise BusUnavailableError(f"partition {partition} cannot be read: {error}") from error
+        self._others[partition] = started
+        task.add_done_callback(lambda _: self._end_other(partition, started))
+        return started
 
-    async def _run_other(self, reader: ReplyReader) -> None:
+    async def _run_other(self, partition: int, started: "asyncio.Future[ReplyReader]") -> None:
+        """One reader's life. It is made in here, so that a task which is cancelled before
+        it begins leaves none open.
+        """
+        reader = self.make_reader(self.own, partition)
         try:
-            await reader.run(until_idle=True)
+            try:
+                await reader.start()
+            except Exception as error:  # noqa: BLE001  whatever the driver raises, who asked must hear of it, and nobody else
+                failure = BusUnavailableError(f"partition {partition} cannot be read: {error!r}")
+                failure.__cause__ = error
+                started.set_exception(failure)
+                return
+            self.bus_monitor.watch(reader)
+            try:
+                started.set_result(reader)
+                await reader.run(until_idle=True)
+            finally:
+                self._others.pop(partition, None)
+                self.bus_monitor.unwatch(reader)
         finally:
-            self._others.pop(reader.partition, None)
-            self.bus_monitor.unwatch(reader)
             await reader.close()
+
+    def _end_other(self, partition: int, started: "asyncio.Future[ReplyReader]") -> None:
+        """Lets nobody wait for a reader whose task has ended."""
+        if self._others.get(partition) is started:
+            del self._others[partition]
+        if not started.done():
+            started.set_exception(BusUnavailableError(f"the reader of partition {partition} has ended"))
+        started.exception()  # seen, where nobody waits any more

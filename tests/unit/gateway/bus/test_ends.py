@@ -10,7 +10,7 @@ import pytest
 
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, ReplyTo, Usage
 from services.common.bus import Outgoing
-from services.common.errors import BusUnavailableError
+from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import ProblemError
 from services.common.model_catalogue import Price
 from services.gateway.bus.ends import EndPublisher
@@ -35,15 +35,15 @@ BLOCKED = End(outcome=Outcome.BLOCKED)
 class FakeProducer:
     """Keeps what is sent; acknowledges once `open` is set, or fails."""
 
-    failing: bool = False
+    failure: Exception | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
     sent: list[Outgoing] = field(default_factory=list)
 
     async def send(self, record: Outgoing) -> None:
         self.sent.append(record)
         await self.open.wait()
-        if self.failing:
-            raise BusUnavailableError("away")
+        if self.failure is not None:
+            raise self.failure
 
 
 def publisher(producer: FakeProducer, **more: Any) -> EndPublisher:
@@ -90,11 +90,28 @@ async def test_ends_under_way_are_bounded() -> None:
     assert len(producer.sent) == 3
 
 
-async def test_end_that_kafka_does_not_acknowledge_is_503() -> None:
-    """The client is not told of an end that may be on no record."""
-    producer = FakeProducer(failing=True)
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (BusUnavailableError("away"), 503, "bus_unavailable"),
+        (RecordTooLargeError("larger than Kafka takes"), 413, "body_too_large"),
+    ],
+)
+@pytest.mark.parametrize("outcome", [Outcome.BLOCKED, Outcome.CACHE_HIT])
+async def test_end_that_kafka_does_not_take_is_a_problem_that_claims_nothing(
+    failure: Exception, status: int, code: str, outcome: Outcome
+) -> None:
+    """The client is not told of an end that may be on no record; nor that there is no
+    record where one may still arrive; nor to try again what will never fit.
+    """
+    producer = FakeProducer(failure)
     producer.open.set()
-    for _ in range(3):
+    ends = publisher(producer)
+    for _ in range(3):  # and no slot is lost
         with pytest.raises(ProblemError) as refused:
-            await publisher(producer).end(REQUEST, BLOCKED)
-        assert (refused.value.problem.status, refused.value.problem.code) == (503, "bus_unavailable")
+            await ends.end(REQUEST, End(outcome=outcome))
+    problem = refused.value.problem
+    assert (problem.status, problem.code) == (status, code)
+    assert outcome.value in problem.message
+    assert "nothing was begun" not in problem.message
+    assert ("Try again" in problem.message) is ("may still arrive" in problem.message) is (status == 503)

@@ -4,7 +4,8 @@ import pytest
 
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
-from services.gateway.http.problems import has_ended, problem_of_end
+from services.common.http.problems import Problem
+from services.gateway.http.problems import has_ended, not_all_begun, problem_of_end
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.CACHE_HIT])
@@ -46,3 +47,17 @@ def test_detail_is_passed_on_with_a_status_that_is_one(status: int, seen: int) -
 def test_end_that_cannot_be_cancelled_is_not_tried_again() -> None:
     """SDKs retry 409 unless they are told not to."""
     assert ("x-should-retry", "false") in has_ended("chatcmpl-1").problem.headers
+
+
+@pytest.mark.parametrize("status", [503, 413, 403])
+def test_problem_at_a_later_prompt_says_what_had_begun(status: int) -> None:
+    """With the status, code and headers that it has by itself."""
+    alone = Problem(
+        status, "a_code", "No room; nothing was begun. Try again.", headers=(("retry-after", "1"),)
+    )
+    found = not_all_begun(alone, begun=2, prompts=4).problem
+    assert (found.status, found.code, found.headers) == (status, "a_code", alone.headers)
+    assert "Prompt 3 of 4" in found.message
+    assert "The 2 before it had begun" in found.message
+    assert "charged only if" in found.message
+    assert (alone.message in found.message) is (status != 503)
