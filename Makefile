@@ -43,8 +43,8 @@ status: .venv/.run ## Show each process
 demo: .venv/.run ## Send a few requests to a running Tocsin and show what was recorded
 	@$(BIN)/python -m services.cli demo
 
-test: .venv/.dev ## Run every test, two at a time: most of them wait
-	@$(BIN)/pytest -q -n 2 --no-loadscope-reorder
+test: .venv/.dev ## Run every test, two at a time: most of them wait (SEED=n: in another order)
+	@$(BIN)/pytest -q -n 2 --no-loadscope-reorder --randomly-seed=$(or $(SEED),1)
 
 lint: .venv/.dev types ## Check style, types, architecture, dependencies, schemas
 	@$(BIN)/ruff check .

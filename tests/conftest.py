@@ -1,11 +1,17 @@
 """Fixtures that every kind of test may use, and how tests share two workers."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("exploring", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 pytest_plugins = ["tests.support.kafka", "tests.support.store", "tests.support.installation"]
 """Fixtures of the integration tests that are made in modules beside them."""
