@@ -7,12 +7,12 @@ sends to a topic from 0. Rows in the store keep both, so a lost or doubled event
 as a gap or a repeat, whatever transaction markers do to the log's offsets.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
-from uuid import uuid4
 
 Headers = list[tuple[str, bytes]]
 
@@ -57,7 +57,7 @@ class Envelope:
         traceparent: str | None = None,
     ) -> Self:
         """A new envelope with an id of its own."""
-        return cls(uuid4().hex, type_, source, occurred_at, subject, tenant, sequence, traceparent)
+        return cls(os.urandom(16).hex(), type_, source, occurred_at, subject, tenant, sequence, traceparent)
 
     def to_headers(self) -> Headers:
         """The envelope as Kafka headers."""

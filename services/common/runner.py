@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from services.common.errors import ConfigError
+from services.common.garbage import collect_less
 from services.common.health import HealthServer, HealthState
 from services.common.settings import CommonSettings
 from services.common.telemetry import configure_logging, configure_tracing
@@ -85,6 +86,7 @@ async def _live(name: str, app: App, settings: CommonSettings) -> bool:
 
 async def _work(app: App) -> None:
     await app.start()
+    collect_less()
     app.health.started = True
     await app.run()
 

@@ -1,7 +1,6 @@
 """The gateway's wiring, and nothing else."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,7 +188,6 @@ class Gateway:
     async def run(self) -> None:
         """Serves until cancelled."""
         serving = self.serving
-        _spare_the_collector()
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 serving.readers,
@@ -221,12 +219,3 @@ class Gateway:
         await serving.bus_monitor.close()
         await serving.control.close()
         await serving.console.close()
-
-
-def _spare_the_collector() -> None:
-    """What was made at the start stays for good: the collector need not walk through it
-    again and again, a tenth of a request's time otherwise.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

@@ -177,6 +177,14 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
 
 
 async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
+    try:
+        return await _admit(serving, request, traceparent)
+    except ProblemError as error:
+        error.request_id = request.request_id
+        raise
+
+
+async def _admit(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
     serving.registry.require_room()
     if (end := refusal(serving.control.state, request)) is not None:
         await serving.ends.end(request, end, traceparent=traceparent)

@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
+from services.common.garbage import collect_less
 from services.common.model_catalogue import ModelConfig
 from services.common.telemetry import configure_logging, configure_tracing
 from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy
@@ -38,6 +39,7 @@ class ModelReplica:
         self._engine = create_engine(model)
         self._replica = Replica(settings.kafka_url, model, self._engine)
         await self._replica.start()
+        collect_less()
         self._work = asyncio.get_running_loop().create_task(self._replica.run())
 
     async def check_health(self) -> None:
@@ -79,6 +81,7 @@ class DispatcherHost:
         ]
         loop = asyncio.get_running_loop()
         self._work = [loop.create_task(dispatcher.run()) for dispatcher in self._dispatchers]
+        collect_less()
 
     async def check_health(self) -> None:
         """Raises where a dispatcher no longer works; Serve then replaces the process."""

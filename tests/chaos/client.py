@@ -91,6 +91,17 @@ class Client:
             await self._reattach(stream)
         return stream
 
+    async def refusal(self, model: str) -> str:
+        """Asks a model that is switched off; the id of the request that the gateway
+        ended, empty where it gave no answer or could not record the end.
+        """
+        body = {"model": model, "messages": [{"role": "user", "content": "chaos"}]}
+        try:
+            async with self._session.post(f"{next(self._urls)}/chat/completions", json=body) as answer:
+                return answer.headers["x-request-id"] if answer.status == 403 else ""
+        except _FAILURES:
+            return ""
+
     async def _begin(self, stream: Stream) -> None:
         body = {
             "model": self._model,

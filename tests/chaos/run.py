@@ -3,7 +3,8 @@ SECONDS=120 OUT=file.json`.
 
 Every process that `tocsin status` lists may be killed with -9: broker, store, recorder,
 inference, gateways, dispatchers, replicas. Clients ask 50 times a second and reattach
-when their connection breaks. In the end every stream must be whole, and the store must
+when their connection breaks; others ask a model that is switched off, whose requests
+the gateways end themselves. In the end every stream must be whole, and the store must
 hold each request exactly once.
 """
 
@@ -15,6 +16,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ models:
     options: {tokens_per_s: 40}
     slots: 128
     replicas: {min: 2, max: 2}
+    num_cpus: 0.1
+    context_length: 100000
+  - name: withdrawn
+    engine: scripted
     num_cpus: 0.1
     context_length: 100000
 """
@@ -64,14 +70,18 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
     try:
         with installation({"TOCSIN_MODELS_FILE": str(models)}, gateways=2) as running:
             kills: list[dict[str, Any]] = []
+            refusals: list[str] = []
+            running.command("models", "disable", "withdrawn").check_returncode()
             async with (
                 Client(gateway_urls(running), running.key, "scripted") as client,
                 asyncio.TaskGroup() as group,
             ):
                 killer = group.create_task(kill_at_random(running, given, kills))
+                refused = group.create_task(ask_what_is_off(client, given, refusals))
                 streams = await ask_steadily(client, given, group)
                 killer.cancel()
-            found = await judge(running, [stream.result() for stream in streams])
+                refused.cancel()
+            found = await judge(running, [stream.result() for stream in streams], refusals)
     finally:
         models.unlink(missing_ok=True)
     return found | {"kills": len(kills), "killed": kills, "seconds": given.seconds}
@@ -95,6 +105,16 @@ async def ask_steadily(
         await asyncio.sleep(0.01)
     await asyncio.wait(streams)
     return streams
+
+
+async def ask_what_is_off(client: Client, given: argparse.Namespace, refusals: list[str]) -> None:
+    """A tenth as many requests, one after the other, to the model that is switched
+    off.
+    """
+    while True:
+        await asyncio.sleep(10 / given.requests_per_s)
+        if request_id := await client.refusal("withdrawn"):
+            refusals.append(request_id)
 
 
 async def kill_at_random(
@@ -127,13 +147,16 @@ async def kill_at_random(
             )
 
 
-async def judge(running: Installation, streams: list[Stream], timeout_s: float = 180.0) -> dict[str, Any]:
+async def judge(
+    running: Installation, streams: list[Stream], refusals: Collection[str] = (), timeout_s: float = 180.0
+) -> dict[str, Any]:
     """Waits until the store has caught up or does not change any more, then compares."""
-    expected, end_s, found = sum(bool(one.request_id) for one in streams), time.monotonic() + timeout_s, {}
+    expected = sum(bool(one.request_id) for one in streams) + len(refusals)
+    end_s, found = time.monotonic() + timeout_s, {}
     while time.monotonic() < end_s:
         await asyncio.sleep(2)
         with suppress(Exception):  # the store may just be coming back
-            found = verdict(streams, *await asyncio.to_thread(_ask_store, running))
+            found = verdict(streams, *await asyncio.to_thread(_ask_store, running), refusals)
             if found["lost"] == 0 and found["rows"] >= expected and found["gaps"] == 0:
                 return found
     return found

@@ -1,6 +1,6 @@
 """What the clients received against what the store recorded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,16 @@ from tests.chaos.client import Stream
 
 
 def verdict(
-    streams: Iterable[Stream], rows: Mapping[str, int], ledger: Mapping[str, int], rollups: Mapping[str, int]
+    streams: Iterable[Stream],
+    rows: Mapping[str, int],
+    ledger: Mapping[str, int],
+    rollups: Mapping[str, int],
+    refusals: Collection[str] = (),
 ) -> dict[str, Any]:
     """The figures of a run.
 
-    `rows` maps request ids to how many rows the store has. A request counts as started
+    `rows` maps request ids to how many rows the store has; `refusals` are the ids of
+    requests that a gateway ended itself, as their clients were told. A request counts as started
     once its client has its id; one whose gateway died before that may be recorded all
     the same (`unacknowledged`), since its end is a fact, and its client was told
     nothing.
@@ -30,9 +35,10 @@ def verdict(
         "broken_streams": len(broken),
         "broken": [describe(one) for one in broken[:10]],
         "reattached": sum(one.reattached for one in started),
-        "lost": sum(one.request_id not in rows for one in started),
+        "ended_by_gateways": len(refusals),
+        "lost": sum(one.request_id not in rows for one in started) + sum(id_ not in rows for id_ in refusals),
         "doubled": sum(count > 1 for count in rows.values()),
-        "unacknowledged": len(rows.keys() - {one.request_id for one in started}),
+        "unacknowledged": len(rows.keys() - {one.request_id for one in started}.union(refusals)),
         "rows": sum(rows.values()),
         "gaps": ledger["gaps"],
         "ledger_doubles": ledger["doubles"],

@@ -91,9 +91,12 @@ async def test_requests_of_a_switched_off_model_end_once_in_two_gateways(
         await control_writer(url).apply(changes.put(ModelChanged(model=MODEL, enabled=False)))
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
 
+        told = set()
+
         async def ask(number: int) -> tuple[int, Any, str]:
             client = (one, other)[number % 2]
             answer = await client.post("/v1/chat/completions", json=body | {"stream": number % 3 == 0})
+            told.add(answer.headers["x-request-id"])
             return answer.status_code, answer.json()["error"]["code"], answer.headers["x-should-retry"]
 
         await eventually(lambda: _refused(one, body), within_s=10, what="the change at the first gateway")
@@ -106,6 +109,9 @@ async def test_requests_of_a_switched_off_model_end_once_in_two_gateways(
         "max(completion_tokens) AS tokens FROM v_requests GROUP BY ALL"
     )
     assert [tuple(row.values()) for row in found] == [("blocked", "model_disabled", 122, 122, Decimal(0), 0)]
+    recorded = {row["request_id"] for row in await scene.store.query("SELECT request_id FROM v_requests")}
+    assert len(told) == 120
+    assert told < recorded
     ledger = await ledger_of(scene, "gateway-")
     assert (ledger["rows"], ledger["gaps"], ledger["doubles"]) == (122, 0, 0)
     assert ledger["sources"] > 2

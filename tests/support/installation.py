@@ -46,16 +46,20 @@ class Installation:
 
     def status(self) -> list[dict[str, Any]]:
         """What `tocsin status --json` lists: every process."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", "status", "--json"],
+        listed = json.loads(self.command("status", "--json").stdout)
+        return list(listed["processes"] if isinstance(listed, dict) else listed)
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Runs a `tocsin` command for this installation, whatever its exit status."""
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", *arguments],
             cwd=ROOT,
-            env=_environment(self.home, {}),
+            env=_environment(self.home, self.environment),
             capture_output=True,
             check=False,
+            text=True,
             timeout=60,
         )
-        listed = json.loads(done.stdout)
-        return list(listed["processes"] if isinstance(listed, dict) else listed)
 
     def query(self, sql: str, *, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """Rows of a SELECT, asked as the analyst."""

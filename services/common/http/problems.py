@@ -64,11 +64,16 @@ class Problem:
 
 
 class ProblemError(TocsinError):
-    """Carries a problem to the edge, which answers with it."""
+    """Carries a problem to the edge, which answers with it.
+
+    `request_id` is that of the inference request whose end it tells, where it already
+    has one: the client finds the recorded end by it.
+    """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem
+        self.request_id = ""
 
 
 CLIENT_LEFT = Problem(499, ErrorCode.CLIENT_LEFT, "The client closed the connection.")

@@ -41,6 +41,8 @@ async def on_problem(request: Request, error: Exception) -> Response:
     """Answers with the problem that an endpoint raised."""
     assert isinstance(error, ProblemError)  # noqa: S101  registered for nothing else
     bind_log_fields(request.scope, code=error.problem.code)
+    if error.request_id:
+        bind_log_fields(request.scope, request_id=error.request_id)
     return problem_response(error.problem, request.url.path)
 
 
