@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from schemas.control import AnyEntry, BudgetChanged, KeyChanged, ModelChanged
 from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
-from services.common.control.state import KINDS, ControlState
+from services.common.control.state import DEFAULT_TENANT, KINDS, ControlState
 from services.common.control.validation import require_valid
 
 _SECRET = frozenset({"secret_hmac", "record_mac"})
@@ -104,10 +104,15 @@ def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str |
 
 
 def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
-    """Deletes an entry so that it can be restored."""
+    """Deletes an entry so that it can be restored.
+
+    A model that is switched off must be switched on first: without its entry it is as
+    the models file has it, which is on.
+    """
 
     def decide(state: ControlState, now: datetime) -> Plan:
         known = _require_live(state, kind, entry_id, if_match)
+        _require_switched_on(known)
         deleted = known.model_copy(update={"deleted_at": now})
         return Plan(kind, entry_id, "deleted", known, _successor(known, deleted))
 
@@ -129,14 +134,23 @@ def restore(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
 
 
 def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
-    """Removes an entry for good. A tenant must be empty, so that none of its keys or
-    budgets is left to a later tenant of the same name.
+    """Removes an entry for good.
+
+    A tenant must be empty and a user without keys, so that none of them is left to a
+    later one of the same name. What the entry shuts stays shut: a user who is unknown
+    may be served, so a suspended or deleted one is kept as long as there are keys.
     """
 
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = _require_known(state, kind, entry_id, if_match)
-        for other in _referring(state, kind, entry_id):
+        for other in _referring(state, known):
             raise ConflictError(f"the {kind} {entry_id!r} still has the {other}; purge that first")
+        _require_switched_on(known)
+        if kind == "tenant" and entry_id == DEFAULT_TENANT and not state.is_open(entry_id):
+            raise ConflictError(
+                f"the tenant {entry_id!r} is shut, and would be open again without its entry; "
+                f"`tocsin tenants restore {entry_id}` and `resume {entry_id}` say so plainly"
+            )
         return Plan(kind, entry_id, "purged", known, None)
 
     return decide
@@ -204,16 +218,36 @@ def _require_match(kind: str, entry_id: str, known: AnyEntry | None, if_match: s
         )
 
 
-def _referring(state: ControlState, kind: str, entry_id: str) -> Iterator[str]:
-    """What belongs to a tenant, or limits what a key, a user or a model may spend."""
+def _referring(state: ControlState, entry: AnyEntry) -> Iterator[str]:
+    """What would be without its owner or its subject, deleted or not."""
     for name in KINDS:
         for other in state.entries(name).values():
-            if kind == "tenant":
-                refers = name != "tenant" and getattr(other, "tenant", "") == entry_id
-            else:
-                refers = isinstance(other, BudgetChanged) and (other.subject.kind, other.subject.id) == (
-                    kind,
-                    entry_id,
-                )
-            if refers:
+            if _refers(other, entry):
                 yield f"{name} {other.entry_id!r}"
+
+
+def _refers(other: AnyEntry, entry: AnyEntry) -> bool:
+    """Whether it belongs to this tenant, is a key of this user, or limits what this
+    key, user or model may spend.
+    """
+    if entry.kind == "tenant":
+        return other.kind != "tenant" and getattr(other, "tenant", "") == entry.entry_id
+    if isinstance(other, KeyChanged) and entry.kind == "user":
+        return f"{other.tenant}/{other.user}" == entry.entry_id
+    return isinstance(other, BudgetChanged) and (other.subject.kind, other.subject.id) == (
+        entry.kind,
+        entry.entry_id,
+    )
+
+
+def _require_switched_on(entry: AnyEntry) -> None:
+    """Refuses to take away the entry of a model that is switched off.
+
+    Raises:
+        ConflictError: without it the model would be served again.
+    """
+    if isinstance(entry, ModelChanged) and not entry.enabled and entry.deleted_at is None:
+        raise ConflictError(
+            f"the model {entry.model!r} is switched off, and would be served again without its entry; "
+            f"`tocsin models enable {entry.model}` says so plainly"
+        )

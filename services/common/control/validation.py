@@ -58,8 +58,23 @@ def _common(entry: AnyEntry) -> Iterator[Problem]:
 
 def _tenant_there(state: ControlState, tenant: str) -> Iterator[Problem]:
     known = state.tenants.get(tenant)
-    if (known is None and tenant != DEFAULT_TENANT) or (known is not None and known.deleted_at is not None):
+    if known is not None and known.deleted_at is not None:
+        yield (
+            "tenant",
+            f"the tenant {tenant!r} was deleted; `tocsin tenants restore {tenant}` takes that back",
+        )
+    elif known is None and tenant != DEFAULT_TENANT:
         yield "tenant", f"there is no tenant {tenant!r}; `tocsin tenants create {tenant}` makes it"
+
+
+def _user_not_deleted(state: ControlState, tenant: str, user: str) -> Iterator[Problem]:
+    """Users need not be entered; for one who was deleted nothing is made."""
+    known = state.users.get(f"{tenant}/{user}")
+    if known is not None and known.deleted_at is not None:
+        yield (
+            "user",
+            f"the user {user!r} was deleted; `tocsin users restore --tenant {tenant} {user}` takes that back",
+        )
 
 
 def _tenant_or_everybody(state: ControlState, tenant: str) -> Iterator[Problem]:
@@ -72,6 +87,7 @@ def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
         yield "scopes", "a key without any scope may do nothing; name at least one"
     if key.user and not _USER.fullmatch(key.user):
         yield "user", f"{key.user!r} is not allowed; use 1 to 128 characters without '/'"
+    yield from _user_not_deleted(state, key.tenant, key.user)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
 

@@ -1,10 +1,13 @@
 """What changes are allowed, and what they come to."""
 
+import contextlib
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.control import (
     BudgetChanged,
@@ -21,7 +24,12 @@ from schemas.control import (
 )
 from services.common.control import changes
 from services.common.control.changes import etag, public_fields
-from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
+from services.common.control.errors import (
+    ChangeRefusedError,
+    ConflictError,
+    InvalidChangeError,
+    NoSuchEntryError,
+)
 from services.common.control.state import ControlState
 from tests.unit.common.control.entries import NOW, after, signed_key, state_of, tenant
 
@@ -220,3 +228,116 @@ def test_switched_model_keeps_its_prices_and_must_be_known() -> None:
     assert [state.models[one].enabled for one in ("m", "new")] == [False, False]
     with pytest.raises(NoSuchEntryError, match="models file has new"):
         changes.switch_model("typo", enabled=False, known=("new",))(state, NOW)
+
+
+def test_user_who_still_has_keys_is_not_removed() -> None:
+    """A user who is unknown may be served: the keys of one who was shut out would be
+    good again. Deleted keys count, since they can be restored; other users' do not.
+    """
+    person = UserChanged(tenant="acme", user="jo", created_at=NOW, version=1)
+    _, key = signed_key(user="jo")
+    others = [signed_key(user="ann")[1], signed_key(tenant="globex", user="jo")[1], signed_key()[1]]
+    for shut in ({"suspended_at": NOW}, {"deleted_at": NOW}, {}):
+        for owned in (key, key.model_copy(update={"deleted_at": NOW})):
+            state = state_of(tenant(), tenant("globex"), person.model_copy(update=shut), owned, *others)
+            with pytest.raises(ConflictError, match=f"still has the key '{key.key_id}'"):
+                changes.purge("user", "acme/jo")(state, NOW)
+        state = after(state, changes.purge("key", key.key_id))
+        assert not after(state, changes.purge("user", "acme/jo")).users
+
+
+def test_key_of_a_deleted_user_is_neither_made_nor_restored() -> None:
+    """It would open nothing, and nobody would say so; revoking it still works."""
+    gone = UserChanged(tenant="acme", user="jo", created_at=NOW, deleted_at=NOW, version=1)
+    _, key = signed_key(user="jo")
+    state = state_of(tenant(), gone, key.model_copy(update={"deleted_at": NOW}))
+    _, another = signed_key(user="jo")
+    for change in (changes.create(another), changes.restore("key", key.key_id)):
+        with pytest.raises(InvalidChangeError, match="tocsin users restore"):
+            change(state, NOW)
+    state = after(state_of(tenant(), gone, key), changes.revoke_key(key.key_id))
+    assert state.keys[key.key_id].revoked_at == NOW
+
+
+@pytest.mark.parametrize("removal", [changes.delete, changes.purge])
+def test_model_that_is_switched_off_keeps_its_entry(removal: Any) -> None:
+    """Without it the model would be as the file has it: on."""
+    state = state_of(ModelChanged(model="m", enabled=False, version=1))
+    with pytest.raises(ConflictError, match="tocsin models enable m"):
+        removal("model", "m")(state, NOW)
+    state = after(state, changes.switch_model("m", enabled=True, known=()))
+    state = after(state, removal("model", "m"))
+    assert "m" not in state.models or state.models["m"].deleted_at == NOW
+
+
+@pytest.mark.parametrize("shut", [{"deleted_at": NOW}, {"suspended_at": NOW}])
+def test_default_tenant_that_is_shut_keeps_its_entry(shut: dict[str, Any]) -> None:
+    """It is there without one, and open; any other tenant is shut without one."""
+    state = state_of(tenant("default", **shut), tenant(**shut))
+    with pytest.raises(ConflictError, match="tocsin tenants restore default"):
+        changes.purge("tenant", "default")(state, NOW)
+    assert not after(state, changes.purge("tenant", "acme")).is_open("acme")
+    opened = state_of(tenant("default"))
+    assert after(opened, changes.purge("tenant", "default")).is_open("default")
+
+
+_KINDS_AND_IDS = st.sampled_from(
+    [
+        ("tenant", "acme"),
+        ("tenant", "default"),
+        ("user", "acme/jo"),
+        ("user", "default/jo"),
+        ("policy", "acme"),
+        ("policy", "*"),
+        ("model", "m"),
+        ("key", "first000"),
+        ("key", "second00"),
+    ]
+)
+
+
+@given(
+    shut=st.sets(st.sampled_from(["acme", "default", "acme/jo", "default/jo", "m"])),
+    removals=st.lists(
+        st.tuples(st.sampled_from([changes.delete, changes.purge]), _KINDS_AND_IDS), max_size=9
+    ),
+)
+def test_removing_entries_in_any_order_opens_nothing_that_was_shut(
+    shut: set[str], removals: list[tuple[Any, tuple[str, str]]]
+) -> None:
+    """Whatever an administrator deletes or purges: no key and no model becomes good."""
+
+    def entered(name: str) -> dict[str, Any]:
+        return {"suspended_at": NOW} if name in shut else {}
+
+    state = state_of(
+        tenant(**entered("acme")),
+        tenant("default", **entered("default")),
+        *(
+            UserChanged(tenant=one, user="jo", created_at=NOW, version=1, **entered(f"{one}/jo"))
+            for one in ("acme", "default")
+        ),
+        PolicyChanged(tenant="acme", version=1),
+        PolicyChanged(version=1),
+        ModelChanged(model="m", enabled="m" not in shut, version=1),
+        signed_key(key_id="first000", user="jo")[1],
+        signed_key(tenant="default", key_id="second00", user="jo")[1],
+    )
+    served = _served(state)
+    for removal, (kind, entry_id) in removals:
+        with contextlib.suppress(ChangeRefusedError):
+            state = after(state, removal(kind, entry_id))
+        assert _served(state) <= served
+        served = _served(state)
+
+
+def _served(state: ControlState) -> set[str]:
+    """The keys that are good, and the models that are on."""
+    models = {
+        name for name in ("m",) if (one := state.models.get(name)) is None or one.deleted_at or one.enabled
+    }
+    return models | {
+        one.key_id
+        for one in state.keys.values()
+        if one.deleted_at is None and state.is_open(one.tenant, one.user)
+    }
