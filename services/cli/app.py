@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from services.cli import dead_letters, installation, keys, models, operations, tenants
+from services.cli import dead_letters, installation, keys, models, operations, policies, tenants, users
 
 app = typer.Typer(
     name="tocsin",
@@ -21,6 +21,8 @@ installation.add_to(app)
 operations.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(users.app, name="users")
+app.add_typer(policies.app, name="policies")
 app.add_typer(models.app, name="models")
 app.add_typer(dead_letters.app, name="dlq")
 

@@ -3,7 +3,7 @@
 import asyncio
 import getpass
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, SecretStr
@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr
 from schemas.control import AnyEntry
 from schemas.events.audit import Actor
 from services.common.control.changes import Change, public_fields
+from services.common.control.errors import NoSuchEntryError
 from services.common.control.reader import read_control_state
 from services.common.control.writer import ControlWriter
 from services.common.settings import CommonSettings
@@ -45,7 +46,31 @@ def change(what: Change, *, keys: bool = False) -> AnyEntry | None:
     return asyncio.run(writer(keys=keys).apply(what))
 
 
-def entries(kind: str) -> list[Mapping[str, Any]]:
+def change_and_say(what: Change, said: str, *, as_json: bool) -> int:
+    """Makes a change and says so: in words, or as the entry that there is now, null
+    where there is none any more.
+    """
+    entry = change(what)
+    if as_json:
+        show_json(None if entry is None else public_fields(entry))
+    else:
+        print(said)
+    return 0
+
+
+def entry(kind: str, entry_id: str) -> dict[str, Any]:
+    """An entry as it stands, deleted or not, without secrets.
+
+    Raises:
+        NoSuchEntryError: there is none.
+    """
+    found = asyncio.run(read_control_state(CommonSettings.load().kafka_url)).get(kind, entry_id)
+    if found is None:
+        raise NoSuchEntryError(f"there is no {kind} {entry_id!r}")
+    return public_fields(found)
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
     """All entries of a kind that are not deleted, the oldest first, without secrets."""
     state = asyncio.run(read_control_state(CommonSettings.load().kafka_url))
     found: Iterable[AnyEntry] = state.entries(kind).values()

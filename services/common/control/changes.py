@@ -103,6 +103,17 @@ def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str |
     return decide
 
 
+def amend(entry: AnyEntry, fields: Mapping[str, Any]) -> Change:
+    """Changes some fields of an entry; where there is none, of `entry`, which is made."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        if state.get(entry.kind, entry.entry_id) is None:
+            return create(_checked(entry, fields))(state, now)
+        return edit(entry.kind, entry.entry_id, fields)(state, now)
+
+    return decide
+
+
 def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     """Deletes an entry so that it can be restored.
 

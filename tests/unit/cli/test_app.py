@@ -12,13 +12,16 @@ from services.cli.keys import ScopeName
 
 def test_help_of_every_group_is_shown() -> None:
     """Each group and each of its commands."""
-    groups = ["", "keys", "tenants", "models", "dlq"]
+    groups = ["", "keys", "users", "policies", "tenants", "models", "dlq"]
     texts = [CliRunner().invoke(app, [*filter(None, [group]), "--help"]) for group in groups]
     assert [one.exit_code for one in texts] == [0] * len(groups)
     for command in ("up", "down", "status", "demo", "topics", "migrate", "doctor", *groups):
         assert command in texts[0].output
     for command in ("create", "list", "scopes", "revoke", "purge"):
         assert command in texts[1].output
+    for command in ("list", "get", "delete", "restore", "purge"):
+        assert command in texts[2].output
+        assert command in texts[3].output
 
 
 def test_help_imports_no_service_nor_driver() -> None:
