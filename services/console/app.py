@@ -27,6 +27,7 @@ from services.common.http.protocol import HttpConfig
 from services.common.http.responses import answer_problems, crash_response, problem_response
 from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
+from services.common.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
@@ -63,10 +64,11 @@ class Console:
             settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
         )
         self._events = CountingProducer(url, name, timeout_s=settings.ack_timeout_s)
+        self._scans = LogScans(url, name, wait_s=10.0)
         models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
         self._feedback = FeedbackDesk(
-            RequestLookup(self._store, LogScans(url, name), lanes, utc_now).find,
+            RequestLookup(self._store, RequestFinder(self._scans, monotonic_s), lanes, utc_now).find,
             self._events.send,
             settings.pseudonym_key.get_secret_value(),
             utc_now,
@@ -123,6 +125,7 @@ class Console:
             self._control.close(),
             self._bus.close(),
             self._events.close(),
+            self._scans.close(),
             self._store.close(),
         )
 

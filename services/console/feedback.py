@@ -1,6 +1,5 @@
 """Taking a rating: whose request is it, and what goes onto the bus."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,20 +7,18 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
-from pydantic import ValidationError
 
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.events.feedback import FeedbackSubmitted
-from schemas.inference import InferenceRequested
 from schemas.topics import FEEDBACK
 from services.common.bus import Outgoing
-from services.common.bus.log_scan import LogScans
 from services.common.clock import Clock
 from services.common.errors import BusUnavailableError, StoreUnavailableError
 from services.common.feedback import FeedbackBody
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.identity import pseudonym
+from services.common.request_finder import RequestFinder
 from services.common.request_ids import may_be_in_log, time_ms_of
 from services.common.store import Store
 
@@ -30,7 +27,6 @@ log = structlog.get_logger(__name__)
 _LONGEST_KEPT_S = 400 * 86_400.0
 _LOG_KEPT_S = 55 * 60.0
 """A little less than what the lanes keep."""
-_PUBLISHED_WITHIN_MS = 30_000
 _LONGEST_REQUEST = timedelta(hours=1)
 _CLOCKS_DIFFER = timedelta(hours=25)
 """Clocks of gateways, dispatchers and clients may be wrong by a time zone."""
@@ -57,16 +53,15 @@ class RequestLookup:
     """
 
     store: Store
-    scans: LogScans
+    finder: RequestFinder
     topics: Sequence[str]
     clock: Clock
-    log_timeout_s: float = 10.0
 
-    async def find(self, request_id: str) -> RatedRequest | None:
-        """A request; None where there is none.
+    async def find(self, request_id: str, tenant: str) -> RatedRequest | None:
+        """A request, for a tenant that asks; None where there is none.
 
         Raises:
-            ProblemError: 503, it cannot be told now.
+            ProblemError: 429, the tenant asks too much; 503, it cannot be told now.
         """
         made_at_ms, now = time_ms_of(request_id), self.clock()
         if made_at_ms is None or not may_be_in_log(made_at_ms, now, _LONGEST_KEPT_S):
@@ -78,7 +73,7 @@ class RequestLookup:
             log.warning("feedback_store_away", error=str(error))
             found, store_away = None, error
         if found is None and may_be_in_log(made_at_ms, now, _LOG_KEPT_S):
-            found = await self._in_log(request_id, made_at_ms)
+            found = await self._in_log(request_id, tenant)
         if found is None and store_away is not None:
             raise unavailable(
                 "The request cannot be looked up now. Try again.", code=ErrorCode.STORE_UNAVAILABLE
@@ -97,31 +92,21 @@ class RequestLookup:
         )
         return RatedRequest(rows[0]["tenant"], rows[0]["model"], rows[0]["requested_at"]) if rows else None
 
-    async def _in_log(self, request_id: str, made_at_ms: int) -> RatedRequest | None:
-        scans = [self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS) for topic in self.topics]
-        try:
-            async with asyncio.timeout(self.log_timeout_s):
-                found = await asyncio.gather(
-                    *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans)
-                )
-        except (TimeoutError, BusUnavailableError) as error:
-            raise unavailable(
-                "The request cannot be looked up now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
-            ) from error
-        for record in (one for records in found for one in records):
-            try:
-                request = InferenceRequested.model_validate_json(record.value or b"")
-            except ValidationError:
-                continue
-            return RatedRequest(request.tenant, request.model, request.requested_at)
-        return None
+    async def _in_log(self, request_id: str, tenant: str) -> RatedRequest | None:
+        found = await self.finder.find(
+            request_id, tenant=tenant, topics=self.topics, now_ms=self.clock().timestamp() * 1000
+        )
+        if found is None:
+            return None
+        request, _ = found
+        return RatedRequest(request.tenant, request.model, request.requested_at)
 
 
 @dataclass
 class FeedbackDesk:
     """Takes ratings of requests that the caller's tenant made."""
 
-    find: Callable[[str], Awaitable[RatedRequest | None]]
+    find: Callable[[str, str], Awaitable[RatedRequest | None]]
     send: Callable[[Outgoing], Awaitable[object]]
     pseudonym_key: str = field(repr=False)
     clock: Clock
@@ -131,9 +116,10 @@ class FeedbackDesk:
 
         Raises:
             ProblemError: 404, no such request, or another tenant's: the answer is the
-                same; 503, it cannot be told, or the bus does not take the rating.
+                same; 429, the tenant asks too much; 503, it cannot be told, or the bus
+                does not take the rating.
         """
-        rated = await self.find(body.request_id)
+        rated = await self.find(body.request_id, key.tenant)
         if rated is None or rated.tenant != key.tenant:
             raise ProblemError(
                 Problem(

@@ -24,6 +24,7 @@ from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.model_catalogue import load_models
+from services.common.request_finder import RequestFinder
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
@@ -100,7 +101,12 @@ def make_serving(settings: Settings) -> Serving:
         registry=registry,
         watchdog=watchdog,
         reattacher=Reattacher(
-            LogScans(url, name), readers, registry, publisher, settings.instance, monotonic_s
+            RequestFinder(LogScans(url, name), monotonic_s),
+            readers,
+            registry,
+            publisher,
+            settings.instance,
+            monotonic_s,
         ),
         console=ConsoleProxy(settings),
         clock=utc_now,
@@ -215,6 +221,7 @@ class Gateway:
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()
+        await serving.reattacher.finder.scans.close()
         await serving.readers.own.close()
         await serving.bus_monitor.close()
         await serving.control.close()

@@ -164,7 +164,7 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
 
     Raises:
         ProblemError: 404, the caller's tenant has no such request; 409, it has ended;
-            503, the bus is away.
+            429, the tenant looks up too much; 503, the bus is away.
     """
     if not serving.bus_monitor.available:
         raise unavailable(

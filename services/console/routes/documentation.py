@@ -27,7 +27,7 @@ _MEANINGS = {
     404: "There is no such thing for this key.",
     408: "The body did not come in time.",
     413: "The body is too large.",
-    429: "Too many failures: see `retry-after`.",
+    429: "Too many failures or look-ups: see `retry-after`.",
     503: "Not now: see `retry-after`.",
 }
 _OPEN = frozenset({"/health", "/ready", "/metrics"})

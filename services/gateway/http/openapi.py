@@ -55,6 +55,7 @@ _MEANINGS = {
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body's Content-Encoding is not served.",
+    429: "Too much at once: see `retry-after`.",
     503: "Not now: see `retry-after`.",
     504: "No replica began in time.",
 }

@@ -2,23 +2,20 @@
 is in the log.
 """
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
-
-from pydantic import ValidationError
 
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, StreamTaken
 from schemas.topics import REPLIES
 from services.common import metrics
-from services.common.bus.coordinates import LogPosition, Record, position_of
-from services.common.bus.log_scan import LogScans
+from services.common.bus.coordinates import LogPosition, Record
 from services.common.clock import MonotonicClock
-from services.common.errors import BusUnavailableError
+from services.common.errors import BusUnavailableError, TransientError
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
+from services.common.request_finder import RequestFinder, cannot_look_up
 from services.common.request_ids import may_be_in_log, time_ms_of
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import no_such_request
@@ -29,14 +26,13 @@ from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.state import Phase, advance, new_stream
 
 _KEPT_S = 15 * 60
-_PUBLISHED_WITHIN_MS = 30_000
 
 
 @dataclass
 class Reattacher:
     """Finds requests in the log and joins their streams."""
 
-    scans: LogScans
+    finder: RequestFinder
     readers: ReaderPool
     registry: StreamRegistry
     publisher: RequestPublisher
@@ -47,30 +43,21 @@ class Reattacher:
         """A request of the caller's tenant as it was first published, and where.
 
         Raises:
-            ProblemError: 404, there is none, or no more; 503, the log cannot be read
-                now.
+            ProblemError: 404, there is none, or no more; 429, the tenant asks too much;
+                503, the log cannot be read now.
         """
-        made_at_ms = time_ms_of(request_id)
-        if made_at_ms is None or not may_be_in_log(made_at_ms, self.publisher.bus_clock.now(), _KEPT_S):
+        now, made_at_ms = self.publisher.bus_clock.now(), time_ms_of(request_id)
+        if made_at_ms is None or not may_be_in_log(made_at_ms, now, _KEPT_S):
             raise no_such_request(request_id)
-        scans = [
-            self.scans.of(topic, 0, within_ms=_PUBLISHED_WITHIN_MS)
-            for topic in self.publisher.bus_monitor.present
-        ]
-        found = await asyncio.gather(
-            *(scan.records_of(request_id.encode(), made_at_ms) for scan in scans), return_exceptions=True
+        found = await self.finder.find(
+            request_id,
+            tenant=key.tenant,
+            topics=self.publisher.bus_monitor.present,
+            now_ms=now.timestamp() * 1000,
         )
-        for records in found:
-            first = _first_attempt(records) if not isinstance(records, BaseException) else None
-            if first is not None and first[0].tenant == key.tenant:
-                return first
-        failures = [one for one in found if isinstance(one, BusUnavailableError)]
-        if failures:
-            raise unavailable(
-                "The log could not be read in time to look the request up. Try again.",
-                code=ErrorCode.BUS_UNAVAILABLE,
-            ) from failures[0]
-        raise no_such_request(request_id)
+        if found is None or found[0].tenant != key.tenant:
+            raise no_such_request(request_id)
+        return found
 
     async def join(
         self,
@@ -84,7 +71,7 @@ class Reattacher:
 
         Raises:
             ProblemError: 400, the event id is of another stream; 404, the beginning is
-                gone; 503, the log cannot be read now.
+                gone; 429, the tenant asks too much; 503, the log cannot be read now.
         """
         partition = request.reply_to.partition
         if after is not None and after.partition != partition:
@@ -119,7 +106,7 @@ class Reattacher:
         """Whether a request is over, by what the log has of it.
 
         Raises:
-            ProblemError: 503, the log cannot be read now.
+            ProblemError: 429, the tenant asks too much; 503, the log cannot be read now.
         """
         state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)
         for record in await self._replies_to(request):
@@ -130,13 +117,11 @@ class Reattacher:
 
     async def _replies_to(self, request: InferenceRequested) -> Sequence[Record]:
         try:
-            return await self.scans.of(REPLIES.name, request.reply_to.partition).records_of(
-                request.request_id.encode(), time_ms_of(request.request_id) or 0
+            return await self.finder.scans.of(REPLIES.name, request.reply_to.partition).records_of(
+                request.request_id.encode(), time_ms_of(request.request_id) or 0, tenant=request.tenant
             )
-        except BusUnavailableError as error:
-            raise unavailable(
-                "The stream's history cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
-            ) from error
+        except TransientError as error:
+            raise cannot_look_up(error) from error
 
     async def _replay(self, reply_stream: ReplyStream, reader: ReplyReader, after: EventId | None) -> None:
         records = await self._replies_to(reply_stream.request)
@@ -158,14 +143,3 @@ class Reattacher:
 
 def _has_lost_its_beginning(first: object) -> bool:
     return getattr(first, "attempt", 1) > 1 or getattr(first, "seq", 0) > 0
-
-
-def _first_attempt(records: Iterable[Record]) -> tuple[InferenceRequested, LogPosition] | None:
-    for record in records:
-        try:
-            request = InferenceRequested.model_validate_json(record.value or b"")
-        except ValidationError:
-            continue
-        if request.attempt == 1:
-            return request, position_of(record)
-    return None

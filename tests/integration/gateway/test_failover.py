@@ -217,7 +217,7 @@ async def test_look_up_that_the_log_does_not_answer_in_time_is_503(
     async with clients(scene, gateway) as (client,):
         request_id = (await client.post("/v1/chat/completions", json=chat(scene, stream=False))).json()["id"]
         for topic in gateway.serving.bus_monitor.present:
-            gateway.serving.reattacher.scans.of(topic, 0, within_ms=30_000).timeout_s = 0.0
+            gateway.serving.reattacher.finder.scans.of(topic, 0).timeout_s = 0.0
         for response in (
             await client.get(f"/v1/streams/{request_id}"),
             await client.delete(f"/v1/requests/{request_id}"),

@@ -29,7 +29,7 @@ def requests_router(serving: Serving) -> APIRouter:
     @router.get(
         "/streams/{request_id}",
         openapi_extra=last_event_id,
-        responses=streamed() | errors(400, 401, 403, 404, 503),
+        responses=streamed() | errors(400, 401, 403, 404, 429, 503),
     )
     async def stream(request: Request, request_id: str) -> Response:
         """Reattach to a running or just finished stream, at any gateway: exactly what
@@ -43,7 +43,7 @@ def requests_router(serving: Serving) -> APIRouter:
         await serving.reattacher.find(request_id, caller(serving, request, Scope.INFER))
         return Response(headers={"content-type": "text/event-stream"})
 
-    @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 409, 503))
+    @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 409, 429, 503))
     async def cancel_request(request: Request, request_id: str) -> Response:
         """Cancel a request."""
         key = caller(serving, request, Scope.INFER)

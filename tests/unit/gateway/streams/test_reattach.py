@@ -10,8 +10,10 @@ import pytest
 from schemas.inference import InferenceRequested, Lane, LogPosition, ReplyTo, StreamTaken
 from schemas.topics import REPLIES
 from services.common.bus import Record
+from services.common.bus.log_scan import TooManyLookupsError
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import ProblemError
+from services.common.request_finder import RequestFinder
 from services.common.request_ids import new_request_id
 from services.gateway.openai.chunks import EventId
 from services.gateway.streams.reattach import Reattacher
@@ -39,7 +41,7 @@ class FakeScans:
     found: dict[str, list[Record] | Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def of(self, topic: str, _partition: int, *, within_ms: int | None = None) -> "FakeScan":
+    def of(self, topic: str, _partition: int) -> "FakeScan":
         """The scan of a topic."""
         return FakeScan(self, topic)
 
@@ -51,7 +53,9 @@ class FakeScan:
     scans: FakeScans
     topic: str
 
-    async def records_of(self, _key: bytes, _since_ms: int) -> Sequence[Record]:
+    async def records_of(
+        self, _key: bytes, _since_ms: int, *, tenant: str, within_ms: int | None = None
+    ) -> Sequence[Record]:
         """What the topic holds."""
         self.scans.asked.append(self.topic)
         found = self.scans.found.get(self.topic, [])
@@ -101,7 +105,7 @@ def reattacher(stage: Stage, **found: list[Record] | Exception) -> Reattacher:
     stage.bus_monitor.topics = ["lane", "other"]
     scans = FakeScans({REPLIES.name if topic == "replies" else topic: one for topic, one in found.items()})
     return Reattacher(
-        scans,  # type: ignore[arg-type]
+        RequestFinder(scans, lambda: stage.time_s),  # type: ignore[arg-type]
         FakeReaders(stage),  # type: ignore[arg-type]
         stage.registry,
         stage.publisher,  # type: ignore[arg-type]
@@ -149,7 +153,7 @@ async def test_id_of_a_time_that_the_log_cannot_hold_is_404_without_a_look(
     assert (
         await status_of(looking.find(new_request_id("chat", time_ms=time_ms, random_bits=1), Caller())) == 404
     )  # type: ignore[arg-type]
-    assert looking.scans.asked == []  # type: ignore[attr-defined]
+    assert looking.finder.scans.asked == []  # type: ignore[attr-defined]
 
 
 async def test_request_of_another_tenant_is_404(stage: Stage) -> None:
@@ -185,6 +189,7 @@ async def test_history_that_needs_another_attempt_has_it_asked_for(stage: Stage)
         (EventId(0, 10**17, 0), [record(chunk(0).encode(), offset=7)], 400),
         (None, [record(chunk(3).encode(), offset=7)], 404),
         (None, BusUnavailableError("timed out"), 503),
+        (None, TooManyLookupsError("too many"), 429),
     ],
 )
 async def test_stream_that_cannot_be_joined_says_why_and_leaves_nobody_followed(
