@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from schemas.control import CONTROL_CHANGE
-from schemas.dead_letters import DeadLettered
 from schemas.events.alerts import AlertRaised
 from schemas.events.audit import AuditEntry
+from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
 from schemas.events.kpi import KpiBreached

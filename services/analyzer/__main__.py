@@ -2,7 +2,7 @@
 
 from services.analyzer.app import build
 from services.analyzer.settings import Settings
-from services.common.runner import run_service
+from services.common.process.runner import run_service
 
 if __name__ == "__main__":
     run_service("analyzer", build, Settings.load)

@@ -7,11 +7,11 @@ from services.analyzer.roles import ROLES, Role
 from services.analyzer.settings import Settings
 from services.common.bus.subscriber.asyncapi import Document
 from services.common.errors import ConfigError
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 
 
 class App:
-    """An analyzer, as `services.common.runner` runs it.
+    """An analyzer, as `services.common.process.runner` runs it.
 
     A role that fails ends the process: whoever supervises it starts all of them anew.
     """

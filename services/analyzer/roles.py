@@ -13,16 +13,16 @@ from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
 from services.analyzer.recorder.writer import Writer
 from services.analyzer.settings import Settings
 from services.common.bus import Producer
-from services.common.bus.events import EventConsumer
+from services.common.bus.consumers.events import EventConsumer
+from services.common.bus.dead_letters.dead_letter import DeadLetters, InvalidShare
 from services.common.bus.subscriber import Subscriber, Subscription
 from services.common.bus.subscriber.asyncapi import Document
-from services.common.dead_letter import DeadLetters, InvalidShare
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 from services.common.store import Store
 
 
 class Role(Protocol):
-    """What a role must offer; see `services.common.runner.App`."""
+    """What a role must offer; see `services.common.process.runner.App`."""
 
     async def start(self) -> None:
         """Connects to what it depends on."""

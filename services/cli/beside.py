@@ -15,8 +15,8 @@ def run_beside_installation(command: Callable[[], int]) -> None:
     end the same way, 1 for any other failure.
     """
     from services.common.errors import ConfigError, TocsinError
-    from services.embedded.child_environment import proxy_exceptions
-    from services.embedded.running_installation import environment_of_running_installation
+    from services.embedded.installation.child_environment import proxy_exceptions
+    from services.embedded.installation.running_installation import environment_of_running_installation
 
     _keep_logs_off_the_answer()
     os.environ.update(proxy_exceptions(os.environ))

@@ -14,7 +14,7 @@ from services.common.control.changes import Change, public_fields
 from services.common.control.errors import NoSuchEntryError
 from services.common.control.reader import read_control_state
 from services.common.control.writer import ControlWriter
-from services.common.settings import CommonSettings
+from services.common.process.settings import CommonSettings
 
 
 class KeySettings(CommonSettings):

@@ -23,8 +23,8 @@ def replay(limit: Annotated[int | None, typer.Option(min=1, help="At most so man
 
 
 def _show() -> int:
-    from services.common.bus.dead_letter_log import dead_letter_topics, list_dead_letters
-    from services.common.settings import CommonSettings
+    from services.common.bus.dead_letters.dead_letter_log import dead_letter_topics, list_dead_letters
+    from services.common.process.settings import CommonSettings
 
     url = CommonSettings.load().kafka_url
     for topic in dead_letter_topics():
@@ -38,8 +38,8 @@ def _show() -> int:
 
 
 def _replay(limit: int | None) -> int:
-    from services.common.bus.dead_letter_log import dead_letter_topics, replay_dead_letters
-    from services.common.settings import CommonSettings
+    from services.common.bus.dead_letters.dead_letter_log import dead_letter_topics, replay_dead_letters
+    from services.common.process.settings import CommonSettings
 
     url = CommonSettings.load().kafka_url
     for topic in dead_letter_topics():

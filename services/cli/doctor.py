@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.topics import TOPICS
-from services.common.bus.inspection import lag, topic_state
+from services.common.bus.administration.inspection import lag, topic_state
 from services.common.control.reader import read_control_state
 from services.common.errors import BusUnavailableError, TocsinError
-from services.common.migrations import migration_states
-from services.common.model_catalogue import ModelConfig
-from services.common.settings import CommonSettings
+from services.common.process.settings import CommonSettings
+from services.common.requests.model_catalogue import ModelConfig
 from services.common.store import Store
+from services.common.store.migrations import migration_states
 
 _GROUPS = {"recorder": "recorder", "audit": "audit"}
 """Who records a counted topic, as schemas.topics names it, with its consumer group."""

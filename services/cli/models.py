@@ -44,8 +44,8 @@ def _list(*, as_json: bool) -> int:
 def _switch(model: str, *, enabled: bool) -> int:
     from services.cli.control import change
     from services.common.control.changes import switch_model
-    from services.common.model_catalogue import load_models
-    from services.common.settings import CommonSettings
+    from services.common.process.settings import CommonSettings
+    from services.common.requests.model_catalogue import load_models
 
     names = [one.name for one in load_models(CommonSettings.load().models_file)]
     change(switch_model(model, enabled=enabled, known=names))

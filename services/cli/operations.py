@@ -38,9 +38,9 @@ def asyncapi() -> None:
 
 
 def _provision_topics() -> int:
-    from services.common.bus.admin import provision
-    from services.common.model_catalogue import load_models
-    from services.common.settings import CommonSettings
+    from services.common.bus.administration.admin import provision
+    from services.common.process.settings import CommonSettings
+    from services.common.requests.model_catalogue import load_models
 
     settings = CommonSettings.load()
     done = asyncio.run(
@@ -59,8 +59,8 @@ def _provision_topics() -> int:
 
 
 def _migrate_store() -> int:
-    from services.common.migrations import migrate as apply_migrations
-    from services.common.settings import CommonSettings
+    from services.common.process.settings import CommonSettings
+    from services.common.store.migrations import migrate as apply_migrations
 
     applied = apply_migrations(CommonSettings.load().clickhouse_url)
     print(f"migrate: {', '.join(applied) or 'nothing to do'}")
@@ -69,8 +69,8 @@ def _migrate_store() -> int:
 
 def _examine() -> int:
     from services.cli.doctor import examine, exit_code, report
-    from services.common.model_catalogue import load_models
-    from services.common.settings import CommonSettings
+    from services.common.process.settings import CommonSettings
+    from services.common.requests.model_catalogue import load_models
 
     settings = CommonSettings.load()
     findings = asyncio.run(examine(settings, load_models(settings.models_file)))

@@ -1,6 +1,6 @@
 """Runs the console: python -m services.console."""
 
-from services.common.runner import run_service
+from services.common.process.runner import run_service
 from services.console.app import build
 from services.console.settings import Settings
 

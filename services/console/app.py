@@ -11,23 +11,23 @@ from starlette.responses import Response
 
 from schemas.inference import Lane
 from schemas.topics import STATUS_TOPIC, requests_topic
-from services.common import metrics
 from services.common.bus import Tail
-from services.common.bus.counting import CountingProducer
-from services.common.bus.inspection import group_lags
-from services.common.bus.log_scan import LogScans
+from services.common.bus.administration.inspection import group_lags
+from services.common.bus.consumers.log_scan import LogScans
+from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
-from services.common.health import HealthState
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.operations import operations_router
 from services.common.http.problems import malformed
 from services.common.http.protocol import HttpConfig
 from services.common.http.responses import answer_problems, crash_response, problem_response
 from services.common.http.server import EmbeddedServer
-from services.common.model_catalogue import load_models
-from services.common.request_finder import RequestFinder
+from services.common.process import metrics
+from services.common.process.health import HealthState
+from services.common.requests.model_catalogue import load_models
+from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
@@ -48,7 +48,7 @@ from services.console.settings import Settings
 
 
 class Console:
-    """A running console; see `services.common.runner.App`."""
+    """A running console; see `services.common.process.runner.App`."""
 
     def __init__(self, settings: Settings) -> None:
         self.health = HealthState()

@@ -15,11 +15,11 @@ from schemas.topics import FEEDBACK
 from services.common.bus import Outgoing
 from services.common.clock import Clock
 from services.common.errors import BusUnavailableError, StoreUnavailableError
-from services.common.feedback import FeedbackBody
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.identity import pseudonym
-from services.common.request_finder import RequestFinder
-from services.common.request_ids import may_be_in_log, time_ms_of
+from services.common.requests.feedback import FeedbackBody
+from services.common.requests.request_finder import RequestFinder
+from services.common.requests.request_ids import may_be_in_log, time_ms_of
 from services.common.store import Store
 
 log = structlog.get_logger(__name__)

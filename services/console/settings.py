@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from services.common.settings import CommonSettings
+from services.common.process.settings import CommonSettings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -1,6 +1,6 @@
 """`python -m services.gateway`: HTTP into events, events into HTTP."""
 
-from services.common.runner import run_service
+from services.common.process.runner import run_service
 from services.gateway.app import Gateway
 from services.gateway.settings import Settings
 

@@ -9,22 +9,22 @@ from starlette.types import ASGIApp
 
 from schemas.inference import Lane
 from schemas.topics import REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
-from services.common import metrics
-from services.common.bus.consumer import Tail
-from services.common.bus.counting import CountingProducer
-from services.common.bus.log_scan import LogScans
-from services.common.bus.producer import Producer
+from services.common.bus.consumers.consumer import Tail
+from services.common.bus.consumers.log_scan import LogScans
+from services.common.bus.producers.counting import CountingProducer
+from services.common.bus.producers.producer import Producer
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
-from services.common.health import HealthState
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.operations import operations_router
 from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
-from services.common.model_catalogue import load_models
-from services.common.request_finder import RequestFinder
+from services.common.process import metrics
+from services.common.process.health import HealthState
+from services.common.requests.model_catalogue import load_models
+from services.common.requests.request_finder import RequestFinder
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
@@ -153,7 +153,7 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
 
 
 class Gateway:
-    """The running gateway; see `services.common.runner.App`."""
+    """The running gateway; see `services.common.process.runner.App`."""
 
     def __init__(self, settings: Settings) -> None:
         self.serving = make_serving(settings)

@@ -8,14 +8,14 @@ from typing import Any
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
-from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.reader import ControlReader
-from services.common.health import HealthState
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
 from services.common.identity import pseudonym
-from services.common.model_catalogue import ModelConfig
-from services.common.request_ids import Kind, new_request_id
+from services.common.process import metrics
+from services.common.process.health import HealthState
+from services.common.requests.model_catalogue import ModelConfig
+from services.common.requests.request_ids import Kind, new_request_id
 from services.gateway.admission import refusal
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor

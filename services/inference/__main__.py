@@ -1,6 +1,6 @@
 """Runs the inference service: `python -m services.inference`."""
 
-from services.common.runner import run_service
+from services.common.process.runner import run_service
 from services.inference.app import build
 from services.inference.settings import InferenceSettings
 

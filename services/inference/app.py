@@ -14,11 +14,11 @@ from ray import serve
 
 from schemas.inference import STATUS, Lane, QueueStatus, ReplicaBeat
 from schemas.topics import STATUS_TOPIC, model_slug
-from services.common import metrics
 from services.common.bus import MessageReader, Record, Tail
 from services.common.errors import ConfigError
-from services.common.health import HealthState
-from services.common.model_catalogue import ModelConfig, load_models
+from services.common.process import metrics
+from services.common.process.health import HealthState
+from services.common.requests.model_catalogue import ModelConfig, load_models
 from services.inference import local_ray
 from services.inference.deployments import dispatcher_application, model_application
 from services.inference.settings import InferenceSettings

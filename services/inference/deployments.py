@@ -10,15 +10,15 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from services.common.garbage import collect_less
-from services.common.model_catalogue import ModelConfig
-from services.common.telemetry import configure_logging, configure_tracing
+from services.common.process.garbage import collect_less
+from services.common.process.telemetry import configure_logging, configure_tracing
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy
 from services.inference.dispatcher.dispatcher import Dispatcher
 from services.inference.domain.dispatch import DispatchRules
 from services.inference.engines import create_engine
 from services.inference.local_ray import keep_replica_on_loopback
-from services.inference.replica import Replica
+from services.inference.replica.replica import Replica
 from services.inference.settings import InferenceSettings
 
 _HEALTH: dict[str, Any] = {

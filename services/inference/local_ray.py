@@ -1,7 +1,7 @@
 """A Ray of this machine's own, which nobody else can reach or take for theirs.
 
 What Ray reads before it is imported (`RAY_*`: loopback only, its token) is set by
-whoever starts this process, `services/embedded/process_table.py`.
+whoever starts this process, `services/embedded/installation/process_table.py`.
 """
 
 import os

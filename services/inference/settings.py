@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.common.settings import CommonSettings
+from services.common.process.settings import CommonSettings
 
 
 class InferenceSettings(CommonSettings):

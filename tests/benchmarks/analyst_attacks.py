@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from tests.support.hostile_sql import hostile_text
+from tests.support.clickhouse.hostile_sql import hostile_text
 from tests.support.store import RunningStore, running_store
 
 _CANARY = "CANARY8316f0"

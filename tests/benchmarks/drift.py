@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from services.drift.domain import column_shift, embedding_shift
-from services.drift.domain.change_point import find_change
 from services.drift.domain.comparison import FAMILY_ALPHA, Comparison, compare, draws_for
-from services.drift.domain.dependence import plan_blocks
 from services.drift.domain.explanation import domain_scores, nearest_to_shift
-from services.drift.domain.resampling import Deals
-from services.drift.domain.sequential import AlarmBudget, Episode, follow, spend
-from services.drift.domain.streams import MeanWatch, mean_changes
+from services.drift.domain.statistics import column_shift, embedding_shift
+from services.drift.domain.statistics.change_point import find_change
+from services.drift.domain.statistics.dependence import plan_blocks
+from services.drift.domain.statistics.resampling import Deals
+from services.drift.domain.statistics.sequential import AlarmBudget, Episode, follow, spend
+from services.drift.domain.statistics.streams import MeanWatch, mean_changes
 from services.drift.domain.windows import cut
 from tests.benchmarks.drift_traffic import (
     INDEPENDENT,

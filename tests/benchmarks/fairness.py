@@ -28,11 +28,11 @@ from schemas.inference import (
     ReplicaBeat,
     RequestFinished,
 )
-from services.common.model_catalogue import Price
+from services.common.requests.model_catalogue import Price
 from services.inference.domain.dispatch import Assign, Dispatch, DispatchRules, Moment, Takeover
 from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.domain.offsets import OffsetTracker
-from tests.support.dispatch_world import START, request
+from tests.support.inference.dispatch_world import START, request
 
 _WINDOW = 1000
 _SLOTS = 16

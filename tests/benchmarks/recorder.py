@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from services.common.store import Store
-from services.embedded.kafka import EmbeddedKafka
-from tests.support.recording import (
+from services.embedded.kafka.broker import EmbeddedKafka
+from tests.support.analyzer.recording import (
     EventSource,
     RecorderProcess,
     eventually,

@@ -19,7 +19,7 @@ from services.analyzer.recorder.tables import RECORDINGS
 from services.analyzer.recorder.tables.feedback_submitted import FEEDBACK_SUBMITTED
 from services.common.bus.coordinates import LogPosition
 from services.common.store import Store
-from tests.support.recording import fresh_database
+from tests.support.analyzer.recording import fresh_database
 from tests.support.store import RunningStore
 
 _GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "rows.json"

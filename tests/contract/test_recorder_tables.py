@@ -12,10 +12,10 @@ from services.analyzer.recorder.rows import Row, process_message
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus.coordinates import LogPosition, TopicPartition
 from services.common.errors import StoreRejectedError, StoreUnavailableError
-from services.common.migrations import migrate
 from services.common.store import Store
-from tests.support.recorder_fakes import FakeTables, record
-from tests.support.recording import TOPIC, fresh_database, rollups_disagree
+from services.common.store.migrations import migrate
+from tests.support.analyzer.recorder_fakes import FakeTables, record
+from tests.support.analyzer.recording import TOPIC, fresh_database, rollups_disagree
 from tests.support.store import RunningStore
 
 

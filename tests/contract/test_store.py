@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from services.common.errors import ConfigError, StoreRejectedError, StoreUnavailableError
-from services.common.migrations import MIGRATIONS, migrate, migration_states
 from services.common.store import Store, StoreMisconfiguredError, Table
-from tests.support.recording import fresh_database
+from services.common.store.migrations import MIGRATIONS, migrate, migration_states
+from tests.support.analyzer.recording import fresh_database
 from tests.support.store import RunningStore
 
 

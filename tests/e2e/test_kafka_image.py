@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.embedded import kafka_jars
-from services.embedded.kafka import EmbeddedKafka, find_distribution
-from services.embedded.kafka_aot import make_image
+from services.embedded.kafka import jars as kafka_jars
+from services.embedded.kafka.aot_cache import make_image
+from services.embedded.kafka.broker import EmbeddedKafka, find_distribution
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

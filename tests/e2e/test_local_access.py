@@ -15,8 +15,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.common.kafka_address import KafkaAddress, connection_options
-from services.embedded.home import Home
-from services.embedded.process_sessions import session_members
+from services.embedded.installation.home import Home
+from services.embedded.supervision.process_sessions import session_members
 from tests.support.installation import Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from services.embedded.ports import free_port
-from services.embedded.process_sessions import session_members
+from services.embedded.installation.ports import free_port
+from services.embedded.supervision.process_sessions import session_members
 
 pytestmark = pytest.mark.e2e
 
@@ -44,9 +44,9 @@ http.server.HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
 SUPERVISOR = """
 import asyncio, json, sys
 from pathlib import Path
-from services.embedded.log_console import Console
-from services.embedded.processes import ProcessSpec, http_probe
-from services.embedded.supervisor import Supervisor
+from services.embedded.supervision.log_console import Console
+from services.embedded.supervision.processes import ProcessSpec, http_probe
+from services.embedded.supervision.supervisor import Supervisor
 folder, program, port, temporary = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 spec = ProcessSpec("ray", (sys.executable, "-c", program, str(port), temporary), port=port,
                    ready=http_probe(port, "/"), env={"RAY_USAGE_STATS_ENABLED": "0"})

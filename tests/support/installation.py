@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.embedded.home import Home
-from services.embedded.private_ray import ray_folder
+from services.embedded.installation.home import Home
+from services.embedded.installation.private_ray import ray_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 _PRIVATE = ("TOCSIN_", "OPENAI_")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from services.embedded.kafka import EmbeddedKafka
+from services.embedded.kafka.broker import EmbeddedKafka
 
 
 class Broker(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from schemas.events.audit import AuditEntry
 from services.analyzer.audit.domain.chain import AuditRow, Head, link
 from services.analyzer.audit.table import AuditTable, values
-from services.common import metrics
 from services.common.bus.coordinates import TopicPartition
 from services.common.bus.subscriber import Event
 from services.common.errors import PermanentError
+from services.common.process import metrics
 
 
 class InvalidEntryError(PermanentError):

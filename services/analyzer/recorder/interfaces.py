@@ -8,13 +8,13 @@ from typing import Protocol
 import structlog
 
 from services.analyzer.recorder.rows import Row
-from services.common import metrics
 from services.common.bus import Record
-from services.common.bus.consumer import Assigned
+from services.common.bus.consumers.consumer import Assigned
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
-from services.common.dead_letter import Failure
+from services.common.bus.dead_letters.dead_letter import Failure
 from services.common.errors import StoreUnavailableError, TransientError
-from services.common.health import HealthState
+from services.common.process import metrics
+from services.common.process.health import HealthState
 from services.common.store import Store, Table
 
 log = structlog.get_logger(__name__)
@@ -24,8 +24,8 @@ _REST_MAX_S = 2.0
 
 
 class Events(Protocol):
-    """What the recorder asks of the bus: `services.common.bus.events.EventConsumer`, or
-    a fake.
+    """What the recorder asks of the bus: `EventConsumer`
+    (services/common/bus/consumers/events.py), or a fake.
     """
 
     async def start(self, topics: Sequence[str], on_assigned: Assigned, on_revoked: Assigned) -> None:
@@ -64,8 +64,8 @@ class Tables(Protocol):
 
 
 class DeadLetterSink(Protocol):
-    """Where it sets records aside: `services.common.dead_letter.DeadLetters`, or a
-    fake.
+    """Where it sets records aside: `DeadLetters`
+    (services/common/bus/dead_letters/dead_letter.py), or a fake.
     """
 
     async def set_aside(self, failures: Sequence[Failure]) -> None:

@@ -20,9 +20,9 @@ from services.analyzer.recorder.resume import NOTHING, resume
 from services.analyzer.recorder.rows import Recording
 from services.analyzer.recorder.writer import PendingBlock, Writer
 from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, partition_of
-from services.common.dead_letter import TooManyInvalidError
+from services.common.bus.dead_letters.dead_letter import TooManyInvalidError
 from services.common.errors import ConfigError
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 
 log = structlog.get_logger(__name__)
 

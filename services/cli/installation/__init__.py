@@ -28,7 +28,7 @@ def up(
 
     Data lies in .tocsin/ (or TOCSIN_HOME).
     """
-    from services.embedded import up as command
+    from services.embedded.installation import up as command
 
     raise typer.Exit(
         command.up_detached(gateways=gateways) if detach else command.up(gateways=gateways, quiet=quiet)

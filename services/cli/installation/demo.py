@@ -9,7 +9,7 @@ import urllib.request
 from typing import Any
 
 from services.common.errors import ConfigError
-from services.embedded.home import Home
+from services.embedded.installation.home import Home
 
 QUESTIONS = (
     "What is the capital of France?",

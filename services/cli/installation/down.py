@@ -5,7 +5,7 @@ import signal
 import time
 from contextlib import suppress
 
-from services.embedded.home import Home
+from services.embedded.installation.home import Home
 
 _DRAIN_TIMEOUT_S = 120.0
 _KILL_TIMEOUT_S = 10.0

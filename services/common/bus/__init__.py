@@ -2,13 +2,16 @@
 
 Nothing else imports the drivers.
 
-`Producer`, `CountingProducer` (`counting.py`) and `TransactionalProducer` write, `Tail`
-follows partitions without a group, `GroupConsumer` shares a topic's partitions and
-commits by hand, `events.py` reads events for keeps; `coordinates.py` says where in the
-log.
+`producers/`: `Producer`, `CountingProducer` and `TransactionalProducer` write.
+`consumers/`: `Tail` follows partitions without a group, `GroupConsumer` shares a topic's
+partitions and commits by hand, `events.py` reads events for keeps. `subscriber/`:
+consumers of events on FastStream. `dead_letters/`: what could not be used.
+`administration/`: topics and lag. `coordinates.py` says where in the log.
 """
 
-from services.common.bus.consumer import GroupConsumer, Start, Tail
+from services.common.bus.consumers.consumer import GroupConsumer, Start, Tail
+from services.common.bus.consumers.parsing import MessageReader, Unknown, Unreadable, parse_known
+from services.common.bus.consumers.read_progress import ReadProgress
 from services.common.bus.coordinates import (
     APPENDED,
     Acknowledged,
@@ -18,9 +21,7 @@ from services.common.bus.coordinates import (
     TopicPartition,
     position_of,
 )
-from services.common.bus.parsing import MessageReader, Unknown, Unreadable, parse_known
-from services.common.bus.producer import FencedError, Outgoing, Producer, TransactionalProducer
-from services.common.bus.read_progress import ReadProgress
+from services.common.bus.producers.producer import FencedError, Outgoing, Producer, TransactionalProducer
 
 __all__ = [
     "APPENDED",

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from schemas.topics import CONTROL
-from services.common import metrics
 from services.common.bus import Record, Start, Tail
 from services.common.control.state import KINDS, ControlRecord, ControlState, Skipped, fold_all
 from services.common.errors import BusUnavailableError
-from services.common.health import HealthState
+from services.common.process import metrics
+from services.common.process.health import HealthState
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from schemas.control import (
     UserChanged,
     control_key,
 )
-from services.common.bus.parsing import Unknown, Unreadable, parse_known
+from services.common.bus.consumers.parsing import Unknown, Unreadable, parse_known
 
 KINDS: Mapping[str, str] = {
     "key": "keys",

@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 
 _ASSETS = Path(__file__).parent / "docs_assets"
 _TYPES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
-from services.common import metrics
 from services.common.clock import Clock
 from services.common.http.access_log import bind_log_fields
 from services.common.http.problems import Problem, ProblemError, unauthenticated
+from services.common.process import metrics
 from services.console.identity.keys import Keys, UnknownKeyError
 from services.console.identity.login_throttle import LoginThrottle, Network, client_of
 from services.console.identity.sessions import EndedSessions, Session, SessionSigner

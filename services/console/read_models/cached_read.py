@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from services.common import metrics
 from services.common.clock import Clock, MonotonicClock
 from services.common.errors import TocsinError
+from services.common.process import metrics
 
 log = structlog.get_logger(__name__)
 

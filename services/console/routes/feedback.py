@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.feedback import FeedbackBody
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
+from services.common.requests.feedback import FeedbackBody
 from services.console.feedback import FeedbackDesk
 from services.console.identity.callers import Callers
 from services.console.routes.documentation import body_of, problems

@@ -9,12 +9,12 @@ from math import ceil
 
 import numpy as np
 
-from services.drift.domain.column_shift import category_shift, flagged_rate, scalar_shift
-from services.drift.domain.embedding_shift import embedding_readings
-from services.drift.domain.multiplicity import holm
 from services.drift.domain.readings import Reading
-from services.drift.domain.resampling import Deals
 from services.drift.domain.severity import Severity, severity_of
+from services.drift.domain.statistics.column_shift import category_shift, flagged_rate, scalar_shift
+from services.drift.domain.statistics.embedding_shift import embedding_readings
+from services.drift.domain.statistics.multiplicity import holm
+from services.drift.domain.statistics.resampling import Deals
 from services.drift.domain.windows import FloatArray, Window
 
 FAMILY_ALPHA = 0.01

@@ -8,14 +8,14 @@ import structlog
 from schemas.errors import ErrorCode
 from schemas.inference import Delivered, End, InferenceRequested
 from schemas.topics import COMPLETED
-from services.common import metrics
 from services.common.bus import Outgoing
-from services.common.bus.counting import CountingProducer
+from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import Clock
-from services.common.completion import completed_event
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, unavailable
-from services.common.model_catalogue import Price
+from services.common.process import metrics
+from services.common.requests.completion import completed_event
+from services.common.requests.model_catalogue import Price
 
 log = structlog.get_logger(__name__)
 

@@ -14,12 +14,12 @@ import structlog
 
 from schemas.errors import ErrorCode
 from schemas.topics import REPLIES
-from services.common import metrics
 from services.common.bus import ReadProgress, Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
-from services.common.health import HealthState
 from services.common.http.problems import unavailable
+from services.common.process import metrics
+from services.common.process.health import HealthState
 
 log = structlog.get_logger(__name__)
 

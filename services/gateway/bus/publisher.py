@@ -18,11 +18,11 @@ from schemas.inference import (
     StreamTaken,
 )
 from schemas.topics import COMMANDS, REPLIES, requests_topic
-from services.common import metrics
 from services.common.bus.coordinates import APPENDED, Acknowledged, LogPosition, position_of
-from services.common.bus.producer import Outgoing, Producer
+from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.http.problems import ProblemError, unavailable
+from services.common.process import metrics
 from services.common.retry import retry
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.common import metrics
+from services.common.process import metrics
 from services.gateway.http.request_input import watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, EventId, error_frame, frame
 from services.gateway.streams.queue_positions import Place

@@ -12,8 +12,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from services.common.feedback import FeedbackBody
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.feedback import FeedbackBody
+from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
 
 Responses = dict[int | str, dict[str, Any]]

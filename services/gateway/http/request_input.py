@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from schemas.envelope import parse_traceparent
 from services.common.http.problems import malformed
-from services.common.telemetry import new_traceparent
+from services.common.process.telemetry import new_traceparent
 from services.gateway.streams.reply_stream import ReplyStream
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
-from services.common import metrics
 from services.common.control.authentication import KeyChecker, Refusal
 from services.common.control.reader import ControlReader
 from services.common.http.problems import ProblemError, forbidden, unauthenticated, unavailable
+from services.common.process import metrics
 
 _HOW = "Send 'Authorization: Bearer tsn_...'; `tocsin keys create` makes a key."
 _MESSAGES = {

@@ -15,7 +15,7 @@ import orjson
 
 from schemas.inference import End, Logprob, Piece, Usage
 from services.common.http.problems import Problem
-from services.common.request_ids import Kind, created_of
+from services.common.requests.request_ids import Kind, created_of
 from services.gateway.http.problems import problem_of_end
 
 _OBJECTS: dict[Kind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}

@@ -8,7 +8,7 @@ from typing import Any
 from schemas.errors import ErrorCode
 from schemas.inference import Lane, Sampling
 from services.common.http.problems import malformed
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CommonBody, CompletionBody
 
 _NEUTRAL: Mapping[str, Any] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.inference import Logprob, Piece, Usage
-from services.common.request_ids import Kind, created_of
+from services.common.requests.request_ids import Kind, created_of
 from services.gateway.openai.chunks import completion_logprobs, usage_body
 
 

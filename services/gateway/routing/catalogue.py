@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.control import KeyChanged
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.http.problems import no_such_model
 
 

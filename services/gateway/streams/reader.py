@@ -11,7 +11,7 @@ from schemas.topics import REPLIES
 from services.common.bus import MessageReader, ReadProgress, Record, Start, Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
-from services.common.pauses import PauseDetector
+from services.common.process.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.streams.reply_stream import ReplyStream
 

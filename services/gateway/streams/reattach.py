@@ -10,13 +10,13 @@ from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, StreamTaken
 from schemas.topics import REPLIES
-from services.common import metrics
 from services.common.bus.coordinates import LogPosition, Record
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError, TransientError
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
-from services.common.request_finder import RequestFinder, cannot_look_up
-from services.common.request_ids import may_be_in_log, time_ms_of
+from services.common.process import metrics
+from services.common.requests.request_finder import RequestFinder, cannot_look_up
+from services.common.requests.request_ids import may_be_in_log, time_ms_of
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import no_such_request
 from services.gateway.openai.chunks import EventId

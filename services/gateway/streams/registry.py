@@ -13,10 +13,10 @@ import structlog
 
 from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import InferenceRequested, LogPosition
-from services.common import metrics
 from services.common.clock import MonotonicClock
 from services.common.errors import RecordTooLargeError
 from services.common.http.problems import Problem, unavailable
+from services.common.process import metrics
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions

@@ -10,8 +10,8 @@ from sys import getsizeof
 
 from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
-from services.common import metrics
 from services.common.http.problems import Problem, unavailable
+from services.common.process import metrics
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024

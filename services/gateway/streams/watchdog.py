@@ -15,7 +15,7 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common.clock import Clock, MonotonicClock
-from services.common.pauses import PauseDetector
+from services.common.process.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.problems import not_in_time

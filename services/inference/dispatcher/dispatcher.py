@@ -19,7 +19,7 @@ from schemas.inference import Lane, QueueStatus
 from schemas.topics import STATUS_TOPIC, model_slug, requests_topic
 from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartition
 from services.common.errors import TocsinError
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.dispatcher.leadership import Leadership
 from services.inference.dispatcher.links import Links
 from services.inference.domain.dispatch import DispatchRules

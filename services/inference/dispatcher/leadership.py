@@ -18,14 +18,14 @@ import structlog
 from schemas.inference import CancelRequested, Lane
 from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC
 from services.common.bus import Acknowledged, CommittedOffset, MessageReader, Outgoing, TopicPartition
-from services.common.pauses import PauseDetector
+from services.common.process.pauses import PauseDetector
 from services.inference.dispatcher.bodies import BodyReader
 from services.inference.dispatcher.intake import Intake, now
 from services.inference.dispatcher.links import Links
 from services.inference.dispatcher.messages import CANCEL, completed_record
 from services.inference.dispatcher.takeover import take_over
 from services.inference.domain.dispatch import Dispatch, DispatchRules
-from services.inference.domain.dispatch.queue_status import queue_status
+from services.inference.domain.dispatch.queue.queue_status import queue_status
 from services.inference.domain.offsets import OffsetMapTooLongError
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,8 @@ from schemas.inference import (
 )
 from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
-from services.common import metrics
 from services.common.bus import APPENDED, Outgoing, Record
+from services.common.process import metrics
 from services.inference.domain.dispatch import Assign, Ended, Tell, Withdraw
 from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
 

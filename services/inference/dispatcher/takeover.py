@@ -11,7 +11,7 @@ import structlog
 
 from schemas.topics import STATUS_TOPIC, WORK_TOPIC
 from services.common.bus import TopicPartition
-from services.common.bus.admin import committed_offsets
+from services.common.bus.administration.admin import committed_offsets
 from services.common.errors import BusUnavailableError
 from services.inference.dispatcher.intake import Intake
 from services.inference.dispatcher.links import Links

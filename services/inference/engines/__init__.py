@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ValidationError
 
 from services.common.errors import ConfigError
-from services.common.model_catalogue import EngineName, ModelConfig
+from services.common.requests.model_catalogue import EngineName, ModelConfig
 from services.inference.engines.base import Engine
 
 _CLASSES: Mapping[EngineName, tuple[str, str]] = {

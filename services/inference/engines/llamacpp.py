@@ -36,7 +36,7 @@ import xllamacpp
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import ConfigError
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
     ContextLengthError,

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorCode
 from services.common.errors import ConfigError
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 from services.inference.engines.base import (
     ContextLengthError,

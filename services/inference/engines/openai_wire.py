@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from services.common.model_catalogue import SamplingDefaults
+from services.common.requests.model_catalogue import SamplingDefaults
 from services.inference.engines.base import (
     EngineFailedError,
     FinishReason,

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
     ContextLengthError,

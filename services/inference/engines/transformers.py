@@ -31,7 +31,7 @@ from transformers.generation.continuous_batching import RequestStatus
 from transformers.utils import logging as hub_logging
 
 from services.common.errors import ConfigError
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
     ContextLengthError,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.embedded.clickhouse.sql.lexer import quote, render, tokens
-from tests.support.hostile_sql import FRAGMENTS
+from tests.support.clickhouse.hostile_sql import FRAGMENTS
 from tests.support.store import RunningStore
 
 _KINDS = {

@@ -55,7 +55,7 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
         (home / name).write_text(_SECRET)
     statements = [sql.replace("{home}", str(home)) for sql in (*_FILES, *_WRITES, *_LIMITS, *_ROLES)]
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.support.engine_attempts", str(home), json.dumps(statements)],
+        [sys.executable, "-m", "tests.support.clickhouse.engine_attempts", str(home), json.dumps(statements)],
         capture_output=True,
         timeout=120,
         check=False,

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from schemas.control import KeyChanged, Scope
-from services.common.bus.admin import provision
-from services.common.model_catalogue import load_models
+from services.common.bus.administration.admin import provision
+from services.common.requests.model_catalogue import load_models
 from services.console.app import Console, build
 from services.console.settings import Settings
+from tests.support.analyzer.recording import fresh_database
 from tests.support.control import PEPPER, make_key
 from tests.support.kafka import Broker
-from tests.support.recording import fresh_database
 from tests.support.store import RunningStore
 
 StartConsole = Callable[..., Awaitable[httpx.AsyncClient]]

@@ -12,7 +12,7 @@ from schemas.events.feedback import FeedbackSubmitted
 from schemas.inference import InferenceRequested, Lane, ReplyTo
 from schemas.topics import FEEDBACK, requests_topic
 from services.common.bus import Outgoing, Producer, Start, Tail
-from services.common.request_ids import new_request_id
+from services.common.requests.request_ids import new_request_id
 from services.common.store import Store
 from tests.integration.console.conftest import Platform, StartConsole, bearer
 

@@ -14,7 +14,7 @@ from schemas.topics import STATUS_TOPIC
 from services.common.bus import Outgoing, Producer
 from services.common.store import Store
 from tests.integration.console.conftest import Platform, StartConsole, bearer
-from tests.support.recording import fresh_database
+from tests.support.analyzer.recording import fresh_database
 from tests.support.store import RunningStore
 
 

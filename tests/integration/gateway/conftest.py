@@ -12,13 +12,13 @@ import httpx
 import pytest
 import yaml
 
-from services.common.bus.admin import provision
+from services.common.bus.administration.admin import provision
 from services.common.clock import Clock
-from services.common.model_catalogue import load_models
+from services.common.requests.model_catalogue import load_models
 from services.gateway.app import Gateway
 from services.gateway.settings import Settings
 from tests.support.control import PEPPER, make_key
-from tests.support.fake_inference import FakeInference
+from tests.support.inference.fake_inference import FakeInference
 from tests.support.kafka import Broker
 
 SCALE = 0.125

@@ -6,7 +6,7 @@ from schemas.inference import CancelRequested
 from schemas.topics import COMMANDS
 from services.common.bus import Start, Tail
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
-from tests.support.fake_inference import FakeInference, words_of
+from tests.support.inference.fake_inference import FakeInference, words_of
 from tests.support.kafka import Broker
 from tests.support.sse_client import open_stream, text_of
 

@@ -8,7 +8,7 @@ import httpx
 
 from schemas.inference import End, ErrorDetail, Lane, Outcome
 from tests.integration.gateway.conftest import Scene
-from tests.support.fake_inference import FakeInference, words_of
+from tests.support.inference.fake_inference import FakeInference, words_of
 from tests.support.sse_client import blocks_of
 
 

@@ -15,7 +15,7 @@ from schemas.topics import requests_topic
 from services.common.bus import Tail
 from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
-from tests.support.fake_inference import FakeInference, words_of
+from tests.support.inference.fake_inference import FakeInference, words_of
 from tests.support.sse_client import open_stream, text_of
 
 WHOLE = "".join(words_of("hello", 0, 20))

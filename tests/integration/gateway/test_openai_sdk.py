@@ -9,7 +9,7 @@ import pytest
 
 from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway
-from tests.support.fake_inference import FakeInference, words_of
+from tests.support.inference.fake_inference import FakeInference, words_of
 
 WHOLE = "".join(words_of("hello", 0, 20))
 MESSAGES: Any = [{"role": "user", "content": "hello"}]

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from services.embedded.ports import free_port
+from services.embedded.installation.ports import free_port
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of
 from tests.support.control import PEPPER
-from tests.support.fake_inference import FakeInference, words_of
+from tests.support.inference.fake_inference import FakeInference, words_of
 from tests.support.sse_client import open_stream, text_of
 
 WHOLE = "".join(words_of("hello", 0, 20))

@@ -17,7 +17,7 @@ from services.gateway.app import Gateway
 from services.inference.engines.scripted import scripted_text
 from tests.integration.gateway.conftest import Scene, client_of, until
 from tests.support.control import make_key
-from tests.support.inference import Stage, completed_events, scripted_model, stage
+from tests.support.inference.in_process import Stage, completed_events, scripted_model, stage
 from tests.support.kafka import Broker
 from tests.support.sse_client import OpenStream, open_stream
 

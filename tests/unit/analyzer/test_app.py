@@ -8,7 +8,7 @@ import pytest
 from services.analyzer.app import App
 from services.common.bus.subscriber.asyncapi import Document
 from services.common.errors import BusUnavailableError
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 
 
 @dataclass

@@ -15,10 +15,10 @@ from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.analyzer.recorder.writer import Writer
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
-from services.common.dead_letter import InvalidShare, TooManyInvalidError
+from services.common.bus.dead_letters.dead_letter import InvalidShare, TooManyInvalidError
 from services.common.errors import ConfigError
-from services.common.health import HealthState
-from tests.support.recorder_fakes import (
+from services.common.process.health import HealthState
+from tests.support.analyzer.recorder_fakes import (
     PLACE,
     EndOfLogError,
     FakeAside,

@@ -11,7 +11,7 @@ from services.analyzer.recorder.rows import InvalidEventError, process_message
 from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus.coordinates import LogPosition
-from tests.support.recording import EPOCH, TOPIC, completed
+from tests.support.analyzer.recording import EPOCH, TOPIC, completed
 
 _POSITION = LogPosition(topic=TOPIC, partition=3, offset=77)
 _ENVELOPE = Envelope(

@@ -28,7 +28,13 @@ def test_help_imports_no_service_nor_driver() -> None:
     """It answers at once: what a command needs is imported when it is called."""
     script = "import sys, services.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    heavy = {"pydantic", "aiokafka", "structlog", "services.common.settings", "services.embedded.up"}
+    heavy = {
+        "pydantic",
+        "aiokafka",
+        "structlog",
+        "services.common.process.settings",
+        "services.embedded.installation.up",
+    }
     assert not heavy & set(loaded.split())
 
 

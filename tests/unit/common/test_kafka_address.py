@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from services.common.errors import ConfigError
 from services.common.kafka_address import KafkaAddress, connection_options, without_password
-from services.common.settings import CommonSettings
+from services.common.process.settings import CommonSettings
 
 
 def test_options_of_a_bare_address_ask_for_no_login() -> None:

@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.handlers import ask_completions
 from services.gateway.openai.requests import CompletionBody

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, create_model
 
-from schemas.compatibility import breaking_changes, same_meaning
 from schemas.export import HOME, BreakingChangeError, all_topics, plan, release
+from schemas.export.compatibility import breaking_changes, same_meaning
 from schemas.topics import Topic
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from schemas.events.audit import Actor, AuditEntry
 from schemas.export import HOME
 from schemas.topics import BREACHES, FEEDBACK, FINDINGS, Topic
-from tests.support.recording import EPOCH
+from tests.support.analyzer.recording import EPOCH
 
 
 def _example(topic: Topic) -> dict[str, object]:

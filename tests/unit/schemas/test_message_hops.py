@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.dead_letters import DeadLettered
 from schemas.envelope import Envelope
+from schemas.events.dead_letters import DeadLettered
 from schemas.inference import (
     STATUS,
     WORK,
@@ -34,16 +34,16 @@ from schemas.topics import COMPLETED
 from services.analyzer.recorder.rows import process_message
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.common.bus import Outgoing, Producer, position_of
-from services.common.completion import completed_event
-from services.common.dead_letter import DeadLetters, Failure
+from services.common.bus.dead_letters.dead_letter import DeadLetters, Failure
 from services.common.errors import PermanentError, RecordTooLargeError
 from services.common.http.problems import ProblemError
 from services.common.http.request_body import parse_json
-from services.common.model_catalogue import ModelConfig, Price
+from services.common.requests.completion import completed_event
+from services.common.requests.model_catalogue import ModelConfig, Price
 from services.gateway.bus.request_limits import encode_request
 from services.gateway.openai.requests import ChatBody
 from services.gateway.openai.sampling_params import chat_sampling
-from tests.support.records import record
+from tests.support.bus.records import record
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 ORIGIN = LogPosition(topic="inference.requests.m.interactive.v1", partition=0, offset=2**40)

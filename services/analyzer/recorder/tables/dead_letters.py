@@ -2,7 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from schemas.dead_letters import DeadLettered
+from schemas.events.dead_letters import DeadLettered
 from services.analyzer.recorder.rows import TIME, WORD, Column, Recording, log_columns
 
 DEAD_LETTERED: Recording[DeadLettered] = Recording(

@@ -15,10 +15,9 @@ import structlog
 
 from schemas.envelope import Envelope, EnvelopeError
 from schemas.topics import Topic
-from services.common import metrics
+from services.common.bus.consumers.parsing import Unknown, Unreadable, parse_known
 from services.common.bus.coordinates import Record, TopicPartition, partition_of
-from services.common.bus.parsing import Unknown, Unreadable, parse_known
-from services.common.dead_letter import Failure, InvalidShare, TooManyInvalidError
+from services.common.bus.dead_letters.dead_letter import Failure, InvalidShare, TooManyInvalidError
 from services.common.errors import (
     BusUnavailableError,
     ConfigError,
@@ -26,7 +25,8 @@ from services.common.errors import (
     StoreUnavailableError,
     TransientError,
 )
-from services.common.health import HealthState
+from services.common.process import metrics
+from services.common.process.health import HealthState
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,9 @@ class UnreadableEventError(PermanentError):
 
 
 class DeadLetterSink(Protocol):
-    """Where records are set aside: `services.common.dead_letter.DeadLetters`, or a fake."""
+    """Where records are set aside: `DeadLetters`
+    (services/common/bus/dead_letters/dead_letter.py), or a fake.
+    """
 
     async def set_aside(self, failures: Sequence[Failure]) -> None:
         """Sends records to their dead-letter topics."""

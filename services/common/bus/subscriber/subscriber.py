@@ -16,14 +16,14 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from faststream.specification import AsyncAPI
 
-from services.common.bus.inspection import partition_counts
+from services.common.bus.administration.inspection import partition_counts
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.bus.subscriber.delivery import DeadLetterSink, Delivery, Event
 from services.common.bus.subscriber.subscription import Consumption, Subscription
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
-from services.common.health import HealthState
 from services.common.kafka_address import connection_options, without_password
+from services.common.process.health import HealthState
 from services.common.retry import retry
 
 _POLL_MS = 100
@@ -31,8 +31,8 @@ _TICK_S = 1.0
 
 
 class Subscriber:
-    """A service's consumers of events, one a subscription, as `services.common.runner`
-    runs them.
+    """A service's consumers of events, one a subscription, as
+    `services.common.process.runner` runs them.
     """
 
     def __init__(

@@ -13,12 +13,12 @@ from aiokafka import TopicPartition as DriverPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from schemas.topics import Topic
-from services.common import metrics
 from services.common.bus.coordinates import Record, TopicPartition, partition_of
+from services.common.bus.dead_letters.dead_letter import InvalidShare
 from services.common.bus.subscriber.delivery import Attempts, Delivery, Handler
 from services.common.clock import Clock
-from services.common.dead_letter import InvalidShare
 from services.common.errors import TocsinError
+from services.common.process import metrics
 
 log = structlog.get_logger(__name__)
 

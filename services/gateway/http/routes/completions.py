@@ -8,7 +8,7 @@ from schemas.control import Scope
 from services.common.http.access_log import bind_log_fields
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
-from services.common.telemetry import span
+from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import body_of, errors, streamed_or_whole

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from schemas.control import Scope
-from services.common.feedback import FeedbackBody
+from services.common.requests.feedback import FeedbackBody
 from services.gateway.handlers import Serving
 from services.gateway.http.openapi import body_of, errors
 from services.gateway.http.responses import RawRoute, caller

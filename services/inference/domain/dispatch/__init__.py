@@ -2,8 +2,8 @@
 comes out.
 
 `state.py` holds the requests and judges, `rules.py` says by what, `actions.py` what is
-to be done, `takeover.py` when the running work is known; `backlog.py` bounds what is
-held of the lanes, `suspects.py` finds requests that kill their replicas.
+to be done, `takeover.py` when the running work is known; `queue/` holds what waits and
+bounds it, `suspects.py` finds requests that kill their replicas.
 """
 
 from services.inference.domain.dispatch.actions import Action, Assign, Ended, Moment, Tell, Withdraw

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from schemas.inference import Delivered, End, InferenceRequested, LogPosition
-from services.common.completion import completed_event
-from services.common.model_catalogue import Price
+from services.common.requests.completion import completed_event
+from services.common.requests.model_catalogue import Price
 from services.inference.domain.dispatch.actions import Ended, Moment
 from services.inference.domain.dispatch.memory import EndMemory, Memory
+from services.inference.domain.dispatch.queue.throughput import Throughput
 from services.inference.domain.dispatch.rules import DispatchRules
-from services.inference.domain.dispatch.throughput import Throughput
 from services.inference.domain.dispatch.tracked import Tracked
 from services.inference.domain.offsets import OffsetTracker
 

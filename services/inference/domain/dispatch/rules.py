@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.common.model_catalogue import Price
+from services.common.requests.model_catalogue import Price
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Assign, Moment, Withdraw
 from services.inference.domain.dispatch.ledger import Ledger
 from services.inference.domain.dispatch.memory import Early
+from services.inference.domain.dispatch.queue.waiting import Waiting
 from services.inference.domain.dispatch.rules import DispatchRules
 from services.inference.domain.dispatch.suspects import blame, suspects_of
 from services.inference.domain.dispatch.takeover import Takeover
 from services.inference.domain.dispatch.tracked import State, Tracked
-from services.inference.domain.dispatch.waiting import Waiting
 from services.inference.domain.offsets import OffsetTracker
 from services.inference.domain.replicas import AttemptKey, Fleet, Replica
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.analyzer.audit.domain.chain import DELETED, GENESIS, AuditRow, replace_hash
 from services.analyzer.audit.domain.verification import Fault, Verdict, verify
-from tests.support.audit_fakes import chain
+from tests.support.analyzer.audit_fakes import chain
 
 _ROWS = chain(12, holes=3)
 _FIELDS = [one.name for one in dataclasses.fields(AuditRow)]

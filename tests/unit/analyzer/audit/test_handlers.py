@@ -14,7 +14,7 @@ from services.analyzer.audit.handlers import AuditChainer, InvalidEntryError
 from services.common.bus.coordinates import TopicPartition
 from services.common.bus.subscriber import Event
 from services.common.errors import StoreUnavailableError
-from tests.support.audit_fakes import FakeAuditTable, Fault, KilledError, chain, entry, envelope
+from tests.support.analyzer.audit_fakes import FakeAuditTable, Fault, KilledError, chain, entry, envelope
 
 
 def _event(number: int, **changes: object) -> Event[Any]:

@@ -7,9 +7,9 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from services.common import metrics
 from services.common.http.access_log import AccessLogMiddleware, bind_log_fields
 from services.common.http.responses import crash_response
+from services.common.process import metrics
 
 
 async def serve(app: Any, path: str = "/v1/x") -> list[Message]:

@@ -12,7 +12,7 @@ from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome,
 from services.common.bus import Outgoing
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import ProblemError
-from services.common.model_catalogue import Price
+from services.common.requests.model_catalogue import Price
 from services.gateway.bus.ends import EndPublisher
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

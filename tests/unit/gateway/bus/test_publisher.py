@@ -11,8 +11,8 @@ from schemas.inference import CancelRequested, InferenceRequested, Lane, ReplyTo
 from schemas.limits import MAX_REQUEST_BYTES
 from services.common.bus import Acknowledged, FencedError, Outgoing
 from services.common.errors import BusUnavailableError, RecordTooLargeError
-from services.common.health import HealthState
 from services.common.http.problems import ProblemError
+from services.common.process.health import HealthState
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 
 from schemas.control import KeyChanged, Scope
-from services.common import metrics
 from services.common.bus import Record
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
-from services.common.health import HealthState
 from services.common.http.problems import ProblemError
+from services.common.process import metrics
+from services.common.process.health import HealthState
 from services.gateway.identity.authenticator import Authenticator
-from tests.support.records import record
+from tests.support.bus.records import record
 from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, tenant
 
 

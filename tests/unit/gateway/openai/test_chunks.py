@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from schemas.inference import Delivered, End, ErrorDetail, Outcome, Piece, Usage
-from services.common.request_ids import Kind, new_request_id
+from services.common.requests.request_ids import Kind, new_request_id
 from services.gateway.openai.chunks import ChunkWriter
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.streams.state import Step, new_stream

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.inference import Lane
-from services.common.model_catalogue import ModelConfig
+from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.http.problems import ProblemError
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of

@@ -1,7 +1,7 @@
 """Pieces as one answer."""
 
 from schemas.inference import Piece, Usage
-from services.common.request_ids import new_request_id
+from services.common.requests.request_ids import new_request_id
 from services.gateway.openai.whole_response import WholeResponse
 
 REQUEST_ID = new_request_id("chat", time_ms=1_700_000_000_123, random_bits=1)

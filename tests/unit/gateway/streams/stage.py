@@ -16,7 +16,7 @@ from schemas.inference import (
     ReplyTo,
     RetryNeeded,
 )
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions

@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import dataclass, field
 
 from schemas.inference import QueueStatus
-from services.common import metrics
 from services.common.bus import Record
 from services.common.errors import BusUnavailableError
+from services.common.process import metrics
 from services.gateway.streams.queue_positions import Place, QueuePositions
-from tests.support.records import record
+from tests.support.bus.records import record
 
 
 @dataclass

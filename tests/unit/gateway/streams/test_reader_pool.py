@@ -10,7 +10,7 @@ import pytest
 
 from services.common.bus import ReadProgress
 from services.common.errors import BusUnavailableError
-from services.common.health import HealthState
+from services.common.process.health import HealthState
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.streams.reader import ReaderPool
 

@@ -10,15 +10,15 @@ import pytest
 from schemas.inference import InferenceRequested, Lane, LogPosition, ReplyTo, StreamTaken
 from schemas.topics import REPLIES
 from services.common.bus import Record
-from services.common.bus.log_scan import TooManyLookupsError
+from services.common.bus.consumers.log_scan import TooManyLookupsError
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import ProblemError
-from services.common.request_finder import RequestFinder
-from services.common.request_ids import new_request_id
+from services.common.requests.request_finder import RequestFinder
+from services.common.requests.request_ids import new_request_id
 from services.gateway.openai.chunks import EventId
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.state import Phase
-from tests.support.records import record
+from tests.support.bus.records import record
 from tests.unit.gateway.streams.stage import DONE, Stage, chunk, lost
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -3,8 +3,8 @@
 import pytest
 
 from schemas.inference import InferenceRequested
-from services.common import metrics
 from services.common.http.problems import ProblemError
+from services.common.process import metrics
 from tests.unit.gateway.streams.stage import DONE, chunk, lost, make_stage
 
 

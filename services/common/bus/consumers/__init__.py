@@ -1,0 +1,1 @@
+"""Reading the bus: tails, group consumers, leadership, look-ups in the log."""

@@ -1,0 +1,1 @@
+"""Setting records aside that cannot be used, reading them, sending them again."""

@@ -1,0 +1,1 @@
+"""Writing to the bus: plain, in transactions, counting for the ledger."""

@@ -1,0 +1,3 @@
+"""What every service's process has: its settings, its life, its health, logs and
+metrics.
+"""

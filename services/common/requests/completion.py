@@ -1,0 +1,81 @@
+"""Prices a request's one end and says what it looks like to everybody else.
+
+Pure; the dispatcher uses it for what was generated, a gateway for what it ends itself.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested
+from services.common.requests.model_catalogue import Price
+
+_MILLION = Decimal(1_000_000)
+
+
+def cost_usd(price: Price, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
+    """US dollars for a request's tokens, exact."""
+    return (
+        price.input_per_million_usd * prompt_tokens + price.output_per_million_usd * completion_tokens
+    ) / _MILLION
+
+
+def completed_event(
+    request: InferenceRequested,
+    end: End,
+    choices: tuple[Delivered, ...],
+    *,
+    replica_id: str,
+    price: Price,
+    store_text: bool,
+    now: datetime,
+) -> InferenceCompleted:
+    """The event for a request that ended now.
+
+    Text is left out unless `store_text`; its length in characters never is. Queue and
+    first-token time are the client's, whichever attempt gave it the first token; the
+    rate is the last attempt's.
+    """
+    prompt = request.prompt or "\n".join(_content(message.get("content")) for message in request.messages)
+    response = "\n".join(choice.text for choice in choices)
+    usage, seconds = end.usage, (end.generation_ms or 0) / 1000
+    generated = usage.completion_tokens - sum(choice.tokens for choice in request.delivered)
+    return InferenceCompleted(
+        request_id=request.request_id,
+        tenant=request.tenant,
+        key_id=request.key_id,
+        user=request.user,
+        model=request.model,
+        kind=request.kind,
+        lane=request.lane,
+        stream=request.stream,
+        outcome=end.outcome,
+        finish_reasons=tuple(choice.finish_reason for choice in choices if choice.finish_reason),
+        error_code=end.error.code if end.error else None,
+        attempts=request.attempt,
+        replica_id=replica_id,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost_usd=cost_usd(
+            price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
+        ),
+        requested_at=request.requested_at,
+        completed_at=now,
+        duration_ms=max(0.0, (now - request.requested_at).total_seconds() * 1000),
+        queue_ms=end.queue_ms if request.queue_ms is None else request.queue_ms,
+        ttft_ms=end.ttft_ms if request.ttft_ms is None else request.ttft_ms,
+        tokens_per_s=max(0, generated) / seconds if seconds > 0 else None,
+        mean_logprob=end.mean_logprob,
+        prompt_chars=len(prompt),
+        response_chars=sum(len(choice.text) for choice in choices),
+        prompt_text=prompt if store_text else None,
+        response_text=response if store_text else None,
+    )
+
+
+def _content(content: object) -> str:
+    """The text of a message's content, which is a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""

@@ -1,0 +1,1 @@
+"""The tests of change, and what keeps their common error rate."""

@@ -1,0 +1,1 @@
+"""One installation: its home, its processes, and `tocsin up`."""

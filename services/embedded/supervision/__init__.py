@@ -1,0 +1,1 @@
+"""Child processes: started in order, watched, restarted, logged, never left behind."""

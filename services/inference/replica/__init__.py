@@ -1,0 +1,1 @@
+"""A model replica as it meets the bus: work in, numbered pieces and the end out."""

@@ -1,0 +1,154 @@
+"""The audit role as a process, on a real Kafka and the embedded store."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from schemas.topics import AUDIT
+from services.analyzer.audit.domain.chain import DELETED, AuditRow
+from services.analyzer.audit.domain.verification import Verdict, verify
+from services.analyzer.audit.table import AUDIT_LOG, StoredAuditTable, values
+from services.common.bus import Outgoing
+from services.common.bus.coordinates import TopicPartition
+from services.common.store import Store
+from tests.support.analyzer.audit_fakes import chain, entry
+from tests.support.analyzer.recorder_scene import Scene
+from tests.support.analyzer.recording import CountingProducer, Unreadable, eventually, fresh_database, ledger
+from tests.support.store import RunningStore
+
+pytestmark = pytest.mark.timeout(300)
+_PLACE = TopicPartition(AUDIT.name, 0)
+
+
+async def _rows(store: Store) -> list[AuditRow]:
+    names = ", ".join(AUDIT_LOG.columns)
+    found = await store.query(f"SELECT {names} FROM audit_log FINAL ORDER BY position, hash")
+    return [AuditRow(**one) for one in found]
+
+
+@pytest.fixture
+async def producer(scene: Scene) -> AsyncIterator[CountingProducer]:
+    """Who publishes entries, counted."""
+    made = CountingProducer(scene.broker.bootstrap, "console", timeout_s=60)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def _publish(producer: CountingProducer, numbers: Sequence[int], *, unreadable: int = -1) -> None:
+    sent = [
+        await producer.send_soon(
+            Outgoing(
+                AUDIT.name,
+                Unreadable() if number == unreadable else entry(number),
+                subject=f"object-{number}",
+                tenant="acme",
+            )
+        )
+        for number in numbers
+    ]
+    await asyncio.gather(*sent)
+
+
+async def test_entries_are_one_whole_chain_whoever_is_killed(
+    scene: Scene, producer: CountingProducer
+) -> None:
+    """Kill -9 of the analyzer and of the store under load: no fork, no gap, no double;
+    what is unreadable is set aside and counted.
+    """
+    analyzer = scene.another_recorder(TOCSIN_CONSUMER_SESSION_TIMEOUT_S="3")
+    analyzer.start()
+    try:
+        for part in range(6):
+            await _publish(producer, range(part * 50, part * 50 + 50), unreadable=77)
+            if part in (1, 4):
+                await eventually(lambda: _count(scene, 1), within_s=60, what="the first row")
+                analyzer.kill()
+                analyzer.start()
+            if part == 3:
+                await asyncio.to_thread(scene.running_store.restart, kill=True)
+        await eventually(lambda: _count(scene, 299), within_s=120, what="every entry is chained")
+        await eventually(lambda: _whole(scene, producer), within_s=60, what="the ledger has all")
+    finally:
+        analyzer.kill()
+    rows = await _rows(scene.store)
+    assert verify(rows) == Verdict(299, rows[-1].hash, 0)
+    assert [row.sequence for row in rows] == [number for number in range(300) if number != 77]
+
+
+async def test_store_that_was_set_back_is_filled_again_from_the_log(
+    scene: Scene, producer: CountingProducer
+) -> None:
+    """The chain goes on from the store's newest row, not from what the group committed."""
+    environment = {"TOCSIN_ANALYZER_ROLES": "audit", "TOCSIN_CONSUMER_SESSION_TIMEOUT_S": "3"}
+    analyzer = scene.another_recorder(**environment)
+    analyzer.start()
+    try:
+        await _publish(producer, range(40))
+        await eventually(lambda: _count(scene, 40), within_s=60, what="forty rows")
+        assert analyzer.terminate() == 0
+        await scene.store.command(
+            "ALTER TABLE audit_log DELETE WHERE position >= 25 SETTINGS mutations_sync = 2"
+        )
+        analyzer.start()
+        await _publish(producer, range(40, 45))
+        await eventually(lambda: _count(scene, 45), within_s=60, what="all rows again")
+    finally:
+        analyzer.kill()
+    rows = await _rows(scene.store)
+    assert verify(rows).first_break is None
+    assert [row.entry_id for row in rows] == [f"entry-{number}" for number in range(45)]
+
+
+async def test_table_keeps_what_is_hashed_and_equal_rows_fall_together(store: RunningStore) -> None:
+    """Values come back as they were hashed; blocks that overlap leave one row a place; a
+    fork stays; an erasure in the store leaves the chain whole.
+    """
+    door = Store(fresh_database(store))
+    table, rows = StoredAuditTable(door), chain(30)
+    assert (await table.head(_PLACE)).position == -1
+    await table.insert(rows[:20], token="a")
+    await table.insert(rows[10:30], token="b")
+    assert await table.head(_PLACE) == rows[-1].head
+    assert await _rows(door) == rows
+    await door.command(
+        f"ALTER TABLE audit_log UPDATE actor_id = '{DELETED}', address = '', actor_salt = '' "
+        "WHERE actor_id = 'key-1' SETTINGS mutations_sync = 2"
+    )
+    assert verify(await _rows(door)) == Verdict(30, rows[-1].hash, 10)
+    forged = dataclasses.replace(rows[7], hash="0" * 64)
+    await door.insert(AUDIT_LOG, [values(forged)], token="forged")
+    found = verify(await _rows(door)).first_break
+    await door.close()
+    assert found is not None
+    assert found.position == 7
+
+
+def test_table_columns_are_those_of_a_row() -> None:
+    """Each column has a value."""
+    assert list(AUDIT_LOG.columns) == [one.name for one in dataclasses.fields(AuditRow)]
+
+
+async def test_columns_are_those_of_the_migrated_table(store: RunningStore) -> None:
+    """The same names and types, each with a comment."""
+    door = Store(fresh_database(store))
+    found = await door.query(
+        "SELECT name, type, comment, default_kind FROM system.columns WHERE database = currentDatabase() "
+        "AND table = 'audit_log'"
+    )
+    await door.close()
+    assert {one["name"]: one["type"] for one in found if not one["default_kind"]} == dict(AUDIT_LOG.columns)
+    assert all(one["comment"] for one in found)
+
+
+async def _count(scene: Scene, count: int) -> bool:
+    found = await scene.store.query("SELECT count() AS n FROM audit_log FINAL")
+    return bool(found[0]["n"] >= count)
+
+
+async def _whole(scene: Scene, producer: CountingProducer) -> bool:
+    """The ledger has every entry once, the one that was set aside among them."""
+    row = await ledger(scene.store, producer.source)
+    return bool(row) and (row["rows"], row["dead_lettered"], row["gaps"], row["doubles"]) == (299, 1, 0, 0)

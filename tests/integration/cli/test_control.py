@@ -1,0 +1,142 @@
+"""`tocsin keys`, `tenants`, `users`, `policies` and `models` on a real broker, as an operator calls them."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import Result
+from typer.testing import CliRunner
+
+from services.cli.app import app
+from services.common.bus.administration.admin import provision
+from tests.support.control import PEPPER
+from tests.support.kafka import Broker
+
+Tocsin = Callable[..., Result]
+
+
+@pytest.fixture
+def tocsin(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tocsin]:
+    """Runs a command to its end, beside no installation."""
+    asyncio.run(provision(kafka.bootstrap, [], 0.125))
+    monkeypatch.setenv("TOCSIN_KAFKA_URL", kafka.bootstrap)
+    monkeypatch.setenv("TOCSIN_KEY_PEPPER", PEPPER)
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
+    yield lambda *arguments: CliRunner().invoke(app, arguments)
+    structlog.reset_defaults()
+
+
+def test_key_lives_through_all_its_commands(tocsin: Tocsin) -> None:
+    """Made for a tenant that must exist, widened, revoked, removed: each shows in the
+    list, and no secret does.
+    """
+    refused = tocsin("keys", "create", "--name", "n", "--tenant", "clinic")
+    assert (refused.exit_code, "tocsin tenants create clinic" in refused.stderr) == (1, True)
+    assert tocsin("tenants", "create", "clinic", "--name", "Clinic").stdout == "clinic is there\n"
+    again = tocsin("tenants", "create", "clinic")
+    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    made = json.loads(
+        tocsin("keys", "create", "--name", "n", "--tenant", "clinic", "--scope", "read", "--json").stdout
+    )
+    assert made["scopes"] == ["read"]
+    assert "secret_hmac" not in made
+    assert tocsin("keys", "scopes", made["key_id"], "--scope", "infer", "--scope", "admin").exit_code == 0
+    assert tocsin("keys", "revoke", made["key_id"]).stdout == f"{made['key_id']} is revoked\n"
+    listed = tocsin("keys", "list").stdout
+    (line,) = [one for one in listed.splitlines() if one.startswith(made["key_id"])]
+    assert "infer,admin" in line
+    assert "revoked 20" in line
+    assert made["key"].split("_", 2)[2] not in listed
+    kept = tocsin("tenants", "purge", "clinic")
+    assert (kept.exit_code, "still has the key" in kept.stderr) == (1, True)
+    assert tocsin("keys", "purge", made["key_id"]).exit_code == 0
+    assert tocsin("tenants", "suspend", "clinic").stdout == "clinic is suspended\n"
+    assert "suspended 20" in tocsin("tenants", "list").stdout
+    assert [
+        tocsin("tenants", verb, "clinic").exit_code for verb in ("resume", "delete", "restore", "purge")
+    ] == [0] * 4
+
+
+def test_command_with_a_mistake_says_so_in_one_line(tocsin: Tocsin) -> None:
+    """An unknown key, an unknown model."""
+    for command, said in (
+        (("keys", "revoke", "nosuchid"), "there is no key 'nosuchid'"),
+        (("models", "disable", "gpt-9"), "there is no model 'gpt-9'; the models file has"),
+    ):
+        done = tocsin(*command)
+        assert (done.exit_code, done.stderr.startswith("tocsin: "), said in done.stderr) == (1, True, True)
+        assert done.stderr.count("\n") == 1
+
+
+def test_model_is_switched_off_and_on(tocsin: Tocsin) -> None:
+    """By its name in the models file."""
+    assert tocsin("models", "disable", "smollm2-135m").stdout == "smollm2-135m is off\n"
+    assert "smollm2-135m                     off" in tocsin("models", "list").stdout
+    assert tocsin("models", "enable", "smollm2-135m").stdout == "smollm2-135m is on\n"
+
+
+def test_user_lives_through_all_its_commands(tocsin: Tocsin) -> None:
+    """Entered, suspended, deleted, restored; one who has a key is not removed, since the
+    key would be good again.
+    """
+    assert tocsin("tenants", "create", "ward").exit_code == 0
+    refused = tocsin("users", "create", "jo", "--tenant", "nowhere")
+    assert (refused.exit_code, "tocsin tenants create nowhere" in refused.stderr) == (1, True)
+    of_ward = ("jo", "--tenant", "ward")
+    made = json.loads(tocsin("users", "create", *of_ward, "--name", "Jo", "--scope", "read", "--json").stdout)
+    assert (made["tenant"], made["user"], made["scopes"], made["version"]) == ("ward", "jo", ["read"], 1)
+    assert "is there already" in tocsin("users", "create", *of_ward).stderr
+    key = json.loads(
+        tocsin("keys", "create", "--name", "n", "--tenant", "ward", "--user", "jo", "--json").stdout
+    )
+    assert tocsin("users", "suspend", *of_ward).stdout == "ward/jo is suspended\n"
+    assert "suspended 20" in tocsin("users", "get", *of_ward).stdout
+    kept = tocsin("users", "purge", *of_ward)
+    assert (kept.exit_code, f"still has the key '{key['key_id']}'" in kept.stderr) == (1, True)
+    assert json.loads(tocsin("users", "resume", *of_ward, "--json").stdout)["suspended_at"] is None
+    assert tocsin("users", "delete", *of_ward).stdout == "ward/jo is deleted\n"
+    assert json.loads(tocsin("users", "list", "--tenant", "ward", "--json").stdout) == []
+    assert json.loads(tocsin("users", "get", *of_ward, "--json").stdout)["deleted_at"]
+    assert tocsin("users", "restore", *of_ward).stdout == "ward/jo is restored\n"
+    assert [one["user"] for one in json.loads(tocsin("users", "list", "--json").stdout)] == ["jo"]
+    assert tocsin("users", "list", "--tenant", "ward").stdout.startswith("ward/jo ")
+    assert tocsin("users", "list", "--tenant", "elsewhere").stdout == ""
+    assert tocsin("keys", "purge", key["key_id"]).exit_code == 0
+    assert tocsin("users", "purge", *of_ward, "--json").stdout == "null\n"
+    gone = tocsin("users", "get", *of_ward)
+    assert (gone.exit_code, gone.stderr) == (1, "tocsin: there is no user 'ward/jo'\n")
+
+
+def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
+    """Set once, changed in what is named, deleted and restored; a value that is not
+    allowed is named.
+    """
+    assert tocsin("tenants", "create", "lab").exit_code == 0
+    made = json.loads(
+        tocsin(
+            "policies", "set", "lab", "--prompt-attacks", "flag", "--retention-days", "30", "--json"
+        ).stdout
+    )
+    assert (made["prompt_attacks"], made["retention_days"], made["store_text"]) == ("flag", 30, "masked")
+    assert tocsin("policies", "set", "lab", "--store-text", "none", "--no-scan-output").exit_code == 0
+    now = json.loads(tocsin("policies", "get", "lab", "--json").stdout)
+    assert (now["prompt_attacks"], now["store_text"], now["scan_output"]) == ("flag", "none", False)
+    assert now["version"] == 2
+    for wrong, named in (("--store-text", "store_text"), ("--prompt-attacks", "prompt_attacks")):
+        refused = tocsin("policies", "set", "lab", wrong, "perhaps")
+        assert (refused.exit_code, refused.stderr.startswith(f"tocsin: {named}: ")) == (1, True)
+    assert "tenants create nowhere" in tocsin("policies", "set", "nowhere", "--secrets", "mask").stderr
+    assert tocsin("policies", "set", "*", "--secrets", "block").stdout == "the policy of * is set\n"
+    assert tocsin("policies", "set", "lab", "--retention-days", "0").exit_code == 0
+    assert json.loads(tocsin("policies", "get", "lab", "--json").stdout)["retention_days"] is None
+    assert tocsin("policies", "delete", "lab").stdout == "the policy of lab is deleted\n"
+    assert [one["tenant"] for one in json.loads(tocsin("policies", "list", "--json").stdout)] == ["*"]
+    assert "deleted 20" in tocsin("policies", "get", "lab").stdout
+    assert "restore it first" in tocsin("policies", "set", "lab", "--secrets", "mask").stderr
+    assert tocsin("policies", "restore", "lab").stdout == "the policy of lab is restored\n"
+    assert "prompt_attacks=flag" in tocsin("policies", "list").stdout
+    assert [tocsin("policies", "purge", one).exit_code for one in ("lab", "*")] == [0, 0]
+    assert tocsin("policies", "list", "--json").stdout == "[]\n"

@@ -1,0 +1,200 @@
+"""Changes of the control state on a real broker: two readers, two writers."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from schemas.control import CONTROL_CHANGE, KeyChanged, Scope, TenantChanged
+from schemas.events.audit import AuditEntry
+from schemas.topics import AUDIT, CONTROL
+from services.common.bus.administration.admin import provision
+from services.common.bus.consumers.consumer import Start, Tail
+from services.common.bus.producers.producer import Outgoing, Producer
+from services.common.control import changes
+from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.errors import ConflictError, InvalidChangeError
+from services.common.control.reader import ControlReader, read_control_state
+from tests.support.control import PEPPER, control_writer, make_key
+from tests.support.kafka import Broker
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def url(kafka: Broker) -> str:
+    """A broker with its topics."""
+    await provision(kafka.bootstrap, [], 0.125)
+    return kafka.bootstrap
+
+
+@contextlib.asynccontextmanager
+async def following(url: str) -> AsyncIterator[ControlReader]:
+    """A reader that follows."""
+    reader = ControlReader(url, f"test-{uuid4().hex[:6]}")
+    await reader.start()
+    working = asyncio.create_task(reader.run())
+    try:
+        yield reader
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await reader.close()
+
+
+def new_tenant() -> TenantChanged:
+    """A tenant of the test's own."""
+    return TenantChanged(tenant=f"t-{uuid4().hex[:8]}", created_at=NOW)
+
+
+async def test_change_is_effective_at_two_readers_within_a_second(url: str) -> None:
+    """Counted from its visibility to the writer: making a key, narrowing it, revoking
+    it; the worst of all.
+    """
+    clear, key = await make_key(url)
+    checker, writer = KeyChecker(PEPPER), control_writer(url)
+
+    async def seen(reader: ControlReader, version: int) -> float:
+        await reader.until(
+            lambda state: (found := state.keys.get(key.key_id)) is not None and found.version >= version
+        )
+        return time.monotonic()
+
+    worst = 0.0
+    async with following(url) as one, following(url) as other:
+        for version, change in (
+            (2, changes.edit("key", key.key_id, {"scopes": ["read"]})),
+            (3, changes.revoke_key(key.key_id)),
+        ):
+            waiting = [asyncio.create_task(seen(reader, version)) for reader in (one, other)]
+            await writer.apply(change)
+            written = time.monotonic()
+            worst = max(worst, *(await asyncio.gather(*waiting)), written) - written
+        for reader in (one, other):
+            assert reader.state.keys[key.key_id].scopes == (Scope.READ,)
+            outcome = checker.check(reader.state, f"Bearer {clear}", Scope.READ, now=datetime.now(UTC))
+            assert outcome is Refusal.REVOKED
+    assert worst < 1.0
+
+
+async def test_two_writers_at_once_lose_no_update(url: str) -> None:
+    """Eight writers add a word each to one tenant's name, reading and writing: all
+    words are there. Those with the same ETag: one wins, the others are told.
+    """
+    tenant = new_tenant()
+    await control_writer(url).apply(changes.create(tenant))
+
+    def add(word: str) -> changes.Change:
+        def decide(state: changes.ControlState, now: datetime) -> changes.Plan:
+            name = f"{state.tenants[tenant.tenant].name} {word}"
+            return changes.edit("tenant", tenant.tenant, {"name": name})(state, now)
+
+        return decide
+
+    words = [f"w{number}" for number in range(8)]
+    await asyncio.gather(*(control_writer(url).apply(add(word)) for word in words))
+    state = await read_control_state(url)
+    assert sorted(state.tenants[tenant.tenant].name.split()) == words
+    tag = changes.etag(state.tenants[tenant.tenant])
+    outcomes = await asyncio.gather(
+        *(
+            control_writer(url).apply(changes.edit("tenant", tenant.tenant, {"name": word}, if_match=tag))
+            for word in words[:3]
+        ),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in outcomes].count(TenantChanged) == 1
+    assert [type(one) for one in outcomes].count(ConflictError) == 2
+    assert (await read_control_state(url)).tenants[tenant.tenant].version == 10
+
+
+async def test_change_and_its_audit_entry_come_together_without_secrets(url: str) -> None:
+    """Who, what, before and after; a refused change leaves neither."""
+    _, key = await make_key(url)
+    await control_writer(url).apply(changes.edit("key", key.key_id, {"scopes": ["infer", "admin"]}))
+    with pytest.raises(InvalidChangeError):
+        await control_writer(url).apply(changes.edit("key", key.key_id, {"scopes": []}))
+    await control_writer(url).apply(changes.purge("key", key.key_id))
+    entries = [
+        entry
+        for record in await _records(url, AUDIT.name)
+        if (entry := AuditEntry.model_validate_json(record)).object_id == key.key_id
+    ]
+    assert [one.action for one in entries] == ["key.created", "key.changed", "key.purged"]
+    changed = entries[1]
+    assert changed.before is not None
+    assert changed.after is not None
+    assert (changed.before["scopes"], changed.after["scopes"]) == (["infer", "feedback"], ["infer", "admin"])
+    assert (changed.actor.kind, changed.actor.id, changed.tenant) == ("operator", "tests", "acme")
+    texts = "".join(one.model_dump_json() for one in entries)
+    assert key.secret_hmac not in texts
+    assert "record_mac" not in texts
+
+
+async def test_key_edited_on_the_bus_neither_authenticates_nor_is_signed_anew(url: str) -> None:
+    """Somebody with the bus but without the pepper widens a key: it is refused, and no
+    later change of it by an administrator makes the edit good.
+    """
+    clear, key = await make_key(url)
+    producer = Producer(url, "intruder")
+    await producer.start()
+    widened = key.model_copy(update={"scopes": tuple(Scope), "version": 7})
+    await producer.send(Outgoing(CONTROL.name, widened, "x", "acme", key=f"key:{key.key_id}", partition=0))
+    await producer.close()
+    state = await read_control_state(url)
+    assert state.keys[key.key_id].scopes == tuple(Scope)
+    checker = KeyChecker(PEPPER)
+    assert checker.check(state, f"Bearer {clear}", Scope.ADMIN, now=NOW) is Refusal.UNSIGNED
+    for change in (changes.edit("key", key.key_id, {"name": "x"}), changes.revoke_key(key.key_id)):
+        with pytest.raises(InvalidChangeError, match="TOCSIN_KEY_PEPPER"):
+            await control_writer(url).apply(change)
+    await control_writer(url).apply(changes.purge("key", key.key_id))
+    assert key.key_id not in (await read_control_state(url)).keys
+
+
+async def test_removed_key_does_not_come_back_from_an_older_releases_record(url: str) -> None:
+    """Keys were once keyed by their plain id: removal empties both names, so that
+    compaction leaves neither.
+    """
+    _, key = await make_key(url)
+    old = key.model_copy(update={"version": 0, "record_mac": ""})
+    producer = Producer(url, "older-release")
+    await producer.start()
+    await producer.send(Outgoing(CONTROL.name, old, key.key_id, "acme", partition=0))
+    await producer.close()
+    await control_writer(url).apply(changes.purge("key", key.key_id))
+    last = dict(await _keyed_records(url, CONTROL.name))
+    assert (last[key.key_id.encode()], last[f"key:{key.key_id}".encode()]) == (None, None)
+
+
+async def test_every_written_record_is_signed_and_numbered(url: str) -> None:
+    """What a writer leaves on the bus is what it returned."""
+    _, key = await make_key(url)
+    records = [
+        CONTROL_CHANGE.validate_json(value)
+        for record_key, value in await _keyed_records(url, CONTROL.name)
+        if value is not None and record_key == f"key:{key.key_id}".encode()
+    ]
+    assert records == [key]
+    assert isinstance(key, KeyChanged)
+    assert (key.version, key.changed_by, bool(key.record_mac)) == (1, "operator:tests", True)
+
+
+async def _records(url: str, topic: str) -> list[bytes]:
+    return [value for _, value in await _keyed_records(url, topic) if value is not None]
+
+
+async def _keyed_records(url: str, topic: str) -> list[tuple[bytes, bytes | None]]:
+    tail = Tail(url, "look", committed_only=True, topic=topic)
+    await tail.start([0], Start.BEGINNING)
+    found = []
+    try:
+        async for records in tail.read_to_end():
+            found += [(record.key, record.value) for record in records]
+    finally:
+        await tail.close()
+    return found

@@ -1,0 +1,95 @@
+"""What a request costs, and what its end says."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.inference import (
+    Delivered,
+    End,
+    ErrorDetail,
+    InferenceRequested,
+    Lane,
+    Outcome,
+    ReplyTo,
+    Usage,
+)
+from services.common.requests.completion import completed_event, cost_usd
+from services.common.requests.model_catalogue import Price
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+PRICE = Price(input_per_million_usd=Decimal("0.15"), output_per_million_usd=Decimal("0.60"))
+REQUEST = InferenceRequested(
+    request_id="cmpl-1",
+    kind="chat",
+    model="m",
+    lane=Lane.INTERACTIVE,
+    tenant="acme",
+    key_id="key00001",
+    user="u_1",
+    messages=(
+        {"role": "user", "content": "hello"},
+        {"role": "user", "content": [{"type": "text", "text": "you"}]},
+    ),
+    reply_to=ReplyTo(partition=0, gateway_id="g"),
+    requested_at=NOW - timedelta(milliseconds=250),
+    deadline=NOW + timedelta(seconds=30),
+)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_cost_is_exact_and_additive(prompt: int, completion: int) -> None:
+    """Decimals: a request's price is the sum of its tokens' prices, to the last digit."""
+    cost = cost_usd(PRICE, prompt_tokens=prompt, completion_tokens=completion)
+    assert cost * 1_000_000 == Decimal("0.15") * prompt + Decimal("0.60") * completion
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_end_without_tokens_costs_nothing_whatever_the_outcome(outcome: Outcome) -> None:
+    """A blocked or refused request is an end like any other, and is free."""
+    end = End(outcome=outcome, error=ErrorDetail(status=400, code="prompt_injection", message="no"))
+    event = completed_event(REQUEST, end, (), replica_id="", price=PRICE, store_text=False, now=NOW)
+    assert (event.outcome, event.error_code, event.cost_usd) == (outcome, "prompt_injection", Decimal(0))
+    assert (event.duration_ms, event.tokens_per_s, event.replica_id) == (250.0, None, "")
+    assert (event.tenant, event.key_id, event.user) == ("acme", "key00001", "u_1")
+
+
+def test_end_holds_text_only_where_it_is_stored() -> None:
+    """Its length is told always, the text itself on demand."""
+    end = End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=2, completion_tokens=3), generation_ms=100)
+    choices = (Delivered(text="one", tokens=2, finish_reason="stop"), Delivered(text="two", tokens=1))
+    events = [
+        completed_event(REQUEST, end, choices, replica_id="r", price=PRICE, store_text=stored, now=NOW)
+        for stored in (False, True)
+    ]
+    assert [(one.prompt_chars, one.response_chars) for one in events] == [(9, 6), (9, 6)]
+    assert [(one.prompt_text, one.response_text) for one in events] == [
+        (None, None),
+        ("hello\nyou", "one\ntwo"),
+    ]
+    assert (events[0].finish_reasons, events[0].tokens_per_s) == (("stop",), pytest.approx(30.0))
+
+
+def test_times_of_a_request_that_was_taken_up_again_are_the_clients() -> None:
+    """Queue and first token are those of the attempt that gave it, the rate is of what
+    the last attempt generated in its time.
+    """
+    delivered = (Delivered(text="abc", tokens=30), Delivered(text="d", tokens=10))
+    again = REQUEST.model_copy(
+        update={"attempt": 2, "delivered": delivered, "queue_ms": 3.0, "ttft_ms": 40.0}
+    )
+    end = End(
+        outcome=Outcome.COMPLETED,
+        usage=Usage(prompt_tokens=5, completion_tokens=60),
+        queue_ms=2_000.0,
+        ttft_ms=2_100.0,
+        generation_ms=500.0,
+    )
+    event = completed_event(again, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    assert (event.queue_ms, event.ttft_ms, event.tokens_per_s) == (3.0, 40.0, 40.0)
+    none_seen = REQUEST.model_copy(update={"attempt": 2})
+    event = completed_event(none_seen, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    assert (event.queue_ms, event.ttft_ms) == (2_000.0, 2_100.0)

@@ -1,0 +1,84 @@
+"""Who is served next."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.inference import Lane
+from services.inference.domain.dispatch.queue.fair_queue import BATCH_SHARE, POSITIONS_SHOWN, FairQueue
+
+
+def fill(queue: FairQueue, *requests: tuple[str, Lane, str, bool]) -> None:
+    """Requests that wait."""
+    for request_id, lane, tenant, retry in requests:
+        queue.push(request_id, lane=lane, tenant=tenant, retry=retry)
+
+
+def drain(queue: FairQueue) -> list[str]:
+    """Everything in the order of service."""
+    served: list[str] = []
+    while (request_id := queue.pop()) is not None:
+        served.append(request_id)
+    return served
+
+
+REQUESTS = st.lists(st.tuples(st.sampled_from(Lane), st.sampled_from("abc"), st.booleans()), max_size=60).map(
+    lambda found: [(f"r{at}", lane, tenant, retry) for at, (lane, tenant, retry) in enumerate(found)]
+)
+
+
+@given(REQUESTS)
+def test_order_that_is_told_is_the_order_of_service(requests: list[tuple[str, Lane, str, bool]]) -> None:
+    """A position is honest: nothing else coming, that is when it is served."""
+    queue = FairQueue()
+    fill(queue, *requests)
+    told = list(queue.in_order())
+    positions = queue.positions()
+    assert drain(queue) == told
+    assert positions == {request_id: at for at, request_id in enumerate(told[:POSITIONS_SHOWN], 1)}
+
+
+@given(REQUESTS, st.data())
+def test_requests_taken_out_leave_the_order_of_the_others(
+    requests: list[tuple[str, Lane, str, bool]], data: st.DataObject
+) -> None:
+    """Counts stay right, and taking out twice changes nothing."""
+    queue = FairQueue()
+    fill(queue, *requests)
+    out = data.draw(st.sets(st.sampled_from([one[0] for one in requests]))) if requests else set()
+    assert all(queue.remove(one) for one in out)
+    assert not any(queue.remove(one) for one in out)
+    for lane in Lane:
+        left = [one for one in requests if one[1] is lane and one[0] not in out]
+        assert queue.waiting(lane) == len(left)
+    assert sorted(drain(queue)) == sorted(one[0] for one in requests if one[0] not in out)
+    assert len(queue) == sum(queue.waiting(lane) for lane in Lane) == 0
+
+
+def test_retries_go_first_then_interactive_with_a_share_for_batch() -> None:
+    """One in eight, so that batch is slow and not starved."""
+    queue = FairQueue()
+    fill(queue, *((f"b{at}", Lane.BATCH, "t", False) for at in range(3)))
+    fill(queue, *((f"i{at}", Lane.INTERACTIVE, "t", False) for at in range(20)))
+    fill(queue, ("again", Lane.BATCH, "t", True))
+    served = drain(queue)
+    assert served[0] == "again"
+    assert [at for at, one in enumerate(served) if one[0] == "b"] == [BATCH_SHARE, 2 * BATCH_SHARE, 23]
+
+
+def test_tenants_take_turns() -> None:
+    """However many one of them sends."""
+    queue = FairQueue()
+    fill(queue, *((f"a{at}", Lane.INTERACTIVE, "a", False) for at in range(3)))
+    fill(queue, ("b0", Lane.INTERACTIVE, "b", False), ("c0", Lane.INTERACTIVE, "c", False))
+    assert drain(queue) == ["a0", "b0", "c0", "a1", "a2"]
+
+
+def test_request_that_is_not_ready_holds_back_its_tenant_only() -> None:
+    """Its order is kept; the others are served."""
+    queue = FairQueue()
+    fill(queue, *((f"a{at}", Lane.INTERACTIVE, "a", False) for at in range(2)))
+    fill(queue, ("b0", Lane.INTERACTIVE, "b", False), ("x0", Lane.BATCH, "x", False))
+    assert queue.pop(lambda one: one != "a0") == "b0"
+    assert queue.pop(lambda one: one[0] != "a") == "x0"
+    assert queue.pop(lambda one: one == "a1") is None
+    assert drain(queue) == ["a0", "a1"]

@@ -1,0 +1,130 @@
+"""Records that cannot be read, or do not fit, end their own request."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ErrorCode
+from schemas.inference import InferenceRequested, Lane, Outcome, ReplyEnded
+from services.inference.dispatcher.messages import read_request, shortened, stand_in_of
+from services.inference.domain.dispatch import Tell
+from services.inference.domain.unreadable import ANY_ATTEMPT, unreadable_attempt, unreadable_report
+from tests.support.bus.records import record
+from tests.support.inference.dispatch_world import World, position, request
+
+BROKEN = [
+    b"",
+    b"\xff\xfe",
+    b"[1]",
+    b'{"kind":"chat"}',
+    json.dumps({"reply_to": {"partition": 3, "gateway_id": "g"}, "attempt": 2, "tenant": "acme"}).encode(),
+    b'{"attempt":"x","reply_to":7,"tenant":{}}',
+    b"[" * 400 + b"]" * 400,
+    None,
+]
+
+
+@pytest.mark.parametrize("value", BROKEN)
+def test_unreadable_request_ends_failed_by_its_key(value: bytes | None) -> None:
+    """It is recorded, its client is told, its offset is done."""
+    bad = record(value, key=b"chatcmpl-1", timestamp_ms=1_700_000_000_000)
+    assert read_request(bad) is None
+    stand_in = stand_in_of(bad, "m", Lane.BATCH)
+    assert stand_in is not None
+    world = World()
+    world.pass_time(1)
+    (told,) = world.dispatch.on_unreadable(stand_in, position(0), world.now())
+    assert isinstance(told, Tell)
+    assert isinstance(told.reply, ReplyEnded)
+    assert (told.reply.request_id, told.to is None) == ("chatcmpl-1", stand_in.reply_to.partition < 0)
+    world.commit()
+    (end,) = world.ends
+    assert (end.outcome, end.error_code, end.kind) == (
+        Outcome.FAILED,
+        ErrorCode.REQUEST_UNREADABLE,
+        "chat",
+    )
+    assert world.committed == (1, "")
+
+
+def test_unreadable_request_without_a_key_is_passed_over() -> None:
+    """Nobody can be told."""
+    assert stand_in_of(record(b"x", key=b""), "m", Lane.BATCH) is None
+    assert stand_in_of(record(b"x", key=b"\xff"), "m", Lane.BATCH) is None
+    world = World()
+    world.dispatch.skip(position(0))
+    world.commit()
+    assert (world.ends, world.committed) == ([], (1, ""))
+
+
+def test_unreadable_further_attempt_ends_the_request_that_is_known() -> None:
+    """Whoever follows hears of it: the end is told for the attempt that they are at."""
+    world = World()
+    world.pass_time(1)
+    world.add_replica()
+    world.ask(request(1))
+    bad = record(b"x", key=b"r1", timestamp_ms=1_700_000_000_000)
+    stand_in = stand_in_of(bad, "m", Lane.INTERACTIVE)
+    assert stand_in is not None
+    world.lane.append(request(1))
+    world.read = 2
+    world.act(world.dispatch.on_unreadable(stand_in, position(1), world.now()))
+    told = world.told[-1]
+    assert told.attempt == ANY_ATTEMPT
+    world.commit()
+    assert [end.request_id for end in world.ends] == ["r1"]
+    assert (world.ends[0].tenant, world.committed) == ("acme", (2, ""))
+
+
+def test_assignment_too_large_for_the_bus_fails_its_own_request_only() -> None:
+    """The slot is free again, the next one is served."""
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(*(request(number) for number in range(3)))
+    del world.replicas[name]["r0", 1]
+    world.act(world.dispatch.on_refused("r0", 1, world.now()))
+    world.commit()
+    assert [(end.request_id, end.error_code) for end in world.ends] == [("r0", ErrorCode.BODY_TOO_LARGE)]
+    assert ("r2", 1) in world.replicas[name]
+
+
+@given(st.binary(max_size=200) | st.from_regex(rb'\{"kind":"finished".{0,80}', fullmatch=True))
+def test_unreadable_status_or_work_never_raises(value: bytes) -> None:
+    """Whatever the bytes are."""
+    unreadable_report(value, "m")
+    unreadable_attempt(value, "m#1", "m")
+
+
+def test_unreadable_report_ends_the_attempt_that_it_names() -> None:
+    """A report with a field that this version does not know how to read."""
+    said = {
+        "kind": "finished",
+        "replica_id": "m#1",
+        "request_id": "r1",
+        "attempt": 1,
+        "end": {"outcome": "?"},
+    }
+    finished = unreadable_report(json.dumps(said).encode(), "m")
+    assert finished is not None
+    assert (finished.request_id, finished.end.outcome) == ("r1", Outcome.FAILED)
+    assert unreadable_report(json.dumps(said | {"kind": "beat"}).encode(), "m") is None
+
+
+def test_reply_too_large_is_told_without_its_text() -> None:
+    """The end arrives in any case."""
+    asked = InferenceRequested.model_validate(request(1))
+    world = World()
+    world.pass_time(1)
+    world.ask(asked)
+    world.add_replica()
+    world.finish("m#1", ("r1", 1))
+    world.ask(request(1, attempt=2))
+    told = world.told[-1]
+    assert isinstance(told, ReplyEnded)
+    assert told.choices
+    cut = shortened(Tell(asked.reply_to, told)).reply
+    assert isinstance(cut, ReplyEnded)
+    assert (cut.choices, cut.end) == ((), told.end)
