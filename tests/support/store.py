@@ -139,7 +139,8 @@ class RunningStore:
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(
-                    f"the store did not start: {(self.folder / 'store.log').read_text()[-2000:]}"
+                    f"the store did not start (exit status {self.process.poll()}): "
+                    f"{(self.folder / 'store.log').read_text()[-2000:]}"
                 )
             with (
                 contextlib.suppress(OSError),

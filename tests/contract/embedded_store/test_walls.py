@@ -120,3 +120,26 @@ def test_confine_with_threads_already_there_says_that_it_does_nothing(tmp_path: 
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.startswith("none: ")
+
+
+@pytest.mark.parametrize("path", ["/proc/self/auxv", "/sys/devices/system/cpu/possible"])
+def test_what_the_engine_asks_of_the_system_can_be_read(tmp_path: Path, path: str) -> None:
+    """Where it is refused auxv, the engine looks for it in memory that may hold anything,
+    and crashes now and then.
+    """
+    if not Path(path).exists():
+        pytest.skip(f"this system has no {path}")
+    program = (
+        "import sys; from pathlib import Path; from services.embedded.clickhouse.engine import confinement; "
+        "told = confinement.confine(Path(sys.argv[1])); "
+        "print(told, len(Path(sys.argv[2]).read_bytes()) > 0)"
+    )
+    (tmp_path / "tmp").mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), path],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    assert ran.stdout.endswith("True\n"), ran.stderr

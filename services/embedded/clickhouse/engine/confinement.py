@@ -31,10 +31,12 @@ _ALL_TCP = 0b11
 _ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 
 # What libc and the engine read of the system: where the main thread's stack lies, how
-# much memory there is.
+# much memory there is. Without auxv the engine takes what lies behind the environment
+# for it, finds the vDSO at a random address and, one start in some hundreds, crashes.
 _SYSTEM_FILES = (
     *("/etc/ld.so.cache", "/sys/fs/cgroup", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat"),
-    *(f"/proc/self/{name}" for name in ("maps", "stat", "statm", "status", "cgroup", "mountinfo")),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
+    *(f"/proc/self/{name}" for name in ("auxv", "maps", "stat", "statm", "status", "cgroup", "mountinfo")),
 )
 
 READ = _READ_FILE | _READ_FOLDER
