@@ -71,4 +71,4 @@ def build(settings: Settings) -> App:
             f"{', '.join(ROLES)}, separated by commas"
         )
     health = HealthState()
-    return App([ROLES[name](settings, health) for name in dict.fromkeys(names)], health)
+    return App([ROLES[name](settings, health.of(name)) for name in dict.fromkeys(names)], health)

@@ -1,12 +1,15 @@
 """What an analyzer can do, each a role that runs alone or beside the others."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+import structlog
 
 from schemas.topics import AUDIT
 from services.analyzer.audit.handlers import AuditChainer
 from services.analyzer.audit.table import StoredAuditTable
-from services.analyzer.recorder.interfaces import DependencyRetry, StoreTables
+from services.analyzer.recorder.interfaces import StoreTables
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.tables import RECORDINGS
 from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
@@ -17,8 +20,12 @@ from services.common.bus.consumers.events import EventConsumer
 from services.common.bus.dead_letters.dead_letter import DeadLetters, InvalidShare
 from services.common.bus.subscriber import Subscriber, Subscription
 from services.common.bus.subscriber.asyncapi import Document
-from services.common.process.health import HealthState
+from services.common.errors import HaltError
+from services.common.process.health import Reporter
+from services.common.retry import DependencyRetry
 from services.common.store import Store
+
+log = structlog.get_logger(__name__)
 
 
 class Role(Protocol):
@@ -43,7 +50,7 @@ class Role(Protocol):
 class RecorderRole:
     """Every event into its table, each exactly once."""
 
-    def __init__(self, settings: Settings, health: HealthState) -> None:
+    def __init__(self, settings: Settings, health: Reporter) -> None:
         self._producer = Producer(settings.kafka_url, f"recorder-{settings.instance}")
         self._events = EventConsumer(
             settings.kafka_url,
@@ -54,7 +61,8 @@ class RecorderRole:
         self._store = Store(
             settings.clickhouse_url, name="tocsin-recorder", timeout_s=settings.store_timeout_s
         )
-        tables, dependency_retry = StoreTables(self._store), DependencyRetry(self._events, health)
+        tables = StoreTables(self._store)
+        dependency_retry = DependencyRetry(settings.recorder_group, health, self._events.rest)
         writer = Writer(
             events=self._events,
             tables=tables,
@@ -106,10 +114,15 @@ class RecorderRole:
 
 
 class AuditRole:
-    """Audit entries into a chain of hashes."""
+    """Audit entries into a chain of hashes.
 
-    def __init__(self, settings: Settings, health: HealthState) -> None:
+    Where it must not go on it halts alone: the other roles of the process work on.
+    """
+
+    def __init__(self, settings: Settings, health: Reporter) -> None:
         name = f"audit-{settings.instance}"
+        self._health = health
+        self._draining = asyncio.Event()
         self._producer = Producer(settings.kafka_url, name)
         self._store = Store(settings.clickhouse_url, name="tocsin-audit", timeout_s=settings.store_timeout_s)
         self._subscriber = Subscriber(
@@ -129,11 +142,18 @@ class AuditRole:
         await self._subscriber.start()
 
     async def run(self) -> None:
-        """Chains entries until told to stop."""
-        await self._subscriber.run()
+        """Chains entries until told to stop, or until that would fork the chain."""
+        try:
+            await self._subscriber.run()
+        except HaltError as error:
+            log.critical("audit_halted", error=str(error))
+            self._health.report("chain", ok=False, detail=str(error))
+            await self._subscriber.close()
+            await self._draining.wait()
 
     async def drain(self) -> None:
         """Chains what was taken, and takes no more."""
+        self._draining.set()
         await self._subscriber.drain()
 
     async def close(self) -> None:
@@ -152,7 +172,7 @@ def audit_subscription(chainer: AuditChainer, group: str) -> Subscription:
     return Subscription(AUDIT, chainer.on_audit_entries, group, remembered=0, begin=chainer.first_unchained)
 
 
-ROLES: Mapping[str, Callable[[Settings, HealthState], Role]] = {
+ROLES: Mapping[str, Callable[[Settings, Reporter], Role]] = {
     "recorder": RecorderRole,
     "audit": AuditRole,
 }

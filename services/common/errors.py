@@ -34,3 +34,7 @@ class StoreUnavailableError(TransientError):
 
 class StoreRejectedError(PermanentError):
     """ClickHouse refuses this data; the same data will be refused again."""
+
+
+class HaltError(TocsinError):
+    """Going on would spoil what is there: the consumer stops, and a person decides."""

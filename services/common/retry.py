@@ -1,16 +1,24 @@
-"""Bounded retries: named exceptions, jitter, a total timeout.
-
-Built on stamina, which counts them in Prometheus too.
+"""Trying again: `retry` is bounded (named exceptions, jitter, a total timeout; built on
+stamina, which counts in Prometheus too), `DependencyRetry` waits for what a consumer
+cannot do without.
 """
 
+import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import stamina
+import structlog
 
-from services.common.errors import TransientError
+from services.common.errors import BusUnavailableError, StoreUnavailableError, TransientError
+from services.common.process import metrics
+from services.common.process.health import Reporter
+
+log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
+_DEPENDENCIES = ("store", "kafka")
 
 
 async def retry(
@@ -34,3 +42,76 @@ async def retry(
         with once:
             return await attempt()
     raise AssertionError("retry_context ends by returning or raising")
+
+
+class LeftError(Exception):
+    """There is no time to wait: what is left is done by whoever reads it next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Pauses that double from `first_s` up to `longest_s`, with jitter."""
+
+    first_s: float = 0.1
+    longest_s: float = 2.0
+    jitter: Callable[[], float] = field(default=lambda: random.uniform(0.5, 1.0))  # noqa: S311  not a secret
+
+    def after(self, attempts: int) -> float:
+        """How long to wait after so many attempts (s)."""
+        return min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 20)) * self.jitter()
+
+
+@dataclass(frozen=True)
+class DependencyRetry:
+    """Does what must be done, as often as it takes, while Kafka or the store is away.
+
+    `rest` passes the time. Meanwhile /ready and a metric say what is missing, and the
+    log says so once.
+    """
+
+    consumer: str
+    health: Reporter
+    rest: Callable[[float], Awaitable[None]]
+    pauses: Pauses = field(default_factory=Pauses)
+
+    async def until_done(
+        self,
+        attempt: Callable[[], Awaitable[Result]],
+        wanted: Callable[[], bool] = lambda: True,
+        hurried: Callable[[], bool] = lambda: False,
+    ) -> Result | None:
+        """Calls `attempt` until it succeeds, and returns its answer; None once it is no
+        longer `wanted`. Other failures are raised.
+
+        Raises:
+            LeftError: something is away, and there is no time to wait for it.
+        """
+        failed, missing = 0, ""
+        while wanted():
+            try:
+                answer = await attempt()
+            except (BusUnavailableError, StoreUnavailableError) as error:
+                failed, missing = failed + 1, self._report(error, missing)
+                if hurried():
+                    raise LeftError from error
+                await self.rest(self.pauses.after(failed))
+            else:
+                self._goes_on(missing)
+                return answer
+        self._goes_on(missing)
+        return None
+
+    def _report(self, error: TransientError, missing: str) -> str:
+        name = "store" if isinstance(error, StoreUnavailableError) else "kafka"
+        if name != missing:
+            log.warning("consumer_waits", consumer=self.consumer, dependency=name, error=str(error))
+            metrics.CONSUMER_WAITING.labels(self.consumer, name).set(1)
+        self.health.report(name, ok=False, detail=str(error))
+        return name
+
+    def _goes_on(self, missing: str) -> None:
+        if missing:
+            log.info("consumer_goes_on", consumer=self.consumer, dependency=missing)
+        for name in _DEPENDENCIES:
+            self.health.report(name, ok=True)
+            metrics.CONSUMER_WAITING.labels(self.consumer, name).set(0)

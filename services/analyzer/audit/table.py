@@ -1,42 +1,61 @@
 """audit_log as its writer knows it."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Protocol
 
 from services.analyzer.audit.domain.chain import AuditRow, Head, chain_name
-from services.analyzer.recorder.rows import TIME, WORD, Row, fit
+from services.analyzer.recorder.rows import TIME, WORD, Column, Rows
 from services.common.bus.coordinates import TopicPartition
-from services.common.store import Store, Table
+from services.common.errors import HaltError
+from services.common.store import Store
 
-_TYPES = {
-    "position": "UInt64",
-    "occurred_at": TIME,
-    "sequence": "Int64",
-    "partition": "UInt32",
-    "offset": "UInt64",
-    **dict.fromkeys(
-        (
-            "chain",
-            "tenant",
-            "action",
-            "outcome",
-            "object_kind",
-            "actor_kind",
-            "source",
-            "topic",
-        ),
-        WORD,
+AUDIT_ROWS: Rows[AuditRow] = Rows(
+    "audit_log",
+    (
+        Column("chain", WORD, lambda row: row.chain),
+        Column("position", "UInt64", lambda row: row.position),
+        Column("previous_hash", "String", lambda row: row.previous_hash),
+        Column("hash", "String", lambda row: row.hash),
+        Column("occurred_at", TIME, lambda row: row.occurred_at),
+        Column("tenant", WORD, lambda row: row.tenant),
+        Column("action", WORD, lambda row: row.action),
+        Column("outcome", WORD, lambda row: row.outcome),
+        Column("object_kind", WORD, lambda row: row.object_kind),
+        Column("entry_id", "String", lambda row: row.entry_id),
+        Column("request_id", "String", lambda row: row.request_id),
+        Column("actor_kind", WORD, lambda row: row.actor_kind),
+        Column("actor_id", "String", lambda row: row.actor_id),
+        Column("address", "String", lambda row: row.address),
+        Column("actor_salt", "String", lambda row: row.actor_salt),
+        Column("actor_digest", "String", lambda row: row.actor_digest),
+        Column("object_id", "String", lambda row: row.object_id),
+        Column("reason", "String", lambda row: row.reason),
+        Column("before", "String", lambda row: row.before),
+        Column("after", "String", lambda row: row.after),
+        Column("content_salt", "String", lambda row: row.content_salt),
+        Column("content_digest", "String", lambda row: row.content_digest),
+        Column("event_id", "String", lambda row: row.event_id),
+        Column("source", WORD, lambda row: row.source),
+        Column("sequence", "Int64", lambda row: row.sequence),
+        Column("topic", WORD, lambda row: row.topic),
+        Column("partition", "UInt32", lambda row: row.partition),
+        Column("offset", "UInt64", lambda row: row.offset),
     ),
-}
-AUDIT_LOG = Table("audit_log", {one.name: _TYPES.get(one.name, "String") for one in fields(AuditRow)})
+)
+_WINDOW = 1000
+"""How many of the newest places are looked at before each block. Whoever was overtaken
+can write late what it had read at once: 500 entries at most."""
+
+
+class ForkedChainError(HaltError):
+    """A chain has two rows at one place: going on would choose between them."""
 
 
 class AuditTable(Protocol):
     """What the role asks of the store: `StoredAuditTable`, or a fake."""
 
-    async def head(self, place: TopicPartition) -> Head:
-        """The newest row of a partition's chain."""
+    async def head(self, place: TopicPartition, *, whole: bool = False) -> Head:
+        """The newest row of a partition's chain, which has no fork."""
 
     async def insert(self, rows: Sequence[AuditRow], *, token: str) -> None:
         """Inserts rows as one block, once a token."""
@@ -48,18 +67,32 @@ class StoredAuditTable:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def head(self, place: TopicPartition) -> Head:
-        """The newest row of a partition's chain.
+    async def head(self, place: TopicPartition, *, whole: bool = False) -> Head:
+        """The newest row of a partition's chain, which has no fork among its newest
+        rows, or anywhere where the `whole` shall be looked at.
 
         Raises:
             StoreUnavailableError: not now.
+            ForkedChainError: there are two rows at one place.
         """
+        chain = {"chain": chain_name(*place)}
         rows = await self._store.query(
             "SELECT position, hash, offset FROM audit_log WHERE chain = {chain:String} "
             "ORDER BY position DESC LIMIT 1",
-            {"chain": chain_name(*place)},
+            chain,
         )
-        return Head(rows[0]["position"], rows[0]["hash"], rows[0]["offset"]) if rows else Head()
+        if not rows:
+            return Head()
+        head = Head(rows[0]["position"], rows[0]["hash"], rows[0]["offset"])
+        since = 0 if whole else max(0, head.position - _WINDOW)
+        forks = await self._store.query(
+            "SELECT position FROM audit_log WHERE chain = {chain:String} AND position >= {since:UInt64} "
+            "GROUP BY position HAVING uniqExact(hash) > 1 ORDER BY position LIMIT 1",
+            chain | {"since": since},
+        )
+        if forks:
+            raise forked(chain["chain"], forks[0]["position"])
+        return head
 
     async def insert(self, rows: Sequence[AuditRow], *, token: str) -> None:
         """Inserts rows as one block, once a token.
@@ -68,13 +101,12 @@ class StoredAuditTable:
             StoreUnavailableError: not now; whether they are in is unknown.
             StoreRejectedError: a value does not fit its column.
         """
-        await self._store.insert(AUDIT_LOG, [values(row) for row in rows], token=token)
+        await self._store.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(row) for row in rows], token=token)
 
 
-def values(row: AuditRow) -> Row:
-    """A row in the order of the table's columns.
-
-    Raises:
-        ValueError: a value does not fit its column.
-    """
-    return tuple([fit(name, type_, getattr(row, name)) for name, type_ in AUDIT_LOG.columns.items()])
+def forked(chain: str, position: int) -> ForkedChainError:
+    """What is said of a fork."""
+    return ForkedChainError(
+        f"audit_log has two rows at position {position} of the chain {chain}, so nothing more is chained; "
+        "docs/exactness.md says how to mend it"
+    )

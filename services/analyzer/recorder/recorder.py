@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from services.analyzer.recorder.interfaces import DependencyRetry, Events, Tables
+from services.analyzer.recorder.interfaces import Events, Tables
 from services.analyzer.recorder.partition_buffer import PartitionBuffer
 from services.analyzer.recorder.resume import NOTHING, resume
 from services.analyzer.recorder.rows import Recording
@@ -22,7 +22,8 @@ from services.analyzer.recorder.writer import PendingBlock, Writer
 from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, partition_of
 from services.common.bus.dead_letters.dead_letter import TooManyInvalidError
 from services.common.errors import ConfigError
-from services.common.process.health import HealthState
+from services.common.process.health import Reporter
+from services.common.retry import DependencyRetry
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ class Recorder:
     writer: Writer
     dependency_retry: DependencyRetry
     recordings: Mapping[str, Recording[Any]]
-    health: HealthState
+    health: Reporter
     batching: Batching = Batching()
     monotonic_s: Callable[[], float] = time.monotonic
     _buffers: dict[TopicPartition, PartitionBuffer] = field(default_factory=dict, init=False)
@@ -68,7 +69,7 @@ class Recorder:
             BusUnavailableError: no broker.
         """
         await self.events.start(list(self.recordings), self._on_assigned, self._on_revoked)
-        self.health.report("recorder", ok=True)
+        self.health.report("consumer", ok=True)
 
     async def run(self) -> None:
         """Records until told to stop, then records what it holds and returns.
@@ -86,7 +87,7 @@ class Recorder:
                     await self._write()
             await self._write()
         except (TooManyInvalidError, ConfigError) as error:
-            self.health.report("recorder", ok=False, detail=str(error))
+            self.health.report("consumer", ok=False, detail=str(error))
             raise
         finally:
             self._stopped.set()

@@ -24,6 +24,7 @@ from services.common.store import Table
 
 Row = tuple[Any, ...]
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+Source = TypeVar("Source")
 
 WORD = "LowCardinality(String)"
 WORDS = "Array(LowCardinality(String))"
@@ -50,23 +51,24 @@ class Recorded(NamedTuple, Generic[AnyMessage]):
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Generic[AnyMessage]):
-    """A column: its name, its ClickHouse type, and the value that an event has for it."""
+class Column(Generic[Source]):
+    """A column: its name, its ClickHouse type, and the value that a source (an event, a
+    row of the audit chain) has for it.
+    """
 
     name: str
     type: str
-    value: Callable[[Recorded[AnyMessage]], Any]
+    value: Callable[[Source], Any]
 
 
 @dataclass(frozen=True)
-class Recording(Generic[AnyMessage]):
-    """Where a topic's events go, and how they become rows."""
+class Rows(Generic[Source]):
+    """A table, and how a source becomes a row of it."""
 
     name: str
-    model: TypeAdapter[AnyMessage]
-    columns: tuple[Column[AnyMessage], ...]
+    columns: tuple[Column[Source], ...]
     table: Table = field(init=False)
-    _values: list[Callable[[Recorded[AnyMessage]], Any]] = field(init=False, repr=False)
+    _values: list[Callable[[Source], Any]] = field(init=False, repr=False)
     _checks: list[tuple[int, str, "_Check"]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,16 +81,32 @@ class Recording(Generic[AnyMessage]):
         object.__setattr__(self, "_values", [one.value for one in self.columns])
         object.__setattr__(self, "_checks", checks)
 
-    def row(self, event: Recorded[AnyMessage]) -> Row:
-        """An event's values in the order of the columns.
+    def row(self, source: Source) -> Row:
+        """A source's values in the order of the columns.
 
         Raises:
             ValueError: a value does not fit its column.
         """
-        values = [value(event) for value in self._values]
+        values = [value(source) for value in self._values]
         for place, name, check in self._checks:
             values[place] = check(name, values[place])
         return tuple(values)
+
+
+@dataclass(frozen=True)
+class Recording(Generic[AnyMessage]):
+    """Where a topic's events go, and how they become rows."""
+
+    name: str
+    model: TypeAdapter[AnyMessage]
+    columns: tuple[Column[Recorded[AnyMessage]], ...]
+    table: Table = field(init=False)
+    row: Callable[[Recorded[AnyMessage]], Row] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = Rows(self.name, self.columns)
+        object.__setattr__(self, "table", rows.table)
+        object.__setattr__(self, "row", rows.row)
 
 
 def log_columns() -> tuple[Column[Any], ...]:
@@ -137,15 +155,6 @@ def brief(error: Exception) -> str:
             for one in error.errors(include_input=False, include_url=False)[:5]
         )
     return str(error)
-
-
-def fit(name: str, type_: str, value: Any) -> Any:
-    """A value as its column takes it.
-
-    Raises:
-        ValueError: it does not fit.
-    """
-    return _CHECKS[type_](name, value) if type_ in _CHECKS else value
 
 
 _Check = Callable[[str, Any], Any]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.analyzer.recorder.interfaces import DeadLetterSink, DependencyRetry, Events, Tables
+from services.analyzer.recorder.interfaces import DeadLetterSink, Events, Tables
 from services.analyzer.recorder.partition_buffer import Block, PartitionBuffer
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.bus.dead_letters.dead_letter import Failure, InvalidShare
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.process import metrics
+from services.common.retry import DependencyRetry
 
 log = structlog.get_logger(__name__)
 

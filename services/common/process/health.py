@@ -4,7 +4,7 @@ dependency), /metrics.
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -25,6 +25,13 @@ class Dependency:
     detail: str = "not tried yet"
 
 
+class Reporter(Protocol):
+    """Who is told of a dependency's state: `HealthState`, or a part of one."""
+
+    def report(self, name: str, *, ok: bool, detail: str = "") -> None:
+        """Notes a dependency's state."""
+
+
 @dataclass
 class HealthState:
     """What a service says of itself.
@@ -40,6 +47,12 @@ class HealthState:
     def report(self, name: str, *, ok: bool, detail: str = "") -> None:
         """Notes a dependency's state."""
         self.dependencies[name] = Dependency(ok, detail or ("ok" if ok else "failed"))
+
+    def of(self, role: str) -> Reporter:
+        """Where one of several roles in this process reports: each name is told as
+        `role.name`, so that one role's store does not hide another's.
+        """
+        return _RoleReporter(self, role)
 
     @property
     def ready(self) -> bool:
@@ -68,6 +81,15 @@ class HealthState:
         if path in self.extra:
             return 200, "application/json", orjson.dumps(self.extra[path]())
         return None
+
+
+@dataclass(frozen=True)
+class _RoleReporter:
+    state: HealthState
+    role: str
+
+    def report(self, name: str, *, ok: bool, detail: str = "") -> None:
+        self.state.report(f"{self.role}.{name}", ok=ok, detail=detail)
 
 
 class HealthServer:

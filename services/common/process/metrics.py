@@ -90,9 +90,6 @@ RECORDER_INVALID = Counter("tocsin_recorder_invalid_total", "Events that cannot 
 RECORDER_INSERT_SECONDS = Histogram(
     "tocsin_recorder_insert_seconds", "Time of one insert.", ["table"], buckets=_SECONDS
 )
-RECORDER_WAITING = Gauge(
-    "tocsin_recorder_waiting", "1 while the store or Kafka is waited for.", ["dependency"]
-)
 
 # Consumers of events (services/common/bus/subscriber).
 CONSUMER_EVENTS = Counter(

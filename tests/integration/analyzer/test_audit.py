@@ -3,19 +3,25 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 
+import httpx
 import pytest
 
+from schemas.control import TenantChanged
 from schemas.topics import AUDIT
-from services.analyzer.audit.domain.chain import DELETED, AuditRow
+from services.analyzer.audit.domain.chain import DELETED, AuditRow, replace_hash
 from services.analyzer.audit.domain.verification import Verdict, verify
-from services.analyzer.audit.table import AUDIT_LOG, StoredAuditTable, values
+from services.analyzer.audit.table import AUDIT_ROWS, ForkedChainError, StoredAuditTable
 from services.common.bus import Outgoing
 from services.common.bus.coordinates import TopicPartition
+from services.common.control import changes
 from services.common.store import Store
+from services.embedded.installation.ports import free_port
 from tests.support.analyzer.audit_fakes import chain, entry
 from tests.support.analyzer.recorder_scene import Scene
 from tests.support.analyzer.recording import CountingProducer, Unreadable, eventually, fresh_database, ledger
+from tests.support.control import control_writer
 from tests.support.store import RunningStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,7 +29,7 @@ _PLACE = TopicPartition(AUDIT.name, 0)
 
 
 async def _rows(store: Store) -> list[AuditRow]:
-    names = ", ".join(AUDIT_LOG.columns)
+    names = ", ".join(AUDIT_ROWS.table.columns)
     found = await store.query(f"SELECT {names} FROM audit_log FINAL ORDER BY position, hash")
     return [AuditRow(**one) for one in found]
 
@@ -102,6 +108,67 @@ async def test_store_that_was_set_back_is_filled_again_from_the_log(
     assert [row.entry_id for row in rows] == [f"entry-{number}" for number in range(45)]
 
 
+async def test_forked_chain_halts_the_audit_role_alone(scene: Scene, producer: CountingProducer) -> None:
+    """A row that somebody else wrote: no entry is chained behind it, /ready says why, and
+    the recorder records on. Mended as the documentation says, the chain is whole.
+    """
+    port = free_port()
+    environment = {"TOCSIN_CONSUMER_SESSION_TIMEOUT_S": "3", "TOCSIN_HEALTH_PORT": str(port)}
+    analyzer = scene.another_recorder(**environment)
+    rows = chain(10)
+    forged = replace_hash(dataclasses.replace(rows[7], reason="forged"))
+    await _publish(producer, range(20))
+    analyzer.start()
+    try:
+        await eventually(lambda: _count(scene, 20), within_s=60, what="twenty rows")
+        await scene.store.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(forged)], token="forged")
+        await _publish(producer, range(20, 25))
+        await eventually(lambda: _says(port, "audit.chain"), within_s=60, what="/ready names the chain")
+        assert "audit_halted" in analyzer.output
+        await scene.source.send(20)
+        await scene.all_recorded()
+        assert await _count(scene, 21)
+        assert not await _count(scene, 22)
+        assert analyzer.terminate() == 0
+        await scene.store.command(
+            "ALTER TABLE audit_log DELETE WHERE position >= 7 SETTINGS mutations_sync = 2"
+        )
+        analyzer.start()
+        await eventually(lambda: _count(scene, 25), within_s=60, what="all rows again")
+    finally:
+        analyzer.kill()
+    assert verify(await _rows(scene.store)).first_break is None
+    assert analyzer.output.count("consumer_goes_back") == 1
+
+
+async def test_restarts_between_transactions_go_back_to_nothing(scene: Scene) -> None:
+    """Each change of control state writes its entry in a transaction, whose marker takes
+    an offset: that is no entry which is missing.
+    """
+    analyzer = scene.another_recorder(TOCSIN_ANALYZER_ROLES="audit", TOCSIN_CONSUMER_SESSION_TIMEOUT_S="3")
+    writer = control_writer(scene.broker.bootstrap)
+    try:
+        for number in range(3):
+            await writer.apply(
+                changes.create(TenantChanged(tenant=f"tenant-{number}", created_at=datetime.now(UTC)))
+            )
+            analyzer.start()
+            await eventually(
+                lambda wanted=number + 1: _count(scene, wanted), within_s=60, what="the change is chained"
+            )
+            assert analyzer.terminate() == 0
+    finally:
+        analyzer.kill()
+    assert "consumer_goes_back" not in analyzer.output
+    assert verify(await _rows(scene.store)).first_break is None
+
+
+async def _says(port: int, name: str) -> bool:
+    async with httpx.AsyncClient() as client:
+        told = (await client.get(f"http://127.0.0.1:{port}/ready")).json()
+    return told["dependencies"].get(name, {}).get("ok") is False and not told["ready"]
+
+
 async def test_table_keeps_what_is_hashed_and_equal_rows_fall_together(store: RunningStore) -> None:
     """Values come back as they were hashed; blocks that overlap leave one row a place; a
     fork stays; an erasure in the store leaves the chain whole.
@@ -119,8 +186,14 @@ async def test_table_keeps_what_is_hashed_and_equal_rows_fall_together(store: Ru
     )
     assert verify(await _rows(door)) == Verdict(30, rows[-1].hash, 10)
     forged = dataclasses.replace(rows[7], hash="0" * 64)
-    await door.insert(AUDIT_LOG, [values(forged)], token="forged")
+    await door.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(forged)], token="forged")
     found = verify(await _rows(door)).first_break
+    with pytest.raises(ForkedChainError, match="two rows at position 7 of the chain"):
+        await table.head(_PLACE)
+    await door.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(row) for row in chain(1600)[30:]], token="more")
+    assert (await table.head(_PLACE)).position == 1599  # the newest rows are looked at before each block
+    with pytest.raises(ForkedChainError, match="two rows at position 7 of the chain"):
+        await table.head(_PLACE, whole=True)  # and all of them by each new owner
     await door.close()
     assert found is not None
     assert found.position == 7
@@ -128,7 +201,7 @@ async def test_table_keeps_what_is_hashed_and_equal_rows_fall_together(store: Ru
 
 def test_table_columns_are_those_of_a_row() -> None:
     """Each column has a value."""
-    assert list(AUDIT_LOG.columns) == [one.name for one in dataclasses.fields(AuditRow)]
+    assert list(AUDIT_ROWS.table.columns) == [one.name for one in dataclasses.fields(AuditRow)]
 
 
 async def test_columns_are_those_of_the_migrated_table(store: RunningStore) -> None:
@@ -139,7 +212,9 @@ async def test_columns_are_those_of_the_migrated_table(store: RunningStore) -> N
         "AND table = 'audit_log'"
     )
     await door.close()
-    assert {one["name"]: one["type"] for one in found if not one["default_kind"]} == dict(AUDIT_LOG.columns)
+    assert {one["name"]: one["type"] for one in found if not one["default_kind"]} == dict(
+        AUDIT_ROWS.table.columns
+    )
     assert all(one["comment"] for one in found)
 
 

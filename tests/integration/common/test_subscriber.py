@@ -27,6 +27,7 @@ from services.common.bus.dead_letters.dead_letter import DeadLetters
 from services.common.bus.subscriber import Attempts, Event, Subscriber, Subscription
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.process.health import HealthState
+from services.common.retry import Pauses
 from tests.support.analyzer.recording import eventually
 from tests.support.bus.subscriber_fakes import record
 from tests.support.kafka import Broker, OwnBroker
@@ -169,7 +170,7 @@ async def test_event_that_always_fails_is_set_aside_after_bounded_attempts(bench
         calls += 1
         raise ValueError("a bug")
 
-    await bench.subscriber(buggy, attempts=Attempts(3, first_s=0.01))
+    await bench.subscriber(buggy, attempts=Attempts(3, Pauses(first_s=0.01)))
     await bench.send(1)
     await bench.all_committed(1)
     assert calls == 3

@@ -9,7 +9,8 @@ from schemas.envelope import Envelope
 from schemas.events.audit import Actor, AuditEntry
 from schemas.inference import LogPosition
 from schemas.topics import AUDIT
-from services.analyzer.audit.domain.chain import AuditRow, Head, link
+from services.analyzer.audit.domain.chain import AuditRow, Head, chain_name, link
+from services.analyzer.audit.table import forked
 from services.common.bus.coordinates import TopicPartition
 from services.common.errors import StoreUnavailableError
 from tests.support.analyzer.recording import EPOCH
@@ -74,9 +75,16 @@ class FakeAuditTable:
     _tokens: set[str] = field(default_factory=set)
     _late: list[tuple[str, list[AuditRow]]] = field(default_factory=list)
 
-    async def head(self, place: TopicPartition) -> Head:
-        """The newest row; what is late arrives right after."""
-        del place
+    async def head(self, place: TopicPartition, *, whole: bool = False) -> Head:
+        """The newest row; what is late arrives right after.
+
+        Raises:
+            ForkedChainError: there are two rows at one place.
+        """
+        del whole
+        places = [position for _, position, _ in self.stored]
+        if doubled := [one for one in places if places.count(one) > 1]:
+            raise forked(chain_name(*place), doubled[0])
         newest = max(self.stored.values(), key=lambda row: row.position, default=None)
         late, self._late = self._late, []
         for token, rows in late:

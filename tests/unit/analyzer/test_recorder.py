@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analyzer.recorder.interfaces import DependencyRetry
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.analyzer.recorder.writer import Writer
@@ -18,6 +17,7 @@ from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.bus.dead_letters.dead_letter import InvalidShare, TooManyInvalidError
 from services.common.errors import ConfigError
 from services.common.process.health import HealthState
+from services.common.retry import DependencyRetry, Pauses
 from tests.support.analyzer.recorder_fakes import (
     PLACE,
     EndOfLogError,
@@ -41,7 +41,7 @@ def _recorder(
     share: InvalidShare | None = None,
 ) -> Recorder:
     health = HealthState()
-    dependency_retry = DependencyRetry(events, health, jitter=lambda: 0.0)
+    dependency_retry = DependencyRetry("recorder", health, events.rest, Pauses(jitter=lambda: 0.0))
     writer = Writer(
         events, tables, aside, dependency_retry, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0)
     )
@@ -174,7 +174,7 @@ def test_recorder_with_mostly_invalid_events_halts_before_setting_them_aside() -
         asyncio.run(_live(recorder))
     assert not aside.failures
     assert not tables.rows
-    assert not recorder.health.dependencies["recorder"].ok
+    assert not recorder.health.dependencies["consumer"].ok
 
 
 def test_recorder_with_a_log_that_is_shorter_than_the_store_refuses_to_begin() -> None:

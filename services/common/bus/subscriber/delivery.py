@@ -5,7 +5,6 @@ Knows neither FastStream nor commits: who calls `give` commits what it returned 
 
 import asyncio
 import contextlib
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,21 +18,19 @@ from services.common.bus.consumers.parsing import Unknown, Unreadable, parse_kno
 from services.common.bus.coordinates import Record, TopicPartition, partition_of
 from services.common.bus.dead_letters.dead_letter import Failure, InvalidShare, TooManyInvalidError
 from services.common.errors import (
-    BusUnavailableError,
     ConfigError,
+    HaltError,
     PermanentError,
-    StoreUnavailableError,
-    TransientError,
 )
 from services.common.process import metrics
-from services.common.process.health import HealthState
+from services.common.process.health import Reporter
+from services.common.retry import DependencyRetry, LeftError, Pauses
 
 log = structlog.get_logger(__name__)
 
 AnyMessage = TypeVar("AnyMessage")
 Answer = TypeVar("Answer")
-_AWAY = (BusUnavailableError, StoreUnavailableError)
-_HALT = (TooManyInvalidError, ConfigError)
+_HALT = (TooManyInvalidError, ConfigError, HaltError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +70,12 @@ class DeadLetterSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often an event that fails is tried, with pauses that double from `first_s` up
-    to `longest_s`. The pauses also count for what is away, without end.
+    """How often an event that fails is tried, with pauses in between. The pauses also
+    count for what is away, without end.
     """
 
     count: int = 5
-    first_s: float = 0.1
-    longest_s: float = 2.0
-
-    def pause_s(self, made: int) -> float:
-        """How long to wait after so many attempts, with jitter."""
-        pause = min(self.longest_s, self.first_s * 2.0 ** min(made - 1, 20))
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311  not a secret
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 @dataclass
@@ -98,12 +89,16 @@ class Delivery:
     topic: Topic
     group: str
     dead_letters: DeadLetterSink
-    health: HealthState
+    health: Reporter
     share: InvalidShare = field(default_factory=InvalidShare)
-    attempts: Attempts = Attempts()
+    attempts: Attempts = field(default_factory=Attempts)
     remembered: int = 10_000
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _done: "OrderedDict[tuple[str, str], None]" = field(default_factory=OrderedDict, init=False)
+    _retry: DependencyRetry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._retry = DependencyRetry(self.group, self.health, self.sleep, self.attempts.pauses)
 
     async def give(
         self,
@@ -123,9 +118,10 @@ class Delivery:
             TooManyInvalidError: most events are set aside; the one that was too much
                 was not.
             ConfigError: the handler cannot work as it is set up.
+            HaltError: the handler must not go on.
         """
         batch = _Batch(handler, wanted, hurried)
-        with contextlib.suppress(_LeftError):
+        with contextlib.suppress(LeftError):
             events: list[Event[Any]] = []
             for record in records:
                 found = self._read(record)
@@ -147,17 +143,8 @@ class Delivery:
         """What `ask` answers, once what it needs is there; None if there is no time to
         wait for it.
         """
-        away = 0
-        with contextlib.suppress(_LeftError):
-            while True:
-                try:
-                    answer = await ask()
-                except _AWAY as error:
-                    away += 1
-                    await self._wait(error, away, hurried)
-                else:
-                    self._goes_on(away)
-                    return answer
+        with contextlib.suppress(LeftError):
+            return await self._retry.until_done(ask, hurried=hurried)
         return None
 
     def _read(self, record: Record) -> Event[Any] | UnreadableEventError | None:
@@ -203,42 +190,37 @@ class Delivery:
         self, events: Sequence[Event[Any]], batch: "_Batch", count: int
     ) -> tuple[Exception | None, int]:
         """What went wrong in the end, None where nothing did, and how often it was tried."""
-        failed = away = 0
-        while left := [event for event in events if batch.wanted(event.record)]:
+
+        def left() -> list[Event[Any]]:
+            return [event for event in events if batch.wanted(event.record)]
+
+        async def attempt() -> None:
+            with metrics.CONSUMER_SECONDS.labels(self.group, self.topic.name).time():
+                await batch.handler(left())
+
+        failed = 0
+        while True:
             try:
-                with metrics.CONSUMER_SECONDS.labels(self.group, self.topic.name).time():
-                    await batch.handler(left)
-            except _AWAY as error:
-                away += 1
-                await self._wait(error, away, batch.hurried)
-            except _HALT:
+                await self._retry.until_done(attempt, lambda: bool(left()), batch.hurried)
+            except (*_HALT, LeftError):
                 raise
-            except PermanentError as error:
-                return error, failed + 1
             except Exception as error:  # noqa: BLE001  whatever a handler raises must not stop its neighbours
                 failed += 1
-                if failed >= count:
+                if failed >= count or isinstance(error, PermanentError):
                     return error, failed
-                await self.sleep(self.attempts.pause_s(failed))
+                await self.sleep(self.attempts.pauses.after(failed))
             else:
-                break
-        self._goes_on(away)
-        return None, failed
+                return None, failed
 
     async def _set_aside(self, record: Record, error: Exception, made: int, batch: "_Batch") -> None:
-        away = 0
+        async def attempt() -> bool:
+            await self.dead_letters.set_aside([Failure(record, error, made)])
+            return True
+
         self.share.observe(valid=False)
-        while batch.wanted(record):
-            try:
-                await self.dead_letters.set_aside([Failure(record, error, made)])
-            except BusUnavailableError as missing:
-                away += 1
-                await self._wait(missing, away, batch.hurried)
-            else:
-                self._count("set_aside")
-                batch.done.add(_spot(record))
-                break
-        self._goes_on(away)
+        if await self._retry.until_done(attempt, lambda: batch.wanted(record), batch.hurried):
+            self._count("set_aside")
+            batch.done.add(_spot(record))
 
     def _remember(self, event: Event[Any]) -> None:
         if self.remembered:
@@ -248,33 +230,6 @@ class Delivery:
 
     def _count(self, outcome: str) -> None:
         metrics.CONSUMER_EVENTS.labels(self.group, self.topic.name, outcome).inc()
-
-    async def _wait(self, missing: TransientError, times: int, hurried: Callable[[], bool]) -> None:
-        """Says once what is away, and lets some time pass.
-
-        Raises:
-            _LeftError: there is no time to wait.
-        """
-        name = "store" if isinstance(missing, StoreUnavailableError) else "kafka"
-        self.health.report(name, ok=False, detail=str(missing))
-        metrics.CONSUMER_WAITING.labels(self.group, name).set(1)
-        if times == 1:
-            log.warning("consumer_waits", group=self.group, topic=self.topic.name, error=str(missing))
-        if hurried():
-            raise _LeftError
-        await self.sleep(self.attempts.pause_s(times))
-
-    def _goes_on(self, away: int) -> None:
-        if not away:
-            return
-        log.info("consumer_goes_on", group=self.group, topic=self.topic.name)
-        for name in ("store", "kafka"):
-            self.health.report(name, ok=True)
-            metrics.CONSUMER_WAITING.labels(self.group, name).set(0)
-
-
-class _LeftError(Exception):
-    """The rest of the batch is left for whoever reads it next."""
 
 
 @dataclass

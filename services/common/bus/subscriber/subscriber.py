@@ -16,14 +16,16 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from faststream.specification import AsyncAPI
 
+from services.common.bus.administration.admin import committed_offsets
 from services.common.bus.administration.inspection import partition_counts
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.bus.subscriber.delivery import DeadLetterSink, Delivery, Event
 from services.common.bus.subscriber.subscription import Consumption, Subscription
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
 from services.common.kafka_address import connection_options, without_password
-from services.common.process.health import HealthState
+from services.common.process.health import Reporter
 from services.common.retry import retry
 
 _POLL_MS = 100
@@ -41,7 +43,7 @@ class Subscriber:
         name: str,
         *,
         dead_letters: DeadLetterSink,
-        health: HealthState,
+        health: Reporter,
         clock: Clock = utc_now,
         session_timeout_s: float = 6.0,
         drain_timeout_s: float = 15.0,
@@ -87,6 +89,7 @@ class Subscriber:
             ),
             self._clock,
             self._fail,
+            committed=functools.partial(self._committed, subscription.group),
         )
         reader = self._broker.subscriber(
             subscription.topic.name,
@@ -121,6 +124,7 @@ class Subscriber:
         """
         limit_log_rate()
         await retry(self._connect, timeout_s=self._start_timeout_s)
+        self._health.report("consumer", ok=True)
 
     async def run(self) -> None:
         """Consumes until told to stop.
@@ -128,6 +132,7 @@ class Subscriber:
         Raises:
             TooManyInvalidError: most events of a topic were set aside.
             ConfigError: a handler cannot work as it is set up.
+            HaltError: a handler must not go on.
         """
         while not self._ended.is_set():
             for consumption in self._consumptions.values():
@@ -154,6 +159,9 @@ class Subscriber:
         """What FastStream's generator says of these consumers: an AsyncAPI 3 document."""
         document = AsyncAPI(self._broker, title=self._name, version="1.0.0").to_specification()
         return dict(document.to_jsonable())
+
+    async def _committed(self, group: str, place: TopicPartition) -> CommittedOffset | None:
+        return (await committed_offsets(self._url, group)).get(place)
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error

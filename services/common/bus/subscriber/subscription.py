@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,9 +11,11 @@ import structlog
 from aiokafka import ConsumerRebalanceListener
 from aiokafka import TopicPartition as DriverPartition
 from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from schemas.topics import Topic
-from services.common.bus.coordinates import Record, TopicPartition, partition_of
+from services.common.bus.consumers.consumer import driver_offsets
+from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition, partition_of
 from services.common.bus.dead_letters.dead_letter import InvalidShare
 from services.common.bus.subscriber.delivery import Attempts, Delivery, Handler
 from services.common.clock import Clock
@@ -30,8 +32,8 @@ _POSITION_TIMEOUT_S = 1.0
 class Driver(Protocol):
     """What is asked of aiokafka's consumer."""
 
-    async def commit(self, offsets: dict[DriverPartition, int]) -> None:
-        """Commits positions."""
+    async def commit(self, offsets: dict[DriverPartition, OffsetAndMetadata]) -> None:
+        """Commits positions with their notes."""
 
     def seek(self, partition: DriverPartition, offset: int) -> None:
         """Reads on from `offset`."""
@@ -50,7 +52,8 @@ class Subscription:
     At most `batch` events are given at once. `remembered`: see `Delivery`. `begin` says
     of a new partition the offset after the last one whose effect is there, where the
     effect itself knows: if the group committed more than that (the store was restored
-    from a backup, say), reading goes back.
+    from a backup, say), reading goes back. What had no effect (dead letters) was dealt
+    with all the same: each commit notes how far the effect was then.
     """
 
     topic: Topic
@@ -61,6 +64,10 @@ class Subscription:
     attempts: Attempts = field(default_factory=Attempts)
     remembered: int = 10_000
     begin: Callable[[TopicPartition], Awaitable[int]] | None = None
+
+
+async def _nothing_committed(_place: TopicPartition) -> CommittedOffset | None:
+    return None
 
 
 @dataclass
@@ -76,12 +83,13 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
     clock: Clock
     on_failure: Callable[[Exception], None]
     driver: Callable[[], Driver | None] = field(default=lambda: None)
+    committed: Callable[[TopicPartition], Awaitable[CommittedOffset | None]] = _nothing_committed
     stopping: bool = False
     failed: bool = False
     _tokens: dict[TopicPartition, object] = field(default_factory=dict, init=False)
     _begun: set[object] = field(default_factory=set, init=False)
     _positions: dict[TopicPartition, int] = field(default_factory=dict, init=False)
-    _uncommitted: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    _uncommitted: dict[TopicPartition, CommittedOffset] = field(default_factory=dict, init=False)
     _revoking: bool = field(default=False, init=False)
     _oldest_ms: int | None = field(default=None, init=False)
     _working: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -121,7 +129,7 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 await self._go_back(records)
                 done = await self.delivery.give(records, handler, wanted=wanted, hurried=self._hurried)
-                self._note(one for one in done if wanted(one))
+                await self._note([one for one in done if wanted(one)])
                 await self.commit()
             except TocsinError as error:
                 self._fail(error)
@@ -140,7 +148,7 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         try:
             async with asyncio.timeout(_COMMIT_TIMEOUT_S):
-                await driver.commit({DriverPartition(*place): one for place, one in offsets.items()})
+                await driver.commit(driver_offsets(offsets))
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             metrics.CONSUMER_COMMIT_FAILURES.labels(self.subscription.group, self._topic).inc()
             log.warning("commit_failed", group=self.subscription.group, topic=self._topic, error=repr(error))
@@ -170,19 +178,33 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
         begin, driver = self.subscription.begin, self.driver()
         if begin is None or driver is None:
             return
-        first = {partition_of(one): one.offset for one in reversed(records)}
-        for place, offset in first.items():
+        for place in {partition_of(one): None for one in records}:
             token = self._tokens.get(place)
             if token is None or token in self._begun:
                 continue
-            start = await self.delivery.when_there(functools.partial(begin, place), self._hurried)
+            missing = functools.partial(self._missing_from, begin, place)
+            start = await self.delivery.when_there(missing, self._hurried)
             if start is None or self._tokens.get(place) is not token:
                 continue
-            if start < offset:
+            if start >= 0:
                 log.warning("consumer_goes_back", topic=self._topic, partition=place.partition, offset=start)
                 driver.seek(DriverPartition(*place), start)
                 token = self._tokens[place] = object()
             self._begun.add(token)
+
+    async def _missing_from(
+        self, begin: Callable[[TopicPartition], Awaitable[int]], place: TopicPartition
+    ) -> int:
+        """The first offset whose effect the group noted and which is not there; -1 where
+        all is.
+
+        Offsets without a record (transactions' markers) and records without an effect
+        (dead letters) lie between what is there and what was committed, and are none.
+        """
+        start, committed = await begin(place), await self.committed(place)
+        if committed is None or start >= committed.offset:
+            return -1
+        return -1 if committed.note.isdecimal() and start >= int(committed.note) else start
 
     def _hurried(self) -> bool:
         return self.stopping or self._revoking
@@ -197,10 +219,15 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._positions[place] = await driver.position(partition)
         return max(0, end - self._positions.get(place, end))
 
-    def _note(self, done: Iterable[Record]) -> None:
-        for record in done:
-            place = partition_of(record)
-            self._uncommitted[place] = self._positions[place] = record.offset + 1
+    async def _note(self, done: Sequence[Record]) -> None:
+        """Notes what is to be committed, and how far the effect is."""
+        begin = self.subscription.begin
+        for place, offset in {partition_of(one): one.offset + 1 for one in done}.items():
+            effect: int | None = None
+            if begin is not None:
+                effect = await self.delivery.when_there(functools.partial(begin, place), self._hurried)
+            self._positions[place] = offset
+            self._uncommitted[place] = CommittedOffset(offset, "" if effect is None else str(effect))
 
     def _fail(self, error: Exception) -> None:
         self.failed = True

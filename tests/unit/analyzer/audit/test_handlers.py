@@ -13,7 +13,7 @@ from services.analyzer.audit.domain.verification import verify
 from services.analyzer.audit.handlers import AuditChainer, InvalidEntryError
 from services.common.bus.coordinates import TopicPartition
 from services.common.bus.subscriber import Event
-from services.common.errors import StoreUnavailableError
+from services.common.errors import HaltError, StoreRejectedError, StoreUnavailableError
 from tests.support.analyzer.audit_fakes import FakeAuditTable, Fault, KilledError, chain, entry, envelope
 
 
@@ -51,6 +51,50 @@ async def test_entry_that_cannot_be_chained_is_refused_and_nothing_of_its_batch_
     with pytest.raises(InvalidEntryError):
         await AuditChainer(table).on_audit_entries([_event(0), _event(1, **changes)])
     assert table.rows == []
+
+
+class RefusingTable(FakeAuditTable):
+    """Refuses rows with the errors that it is given, in turn."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+    async def insert(self, rows: Any, *, token: str) -> None:
+        """Inserts, or raises the next error."""
+        if self.errors:
+            raise self.errors.pop(0)
+        await super().insert(rows, token=token)
+
+
+async def test_entry_is_left_out_only_for_what_it_is() -> None:
+    """Not for what went wrong at one owner: another, whom it did not happen to, would
+    chain it, and the chain would fork. A store that refuses rows halts the role.
+    """
+    for wrong in (RuntimeError("a bug"), MemoryError(), KeyError("x")):
+        table = RefusingTable(wrong)
+        with pytest.raises(StoreUnavailableError):
+            await AuditChainer(table).on_audit_entries([_event(0)])
+        await AuditChainer(table).on_audit_entries([_event(0)])
+        assert table.rows == chain(1)
+    with pytest.raises(HaltError, match="tocsin migrate"):
+        await AuditChainer(RefusingTable(StoreRejectedError("no such column"))).on_audit_entries([_event(0)])
+
+
+async def test_forked_chain_is_not_continued() -> None:
+    """Whoever chained an entry that another left out: nothing is written behind it."""
+    first, second = FakeAuditTable(), FakeAuditTable()
+    await AuditChainer(first).on_audit_entries([_event(n) for n in range(5)])
+    await AuditChainer(second).on_audit_entries([_event(n) for n in (0, 1, 3)])
+    table = FakeAuditTable(stored=first.stored | second.stored)
+    chainer = AuditChainer(table)
+    for asked in (
+        chainer.first_unchained(TopicPartition(AUDIT.name, 0)),
+        chainer.on_audit_entries([_event(9)]),
+    ):
+        with pytest.raises(HaltError, match="two rows at position 2"):
+            await asked
+    assert len(table.rows) == 6
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition as DriverPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import REGISTRY
 
 from schemas.topics import FEEDBACK
-from services.common.bus.coordinates import TopicPartition
+from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.bus.dead_letters.dead_letter import InvalidShare
 from services.common.bus.subscriber.delivery import Attempts, Delivery
 from services.common.bus.subscriber.subscription import Consumption, Subscription
@@ -29,13 +31,15 @@ class FakeDriver:
     commits: int = 0
     end: int | None = None
     sought: list[tuple[int, int]] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
 
-    async def commit(self, offsets: dict[DriverPartition, int]) -> None:
+    async def commit(self, offsets: dict[DriverPartition, OffsetAndMetadata]) -> None:
         """Commits, or raises the next error."""
         self.commits += 1
         if self.errors:
             raise self.errors.pop(0)
-        self.committed |= {(one.topic, one.partition): offset for one, offset in offsets.items()}
+        self.committed |= {(one.topic, one.partition): found.offset for one, found in offsets.items()}
+        self.notes |= {one.partition: found.metadata for one, found in offsets.items()}
 
     def seek(self, partition: DriverPartition, offset: int) -> None:
         """Notes it."""
@@ -168,6 +172,7 @@ async def test_effect_that_is_behind_the_group_makes_reading_go_back_once() -> N
         return 3 if place.partition == 0 else 100
 
     consumption, _ = _consumption(driver, "seven", begin=begin)
+    consumption.committed = _committed({0: CommittedOffset(7, "7"), 1: CommittedOffset(50, "50")})
     await consumption.on_partitions_assigned(_PLACES)
     handler = FakeHandler()
     await consumption.consume([record(7), record(8), record(50, partition=1)], handler)
@@ -177,3 +182,43 @@ async def test_effect_that_is_behind_the_group_makes_reading_go_back_once() -> N
     await consumption.consume([record(5)], handler)
     assert driver.sought == [(0, 3)]
     assert handler.handled == [50, 5]
+
+
+@pytest.mark.parametrize(
+    ("committed", "goes_back"),
+    [
+        (None, False),
+        (CommittedOffset(3, ""), False),  # 3 to 6 are markers: nothing was committed of them
+        (CommittedOffset(7, "3"), False),  # 3 to 6 were dead letters when that was committed
+        (CommittedOffset(7, "7"), True),
+        (CommittedOffset(7, "4"), True),
+        (CommittedOffset(7, ""), True),  # committed by an earlier release
+    ],
+)
+async def test_hole_before_the_first_record_is_no_reason_to_go_back(
+    committed: CommittedOffset | None,
+    goes_back: bool,  # noqa: FBT001 (a parameter of the test)
+) -> None:
+    """Markers of transactions are no records, dead letters have no effect: only what had
+    its effect and has it no more is read again.
+    """
+
+    async def begin(place: TopicPartition) -> int:
+        del place
+        return 3
+
+    driver, handler = FakeDriver(), FakeHandler()
+    consumption, failures = _consumption(driver, "eight", begin=begin)
+    consumption.committed = _committed({0: committed})
+    await consumption.on_partitions_assigned(_PLACES)
+    await consumption.consume([record(7)], handler)
+    assert (bool(driver.sought), handler.handled) == (goes_back, [] if goes_back else [7])
+    assert driver.notes == ({} if goes_back else {0: "3"})
+    assert failures == []
+
+
+def _committed(found: dict[int, CommittedOffset | None]) -> Any:
+    async def ask(place: TopicPartition) -> CommittedOffset | None:
+        return found.get(place.partition)
+
+    return ask
