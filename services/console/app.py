@@ -19,6 +19,7 @@ from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
 from services.common.http.access_log import AccessLogMiddleware
+from services.common.http.authentication import Authenticator
 from services.common.http.operations import operations_router
 from services.common.http.problems import malformed
 from services.common.http.protocol import HttpConfig
@@ -31,7 +32,6 @@ from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
-from services.console.identity.keys import Keys
 from services.console.identity.sessions import SessionSigner
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.ledger import Ledger
@@ -61,7 +61,7 @@ class Console:
         self._services = ServiceHealth(settings.health_targets)
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
         self._callers = Callers(
-            settings, Keys(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
+            settings, Authenticator(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
         )
         self._events = CountingProducer(url, name, timeout_s=settings.ack_timeout_s)
         self._scans = LogScans(url, name, wait_s=10.0)

@@ -1,14 +1,12 @@
 """What the console needs to know."""
 
-import ipaddress
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 from services.common.process.settings import CommonSettings
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Settings(CommonSettings):
@@ -45,10 +43,10 @@ class Settings(CommonSettings):
         "which is secure except where the console is reached as localhost or on a loopback address.",
     )
     trusted_proxies: str = Field(
-        "127.0.0.0/8,::1/128",
+        LOOPBACK,
         validation_alias=AliasChoices("trusted_proxies", "TOCSIN_CONSOLE_TRUSTED_PROXIES"),
-        description="Networks, separated by commas, whose X-Forwarded-For tells who logs in: the gateways' "
-        "and the ingress's.",
+        description="Networks, separated by commas, whose X-Forwarded-For tells who logs in: the gateways', "
+        "and those of ingresses that go straight to the console.",
     )
     health_urls: str = Field(
         "",
@@ -59,8 +57,7 @@ class Settings(CommonSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        for one in _split(value):
-            ipaddress.ip_network(one)
+        parse_networks(value)
         return value
 
     @field_validator("health_urls")
@@ -75,7 +72,7 @@ class Settings(CommonSettings):
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
         """`trusted_proxies`, parsed."""
-        return tuple(ipaddress.ip_network(one) for one in _split(self.trusted_proxies))
+        return parse_networks(self.trusted_proxies)
 
     @property
     def health_targets(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
 from services.common.http.access_log import AccessLogMiddleware
+from services.common.http.authentication import Authenticator
 from services.common.http.operations import operations_router
 from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
@@ -40,7 +41,6 @@ from services.gateway.http.routes.feedback import feedback_router
 from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
-from services.gateway.identity.authenticator import Authenticator
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
@@ -87,7 +87,11 @@ def make_serving(settings: Settings) -> Serving:
         health=health,
         catalogue=Catalogue(models, created=int(models_file.stat().st_mtime)),
         control=control,
-        keys=Authenticator(control, KeyChecker(settings.key_pepper.get_secret_value())),
+        keys=Authenticator(
+            control,
+            KeyChecker(settings.key_pepper.get_secret_value()),
+            lambda refusal: metrics.GATEWAY_REFUSED.labels(refusal).inc(),
+        ),
         bus_monitor=bus_monitor,
         publisher=publisher,
         ends=EndPublisher(

@@ -10,6 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.reader import ControlReader
+from services.common.http.authentication import Authenticator
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
 from services.common.identity import pseudonym
 from services.common.process import metrics
@@ -22,7 +23,6 @@ from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.http.problems import has_ended, not_all_begun, problem_of_end
-from services.gateway.identity.authenticator import Authenticator
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 from services.common.process.settings import CommonSettings
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
@@ -34,6 +35,12 @@ class Settings(CommonSettings):
         "",
         description="The console's address, http://host:port: /api, /dashboard and /v1/feedback are passed "
         "on to it. Empty: they answer 503.",
+    )
+    trusted_proxies: str = Field(
+        LOOPBACK,
+        description="Networks, separated by commas, of the ingresses before this gateway, whose "
+        "X-Forwarded-For is believed, and nobody else's. They must append whom they see, or set it anew. "
+        "Empty: none.",
     )
     max_body_bytes: int = Field(
         1024 * 1024,
@@ -112,6 +119,17 @@ class Settings(CommonSettings):
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
             raise ValueError("must look like http://127.0.0.1:8013")
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """`trusted_proxies`, parsed."""
+        return parse_networks(self.trusted_proxies)
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
 from services.common.clock import Clock
 from services.common.http.access_log import bind_log_fields
+from services.common.http.authentication import Authenticator, UnknownKeyError
+from services.common.http.forwarding import Network, client_of, subscriber_of
 from services.common.http.problems import Problem, ProblemError, unauthenticated
 from services.common.process import metrics
-from services.console.identity.keys import Keys, UnknownKeyError
-from services.console.identity.login_throttle import LoginThrottle, Network, client_of
+from services.console.identity.login_throttle import LoginThrottle
 from services.console.identity.sessions import EndedSessions, Session, SessionSigner
 from services.console.settings import Settings
 
@@ -47,7 +48,7 @@ class Callers:
     """Lets callers in, and opens and ends sessions."""
 
     settings: Settings
-    keys: Keys
+    keys: Authenticator
     clock: Clock
     signer: SessionSigner
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
@@ -70,7 +71,7 @@ class Callers:
         found = (
             self._by_session(request, scope)
             if authorization is None
-            else Caller(self._by_key(request, authorization, scope))
+            else Caller(self._check(request, authorization, scope))
         )
         bind_log_fields(request.scope, tenant=found.key.tenant, key_id=found.key.key_id)
         return found
@@ -82,20 +83,14 @@ class Callers:
             ProblemError: 401, 403, 429 or 503.
         """
         _require_same_site(request)
-        client, now = self._client(request), self.clock()
-        wait_s = self.throttle.wait_s(client, now.timestamp())
-        if wait_s > 0:
-            metrics.CONSOLE_LOGINS.labels("throttled").inc()
-            raise _too_many_failures(wait_s)
+        now = self.clock()
         try:
-            key = self.keys.check(f"Bearer {clear}", Scope.READ, now)
+            key = self._check(request, f"Bearer {clear}", Scope.READ)
         except ProblemError as error:
-            metrics.CONSOLE_LOGINS.labels("refused").inc()
-            if isinstance(error, UnknownKeyError):
-                self.throttle.failed(client, now.timestamp())
+            throttled = error.problem.status == 429
+            metrics.CONSOLE_LOGINS.labels("throttled" if throttled else "refused").inc()
             raise
         metrics.CONSOLE_LOGINS.labels("opened").inc()
-        self.throttle.succeeded(client)
         bind_log_fields(request.scope, tenant=key.tenant, key_id=key.key_id)
         began = int(now.timestamp())
         expires = began + int(min(self.settings.session_s, self.settings.session_longest_s))
@@ -131,21 +126,25 @@ class Callers:
             COOKIE, path="/", secure=self._is_secure(request), httponly=True, samesite="strict"
         )
 
-    def _by_key(self, request: Request, authorization: str, scope: Scope) -> KeyChanged:
+    def _check(self, request: Request, authorization: str, scope: Scope) -> KeyChanged:
         """The key in an Authorization header.
 
         A good key is let in whatever others at its address have tried: a forgotten
         script must not lock its neighbours out.
+
+        Raises:
+            ProblemError: 401, 403 or 503; 429 instead of 401 for a key that nobody
+                knows, where too many came from there.
         """
         now = self.clock()
         try:
-            return self.keys.check(authorization, scope, now)
+            return self.keys.authenticate(authorization, scope, now=now)
         except UnknownKeyError:
-            client = self._client(request)
+            client = subscriber_of(client_of(request.scope, self._trusted))
             wait_s = self.throttle.wait_s(client, now.timestamp())
+            self.throttle.failed(client, now.timestamp())
             if wait_s > 0:
                 raise _too_many_failures(wait_s) from None
-            self.throttle.failed(client, now.timestamp())
             raise
 
     def _by_session(self, request: Request, scope: Scope) -> Caller:
@@ -156,7 +155,7 @@ class Callers:
             raise unauthenticated(
                 "Log in with POST /api/auth/session, or send 'Authorization: Bearer tsn_...'."
             )
-        key = self.keys.recheck(session.key_id, scope, now)
+        key = self.keys.recheck(session.key_id, scope, now=now)
         if request.method not in _SAFE:
             _require_same_site(request)
             if not self.signer.is_csrf_token(session, request.headers.get(CSRF_HEADER, "")):
@@ -169,10 +168,6 @@ class Callers:
                     )
                 )
         return Caller(key, session)
-
-    def _client(self, request: Request) -> str:
-        peer = request.client.host if request.client else ""
-        return client_of(peer, request.headers.getlist("x-forwarded-for"), self._trusted)
 
     def _is_secure(self, request: Request) -> bool:
         if self.settings.session_cookie != "auto":
@@ -196,7 +191,8 @@ def _too_many_failures(wait_s: float) -> ProblemError:
         Problem(
             429,
             ErrorCode.RATE_LIMIT_EXCEEDED,
-            f"Too many unknown keys came from this address. Try again in {retry_after_s} s.",
+            "The API key is not known, and neither were many before it from this address: "
+            f"wait {retry_after_s} s.",
             headers=(("retry-after", str(retry_after_s)),),
         )
     )

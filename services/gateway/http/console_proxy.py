@@ -1,13 +1,14 @@
 """Passes /api and /dashboard on to the console, so that users see one address.
 
-Answers pass as they come: each event of an event stream before the next is there. What
-a client says of itself in forwarding headers is not believed; whoever leaves ends the
-console's work too.
+Answers pass as they come: each event of an event stream before the next is there. Who a
+client is, is told by its connection, or by an ingress that is trusted, never by itself;
+whoever leaves ends the console's work too. No client can take all of the passage: bodies
+that come and exchanges with the console are counted apart, in all and by address.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from schemas.errors import ErrorCode
 from services.common.http.access_log import bind_log_fields
+from services.common.http.forwarding import Network, client_of, header_values, is_trusted, subscriber_of
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.http.request_body import read_body
 from services.common.http.responses import on_problem
+from services.gateway.http.console_admission import BodyMemory, Slots
 from services.gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -42,21 +45,43 @@ _CONNECT_S = 2.0
 _FIRST_BYTE_S = 30.0
 _SILENCE_S = 75.0
 _AT_ONCE = 256
+_BODIES_AT_ONCE = 128
+_BODIES_BYTES = 64 * 1024 * 1024
+_CLIENTS_SHARE = 4
+"""A client has a quarter of what there is: many people may share an address."""
 
 
 @dataclass
 class ConsoleProxy:
     """One console, by its address; none where the address is empty.
 
-    At most `at_once` requests are under way; further ones get 503.
+    At most `at_once` requests are with the console, and `bodies_at_once` bodies are
+    coming; further ones get 503, those of a client that has its share 429.
     """
 
     settings: Settings
     first_byte_s: float = _FIRST_BYTE_S
     silence_s: float = _SILENCE_S
     at_once: int = _AT_ONCE
-    _under_way: int = field(default=0, init=False)
+    bodies_at_once: int = _BODIES_AT_ONCE
+    bodies_bytes: int = _BODIES_BYTES
+    _exchanges: Slots = field(init=False)
+    _bodies: Slots = field(init=False)
+    _memory: BodyMemory = field(init=False)
+    _trusted: tuple[Network, ...] = field(init=False)
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._exchanges = Slots(
+            "requests to the console are under way", self.at_once, max(1, self.at_once // _CLIENTS_SHARE)
+        )
+        self._bodies = Slots(
+            "bodies of requests to the console are coming",
+            self.bodies_at_once,
+            max(1, self.bodies_at_once // _CLIENTS_SHARE),
+        )
+        self._memory = BodyMemory(self.bodies_bytes, self.settings.max_body_bytes)
+        self._trusted = self.settings.proxy_networks
 
     async def close(self) -> None:
         """Disconnects."""
@@ -70,22 +95,23 @@ class ConsoleProxy:
 
         Raises:
             ProblemError: nothing was sent yet, and the console is away (503), silent
-                (504) or busy (503), or the body is too large or slow.
+                (504) or busy (503, or 429 by this client), or the body is too large or
+                slow.
         """
-        if self._under_way >= self.at_once:
-            raise unavailable(
-                f"{self.at_once} requests to the console are under way. Try again.", code=ErrorCode.OVERLOADED
-            )
-        self._under_way += 1
-        try:
-            request = Request(scope, receive)
-            body = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_s)
-            await _unless_left(receive, self._exchange(scope, body, send))
-        finally:
-            self._under_way -= 1
+        client = client_of(scope, self._trusted)
+        subscriber = subscriber_of(client)
+        with self._memory.counted(receive) as counting:
+            body = b""
+            if _has_body(scope):
+                with self._bodies.taken(subscriber):
+                    body = await read_body(
+                        Request(scope, counting), self.settings.max_body_bytes, self.settings.body_timeout_s
+                    )
+            with self._exchanges.taken(subscriber):
+                await _unless_left(receive, self._exchange(scope, client, body, send))
 
-    async def _exchange(self, scope: Scope, body: bytes, send: Send) -> None:
-        async with self._ask(scope, body) as response:
+    async def _exchange(self, scope: Scope, client: str, body: bytes, send: Send) -> None:
+        async with self._ask(scope, client, body) as response:
             headers = _kept(response.raw_headers, _NOT_ANSWERED_ON)
             if (request_id := response.headers.get("x-request-id")) is not None:
                 bind_log_fields(scope, request_id=request_id)
@@ -99,13 +125,16 @@ class ConsoleProxy:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @contextlib.asynccontextmanager
-    async def _ask(self, scope: Scope, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _ask(self, scope: Scope, client: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The console's answer, of which only the head has come."""
         asking = self._connected().request(
             scope["method"],
             self._url(scope),
             data=body or None,
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in _asked_on(scope)],
+            headers=[
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in _asked_on(scope, client, self._trusted)
+            ],
             allow_redirects=False,
         )
         try:
@@ -210,9 +239,19 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def _asked_on(scope: Scope) -> Headers:
+def _has_body(scope: Scope) -> bool:
+    return any(
+        (name == b"content-length" and value.strip(b"0 ")) or name == b"transfer-encoding"
+        for name, value in scope["headers"]
+    )
+
+
+def _asked_on(scope: Scope, client: str, trusted: Sequence[Network]) -> Headers:
     """What the console is told: the client's headers without those of its connection,
-    and who it is as this gateway sees it.
+    and who it is.
+
+    The chain before this gateway is left out: it has been judged here, where it is known
+    which ingresses there are.
     """
     headers = [
         (name, value)
@@ -220,11 +259,15 @@ def _asked_on(scope: Scope) -> Headers:
         if not name.startswith(b"x-forwarded-")
     ]
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    client = scope["client"][0] if scope.get("client") else ""
+    proto = scope["scheme"]
+    if scope.get("client") and is_trusted(scope["client"][0], trusted):
+        host = next((value for name, value in scope["headers"] if name == b"x-forwarded-host"), host)
+        told = next(iter(header_values(scope, b"x-forwarded-proto")), "").lower()
+        proto = told if told in ("http", "https") else proto
     return [
         *headers,
         (b"x-forwarded-for", client.encode()),
-        (b"x-forwarded-proto", scope["scheme"].encode()),
+        (b"x-forwarded-proto", proto.encode()),
         (b"x-forwarded-host", host),
     ]
 

@@ -1,5 +1,6 @@
 """Who is let in."""
 
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -122,3 +123,22 @@ def test_memory_of_the_checker_is_bounded_and_holds_no_key() -> None:
         assert checker.check(state, f"Bearer {clear[:-1]}", Scope.INFER, now=NOW) is Refusal.MALFORMED
     assert len(checker._known) == 3
     assert not any(clear in repr(checker) for clear, _ in keys)
+
+
+@pytest.mark.parametrize("header", [f"Bearer {CLEAR[:13]}{'x' * 43}", "Bearer tsn_zzzzzzzz_" + "x" * 43])
+def test_wrong_key_costs_the_same_whether_or_not_its_id_is_known(header: str) -> None:
+    """Otherwise the time that a refusal takes would tell which ids there are."""
+    digests: list[object] = []
+
+    def count(_frame: object, event: str, called: object) -> None:
+        if event == "c_call" and "digest" in getattr(called, "__name__", ""):
+            digests.append(called)
+
+    state, checker = state_of(tenant(), KEY), KeyChecker(PEPPER)
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        assert checker.check(state, header, Scope.INFER, now=NOW) is Refusal.UNKNOWN
+    finally:
+        sys.setprofile(before)
+    assert [getattr(one, "__name__", "") for one in digests] == ["digest", "hmac_digest", "compare_digest"]

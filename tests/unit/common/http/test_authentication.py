@@ -11,10 +11,10 @@ from schemas.control import KeyChanged, Scope
 from services.common.bus import Record
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
+from services.common.http.authentication import Authenticator
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
 from services.common.process.health import HealthState
-from services.gateway.identity.authenticator import Authenticator
 from tests.support.bus.records import record
 from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, tenant
 
