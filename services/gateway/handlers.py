@@ -8,6 +8,8 @@ from typing import Any
 from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
+from schemas.topics import requests_topic
+from services.common.bus import TopicPartition
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.reader import ControlReader
 from services.common.http.authentication import Authenticator
@@ -234,5 +236,7 @@ def _request(
         reply_to=ReplyTo(partition=serving.readers.own.partition, gateway_id=settings.instance),
         requested_at=now,
         deadline=now + timedelta(seconds=timeout_s),
-        accept_by=serving.publisher.bus_clock.latest_after(settings.ack_timeout_s),
+        accept_by=serving.publisher.bus_clock.latest_after(
+            TopicPartition(requests_topic(model.name, lane), 0), settings.ack_timeout_s
+        ),
     )

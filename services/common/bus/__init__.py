@@ -19,6 +19,7 @@ from services.common.bus.coordinates import (
     LogPosition,
     Record,
     TopicPartition,
+    is_appended_after,
     position_of,
 )
 from services.common.bus.producers.producer import FencedError, Outgoing, Producer, TransactionalProducer
@@ -41,6 +42,7 @@ __all__ = [
     "TransactionalProducer",
     "Unknown",
     "Unreadable",
+    "is_appended_after",
     "parse_known",
     "position_of",
 ]

@@ -5,6 +5,7 @@ this package's door.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from schemas.inference import LogPosition
@@ -16,6 +17,7 @@ __all__ = [
     "LogPosition",
     "Record",
     "TopicPartition",
+    "is_appended_after",
     "partition_of",
     "position_of",
 ]
@@ -83,6 +85,13 @@ class Record(Acknowledged, Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
         """The headers in order; a name may come twice."""
+
+
+def is_appended_after(done: Acknowledged, by: datetime | None) -> bool:
+    """Whether a broker appended a record later than `by`; not known, false, where the
+    times are its producers'.
+    """
+    return by is not None and done.timestamp_type == APPENDED and done.timestamp > by.timestamp() * 1000
 
 
 def position_of(located: Located) -> LogPosition:

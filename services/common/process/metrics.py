@@ -55,6 +55,10 @@ GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that ca
 GATEWAY_UNSENT = Counter(
     "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
 )
+GATEWAY_ACCEPTED_LATE = Counter(
+    "tocsin_gateway_accepted_late_total",
+    "Requests that a broker dated later than it could by what is known of its clock; they are refused.",
+)
 GATEWAY_REFUSED = Counter("tocsin_gateway_refused_total", "Callers that were not let in, by why.", ["reason"])
 GATEWAY_FORGOTTEN_EARLY = Counter(
     "tocsin_gateway_forgotten_early_total", "Ended requests forgotten before their time, for want of memory."

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import structlog
 
@@ -18,7 +19,14 @@ from schemas.inference import (
     StreamTaken,
 )
 from schemas.topics import COMMANDS, REPLIES, requests_topic
-from services.common.bus.coordinates import APPENDED, Acknowledged, LogPosition, position_of
+from services.common.bus.coordinates import (
+    APPENDED,
+    Acknowledged,
+    LogPosition,
+    is_appended_after,
+    partition_of,
+    position_of,
+)
 from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.http.problems import ProblemError, unavailable
@@ -33,6 +41,7 @@ log = structlog.get_logger(__name__)
 OnAck = Callable[[LogPosition], None]
 OnRefused = Callable[[BaseException], None]
 _RESEND_S = 30.0
+_LOG_EVERY_S = 10.0
 _TRIES = 3
 
 
@@ -60,21 +69,25 @@ class RequestPublisher:
     bus_clock: BusClock
     ack_timeout_s: float
     capacity: int = 16_384
+    probe_every_s: float = 60.0
     _queue: "asyncio.Queue[tuple[Outgoing, _Hopes]]" = field(init=False)
+    _gateway_id: str = field(default="", init=False)
+    _logged_late_s: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(self.capacity)
 
     async def warm_up(self, gateway_id: str) -> None:
         """Learns who leads each topic, so that the first request need not wait for
-        that, and the broker's time. Where Kafka does not say, that request waits after
-        all.
+        that, and the time of the broker that leads this gateway's partition. Where Kafka
+        does not say, that request waits after all.
         """
+        self._gateway_id = gateway_id
         with contextlib.suppress(TimeoutError, BusUnavailableError):
             async with asyncio.timeout(self.ack_timeout_s):
                 for topic in [*self.bus_monitor.present, COMMANDS.name, REPLIES.name]:
                     await self.producer.partitions(topic)
-                await (await self._send_timed(_time_probe(gateway_id, self.bus_monitor.partition)))
+                await (await self._send_timed(self._time_probe()))
 
     async def ask(
         self, request: InferenceRequested, traceparent: str | None, *, begun: Callable[[], bool]
@@ -87,15 +100,16 @@ class RequestPublisher:
         Raises:
             ProblemError: 413 or 400, the request does not fit into the bus's messages;
                 503, Kafka is away or did not acknowledge in time; should it have the
-                request all the same, it is cancelled, and free.
+                request all the same, it is cancelled, and free. 503 too where a broker's
+                clock is another than was known, and dates the request too late.
         """
         record = _request_record(request, traceparent, encode_request(request))
         self.bus_monitor.require(requests_topic(request.model, request.lane))
         sent: asyncio.Future[Acknowledged] | None = None
         try:
             async with asyncio.timeout(self.ack_timeout_s):
-                sent = await self._send_timed(record)
-                return position_of(await asyncio.shield(sent))
+                sent = await self._send_timed(record, request.accept_by)
+                done = await asyncio.shield(sent)
         except TimeoutError as error:
             self.bus_monitor.note_failure(error)
             if begun():
@@ -107,6 +121,9 @@ class RequestPublisher:
             raise
         except Exception as error:
             raise self._not_taken(request, error, None) from error
+        if is_appended_after(done, request.accept_by):
+            raise self._taken_too_late(request, done)
+        return position_of(done)
 
     def ask_again(
         self,
@@ -141,9 +158,10 @@ class RequestPublisher:
         )
 
     async def run(self) -> None:
-        """Sends what is queued, until cancelled."""
-        while True:
-            await self._send_next(*await self._queue.get())
+        """Sends what is queued, and keeps an eye on the brokers' time, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_queued())
+            tasks.create_task(self._keep_probing())
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Hands what is still queued to the producer, which sends it before it closes."""
@@ -151,6 +169,18 @@ class RequestPublisher:
             async with asyncio.timeout(timeout_s):
                 while not self._queue.empty():
                     await self._send_next(*self._queue.get_nowait())
+
+    async def _send_queued(self) -> None:
+        while True:
+            await self._send_next(*await self._queue.get())
+
+    async def _keep_probing(self) -> None:
+        """A gateway that nobody asks learns of clocks that were set, too."""
+        while True:
+            await asyncio.sleep(self.probe_every_s)
+            with contextlib.suppress(TimeoutError, BusUnavailableError, PermanentError):
+                async with asyncio.timeout(self.ack_timeout_s):
+                    await self._send_timed(self._time_probe())
 
     async def _send_next(self, record: Outgoing, hopes: _Hopes) -> None:
         try:
@@ -181,19 +211,57 @@ class RequestPublisher:
         else:
             _give_up(record, hopes, error)
 
-    async def _send_timed(self, record: Outgoing) -> "asyncio.Future[Acknowledged]":
-        """Sends a record; its acknowledgement will tell the broker's time."""
+    async def _send_timed(
+        self, record: Outgoing, accept_by: datetime | None = None
+    ) -> "asyncio.Future[Acknowledged]":
+        """Sends a record; its acknowledgement will tell its partition's leader's time."""
         sent_s = self.bus_clock.monotonic()
         sent = await self.producer.send_soon(record)
-        sent.add_done_callback(lambda done: self._learn_time(done, sent_s))
+        sent.add_done_callback(lambda done: self._learn_time(done, sent_s, accept_by))
         return sent
 
-    def _learn_time(self, sent: "asyncio.Future[Acknowledged]", sent_s: float) -> None:
+    def _learn_time(
+        self, sent: "asyncio.Future[Acknowledged]", sent_s: float, accept_by: datetime | None
+    ) -> None:
         if sent.cancelled() or sent.exception() is not None:
             return
         done = sent.result()
         if done.timestamp_type == APPENDED:
-            self.bus_clock.learn(done.timestamp, sent_s=sent_s)
+            is_wrong = is_appended_after(done, accept_by)
+            self.bus_clock.learn(partition_of(done), done.timestamp, sent_s=sent_s, for_certain=is_wrong)
+
+    def _time_probe(self) -> Outgoing:
+        """A record that concerns no request: its acknowledgement tells the time."""
+        nothing = StreamTaken(request_id="", gateway_id=self._gateway_id, follower_id="")
+        return Outgoing(
+            topic=REPLIES.name,
+            value=nothing,
+            subject=self._gateway_id,
+            tenant="",
+            partition=self.bus_monitor.partition,
+        )
+
+    def _taken_too_late(self, request: InferenceRequested, done: Acknowledged) -> ProblemError:
+        """The dispatcher takes a request that was dated so late for one whose client was
+        refused, and does not begin it.
+        """
+        metrics.GATEWAY_ACCEPTED_LATE.inc()
+        now_s = self.bus_clock.monotonic()
+        if now_s - self._logged_late_s >= _LOG_EVERY_S:
+            self._logged_late_s = now_s
+            log.warning(
+                "broker_clock_is_another",
+                topic=done.topic,
+                appended_ms=done.timestamp,
+                accept_by=str(request.accept_by),
+                request_id=request.request_id,
+            )
+        self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
+        return unavailable(
+            "The message bus dated the request later than it may be begun: a broker's clock was set, or "
+            "another broker leads. It is not begun and costs nothing. Try again.",
+            code=ErrorCode.BUS_UNAVAILABLE,
+        )
 
     def _not_taken(
         self, request: InferenceRequested, error: BaseException, sent: "asyncio.Future[Acknowledged] | None"
@@ -237,12 +305,6 @@ def _request_record(
         traceparent=traceparent,
         encoded=encoded,
     )
-
-
-def _time_probe(gateway_id: str, partition: int) -> Outgoing:
-    """A record that concerns no request: its acknowledgement tells the broker's time."""
-    nothing = StreamTaken(request_id="", gateway_id=gateway_id, follower_id="")
-    return Outgoing(topic=REPLIES.name, value=nothing, subject=gateway_id, tenant="", partition=partition)
 
 
 def _give_up(record: Outgoing, hopes: _Hopes, error: BaseException) -> None:

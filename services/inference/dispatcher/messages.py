@@ -21,7 +21,7 @@ from schemas.inference import (
 )
 from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
-from services.common.bus import APPENDED, Outgoing, Record
+from services.common.bus import Outgoing, Record, is_appended_after
 from services.common.process import metrics
 from services.inference.domain.dispatch import Assign, Ended, Tell, Withdraw
 from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
@@ -35,8 +35,7 @@ def refused_meanwhile(request: InferenceRequested, record: Record) -> CancelRequ
     """What takes back a request that the log took only after its client had been told
     that it did not; None where the client may have been let in.
     """
-    by = request.accept_by
-    if by is None or record.timestamp_type != APPENDED or record.timestamp <= by.timestamp() * 1000:
+    if not is_appended_after(record, request.accept_by):
         return None
     return CancelRequested(
         request_id=request.request_id,

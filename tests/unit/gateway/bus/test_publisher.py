@@ -9,15 +9,19 @@ import pytest
 
 from schemas.inference import CancelRequested, InferenceRequested, Lane, ReplyTo
 from schemas.limits import MAX_REQUEST_BYTES
-from services.common.bus import Acknowledged, FencedError, Outgoing
+from services.common.bus import Acknowledged, FencedError, Outgoing, TopicPartition
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import ProblemError
+from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
+from services.inference.dispatcher.messages import refused_meanwhile
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+NOON_MS = int(NOW.timestamp() * 1000)
+LANE = TopicPartition("inference.requests.m.interactive.v1", 0)
 REQUEST = InferenceRequested(
     request_id="r",
     kind="chat",
@@ -220,3 +224,65 @@ async def test_record_that_is_refused_is_sent_again_a_few_times(stage: Stage) ->
     await asyncio.sleep(0)
     assert stage.producer.cancels == ["asked"] * 3
     assert len(places) == 1
+
+
+def dated(late_s: float) -> Ack:
+    """An acknowledgement that is so much later than noon."""
+    return Ack(LANE.topic, timestamp=NOON_MS + int(late_s * 1000))
+
+
+@pytest.mark.parametrize("late_s", [7.0, 3600.0])
+async def test_request_that_is_dated_too_late_is_refused_counted_and_the_clock_learned(
+    stage: Stage, late_s: float
+) -> None:
+    """The dispatcher will not begin it: its client is not kept waiting, and the next one
+    is accepted by the clock as it is now.
+    """
+    by = NOW + timedelta(seconds=6)
+    counted = metrics.GATEWAY_ACCEPTED_LATE._value
+    before = counted.get()
+    late = REQUEST.model_copy(update={"accept_by": by})
+    asking = asyncio.create_task(stage.publisher.ask(late, None, begun=lambda: False))
+    await stage.producer.until(1)
+    stage.producer.sent[0][1].set_result(dated(late_s))
+    with pytest.raises(ProblemError) as caught:
+        await asking
+    assert (caught.value.problem.status, caught.value.problem.code) == (503, "bus_unavailable")
+    assert counted.get() == before + 1
+    await stage.producer.until(2)
+    assert stage.producer.cancels == ["not_acknowledged"]
+    latest = stage.publisher.bus_clock.latest_after(LANE, 5)
+    assert latest is not None
+    assert latest > NOW + timedelta(seconds=late_s)
+    assert refused_meanwhile(late, dated(late_s)) is not None  # type: ignore[arg-type]
+
+
+async def test_request_that_is_dated_in_time_is_let_in(stage: Stage) -> None:
+    """Up to the very moment, as the dispatcher sees it."""
+    by = NOW + timedelta(seconds=6)
+    request = REQUEST.model_copy(update={"accept_by": by})
+    asking = asyncio.create_task(stage.publisher.ask(request, None, begun=lambda: False))
+    await stage.producer.until(1)
+    stage.producer.sent[0][1].set_result(dated(6.0))
+    assert await asking is not None
+    assert stage.producer.cancels == []
+    assert refused_meanwhile(request, dated(6.0)) is None  # type: ignore[arg-type]
+
+
+async def test_gateway_that_nobody_asks_keeps_learning_its_leaders_time(stage: Stage) -> None:
+    """A clock that was set, or another leader, is known within a minute; a bus that is
+    away ends nothing.
+    """
+    stage.producer.refusal = BusUnavailableError("away")
+    stage.publisher.probe_every_s = 0.001
+    probing = asyncio.create_task(stage.publisher._keep_probing())
+    await asyncio.sleep(0.01)
+    stage.producer.refusal = None
+    async with asyncio.timeout(5):
+        await stage.producer.until(2)
+    assert {one.topic for one, _ in stage.producer.sent} == {"inference.replies.v1"}
+    stage.producer.acknowledge(0)
+    await asyncio.sleep(0)
+    assert stage.publisher.bus_clock.now() == NOW
+    probing.cancel()
+    await asyncio.gather(probing, return_exceptions=True)
