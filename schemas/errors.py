@@ -52,6 +52,7 @@ class ErrorCode(StrEnum):
     REPLICA_LOST = "replica_lost"
     REPLICA_KILLED = "replica_killed"
     REQUEST_UNREADABLE = "request_unreadable"
+    REQUEST_LOST = "request_lost"
     ANSWER_TOO_LARGE = "answer_too_large"
     # Not now.
     BUS_UNAVAILABLE = "bus_unavailable"

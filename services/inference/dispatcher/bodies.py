@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from services.common import metrics
 from services.common.bus import LogPosition, Record, Tail, TopicPartition, position_of
+from services.common.errors import BusUnavailableError
 from services.inference.dispatcher.intake import Intake, now
 from services.inference.dispatcher.messages import read_request
 from services.inference.domain.dispatch import Dispatch
@@ -22,9 +24,13 @@ _GAP = 500
 
 @dataclass
 class BodyReader:
-    """Gives a dispatch the records that it wants to have again."""
+    """Gives a dispatch the records that it wants to have again, or says that they are gone.
+
+    `queries` is asked where the log begins when it gives nothing.
+    """
 
     tails: dict[TopicPartition, Tail]
+    queries: Tail
     dispatch: Dispatch
     intake: Intake
     _started: set[TopicPartition] = field(default_factory=set, init=False)
@@ -48,6 +54,7 @@ class BodyReader:
         while missing:
             records = await tail.poll(_POLL_S, max_records=200)
             if not records:
+                await self._miss_lost(place, missing)
                 return
             for record in records:
                 await self._take(record, missing)
@@ -56,21 +63,34 @@ class BodyReader:
 
     async def _take(self, record: Record, missing: deque[int]) -> None:
         while missing and missing[0] < record.offset:
-            self._miss(LogPosition(topic=record.topic, partition=record.partition, offset=missing.popleft()))
+            await self._miss(
+                LogPosition(topic=record.topic, partition=record.partition, offset=missing.popleft())
+            )
         if missing and missing[0] == record.offset:
             missing.popleft()
             request = read_request(record)
             if request is None:
-                self._miss(position_of(record))
+                await self._miss(position_of(record))
             else:
                 actions = self.dispatch.on_body(request, position_of(record), now())
                 await self.intake.perform(self.dispatch, actions)
 
-    def _miss(self, position: LogPosition) -> None:
+    async def _miss_lost(self, place: TopicPartition, missing: Iterable[int]) -> None:
+        """Nothing came: the bus is away, or the log begins behind what is wanted, perhaps
+        with nothing in it.
+        """
+        try:
+            starts = await self.queries.beginning_offsets(place.topic, [place.partition])
+        except BusUnavailableError:
+            return
+        for offset in [one for one in missing if one < starts[place.partition]]:
+            await self._miss(LogPosition(topic=place.topic, partition=place.partition, offset=offset))
+
+    async def _miss(self, position: LogPosition) -> None:
         """Retention took a record before its turn came."""
-        if self.dispatch.on_gone(position):
-            log.error("request_lost_to_retention", topic=position.topic, offset=position.offset)
-            self.intake.committing.set()
+        log.error("request_lost_to_retention", topic=position.topic, offset=position.offset)
+        metrics.BUS_SKIPPED.labels(position.topic, "lost_to_retention").inc()
+        await self.intake.perform(self.dispatch, self.dispatch.on_gone(position, now()))
 
     async def _seek(self, place: TopicPartition, offset: int) -> None:
         tail = self.tails[place]

@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
 
 from schemas.envelope import traceparent_of
-from schemas.inference import STATUS, AnyStatus, Lane, ReplicaBeat, RequestFinished
-from schemas.topics import STATUS_TOPIC
+from schemas.inference import STATUS, AnyStatus, CancelRequested, Lane, ReplicaBeat, RequestFinished
+from schemas.topics import COMMANDS, STATUS_TOPIC
 from services.common.bus import MessageReader, ReadProgress, Record, position_of
 from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError
 from services.inference.dispatcher.links import Links
 from services.inference.dispatcher.messages import (
+    CANCEL,
     read_request,
     refused_meanwhile,
     reply_records,
@@ -54,6 +55,7 @@ class Intake:
 
     def __post_init__(self) -> None:
         self._statuses: MessageReader[AnyStatus] = MessageReader(STATUS, STATUS_TOPIC.name)
+        self._cancels: MessageReader[CancelRequested] = MessageReader(CANCEL, COMMANDS.name)
         self._key_prefix = f"{self.model}#".encode()
 
     async def on_lanes(self, dispatch: Dispatch, records: Iterable[Record]) -> None:
@@ -74,6 +76,22 @@ class Intake:
                 await self.perform(dispatch, dispatch.on_beat(status, now(), live=live))
             elif isinstance(status, RequestFinished):
                 await self.perform(dispatch, dispatch.on_finished(status, now()))
+
+    async def on_commands(self, dispatch: Dispatch, records: Iterable[Record]) -> None:
+        """Records of the commands topic."""
+        for cancel in self._own_cancels(records):
+            await self.perform(dispatch, dispatch.on_cancel(cancel, now()))
+
+    def on_refusals(self, dispatch: Dispatch, records: Iterable[Record]) -> None:
+        """The same, read only for whose clients were refused."""
+        for cancel in self._own_cancels(records):
+            dispatch.on_refusal(cancel)
+
+    def _own_cancels(self, records: Iterable[Record]) -> Iterator[CancelRequested]:
+        for record in records:
+            cancel = self._cancels.read(record)
+            if cancel is not None and cancel.model == self.model:
+                yield cancel
 
     async def perform(self, dispatch: Dispatch, actions: Iterable[Action]) -> None:
         """Puts on the bus what is to be done.

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.inference import CancelRequested, Lane
-from schemas.topics import COMMANDS, REPLIES, STATUS_TOPIC
-from services.common.bus import Acknowledged, CommittedOffset, MessageReader, Outgoing, TopicPartition
+from schemas.inference import Lane
+from schemas.topics import REPLIES, STATUS_TOPIC
+from services.common.bus import Acknowledged, CommittedOffset, Outgoing, TopicPartition
 from services.common.process.pauses import PauseDetector
 from services.inference.dispatcher.bodies import BodyReader
 from services.inference.dispatcher.intake import Intake, now
 from services.inference.dispatcher.links import Links
-from services.inference.dispatcher.messages import CANCEL, completed_record
+from services.inference.dispatcher.messages import completed_record
 from services.inference.dispatcher.takeover import take_over
 from services.inference.domain.dispatch import Dispatch, DispatchRules
 from services.inference.domain.dispatch.queue.queue_status import queue_status
@@ -102,12 +102,11 @@ class _Serving:
     places: tuple[TopicPartition, ...]
     intake: Intake
     dispatch: Dispatch
-    _cancels: "MessageReader[CancelRequested]" = field(
-        default_factory=lambda: MessageReader(CANCEL, COMMANDS.name), init=False
-    )
+    _readable: "list[TopicPartition] | None" = field(default=None, init=False)
+    """The lanes that are read at present."""
 
     async def run(self, ending: asyncio.Event) -> None:
-        bodies = BodyReader(self.links.bodies, self.dispatch, self.intake)
+        bodies = BodyReader(self.links.bodies, self.links.queries, self.dispatch, self.intake)
         async with asyncio.TaskGroup() as loops:
             readers = [
                 loops.create_task(one)
@@ -126,6 +125,7 @@ class _Serving:
         await self._commit_ends()
 
     def reseek(self) -> None:
+        self._readable = None
         for place in self.places:
             offset = self.dispatch.trackers[place.topic].next_offset
             self.links.lanes.seek(place.topic, place.partition, offset)
@@ -134,7 +134,9 @@ class _Serving:
         """Reads each lane as far as there is room: what is not read stays in the log."""
         while True:
             with_room = [place for place in self.places if self.dispatch.has_room(place.topic)]
-            self.links.lanes.read_only(with_room)
+            if with_room != self._readable:
+                self.links.lanes.read_only(with_room)
+                self._readable = with_room
             timeout_s = _POLL_S if len(with_room) == len(self.places) else _FULL_POLL_S
             await self.intake.on_lanes(self.dispatch, await self.links.lanes.poll(timeout_s, max_records=100))
 
@@ -144,10 +146,7 @@ class _Serving:
 
     async def _read_commands(self) -> None:
         while True:
-            for record in await self.links.commands.poll(_POLL_S):
-                cancel = self._cancels.read(record)
-                if cancel is not None and cancel.model == self.dispatch.rules.model:
-                    await self.intake.perform(self.dispatch, self.dispatch.on_cancel(cancel, now()))
+            await self.intake.on_commands(self.dispatch, await self.links.commands.poll(_POLL_S))
 
     async def _tick(self) -> None:
         last_status_s, pauses = 0.0, PauseDetector()

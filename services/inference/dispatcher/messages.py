@@ -137,7 +137,8 @@ def stand_in_of(record: Record, model: str, lane: Lane) -> InferenceRequested | 
     asked_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     return InferenceRequested(
         request_id=request_id,
-        attempt=min(max(1, said.attempt), ANY_ATTEMPT),
+        attempt=said.attempt if 0 < said.attempt < ANY_ATTEMPT else ANY_ATTEMPT,
+        previous=said.previous,
         kind=kind,
         model=model,
         lane=lane,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from schemas.topics import STATUS_TOPIC, WORK_TOPIC
+from schemas.topics import COMMANDS, STATUS_TOPIC, WORK_TOPIC
 from services.common.bus import TopicPartition
 from services.common.bus.administration.admin import committed_offsets
 from services.common.errors import BusUnavailableError
@@ -41,14 +41,30 @@ async def take_over(
     barrier = await links.queries.end_offsets(WORK_TOPIC.name, inboxes)
     dispatch = Dispatch(rules, trackers, Takeover(barrier, time.monotonic()))
     oldest_ms = await _read_pending(links, places, dispatch, intake)
-    since_ms = oldest_ms - _REPLAY_MARGIN_MS
-    for tail in (links.status, links.commands):
-        for partition, offset in (await links.queries.offsets_at(tail.topic, [0], since_ms)).items():
-            tail.seek(tail.topic, partition, offset)
+    await _replay(links, dispatch, intake, oldest_ms - _REPLAY_MARGIN_MS)
+    return dispatch
+
+
+async def _replay(links: Links, dispatch: Dispatch, intake: Intake, since_ms: int) -> None:
+    """Reads what was said of the pending requests.
+
+    Who was refused is known before any end is priced: the commands are read for that
+    first, and from the same place again once the takeover is done, when a cancellation
+    finds what runs and what is over.
+    """
+    starts = {
+        tail.topic: (await links.queries.offsets_at(tail.topic, [0], since_ms))[0]
+        for tail in (links.status, links.commands)
+    }
+    links.commands.seek(COMMANDS.name, 0, starts[COMMANDS.name])
+    commands_end = (await links.queries.end_offsets(COMMANDS.name, [0]))[0]
+    async for records in links.commands.read_to_end({0: commands_end}):
+        intake.on_refusals(dispatch, records)
+    links.commands.seek(COMMANDS.name, 0, starts[COMMANDS.name])
+    links.status.seek(STATUS_TOPIC.name, 0, starts[STATUS_TOPIC.name])
     end = (await links.queries.end_offsets(STATUS_TOPIC.name, [0]))[0]
     async for records in links.status.read_to_end({0: end}):
         await intake.on_status(dispatch, records, end)
-    return dispatch
 
 
 async def _restore_trackers(

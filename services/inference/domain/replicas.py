@@ -16,8 +16,8 @@ class Replica:
     """One replica.
 
     `assigned` maps what it holds to the monotonic second of its assignment;
-    `generating` are those of them that have generated something, `suspects` those that
-    a replica may have died of before.
+    `generating` maps those of them that have generated something to when that was first
+    heard, `suspects` are those that a replica may have died of before.
     """
 
     replica_id: str
@@ -27,7 +27,7 @@ class Replica:
     confirmed: bool
     draining: bool = False
     assigned: dict[AttemptKey, float] = field(default_factory=dict)
-    generating: set[AttemptKey] = field(default_factory=set)
+    generating: dict[AttemptKey, float] = field(default_factory=dict)
     suspects: set[AttemptKey] = field(default_factory=set)
 
     def take(self, key: AttemptKey, now_s: float, *, suspect: bool) -> None:
@@ -36,26 +36,15 @@ class Replica:
         if suspect:
             self.suspects.add(key)
 
-    def note_generating(self, key: AttemptKey) -> None:
-        """An attempt has generated something: it is no suspect."""
-        self.generating.add(key)
-        self.suspects.discard(key)
+    def note_generating(self, key: AttemptKey, now_s: float) -> None:
+        """An attempt has generated something."""
+        self.generating.setdefault(key, now_s)
 
     def release(self, key: AttemptKey) -> bool:
         """Frees a slot; False if it did not hold that attempt."""
-        self.generating.discard(key)
+        self.generating.pop(key, None)
         self.suspects.discard(key)
         return self.assigned.pop(key, None) is not None
-
-    @property
-    def free(self) -> int:
-        """Slots that can be given work now."""
-        return 0 if self.draining or not self.confirmed else self.slots - len(self.assigned)
-
-    @property
-    def load(self) -> float:
-        """Share of its slots in use."""
-        return len(self.assigned) / self.slots
 
 
 class Fleet:
@@ -93,8 +82,11 @@ class Fleet:
         """
         best, lowest = None, 1.0
         for one in self._replicas.values():
-            load = one.load
-            if load < lowest and one.free > 0 and not (suspect and one.suspects):
+            held = len(one.assigned)
+            if held >= one.slots or one.draining or not one.confirmed or (suspect and one.suspects):
+                continue
+            load = held / one.slots
+            if load < lowest:
                 best, lowest = one, load
         return best
 
@@ -118,6 +110,7 @@ class Fleet:
         for one in self._replicas.values():
             one.beat_s = max(one.beat_s, until_s)
             one.assigned = {key: since_s + gap_s for key, since_s in one.assigned.items()}
+            one.generating = {key: since_s + gap_s for key, since_s in one.generating.items()}
 
     @property
     def unconfirmed(self) -> Iterable[Replica]:

@@ -6,7 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import ErrorCode
-from schemas.inference import End, ErrorDetail, Outcome, ReplyTo, RequestFinished
+from schemas.inference import End, ErrorDetail, LogPosition, Outcome, ReplyTo, RequestFinished
 
 ANY_ATTEMPT = 65_535
 """Above every real one: the end of a request whose attempt is not known ends whichever
@@ -20,6 +20,7 @@ class Salvaged(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     attempt: int = ANY_ATTEMPT
+    previous: LogPosition | None = None
     reply_to: ReplyTo | None = None
     tenant: str | None = None
     key_id: str = ""

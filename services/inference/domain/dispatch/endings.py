@@ -16,14 +16,16 @@ from schemas.inference import (
 from services.inference.domain.dispatch.actions import Tell
 
 
-def tell(request: InferenceRequested, end: End, choices: tuple[Delivered, ...]) -> Tell:
-    """Tells whoever follows the stream; all of them where the request does not say who
-    that is.
+def tell(
+    request: InferenceRequested, end: End, choices: tuple[Delivered, ...], attempt: int | None = None
+) -> Tell:
+    """Tells whoever follows the stream at this attempt, or at the request's; all of them
+    where the request does not say who that is.
     """
     reply = ReplyEnded(
         request_id=request.request_id,
         tenant=request.tenant,
-        attempt=request.attempt,
+        attempt=attempt or request.attempt,
         end=end,
         choices=choices,
     )
@@ -74,6 +76,14 @@ def unreadable() -> End:
     return _failed(
         ErrorCode.REQUEST_UNREADABLE,
         "the request cannot be read by this version of inference; send it again",
+    )
+
+
+def lost() -> End:
+    """Retention took its record before its turn came."""
+    return _failed(
+        ErrorCode.REQUEST_LOST,
+        "the request waited for longer than the log keeps it, and is no longer there; send it again",
     )
 
 

@@ -45,7 +45,9 @@ class Ledger:
         now: Moment,
     ) -> None:
         """A request has its end: all its records are done."""
-        self.drop(tracked)
+        for position in tracked.positions:
+            self.trackers[position.topic].finish(position.offset)
+        self.finished_unrecorded = True
         self.ended.remember(request.request_id, end, choices)
         self.throughput.note_end(now.monotonic_s)
         event = completed_event(
@@ -59,10 +61,14 @@ class Ledger:
         )
         self.ends.append(Ended(event, tracked.traceparent))
 
-    def drop(self, tracked: Tracked) -> None:
-        """Its records are done without an end of their own."""
-        for position in tracked.positions:
-            self.finish(position)
+    def refuse(self, request_id: str) -> None:
+        """A request costs nothing, whatever was done and even if it has just ended: its
+        client was refused.
+        """
+        self.free.remember(request_id, None)
+        for at, one in enumerate(self.ends):
+            if one.event.request_id == request_id:
+                self.ends[at] = Ended(one.event.model_copy(update={"cost_usd": Decimal(0)}), one.traceparent)
 
     def finish(self, position: LogPosition) -> None:
         """A record is done."""
@@ -70,16 +76,21 @@ class Ledger:
         self.finished_unrecorded = True
 
     def ended_before(self, request: InferenceRequested) -> bool:
-        """Whether a request has had its end: it is remembered, or the attempt before
-        this one is finished in the log.
+        """Whether a request of which nothing is pending has had its end: it is remembered,
+        or this is a further attempt.
+
+        The records of a request are done together, at its end. Where that of an earlier
+        attempt were still pending, it lay before this one and would be known.
         """
         if request.request_id in self.ended:
             return True
-        previous = request.previous
-        if previous is None or previous.offset < 0:  # who reattached may not know where it lies
+        if request.attempt == 1:
             return False
-        tracker = self.trackers.get(previous.topic)
-        return tracker is not None and tracker.is_finished(previous.offset)
+        previous = request.previous
+        tracker = self.trackers.get(previous.topic) if previous is not None else None
+        if previous is None or previous.offset < 0 or tracker is None:  # who reattached may not know it
+            return True
+        return tracker.is_finished(previous.offset)
 
     def take(self) -> list[Ended]:
         """The ends since the last call."""

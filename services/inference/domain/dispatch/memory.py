@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from schemas.inference import CancelRequested, Delivered, End, RequestFinished
+from schemas.inference import Delivered, End, RequestFinished
 from services.inference.domain.replicas import AttemptKey
 
 Key = TypeVar("Key", bound=Hashable)
@@ -31,13 +31,14 @@ class Memory(Generic[Key, Value]):
 
     def remember(self, key: Key, value: Value) -> None:
         """Notes an entry, in place of an older one of its key."""
-        if key in self._held:
+        held = self._held
+        if key in held:
             self.pop(key)
         size_bytes = self._size_of(value) if self._size_of is not None else 0
-        self._held[key] = value, size_bytes
+        held[key] = value, size_bytes
         self.size_bytes += size_bytes
-        while len(self._held) > self._entries or self.size_bytes > self._limit_bytes > 0:
-            _, (_, freed_bytes) = self._held.popitem(last=False)
+        while len(held) > self._entries or self.size_bytes > self._limit_bytes > 0:
+            _, (_, freed_bytes) = held.popitem(last=False)
             self.size_bytes -= freed_bytes
 
     def get(self, key: Key) -> Value | None:
@@ -82,6 +83,15 @@ class EndMemory:
         return request_id in self._ends
 
 
+class Verdict(NamedTuple):
+    """A request's end, decided before its record was at hand; `told_attempt` is the
+    attempt that whoever follows is told, None for the current one.
+    """
+
+    end: End
+    told_attempt: int | None = None
+
+
 class Early:
     """What was heard of requests whose records are still to be read."""
 
@@ -89,9 +99,12 @@ class Early:
         self.ends: Memory[AttemptKey, RequestFinished] = Memory(
             _TEXTS, _EARLY_TEXT_BYTES, lambda finished: text_bytes(finished.choices)
         )
-        self.cancels: Memory[str, CancelRequested] = Memory(_ENDS)
+        self.verdicts: Memory[str, Verdict] = Memory(_ENDS)
 
 
 def text_bytes(choices: tuple[Delivered, ...]) -> int:
     """At most so many bytes of memory do these texts take, four a character."""
-    return sum(4 * len(choice.text) + 200 for choice in choices)
+    size_bytes = 0
+    for choice in choices:
+        size_bytes += 4 * len(choice.text) + 200
+    return size_bytes

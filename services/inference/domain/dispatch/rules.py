@@ -10,12 +10,15 @@ class ReadAhead:
     """How much of a lane is held in memory; what lies behind waits in the log, known
     only by its id, tenant and deadline.
 
-    `per_tenant` and `per_lane` count waiting requests, `lane_bytes` their records.
+    `per_tenant` and `per_lane` count waiting requests, `lane_bytes` their records;
+    `deferred_bytes` bounds what is known of those behind, in memory. Where that is used
+    up the lane is read no further: what comes then waits in the log, unread.
     """
 
     per_tenant: int = 128
     per_lane: int = 1000
     lane_bytes: int = 32 * 1024 * 1024
+    deferred_bytes: int = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,9 @@ class DispatchRules:
     `takeover_silence_s` and `reconnect_s` are how long replicas may take to be heard of
     after a takeover, and after the bus was away: they reconnect at their own pace.
     `max_faults` bounds how often a request may fail its engine, `max_kills` how often
-    it may be the one that its replica died of; `max_attempts` bounds them all,
-    whoever was to blame.
+    it may be the one that its replica died of, one more where something else disturbed
+    the replicas within `disturbance_s`; an attempt that has generated for
+    `cleared_after_s` is no suspect. `max_attempts` bounds them all, whoever was to blame.
     """
 
     model: str
@@ -35,6 +39,8 @@ class DispatchRules:
     max_attempts: int = 32
     max_faults: int = 5
     max_kills: int = 2
+    cleared_after_s: float = 0.5
+    disturbance_s: float = 60.0
     replica_silence_s: float = 1.0
     takeover_listen_s: float = 0.6
     takeover_silence_s: float = 3.0

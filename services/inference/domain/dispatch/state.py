@@ -1,17 +1,13 @@
 """The state of one model's dispatching, and what each event does to it.
 
 A request is *waiting*, *assigned* to a replica, or *retrying*: its replica died, and
-whoever follows the stream is to publish the next attempt. It ends exactly once: `_end`
-takes it out, marks every record of it as finished and puts its `InferenceCompleted`
-into the ends, which the shell commits in the same transaction as the offsets.
+whoever follows the stream is to publish the next attempt. How it ends is told in
+`requests.py`.
 """
-
-from dataclasses import dataclass
 
 from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import (
     CancelRequested,
-    Delivered,
     End,
     InferenceRequested,
     LogPosition,
@@ -21,35 +17,15 @@ from schemas.inference import (
 )
 from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Assign, Moment, Withdraw
-from services.inference.domain.dispatch.ledger import Ledger
-from services.inference.domain.dispatch.memory import Early
-from services.inference.domain.dispatch.queue.waiting import Waiting
-from services.inference.domain.dispatch.rules import DispatchRules
-from services.inference.domain.dispatch.suspects import blame, suspects_of
-from services.inference.domain.dispatch.takeover import Takeover
+from services.inference.domain.dispatch.memory import Verdict
+from services.inference.domain.dispatch.requests import Requests
 from services.inference.domain.dispatch.tracked import State, Tracked
-from services.inference.domain.offsets import OffsetTracker
-from services.inference.domain.replicas import AttemptKey, Fleet, Replica
+from services.inference.domain.replicas import AttemptKey, Replica
+from services.inference.domain.unreadable import ANY_ATTEMPT
 
 
-@dataclass
-class Dispatch:
-    """One model's dispatching from a takeover on; `trackers` has a lane's records by
-    its topic.
-    """
-
-    rules: DispatchRules
-    trackers: dict[str, OffsetTracker]
-    takeover: Takeover
-
-    def __post_init__(self) -> None:
-        self.fleet = Fleet()
-        self.ledger = Ledger(self.rules, self.trackers)
-        self._tracked: dict[str, Tracked] = {}
-        self._retrying: dict[str, None] = {}
-        self.waiting = Waiting(self.rules.read_ahead, self.trackers, self._tracked)
-        self._early = Early()
-        self._ticked_s = self.takeover.began_s
+class Dispatch(Requests):
+    """One model's dispatching from a takeover on."""
 
     # What happens.
 
@@ -72,13 +48,12 @@ class Dispatch:
             known.positions.append(position)
             if request.attempt <= known.attempt:  # two reply streams may ask: the second's is a duplicate
                 return []
-            actions = self._drop_attempt(known)
+            self.waiting.supersede(known)
+            actions = self._withdraw(known, "superseded")
             known.take(request, size_bytes, traceparent)
             return actions + self._begin(known, now)
         if self.ledger.ended_before(request):
-            self.ledger.finish(position)
-            end, choices = self.ledger.ended.get(request.request_id) or (endings.already_ended(), ())
-            return [endings.tell(request, end, choices)]
+            return self._tell_ended(request, position)
         tracked = Tracked.of(
             request, position, now.monotonic_s, size_bytes=size_bytes, traceparent=traceparent
         )
@@ -90,39 +65,45 @@ class Dispatch:
         tracked = self.waiting.restore(request, position)
         if tracked is None:
             return []
-        if tracked.state is State.RETRYING:
-            return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
-        known = self._already_over(tracked, now)
-        return self._serve(now) if known is None else known + self._serve(now)
+        return (self._on_known_again(tracked, now) or []) + self._serve(now)
 
-    def on_gone(self, position: LogPosition) -> bool:
-        """Retention took a record that was left in the log; False if it is not missed."""
+    def on_gone(self, position: LogPosition, now: Moment) -> list[Action]:
+        """Retention took a record that was left in the log: what waits there ends as
+        failed; what runs already needs it no more.
+        """
         tracked = self.waiting.lose(position)
-        if tracked is not None:
-            self._forget(tracked)
-            self.ledger.drop(tracked)
-        return tracked is not None
+        if tracked is None:
+            return []
+        tracked.request = tracked.stand_in(self.rules.model)
+        over = self._on_known_again(tracked, now)
+        if over is None and tracked.state is State.WAITING:
+            over = self._end_undelivered(tracked, endings.lost(), now)
+        return (over or []) + self._serve(now)
 
     def on_unreadable(self, stand_in: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
         """A record of a lane cannot be read: its request fails, as far as `stand_in`
-        says whose it is.
+        says whose it is; its attempt is ANY_ATTEMPT where that is not known.
         """
         if not self.ledger.read(position):
             return []
-        if stand_in.request_id in self.ledger.ended:
-            self.ledger.finish(position)
-            return []
-        actions: list[Action] = []
-        tracked = self._tracked.get(stand_in.request_id)
+        said = stand_in.attempt
+        known = 1 if said == ANY_ATTEMPT else said
+        request = stand_in.model_copy(update={"attempt": known})
+        tracked = self._tracked.get(request.request_id)
         if tracked is None:
-            tracked = Tracked.of(stand_in, position, now.monotonic_s, size_bytes=0, traceparent=None)
-            self._tracked[stand_in.request_id] = tracked
+            if self.ledger.ended_before(request):
+                return self._tell_ended(request, position, said)
+            tracked = Tracked.of(request, position, now.monotonic_s, size_bytes=0, traceparent=None)
+            self._tracked[request.request_id] = tracked
         else:
             tracked.positions.append(position)
-            actions = self._drop_attempt(tracked)
-            attempt = max(tracked.attempt, stand_in.attempt)
-            tracked.request = (tracked.request or stand_in).model_copy(update={"attempt": attempt})
-        return actions + self._end_undelivered(tracked, endings.unreadable(), now)
+            if said <= tracked.attempt:  # of an attempt that is past
+                return []
+        verdict = Verdict(endings.unreadable(), said)
+        if tracked.request is None:
+            return self._end_once_read(tracked, verdict)
+        tracked.request = tracked.request.model_copy(update={"attempt": max(tracked.attempt, known)})
+        return self._end_undelivered(tracked, verdict.end, now, told_attempt=said) + self._serve(now)
 
     def on_refused(self, request_id: str, attempt: int, now: Moment) -> list[Action]:
         """An assignment is too large for the bus."""
@@ -132,6 +113,11 @@ class Dispatch:
         self.fleet.release(tracked.replica_id, tracked.key)
         return self._end_undelivered(tracked, endings.too_large(), now) + self._serve(now)
 
+    def on_refusal(self, cancel: CancelRequested) -> None:
+        """A request's client was told that the bus did not take it: it costs nothing."""
+        if cancel.reason == ErrorCode.NOT_ACKNOWLEDGED:
+            self.ledger.refuse(cancel.request_id)
+
     def skip(self, position: LogPosition) -> None:
         """A record without a key asks for nothing."""
         if self.ledger.read(position):
@@ -139,26 +125,27 @@ class Dispatch:
 
     def on_cancel(self, cancel: CancelRequested, now: Moment) -> list[Action]:
         """Nobody wants a request's answer any more."""
-        if cancel.reason == ErrorCode.NOT_ACKNOWLEDGED:
-            self.ledger.free.remember(cancel.request_id, None)
-        tracked = self._tracked.get(cancel.request_id)
+        self.on_refusal(cancel)
+        tracked, verdict = self._tracked.get(cancel.request_id), Verdict(End(outcome=Outcome.CANCELLED))
         if tracked is None:
             if cancel.request_id not in self.ledger.ended:
-                self._early.cancels.remember(cancel.request_id, cancel)
+                self._early.verdicts.remember(cancel.request_id, verdict)
             return []
         replica = self.fleet.get(tracked.replica_id)
         if tracked.state is State.ASSIGNED and replica is not None:
             return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, cancel.reason)]
         if tracked.request is None:
-            self._early.cancels.remember(cancel.request_id, cancel)
-            self.waiting.demand(tracked)
-            return []
-        return self._end_undelivered(tracked, End(outcome=Outcome.CANCELLED), now)
+            return self._end_once_read(tracked, verdict)
+        return self._end_undelivered(tracked, verdict.end, now)
 
     def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
         """A replica's heartbeat; `live` False for one from before the takeover."""
         caught_up = self.takeover.has_caught_up(beat, live=live)
         seen_s = now.monotonic_s if live else self.takeover.began_s
+        if not live:  # another dispatcher was there, and may have died with replicas of its
+            self.suspects.note_disturbance(seen_s)
+        if self.fleet.get(beat.replica_id) is None:
+            self.suspects.acquit(self._tracked.values(), beat.replica_id)
         replica = self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
         held = {(one.request_id, one.attempt) for one in beat.running}
         actions: list[Action] = []
@@ -166,8 +153,8 @@ class Dispatch:
             key = (one.request_id, one.attempt)
             if key not in replica.assigned:
                 actions += self._on_unexpected(replica, key)
-            if one.tokens and key in replica.assigned and key not in replica.generating:
-                self._clear(replica, key)
+            if one.tokens and key in replica.assigned:
+                self._on_generating(replica, key)
         for key, since_s in list(replica.assigned.items()):
             if live and key not in held and now.monotonic_s - since_s > self.rules.lost_work_s:
                 actions += self._on_forgotten(replica, key, now)
@@ -197,6 +184,8 @@ class Dispatch:
         """
         rules, gap_s = self.rules, now.monotonic_s - self._ticked_s
         self._ticked_s = now.monotonic_s
+        if gap_s > rules.replica_silence_s:
+            self.suspects.note_disturbance(now.monotonic_s)
         if gap_s > rules.replica_silence_s / 2:
             self.fleet.forgive(now.monotonic_s + rules.reconnect_s - rules.replica_silence_s, gap_s)
             for tracked in self._tracked.values():
@@ -204,8 +193,9 @@ class Dispatch:
         actions: list[Action] = []
         silent = self.fleet.remove_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s)
         for replica in silent:
-            suspects = [self._tracked.get(key[0]) for key in suspects_of(replica, rules.beat_s)]
-            blame(one for one in suspects if one is not None and one.replica_id == replica.replica_id)
+            suspects = [self._tracked.get(key[0]) for key in self.suspects.of(replica)]
+            aboard = [one for one in suspects if one is not None and one.key in replica.assigned]
+            self.suspects.accuse(replica, aboard, now.monotonic_s)
             for key in list(replica.assigned):
                 actions += self._on_lost(replica, key, now)
         self.takeover.conclude(self.fleet, now.monotonic_s, rules.takeover_listen_s)
@@ -220,12 +210,8 @@ class Dispatch:
         a commit's metadata however they end.
         """
         tracker = self.trackers[topic]
-        return tracker.has_room(tracker.unfinished - self.waiting.backlogs[topic].deferred)
-
-    @property
-    def unfinished(self) -> int:
-        """Requests that have not ended."""
-        return len(self._tracked)
+        backlog = self.waiting.backlogs[topic]
+        return not backlog.knows_enough and tracker.has_room(tracker.unfinished - backlog.deferred)
 
     # A request's way.
 
@@ -238,8 +224,11 @@ class Dispatch:
         if tracked.attempt > self.rules.max_attempts:
             return self._end_undelivered(tracked, endings.gave_up(self.rules.max_attempts), now)
         tracked.state, tracked.since_s = State.WAITING, now.monotonic_s
-        self.waiting.add(tracked)
         self.waiting.watch_deadline(tracked)
+        request, replica = tracked.request, self.fleet.idlest()
+        if request and replica and not (len(self.waiting.queue) or tracked.kills or self.takeover.under_way):
+            return [self._assign(tracked, request, replica, now)]
+        self.waiting.add(tracked)
         return self._serve(now)
 
     def _already_over(self, tracked: Tracked, now: Moment) -> list[Action] | None:
@@ -252,32 +241,37 @@ class Dispatch:
         early = self._early.ends.pop(tracked.key)
         if early is not None:
             return self._on_attempt_ended(tracked, early, now)
-        if self._early.cancels.pop(request.request_id) is not None:
-            return self._end_undelivered(tracked, End(outcome=Outcome.CANCELLED), now)
-        if not self.takeover.under_way and request.deadline <= now.utc:
-            return self._end_undelivered(tracked, endings.expired(), now)
-        return None
+        verdict = self._early.verdicts.pop(request.request_id)
+        if verdict is None and not self.takeover.under_way and request.deadline <= now.utc:
+            verdict = Verdict(endings.expired())
+        if verdict is None:
+            return None
+        return self._end_undelivered(tracked, verdict.end, now, told_attempt=verdict.told_attempt)
 
-    def _drop_attempt(self, tracked: Tracked) -> list[Action]:
-        """The current attempt is of no more use."""
-        self.waiting.supersede(tracked)
-        replica = self.fleet.get(tracked.replica_id)
-        if replica is not None and tracked.key in replica.assigned:
-            return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, "superseded")]
-        return []
+    def _on_known_again(self, tracked: Tracked, now: Moment) -> list[Action] | None:
+        """A request is at hand again, or what is known of it: what there is to do; None
+        where it goes on.
+        """
+        over = self._already_over(tracked, now)
+        if over is None and tracked.state is State.RETRYING:
+            return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
+        return over
 
     def _on_attempt_ended(self, tracked: Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
+        actions = self._withdraw(tracked, "superseded")  # where another replica had it, too
         tracked.replica_id = finished.replica_id
         if finished.end.retryable:
             tracked.faults += 1
             if tracked.faults < self.rules.max_faults:
                 self.waiting.remove(tracked)
-                return self._ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
-        return self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
+                return actions + self._ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
+        return actions + self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
 
     def _serve(self, now: Moment) -> list[Action]:
         """Gives what waits to free slots; suspects of a replica's death one a replica."""
         actions: list[Action] = []
+        if not len(self.waiting.queue):
+            return actions
         passed_over: set[str] = set()
         while not self.takeover.under_way and len(self.waiting.queue) > len(passed_over):
             replica = self.fleet.idlest()
@@ -305,15 +299,6 @@ class Dispatch:
             tracked.traceparent,
         )
 
-    def _ask_retry(self, tracked: Tracked, reason: RetryReason, now: Moment) -> list[Action]:
-        tracked.state, tracked.since_s = State.RETRYING, now.monotonic_s
-        request = tracked.request
-        if request is None:
-            self.waiting.demand(tracked)
-            return []
-        self._retrying[request.request_id] = None
-        return [endings.retry_needed(request, tracked.positions[-1], reason)]
-
     # Replicas.
 
     def _on_unexpected(self, replica: Replica, key: AttemptKey) -> list[Action]:
@@ -329,17 +314,20 @@ class Dispatch:
             if tracked.request is None:
                 self.waiting.demand(tracked)
             tracked.assign(replica.replica_id, replica.beat_s)
-            replica.take(key, replica.beat_s, suspect=False)
+            replica.take(key, replica.beat_s, suspect=tracked.kills > 0)
             return []
         if tracked is not None and attempt >= tracked.attempt:
             return []
         return [Withdraw(replica.replica_id, replica.inbox, request_id, attempt, "superseded")]
 
-    def _clear(self, replica: Replica, key: AttemptKey) -> None:
-        replica.note_generating(key)
-        tracked = self._tracked.get(key[0])
-        if tracked is not None:
-            tracked.kills = 0
+    def _on_generating(self, replica: Replica, key: AttemptKey) -> None:
+        """An attempt has tokens; after a while it is no suspect any more."""
+        replica.note_generating(key, replica.beat_s)
+        if key in replica.suspects and self.suspects.is_cleared(replica, key):
+            replica.suspects.discard(key)
+            tracked = self._tracked.get(key[0])
+            if tracked is not None:
+                tracked.killed = ()
 
     def _on_forgotten(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
         """A living replica no longer knows of an attempt that it was given."""
@@ -354,7 +342,12 @@ class Dispatch:
         tracked = self._tracked.get(key[0])
         if tracked is None or tracked.key != key or tracked.state is not State.ASSIGNED:
             return []
-        if tracked.request is not None and tracked.kills >= self.rules.max_kills:
+        died_of_it = replica.replica_id in tracked.killed
+        if (
+            tracked.request is not None
+            and died_of_it
+            and self.suspects.is_convicted(tracked, now.monotonic_s)
+        ):
             return self._end_undelivered(tracked, endings.killed_replicas(tracked.kills), now)
         if tracked.request is not None and tracked.faults >= self.rules.max_faults:
             return self._end_undelivered(tracked, endings.gave_up(tracked.attempt), now)
@@ -378,24 +371,3 @@ class Dispatch:
             if now.monotonic_s - tracked.since_s > self.rules.retry_answer_s:
                 actions += self._end_undelivered(tracked, endings.unanswered(), now)
         return actions
-
-    def _end_undelivered(self, tracked: Tracked, end: End, now: Moment) -> list[Action]:
-        """An end that the dispatcher makes, with what was delivered so far."""
-        delivered = tracked.request.delivered if tracked.request else ()
-        return self._end(tracked, end, delivered, now, tell=True)
-
-    def _end(
-        self, tracked: Tracked, end: End, choices: tuple[Delivered, ...], now: Moment, *, tell: bool = False
-    ) -> list[Action]:
-        """The request's one end."""
-        request = tracked.request
-        if request is None:
-            raise AssertionError(f"{tracked.request_id} ends before its record was read again")
-        self._forget(tracked)
-        self.ledger.end(tracked, request, end, choices, now)
-        return [endings.tell(request, end, choices)] if tell else []
-
-    def _forget(self, tracked: Tracked) -> None:
-        self.waiting.remove(tracked)
-        del self._tracked[tracked.request_id]
-        self._retrying.pop(tracked.request_id, None)

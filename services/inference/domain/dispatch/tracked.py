@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Literal, NamedTuple
 
-from schemas.inference import InferenceRequested, Lane, LogPosition
+from schemas.inference import InferenceRequested, Lane, LogPosition, ReplyTo
 from services.inference.domain.replicas import AttemptKey
 
 
@@ -16,12 +17,28 @@ class State(Enum):
     RETRYING = 3
 
 
+_KNOWN_BYTES = 1500
+"""What a request takes in memory that is left in the log, besides its texts."""
+
+
+class Sender(NamedTuple):
+    """Whose request it is and who waits for it: enough to end it without its record."""
+
+    kind: Literal["chat", "completion"]
+    key_id: str
+    user: str
+    stream: bool
+    reply_to: ReplyTo
+    requested_at: datetime
+
+
 @dataclass(slots=True)
 class Tracked:
     """A request that has not ended.
 
-    `request` is None while its record is held in the log only. `faults` counts the
-    attempts in which the engine failed it, `kills` those of which its replica died.
+    `request` is None while its record is held in the log only; `sender` is then what is
+    known of it. `faults` counts the attempts in which the engine failed it, `killed`
+    names the replicas that may have died of it.
     """
 
     request_id: str
@@ -37,7 +54,10 @@ class Tracked:
     state: State = State.WAITING
     replica_id: str = ""
     faults: int = 0
-    kills: int = 0
+    killed: tuple[str, ...] = ()
+    doubtful: bool = False
+    """Whether something else may have caused the last of those deaths."""
+    sender: Sender | None = None
     counted: bool = field(default=False)
     """Whether the lane's read-ahead holds it."""
 
@@ -69,6 +89,50 @@ class Tracked:
     def key(self) -> AttemptKey:
         """The current attempt."""
         return self.request_id, self.attempt
+
+    @property
+    def kills(self) -> int:
+        """How many replicas may have died of it."""
+        return len(self.killed)
+
+    @property
+    def known_bytes(self) -> int:
+        """At most so much memory is taken by what stays known of it, four bytes a
+        character.
+        """
+        sender = self.sender
+        texts = (sender.key_id, sender.user, sender.reply_to.gateway_id) if sender else ()
+        return _KNOWN_BYTES + 4 * (len(self.request_id) + len(self.tenant) + sum(map(len, texts)))
+
+    def let_go(self) -> None:
+        """Its record is left in the log."""
+        request = self.request
+        if request is not None:
+            self.sender = Sender(
+                request.kind,
+                request.key_id,
+                request.user,
+                request.stream,
+                request.reply_to,
+                request.requested_at,
+            )
+        self.request = None
+
+    def stand_in(self, model: str) -> InferenceRequested | None:
+        """A request in place of one whose record is gone: it says whose it was, not what
+        was asked.
+        """
+        if self.sender is None:
+            return None
+        return InferenceRequested(
+            request_id=self.request_id,
+            attempt=self.attempt,
+            model=model,
+            lane=self.lane,
+            tenant=self.tenant,
+            deadline=self.deadline,
+            **self.sender._asdict(),
+        )
 
     def assign(self, replica_id: str, now_s: float) -> None:
         """A replica has the current attempt."""

@@ -51,7 +51,8 @@ def test_idlest_for_a_suspect_has_no_other() -> None:
     one.take(("a", 2), 0, suspect=True)
     assert fleet.idlest(suspect=True) is None
     assert fleet.idlest() is one
-    one.note_generating(("a", 2))
+    one.suspects.discard(("a", 2))
+    one.note_generating(("a", 2), 1.0)
     assert fleet.idlest(suspect=True) is one
     assert one.release(("a", 2))
     assert not one.release(("a", 2))

@@ -29,10 +29,24 @@ class LaneBacklog:
     limits: ReadAhead
     held: int = 0
     held_bytes: int = 0
-    deferred: int = 0
+    deferred_bytes: int = 0
+    _ids: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """The deferred: request and what it takes in memory, by offset."""
     _tenants: "OrderedDict[str, _TenantLoad]" = field(default_factory=OrderedDict)
     """Those whose records were held last are last."""
     _demanded: dict[int, None] = field(default_factory=dict)
+
+    @property
+    def deferred(self) -> int:
+        """How many are left in the log."""
+        return len(self._ids)
+
+    @property
+    def knows_enough(self) -> bool:
+        """Whether no more may be deferred: what is known of those that are takes its
+        share of memory.
+        """
+        return self.deferred_bytes >= self.limits.deferred_bytes
 
     def admits(self, tenant: str, size_bytes: int) -> bool:
         """Whether a request that was just read may be held.
@@ -46,7 +60,10 @@ class LaneBacklog:
 
     def hold(self, tenant: str, size_bytes: int) -> None:
         """A waiting request's record is held."""
-        self._tenants.setdefault(tenant, _TenantLoad()).held += 1
+        load = self._tenants.get(tenant)
+        if load is None:
+            load = self._tenants[tenant] = _TenantLoad()
+        load.held += 1
         self._tenants.move_to_end(tenant)
         self.held += 1
         self.held_bytes += size_bytes
@@ -57,12 +74,18 @@ class LaneBacklog:
         load.held -= 1
         self.held -= 1
         self.held_bytes -= size_bytes
-        self._tidy(tenant, load)
+        if not load.held:
+            self._tidy(tenant, load)
 
-    def defer(self, tenant: str, offset: int, size_bytes: int) -> None:
-        """A waiting request's record is left in the log."""
+    def defer(
+        self, tenant: str, offset: int, size_bytes: int, *, request_id: str = "", known_bytes: int = 0
+    ) -> None:
+        """A waiting request's record is left in the log; `known_bytes` is what the request
+        takes in memory all the same.
+        """
         self._tenants.setdefault(tenant, _TenantLoad()).deferred[offset] = size_bytes
-        self.deferred += 1
+        self._ids[offset] = request_id, known_bytes
+        self.deferred_bytes += known_bytes
 
     def restore(self, tenant: str, offset: int) -> bool:
         """A deferred record is at hand again; False if it was not deferred."""
@@ -70,9 +93,14 @@ class LaneBacklog:
         load = self._tenants.get(tenant)
         if load is None or load.deferred.pop(offset, None) is None:
             return False
-        self.deferred -= 1
+        self.deferred_bytes -= self._ids.pop(offset)[1]
         self._tidy(tenant, load)
         return True
+
+    def request_at(self, offset: int) -> str | None:
+        """Whose record is deferred there."""
+        found = self._ids.get(offset)
+        return None if found is None else found[0]
 
     def demand(self, offset: int) -> None:
         """A deferred record is needed at once: its request has ended, say."""
@@ -82,7 +110,7 @@ class LaneBacklog:
         """The records to read now, in the log's order: those that are needed at once,
         then each tenant's next ones, as there is room.
         """
-        if not self.deferred:
+        if not self._ids:
             return []
         wanted = dict.fromkeys(list(self._demanded)[:_BATCH])
         held, held_bytes = self.held, self.held_bytes

@@ -1,12 +1,12 @@
 """The requests that wait for a slot: who is next, and which of their records are held."""
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.inference import InferenceRequested, LogPosition
 from services.inference.domain.dispatch.queue.backlog import LaneBacklog
+from services.inference.domain.dispatch.queue.deadlines import Deadlines
 from services.inference.domain.dispatch.queue.fair_queue import FairQueue
 from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.domain.dispatch.tracked import Tracked
@@ -23,7 +23,7 @@ class Waiting:
     tracked: dict[str, Tracked]
     queue: FairQueue = field(default_factory=FairQueue)
     backlogs: dict[str, LaneBacklog] = field(init=False)
-    _deadlines: list[tuple[datetime, str]] = field(default_factory=list, init=False)
+    _deadlines: Deadlines = field(default_factory=Deadlines, init=False)
 
     def __post_init__(self) -> None:
         self.backlogs = {topic: LaneBacklog(self.limits) for topic in self.topics}
@@ -39,22 +39,33 @@ class Waiting:
         if retry or backlog.admits(tracked.tenant, tracked.size_bytes):
             self._hold(tracked)
         else:
-            tracked.request = None
-            backlog.defer(tracked.tenant, tracked.positions[0].offset, tracked.size_bytes)
+            tracked.let_go()
+            backlog.defer(
+                tracked.tenant,
+                tracked.positions[0].offset,
+                tracked.size_bytes,
+                request_id=tracked.request_id,
+                known_bytes=tracked.known_bytes,
+            )
 
     def remove(self, tracked: Tracked) -> None:
         """A request waits no more."""
-        self.queue.remove(tracked.request_id)
-        self._let_go(tracked)
+        if tracked.counted or tracked.request_id in self.queue:
+            self.queue.remove(tracked.request_id)
+            self._let_go(tracked)
+
+    def forget(self, tracked: Tracked) -> None:
+        """A request has ended."""
+        self.remove(tracked)
+        self._deadlines.forget(tracked.request_id)
 
     def pop(self, passed_over: set[str]) -> Tracked | None:
         """The request to serve next whose record is held; None where there is none.
 
         `passed_over` cannot be served now.
         """
-        request_id = self.queue.pop(
-            lambda one: one not in passed_over and self.tracked[one].request is not None
-        )
+        known = self.tracked
+        request_id = self.queue.pop(lambda one: known[one].request is not None and one not in passed_over)
         if request_id is None:
             return None
         tracked = self.tracked[request_id]
@@ -78,11 +89,12 @@ class Waiting:
 
     def lose(self, position: LogPosition) -> Tracked | None:
         """A deferred record is gone for good: its request, if there is one."""
-        for tracked in self.tracked.values():
-            if tracked.request is None and tracked.positions[0] == position:
-                self.backlogs[position.topic].restore(tracked.tenant, position.offset)
-                return tracked
-        return None
+        backlog = self.backlogs[position.topic]
+        tracked = self.tracked.get(backlog.request_at(position.offset) or "")
+        if tracked is None or tracked.request is not None:
+            return None
+        backlog.restore(tracked.tenant, position.offset)
+        return tracked
 
     def supersede(self, tracked: Tracked) -> None:
         """A further attempt came: the record of the one before is needed no more."""
@@ -92,17 +104,11 @@ class Waiting:
 
     def watch_deadline(self, tracked: Tracked, at: datetime | None = None) -> None:
         """Names the request in `due` at its deadline, or `at` a later time."""
-        heapq.heappush(self._deadlines, (at or tracked.deadline, tracked.request_id))
+        self._deadlines.watch(tracked.request_id, at or tracked.deadline)
 
     def due(self, now: datetime) -> list[Tracked]:
         """The requests whose time has come since the last call."""
-        found: dict[str, Tracked] = {}
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, request_id = heapq.heappop(self._deadlines)
-            tracked = self.tracked.get(request_id)
-            if tracked is not None:
-                found[request_id] = tracked
-        return list(found.values())
+        return [self.tracked[request_id] for request_id in self._deadlines.due(now)]
 
     def _hold(self, tracked: Tracked) -> None:
         self._backlog_of(tracked).hold(tracked.tenant, tracked.size_bytes)
