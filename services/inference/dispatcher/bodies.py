@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.common import metrics
 from services.common.bus import LogPosition, Record, Tail, TopicPartition, position_of
 from services.common.errors import BusUnavailableError
+from services.common.process import metrics
 from services.inference.dispatcher.intake import Intake, now
 from services.inference.dispatcher.messages import read_request
 from services.inference.domain.dispatch import Dispatch

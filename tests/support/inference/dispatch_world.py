@@ -82,6 +82,8 @@ class World:
     ends: list[InferenceCompleted] = field(default_factory=list)
     told: list[ReplyEnded | RetryNeeded] = field(default_factory=list)
     follows: bool = True
+    kept_from: int = 0
+    """Retention has taken the lane's records before this one."""
     tokens: int = 0
     """What every beat says of every attempt."""
 
@@ -99,6 +101,8 @@ class World:
         self.dispatch = Dispatch(self.rules, {LANE: tracker}, Takeover({}, self.now_s))
         self.read = self.committed[0]
         self.read_lane()
+        for cancel in self.commands:
+            self.dispatch.on_refusal(cancel)
         for status in self.status:
             self.give_status(status, live=False)
         for cancel in self.commands:
@@ -114,6 +118,9 @@ class World:
         """The dispatcher gets again what it left in the log and wants."""
         while wanted := self.dispatch.waiting.backlogs[LANE].wanted():
             for offset in wanted:
+                if offset < self.kept_from:
+                    self.act(self.dispatch.on_gone(position(offset), self.now()))
+                    continue
                 self.act(self.dispatch.on_body(self.lane[offset], position(offset), self.now()))
 
     def ask(self, *requests: InferenceRequested) -> None:
@@ -208,6 +215,11 @@ class World:
                     update={"attempt": retry.attempt + 1, "previous": retry.origin, "delivered": delivered}
                 )
             )
+
+    def running_for_nobody(self) -> list[tuple[str, int]]:
+        """Attempts that replicas hold though their requests have ended."""
+        held = [key for running in self.replicas.values() for key in running]
+        return [key for key in held if key[0] not in self.dispatch.waiting.tracked]
 
     def settle(self) -> None:
         """Everything goes well until nothing is left to do."""

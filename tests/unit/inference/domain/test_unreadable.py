@@ -12,14 +12,14 @@ from services.inference.dispatcher.messages import read_request, shortened, stan
 from services.inference.domain.dispatch import Tell
 from services.inference.domain.unreadable import ANY_ATTEMPT, unreadable_attempt, unreadable_report
 from tests.support.bus.records import record
-from tests.support.inference.dispatch_world import World, position, request
+from tests.support.inference.dispatch_world import LANE, TIGHT, World, position, request
 
 BROKEN = [
     b"",
     b"\xff\xfe",
     b"[1]",
     b'{"kind":"chat"}',
-    json.dumps({"reply_to": {"partition": 3, "gateway_id": "g"}, "attempt": 2, "tenant": "acme"}).encode(),
+    json.dumps({"reply_to": {"partition": 3, "gateway_id": "g"}, "attempt": 1, "tenant": "acme"}).encode(),
     b'{"attempt":"x","reply_to":7,"tenant":{}}',
     b"[" * 400 + b"]" * 400,
     None,
@@ -76,6 +76,86 @@ def test_unreadable_further_attempt_ends_the_request_that_is_known() -> None:
     world.commit()
     assert [end.request_id for end in world.ends] == ["r1"]
     assert (world.ends[0].tenant, world.committed) == ("acme", (2, ""))
+
+
+@pytest.mark.parametrize(("said", "recorded"), [(b"x", 1), (b'{"attempt":2}', 2), (b'{"attempt":70000}', 1)])
+def test_unreadable_attempt_is_recorded_with_an_attempt_that_there_was(said: bytes, recorded: int) -> None:
+    """What is told is for any attempt where it is not known; what is recorded never is."""
+    world = World()
+    world.pass_time(1)
+    world.add_replica()
+    world.ask(request(1))
+    give_unreadable(world, said)
+    world.commit()
+    assert [(end.attempts, end.error_code) for end in world.ends] == [
+        (recorded, ErrorCode.REQUEST_UNREADABLE)
+    ]
+    assert world.told[-1].attempt == (2 if recorded == 2 else ANY_ATTEMPT)
+    assert world.running_for_nobody() == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"attempt": 2},
+        {"attempt": 3, "previous": {"topic": LANE, "partition": 0, "offset": 0}},
+        {"attempt": 2, "previous": "?"},
+        {"attempt": 2, "previous": {"topic": LANE, "partition": 0, "offset": -1}},
+    ],
+)
+def test_unreadable_further_attempt_after_a_takeover_does_not_end_its_request_again(
+    said: dict[str, object],
+) -> None:
+    """Nothing is remembered then but the log: nothing of the request is pending there."""
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1))
+    world.finish(name, ("r1", 1))
+    world.commit()
+    world.take_over()
+    give_unreadable(world, json.dumps(said).encode())
+    world.commit()
+    assert len(world.ends) == 1
+    assert world.committed == (2, "")
+    assert isinstance(world.told[-1], ReplyEnded)
+
+
+def test_unreadable_record_of_a_past_attempt_changes_nothing() -> None:
+    """The present attempt goes on."""
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1), request(1, attempt=2))
+    give_unreadable(world, b'{"attempt":2}')
+    assert list(world.replicas[name]) == [("r1", 2)]
+    world.settle()
+    assert [(end.attempts, end.outcome) for end in world.ends] == [(2, Outcome.COMPLETED)]
+
+
+def test_unreadable_further_attempt_of_a_request_left_in_the_log_ends_it_as_its_senders() -> None:
+    """The first attempt's record is read again for that."""
+    world = World(TIGHT)
+    world.pass_time(1)
+    world.ask(*(request(number) for number in range(5)))
+    give_unreadable(world, b"?", request_id="r4")
+    assert world.dispatch.waiting.tracked["r4"].request is None
+    world.load()
+    world.commit()
+    assert [(end.request_id, end.key_id, end.attempts) for end in world.ends] == [("r4", "k", 1)]
+    assert world.told[-1].attempt == ANY_ATTEMPT
+
+
+def give_unreadable(world: World, value: bytes, request_id: str = "r1") -> None:
+    """The next record of the lane cannot be read."""
+    stand_in = stand_in_of(
+        record(value, key=request_id.encode(), timestamp_ms=1_700_000_000_000), "m", Lane.INTERACTIVE
+    )
+    assert stand_in is not None
+    offset = len(world.lane)
+    world.lane.append(request(999))
+    world.read = offset + 1
+    world.act(world.dispatch.on_unreadable(stand_in, position(offset), world.now()))
 
 
 def test_assignment_too_large_for_the_bus_fails_its_own_request_only() -> None:

@@ -55,6 +55,35 @@ def test_dispatch_work_that_was_finished_while_its_cancel_was_under_way_is_free(
     assert [(end.outcome, end.cost_usd) for end in world.ends] == [(Outcome.COMPLETED, 0)]
 
 
+def test_dispatch_takeover_charges_nothing_for_what_was_refused_and_finished_before_it() -> None:
+    """Whether the replica's report or the refusal was read first."""
+    world = World(rules=PRICED)
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1), request(2))
+    for number in (1, 2):
+        world.finish(name, (f"r{number}", 1))
+    taken_back = CancelRequested(request_id="r1", model="m", tenant="acme", reason="not_acknowledged")
+    left = CancelRequested(request_id="r2", model="m", tenant="acme", reason="client_left")
+    world.commands += [taken_back, left]
+    world.take_over()
+    world.commit()
+    assert {end.request_id: end.cost_usd > 0 for end in world.ends} == {"r1": False, "r2": True}
+    assert {end.outcome for end in world.ends} == {Outcome.COMPLETED}
+
+
+def test_dispatch_refusal_that_is_read_just_after_the_end_makes_it_free_before_it_is_committed() -> None:
+    """The end waits for its transaction."""
+    world = World(rules=PRICED)
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1))
+    world.finish(name, ("r1", 1))
+    cancel(world, "not_acknowledged")
+    world.commit()
+    assert [(end.outcome, end.cost_usd) for end in world.ends] == [(Outcome.COMPLETED, 0)]
+
+
 def test_dispatch_cancel_that_is_read_before_its_request_lets_nothing_begin() -> None:
     """The order in which two topics are read is nobody's promise."""
     world = World(rules=PRICED)

@@ -4,6 +4,7 @@ every request must end exactly once.
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,8 @@ def test_dispatch_any_order_of_deaths_every_request_ends_exactly_once(
     world, chance = World(rules, tokens=tokens), random.Random(seed)
     for _ in range(length):
         play(world, chance.choice(STEPS), chance.randrange(8))
+    world.pass_time(5)
+    assert world.running_for_nobody() == []
     world.settle()
     asked = {one.request_id for one in world.lane}
     assert sorted(end.request_id for end in world.ends) == sorted(asked)
@@ -143,6 +146,7 @@ def test_dispatch_client_saw_the_end_that_was_lost_records_it_without_generating
     world = World()
     world.pass_time(1)
     end = End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=3, completion_tokens=4))
+    world.ask(request(1))
     world.ask(
         request(1, attempt=2, ended=end, delivered=(Delivered(text="whole", tokens=4, finish_reason="stop"),))
     )
@@ -166,6 +170,55 @@ def test_dispatch_deadline_passes_in_the_queue_ends_expired() -> None:
     world.pass_time(4)
     world.commit()
     assert [end.outcome for end in world.ends] == [Outcome.EXPIRED]
+
+
+def test_dispatch_running_request_long_overdue_is_withdrawn_from_its_replica() -> None:
+    """A replica that did not notice the deadline stops when the request has ended."""
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1, deadline_s=3))
+    assert ("r1", 1) in world.replicas[name]
+    world.pass_time(8)
+    assert world.running_for_nobody() == []
+    world.commit()
+    assert [end.outcome for end in world.ends] == [Outcome.EXPIRED]
+
+
+def test_dispatch_one_attempt_on_two_replicas_the_second_is_withdrawn_at_the_firsts_end() -> None:
+    """A replica that was silent through a takeover comes back with what another has."""
+    world = World()
+    world.pass_time(1)
+    first, second = world.add_replica(), world.add_replica()
+    world.ask(request(1))
+    (held,) = [name for name in (first, second) if world.replicas[name]]
+    other = second if held == first else first
+    world.replicas[other]["r1", 1] = None
+    world.finish(other, ("r1", 1))
+    assert world.replicas[held] == {}
+    world.commit()
+    assert [end.replica_id for end in world.ends] == [other]
+
+
+@pytest.mark.parametrize("previous", [None, -1, 0])
+def test_dispatch_further_attempt_after_a_takeover_does_not_end_a_request_again(
+    previous: int | None,
+) -> None:
+    """Its end is committed and remembered by nobody: whether or not the sender knows where
+    the earlier attempt lies, it is told that the request has ended.
+    """
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1))
+    world.finish(name, ("r1", 1))
+    world.commit()
+    world.take_over()
+    at = None if previous is None else LogPosition(topic=LANE, partition=0, offset=previous)
+    world.ask(request(1, attempt=2, previous=at))
+    world.settle()
+    assert len(world.ends) == 1
+    assert [type(one) for one in world.told] == [ReplyEnded]
 
 
 def test_dispatch_own_stall_buries_nobody() -> None:

@@ -45,6 +45,90 @@ def test_request_that_kills_its_replica_gets_two_attempts_and_its_neighbours_go_
     assert {ends[f"r{number}"].outcome for number in range(1, 2 * replicas)} <= {Outcome.COMPLETED}
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("beats", [1, 2])
+def test_request_that_kills_after_its_first_tokens_gets_two_attempts(replicas: int, beats: int) -> None:
+    """Though it had been seen generating; its neighbours, which had been, too, complete."""
+    world = World(tokens=3)
+    world.pass_time(1)
+    for _ in range(replicas):
+        world.add_replica()
+    world.ask(*(request(number) for number in range(2 * replicas)))
+    for _ in range(200):
+        victim = next(
+            (name for name, held in world.replicas.items() if any(k[0] == "r0" for k in held)), None
+        )
+        world.pass_time(0.25 * beats if victim else 0.25)
+        if victim:
+            del world.replicas[victim]
+            world.add_replica()
+        world.read_lane()
+    world.settle()
+    ends = {end.request_id: end for end in world.ends}
+    assert (ends["r0"].error_code, ends["r0"].attempts) == (ErrorCode.REPLICA_KILLED, 2)
+    others = [ends[f"r{number}"] for number in range(1, 2 * replicas)]
+    assert {one.outcome for one in others} <= {Outcome.COMPLETED}
+
+
+def test_suspect_where_other_replicas_die_too_is_given_one_more_attempt() -> None:
+    """It may not be what kills them."""
+    world = World()
+    world.pass_time(1)
+    world.add_replica()
+    world.add_replica()
+    world.ask(request(1))
+    world.replicas.clear()
+    world.pass_time(2)
+    for attempt in (2, 3):
+        world.read_lane()
+        assert world.dispatch.waiting.tracked["r1"].attempt == attempt
+        world.add_replica()
+        kill_with(world, "r1")
+        world.pass_time(2)
+    world.commit()
+    assert [(end.error_code, end.attempts) for end in world.ends] == [(ErrorCode.REPLICA_KILLED, 3)]
+
+
+def kill_with(world: World, request_id: str) -> None:
+    """The replica that has it dies as soon as it has it."""
+    for _ in range(40):
+        holders = [name for name, held in world.replicas.items() if any(key[0] == request_id for key in held)]
+        if holders:
+            del world.replicas[holders[0]]
+            return
+        world.pass_time(0.25)
+        world.read_lane()
+    raise AssertionError(f"nobody was given {request_id}")
+
+
+def test_replica_that_was_taken_for_dead_and_beats_again_clears_its_suspects() -> None:
+    """It did not die, of nothing."""
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.ask(request(1))
+    silent = world.replicas.pop(name)
+    world.pass_time(2)
+    assert world.dispatch.waiting.tracked["r1"].kills == 1
+    world.replicas[name] = silent
+    world.pass_time(0.25)
+    assert world.dispatch.waiting.tracked["r1"].kills == 0
+
+
+def test_replica_that_no_dispatcher_heard_after_a_takeover_accuses_nobody() -> None:
+    """Who killed the dispatcher may have killed the replica, too."""
+    world = World()
+    world.pass_time(1)
+    world.add_replica()
+    world.ask(request(1))
+    world.beat()
+    world.replicas.clear()
+    world.take_over()
+    world.pass_time(5)
+    assert [type(one).__name__ for one in world.told] == ["RetryNeeded"]
+    assert world.dispatch.waiting.tracked["r1"].kills == 0
+
+
 def test_request_beside_many_killers_is_never_blamed() -> None:
     """Ten killers in a row beside one that generates: it outlives them all."""
     world = World(tokens=5)
@@ -52,8 +136,9 @@ def test_request_beside_many_killers_is_never_blamed() -> None:
     world.add_replica()
     world.ask(request(1))
     for number in range(10):
+        world.pass_time(1)
         world.ask(request(100 + number))
-        world.pass_time(0.5)
+        world.pass_time(0.25)
         world.replicas.clear()
         world.add_replica()
         world.pass_time(2)
@@ -87,7 +172,7 @@ def test_suspect_that_generates_is_cleared() -> None:
             world.ask(request(1))
         world.pass_time(0.25)
         world.tokens = 4
-        world.pass_time(0.5)
+        world.pass_time(1)
         world.tokens = 0
         world.replicas.clear()
         world.pass_time(2)

@@ -1,14 +1,18 @@
 """Long queues: every tenant's first request is at hand, in bounded memory, and ends."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 
+from schemas.errors import ErrorCode
 from schemas.inference import CancelRequested, InferenceRequested, Lane, LogPosition, Outcome
 from services.common.requests.model_catalogue import Price
 from services.inference.domain.dispatch import Dispatch, DispatchRules, Takeover
 from services.inference.domain.dispatch.queue.backlog import LaneBacklog
 from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.domain.offsets import OffsetTracker
-from tests.support.inference.dispatch_world import LANE, TIGHT, World, request
+from tests.support.inference.dispatch_world import LANE, TIGHT, World, position, request
 
 
 def running(world: World) -> set[str]:
@@ -82,16 +86,84 @@ def test_deadline_passes_in_the_log_ends_expired() -> None:
     assert [end.outcome for end in world.ends] == [Outcome.EXPIRED] * 250
 
 
-def test_record_lost_to_retention_in_the_log_is_done() -> None:
-    """What can no longer be read is not waited for."""
+@pytest.mark.parametrize("kept_from", [3, 6, 9])
+def test_record_lost_to_retention_in_the_log_ends_failed_at_no_cost(kept_from: int) -> None:
+    """Its sender is told, once, and it is recorded as theirs; the others are served."""
+    priced = Price(input_per_million_usd=Decimal(1), output_per_million_usd=Decimal(1))
+    world = World(replace(TIGHT, price=priced))
+    world.pass_time(1)
+    world.ask(*(request(number, kind="chat", user="u", stream=True) for number in range(9)))
+    world.kept_from = kept_from
+    world.act(world.dispatch.on_gone(position(2), world.now()))
+    assert world.dispatch.on_gone(position(2), world.now()) == []
+    world.settle()
+    ends = {end.request_id: end for end in world.ends}
+    assert len(ends) == len(world.ends) == 9
+    gone = [ends[f"r{number}"] for number in range(1, kept_from)]
+    assert {(one.outcome, one.error_code, one.cost_usd) for one in gone} == {
+        (Outcome.FAILED, ErrorCode.REQUEST_LOST, 0)
+    }
+    assert {(one.kind, one.key_id, one.user, one.stream, one.tenant) for one in gone} == {
+        ("chat", "k", "u", True, "acme")
+    }
+    assert sorted(one.request_id for one in world.told) == sorted(one.request_id for one in gone)
+
+
+def test_record_lost_while_a_replica_has_its_request_takes_the_replicas_answer() -> None:
+    """After a takeover a running request may be known by its place in the log only."""
+    world = adopted_and_deferred("r3")
+    world.act(world.dispatch.on_gone(position(3), world.now()))
+    world.finish("m#1", ("r3", 1))
+    world.commit()
+    (end,) = world.ends
+    assert (end.request_id, end.outcome, end.completion_tokens, end.key_id) == (
+        "r3",
+        Outcome.COMPLETED,
+        2,
+        "k",
+    )
+
+
+def test_running_request_that_ends_when_it_is_read_again_is_withdrawn() -> None:
+    """Its deadline had passed: no replica computes for nobody."""
+    world = adopted_and_deferred("r3", deadline_s=3)
+    world.now_s += 3
+    world.act(world.dispatch.on_body(world.lane[3], position(3), world.now()))
+    assert ("r3", 1) not in world.replicas["m#1"]
+    world.commit()
+    assert [(end.request_id, end.outcome) for end in world.ends] == [("r3", Outcome.EXPIRED)]
+
+
+def adopted_and_deferred(request_id: str, *, deadline_s: float = 1e6) -> World:
+    """A world whose new dispatcher knows of a running request by its beat, and has left
+    its record in the log.
+    """
     world = World(TIGHT)
     world.pass_time(1)
-    world.ask(*(request(number) for number in range(9)))
-    lost = LogPosition(topic=LANE, partition=0, offset=5)
-    assert world.dispatch.on_gone(lost)
-    assert not world.dispatch.on_gone(lost)
+    world.ask(*(request(number, deadline_s=deadline_s) for number in range(4)))
+    assert world.dispatch.waiting.tracked[request_id].request is None
+    world.replicas["m#1"] = {(request_id, 1): None}
+    world.beat()
+    return world
+
+
+def test_what_is_known_of_the_deferred_is_bounded_in_bytes() -> None:
+    """Where its share of memory is used up the lane is read no further; it is read on as
+    soon as some of it is served.
+    """
+    tight = ReadAhead(per_tenant=1, per_lane=2, deferred_bytes=100_000)
+    world = World(replace(TIGHT, read_ahead=tight))
+    world.pass_time(1)
+    asked = 0
+    while world.dispatch.has_room(LANE) and asked < 1000:
+        world.ask(request(asked, user="u" * 2000))
+        asked += 1
+    backlog = world.dispatch.waiting.backlogs[LANE]
+    assert asked < 20
+    assert backlog.deferred_bytes <= 110_000
     world.settle()
-    assert len(world.ends) == 8
+    assert (len(world.ends), backlog.deferred, backlog.deferred_bytes) == (asked, 0, 0)
+    assert world.dispatch.has_room(LANE)
 
 
 def test_full_batch_lane_leaves_room_in_the_interactive_one() -> None:
@@ -119,10 +191,10 @@ def test_retry_goes_before_everything_and_is_never_left_in_the_log() -> None:
     """Its client has been reading already."""
     world = World(TIGHT)
     world.pass_time(1)
-    world.ask(*(request(number) for number in range(30)), request(500, attempt=2))
-    assert next(iter(world.dispatch.waiting.queue.positions())) == "r500"
+    world.ask(*(request(number) for number in range(30)), request(29, attempt=2))
+    assert next(iter(world.dispatch.waiting.queue.positions())) == "r29"
     name = world.add_replica()
-    assert ("r500", 2) in world.replicas[name]
+    assert ("r29", 2) in world.replicas[name]
 
 
 def test_read_ahead_is_bounded_in_bytes() -> None:
