@@ -5,13 +5,12 @@ Tests that fill it make tables of their own in it.
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,8 +19,9 @@ import clickhouse_connect
 import pytest
 
 from services.embedded.clickhouse.users import create_users_file
+from services.embedded.installation.ports import free_port, is_free
 
-_START_S = 60.0
+_START_S = 100.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,12 @@ class RunningStore:
             )
 
     def start(self) -> None:
-        """Starts the process and returns when it answers."""
+        """Starts the process and returns when it answers.
+
+        The first time it takes another port where its own was taken meanwhile.
+        """
+        if self.process is None and not is_free(self.port):
+            self.port = free_port()
         command = [
             sys.executable,
             "-m",
@@ -142,12 +147,8 @@ class RunningStore:
                     f"the store did not start (exit status {self.process.poll()}): "
                     f"{(self.folder / 'store.log').read_text()[-2000:]}"
                 )
-            with (
-                contextlib.suppress(OSError),
-                contextlib.closing(HTTPConnection(self.host, self.port, timeout=1)) as connection,
-            ):
-                connection.request("GET", "/ping")
-                if connection.getresponse().status == 200:
+            with contextlib.suppress(OSError, HTTPException):
+                if self.ask("SELECT 1").text == "1":  # its own password: no other store on this port
                     return
             time.sleep(0.02)
 
@@ -163,12 +164,6 @@ class RunningStore:
         self.start()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running_store(folder: Path, *arguments: str) -> Iterator[RunningStore]:
     """A store with its data, users and log under `folder`; `arguments` are further ones
@@ -176,7 +171,7 @@ def running_store(folder: Path, *arguments: str) -> Iterator[RunningStore]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     passwords = create_users_file(folder / "users.json")
-    running = RunningStore(folder, _free_port(), passwords, arguments)
+    running = RunningStore(folder, free_port(), passwords, arguments)
     try:
         running.start()
         yield running
