@@ -13,29 +13,18 @@ What one should know of it:
   seed and what was delivered is skipped.
 - A request without a seed gets one from its id, so that every attempt at it has the
   same.
-- Creating the server opens llama-server's HTTP port: here one on loopback, chosen by
-  the system, behind a random key that nobody gets. It also takes SIGINT and SIGTERM
-  over; they are given back.
 """
 
 import asyncio
-import ctypes
-import importlib.util
-import secrets
-import signal
 import threading
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import xllamacpp
-from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import ConfigError
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
 from services.inference.engines.base import (
@@ -51,36 +40,12 @@ from services.inference.engines.base import (
 )
 from services.inference.engines.chat_text import plain_text
 from services.inference.engines.json_grammar import GrammarCheck, wanted_grammar
+from services.inference.engines.llamacpp_server import LlamaCppOptions, load_server
 from services.inference.engines.thread_stream import ThreadStream
 
 _STOP_TIMEOUT_S = 10.0
-_SIGACTION_BYTES = 256  # more than struct sigaction has anywhere
 
 Chunk = Mapping[str, Any]
-
-
-class LlamaCppOptions(BaseModel):
-    """The engine's options in the models file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(
-        description="Path of a GGUF file, or package:<name>/<file> for one that a Python package brings."
-    )
-    n_threads: int = Field(
-        default=1,
-        ge=1,
-        description="Threads that compute; more than there are free cores makes everything slow.",
-    )
-    n_gpu_layers: int = Field(default=0, ge=-1, description="Layers kept on the GPU; -1: all.")
-    n_batch: int = Field(
-        default=256,
-        ge=1,
-        description="Prompt tokens read in one step; between steps running streams get a token.",
-    )
-    top_k: int = Field(default=40, ge=0, description="0: off.")
-    min_p: float = Field(default=0.05, ge=0, le=1, description="0: off.")
-    chat_template: str = Field(default="", description="A Jinja template in place of the GGUF's own.")
 
 
 class LlamaCppEngine:
@@ -100,8 +65,8 @@ class LlamaCppEngine:
 
     async def start(self) -> None:
         """Load the GGUF. See `Engine.start`."""
-        params = _params(self._config, self._options)
-        self._server = await asyncio.get_running_loop().run_in_executor(self._threads, _load, params)
+        load = partial(load_server, self._config, self._options)
+        self._server = await asyncio.get_running_loop().run_in_executor(self._threads, load)
 
     async def close(self) -> None:
         """What still runs is broken off."""
@@ -356,74 +321,3 @@ def _chat_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
             messages.append({"role": "assistant", "content": ""})
         messages[-1]["content"] += choice.delivered
     return {"messages": messages} | ({"grammar": choice.grammar} if choice.grammar else {})
-
-
-def _params(config: ModelConfig, options: LlamaCppOptions) -> xllamacpp.CommonParams:
-    params = xllamacpp.CommonParams()
-    params.model.path = str(_model_path(config.name, options.model))
-    params.n_parallel = config.slots
-    params.n_ctx = config.context_length * config.slots  # a fixed share for each slot
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.n_threads
-    params.n_gpu_layers = options.n_gpu_layers
-    params.n_batch = params.n_ubatch = options.n_batch
-    params.chat_template = options.chat_template
-    params.reasoning_format = (
-        xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
-    )  # text as the model wrote it
-    params.cache_ram_mib = 0  # prompts stay in their slots; else llama-server keeps 8 GiB of them
-    params.cache_idle_slots = False
-    params.warmup = False
-    params.verbosity = 0
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.n_threads_http = 1
-    params.api_keys = [secrets.token_urlsafe(32)]
-    params.ui = params.endpoint_slots = False
-    return params
-
-
-def _model_path(name: str, model: str) -> Path:
-    path = Path(model)
-    if model.startswith("package:"):
-        package, _, file = model.removeprefix("package:").partition("/")
-        found = importlib.util.find_spec(
-            package
-        )  # does not import it: it may want libraries that nothing here needs
-        if found is None or found.origin is None:
-            raise ConfigError(
-                f"model {name}: options.model names Python package {package}, which is not installed: "
-                "install it, or give a path"
-            )
-        path = Path(found.origin).parent / file
-    if not path.is_file():
-        raise ConfigError(f"model {name}: options.model is {model!r}, and there is no file {path}")
-    return path
-
-
-def _load(params: xllamacpp.CommonParams) -> xllamacpp.Server:
-    try:
-        with _signal_handlers_kept():
-            return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"llama.cpp cannot load {params.model.path}: is it a GGUF, and is there memory for "
-            f"{params.n_ctx} tokens of context?"
-        ) from error
-
-
-@contextmanager
-def _signal_handlers_kept() -> Iterator[None]:
-    """Puts back what SIGINT and SIGTERM did before; Python's `signal` does not see
-    handlers set in C, and works in the main thread only.
-    """
-    libc = ctypes.CDLL(None)
-    saved = {
-        number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    for number, action in saved.items():
-        libc.sigaction(int(number), None, action)
-    try:
-        yield
-    finally:
-        for number, action in saved.items():
-            libc.sigaction(int(number), action, None)

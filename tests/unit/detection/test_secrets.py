@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from services.detection.secrets import recogniser as secrets
-from services.detection.secrets.recogniser import entropy, find_secrets, is_placeholder
+from services.detection.secrets import table
+from services.detection.secrets.placeholders import entropy, is_placeholder
+from services.detection.secrets.recogniser import find_secrets
 
-PROVIDERS: list[dict[str, Any]] = secrets._table()["providers"]
+PROVIDERS: list[dict[str, Any]] = table._table()["providers"]
 GENERIC = "SECRET_GENERIC_PASSWORD"
 ASSIGNED = [
     ("export DB_PASS='p@ss-W0rd!x9'", "p@ss-W0rd!x9"),

@@ -1,0 +1,41 @@
+"""Whether a value is a secret at all, or only stands for one."""
+
+import math
+import re
+from collections import Counter
+
+from services.detection.secrets.table import names
+
+_STRUCTURAL = re.compile(
+    r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|\{[^}]*\}?|@+[A-Za-z_]+@+|[xX*.•●_#-]+"
+)
+_HOLE = re.compile(
+    r"<[A-Za-z_ -]{1,40}>|\.\.\.|…|(.)\1{4}"
+)  # something left out, or one character again and again
+
+
+def entropy(value: str) -> float:
+    """Shannon entropy of the characters, in bits a character."""
+    if not value:
+        return 0.0
+    size = len(value)
+    return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret: `<YOUR_KEY>`, `${TOKEN}`, `xxxxxxxx`,
+    `changeme`, `AKIA…EXAMPLE`, a masked one.
+    """
+    lower = value.lower()
+    if _STRUCTURAL.fullmatch(value) or _HOLE.search(lower) or len(set(lower)) <= min(3, len(lower) - 1):
+        return True
+    return says_placeholder(lower)
+
+
+def says_placeholder(lower: str) -> bool:
+    """Whether a value in lower case holds a placeholder's word."""
+    words = names().placeholders if len(lower) <= 64 else names().long_placeholders
+    for word in words:  # noqa: SIM110 - twice as fast as any(), on every candidate
+        if word in lower:
+            return True
+    return False
