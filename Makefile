@@ -53,6 +53,7 @@ lint: .venv/.dev types ## Check style, types, architecture, dependencies, schema
 	@$(BIN)/deptry . --no-ansi
 	@$(BIN)/yamllint -s -c .yamllint.yaml infra docker-compose.yml
 	@$(BIN)/python -m schemas.export --check
+	@$(BIN)/pytest -q --no-header -p no:cacheprovider tests/unit/infra/test_layout.py
 
 types: .venv/.dev ## Check types
 	@$(BIN)/mypy

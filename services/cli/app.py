@@ -8,7 +8,8 @@ import sys
 
 import typer
 
-from services.cli import dead_letters, installation, keys, models, operations, policies, tenants, users
+from services.cli import dead_letters, installation, operations
+from services.cli.control import keys, models, policies, tenants, users
 
 app = typer.Typer(
     name="tocsin",

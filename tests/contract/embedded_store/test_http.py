@@ -1,34 +1,14 @@
 """The embedded store over plain HTTP: what curl and other languages' clients rely on."""
 
-import gzip
 import json
 import subprocess
 import uuid
-import zlib
-from collections.abc import Iterator
 
-import lz4.frame
 import pytest
-import zstandard
 
-from services.embedded.clickhouse.http.compression import BlockDecoder, BlockEncoder
 from tests.support.store import RunningStore
 
 _BOUNDARY = "----xyz"
-
-
-@pytest.fixture
-def table(store: RunningStore) -> Iterator[str]:
-    """A table of two columns of the test's own."""
-    name = f"h_{uuid.uuid4().hex[:8]}"
-    assert (
-        store.ask(
-            f"CREATE TABLE {name} (a UInt32, s String DEFAULT 'd') ENGINE = MergeTree ORDER BY a"
-        ).status
-        == 200
-    )
-    yield name
-    store.ask(f"DROP TABLE IF EXISTS {name}")
 
 
 def _curl(store: RunningStore, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -280,67 +260,6 @@ def test_input_and_external_tables_say_that_they_are_not_supported(store: Runnin
     assert answer.code == 48
 
 
-@pytest.mark.parametrize(
-    ("encoding", "pack"),
-    [
-        ("gzip", gzip.compress),
-        ("deflate", zlib.compress),
-        ("lz4", lz4.frame.compress),
-        ("zstd", zstandard.compress),
-    ],
-)
-def test_body_in_each_encoding_is_stored(
-    store: RunningStore, table: str, encoding: str, pack: object
-) -> None:
-    """Content-Encoding of data and of statements."""
-    rows = b"".join(b"%d,%s\n" % (number, b"x" * 50) for number in range(10_000))
-    assert (
-        store.ask(
-            pack(rows), query=f"INSERT INTO {table} FORMAT CSV", headers={"Content-Encoding": encoding}
-        ).status
-        == 200
-    )  # type: ignore[operator]
-    assert (
-        store.ask(pack(f"SELECT count() FROM {table}".encode()), headers={"Content-Encoding": encoding}).text
-        == "10000"
-    )  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    ("encoding", "unpack"),
-    [
-        ("gzip", gzip.decompress),
-        ("deflate", zlib.decompress),
-        ("lz4", lz4.frame.decompress),
-        ("zstd", lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)),
-    ],
-)
-def test_result_in_each_encoding_is_the_result(store: RunningStore, encoding: str, unpack: object) -> None:
-    """Accept-Encoding, also when switched off."""
-    sql = "SELECT number FROM numbers(100000) FORMAT CSV"
-    plain = store.ask(sql, headers={"Accept-Encoding": encoding}, enable_http_compression=0)
-    packed = store.ask(sql, headers={"Accept-Encoding": f"br;q=1.0, {encoding}"}, enable_http_compression=1)
-    assert "content-encoding" not in plain.headers
-    assert packed.headers["content-encoding"] == encoding
-    assert unpack(packed.body) == plain.body  # type: ignore[operator]
-
-
-def test_clickhouses_own_blocks_go_both_ways(store: RunningStore, table: str) -> None:
-    """compress=1 and decompress=1, as clickhouse-driver, the JDBC driver and
-    clickhouse-go send them.
-    """
-    rows = b"".join(b"%d\n" % number for number in range(300_000))
-    assert (
-        store.ask(BlockEncoder().feed(rows), query=f"INSERT INTO {table} (a) FORMAT CSV", decompress=1).status
-        == 200
-    )
-    packed = store.ask(f"SELECT a FROM {table} ORDER BY a FORMAT CSV", compress=1).body
-    assert b"".join(BlockDecoder().feed(packed)) == rows
-    assert store.ask(
-        b"noise that is no block at all, none", query=f"INSERT INTO {table} FORMAT CSV", decompress=1
-    ).code in (12, 40)
-
-
 def test_database_default_means_tocsins_own(store: RunningStore, table: str) -> None:
     """Tools that send database=default find the tables; chDB's `default`, an overlay
     over the file system, is out of reach.
@@ -350,48 +269,6 @@ def test_database_default_means_tocsins_own(store: RunningStore, table: str) -> 
     assert store.ask("SELECT * FROM `/etc/hostname`").code == 60
     assert store.ask("SELECT count() FROM tables", database="system").status == 200
     assert store.ask("SELECT 1", database="nope").code == 81
-
-
-def test_session_keeps_its_state_and_single_requests_do_not(store: RunningStore) -> None:
-    """SET, USE and temporary tables live in a session; what came in the URL ends with
-    its request.
-    """
-    session = {"session_id": uuid.uuid4().hex}
-    assert store.ask("SET max_block_size = 4321", **session).status == 200
-    assert store.ask("USE system", **session).status == 200
-    assert (
-        store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
-    )
-    assert (
-        store.ask(
-            "SELECT getSetting('max_block_size'), currentDatabase()",
-            max_block_size=99,
-            database="tocsin",
-            **session,
-        ).text
-        == "99\ttocsin"
-    )
-    assert (
-        store.ask("SELECT getSetting('max_block_size'), currentDatabase()", **session).text == "4321\tsystem"
-    )
-    assert store.ask("SELECT getSetting('max_block_size')").text != "4321"
-    assert (
-        store.ask("SELECT 1", session_id=session["session_id"], user="service", session_check=1).code == 372
-    )
-
-
-def test_session_check_and_close_session(store: RunningStore) -> None:
-    """An unknown session is told, a closed one is unknown, and a timeout beyond an hour
-    is refused.
-    """
-    session = {"session_id": uuid.uuid4().hex}
-    assert store.ask("SELECT 1", session_check=1, **session).code == 372
-    assert store.ask("SELECT 1", **session).status == 200
-    assert store.ask("SELECT 1", session_check=1, close_session=1, **session).status == 200
-    assert store.ask("SELECT 1", session_check=1, **session).code == 372
-    assert store.ask("SELECT 1", session_timeout=100_000, **session).code == 374
-    assert store.ask("SELECT 1", session_timeout=0, **session).status == 200
-    assert store.ask("SELECT 1", session_check=1, **session).code == 372
 
 
 @pytest.mark.parametrize("path", ["/nope", "/play", "/../etc/passwd"])

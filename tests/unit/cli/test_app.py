@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from schemas.control import Scope
 from services.cli.app import app
-from services.cli.keys import ScopeName
+from services.cli.control.keys import ScopeName
 
 
 def test_help_of_every_group_is_shown() -> None:

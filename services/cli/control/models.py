@@ -30,7 +30,7 @@ def enable(model: _Name) -> None:
 
 
 def _list(*, as_json: bool) -> int:
-    from services.cli.control import entries, show_json
+    from services.cli.control.control import entries, show_json
 
     found = entries("model")
     if as_json:
@@ -42,7 +42,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _switch(model: str, *, enabled: bool) -> int:
-    from services.cli.control import change
+    from services.cli.control.control import change
     from services.common.control.changes import switch_model
     from services.common.process.settings import CommonSettings
     from services.common.requests.model_catalogue import load_models

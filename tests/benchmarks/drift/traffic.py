@@ -18,7 +18,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans, vq
 
 from services.drift.domain.windows import FloatArray, Window
-from tests.benchmarks.drift_prompts import authored_rows
+from tests.benchmarks.drift.prompts import authored_rows
 
 TOPICS = 12
 COHERENT = 0.2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.keys import ScopeName
+from services.cli.control.keys import ScopeName
 
 if TYPE_CHECKING:
     from services.common.control.changes import Change
@@ -100,7 +100,7 @@ def _create(user: str, tenant: str, name: str, scopes: list[ScopeName], *, as_js
 
 
 def _list(tenant: str, *, as_json: bool) -> int:
-    from services.cli.control import entries, show_json
+    from services.cli.control.control import entries, show_json
 
     found = [one for one in entries("user") if tenant in ("", one["tenant"])]
     if as_json:
@@ -112,7 +112,7 @@ def _list(tenant: str, *, as_json: bool) -> int:
 
 
 def _get(user: str, tenant: str, *, as_json: bool) -> int:
-    from services.cli.control import entry, show_json
+    from services.cli.control.control import entry, show_json
 
     found = entry("user", f"{tenant}/{user}")
     if as_json:
@@ -132,7 +132,7 @@ def _suspend(user: str, tenant: str, *, suspended: bool, as_json: bool) -> int:
 
 
 def _change(what: "Change", said: str, *, as_json: bool) -> int:
-    from services.cli.control import change_and_say
+    from services.cli.control.control import change_and_say
 
     return change_and_say(what, said, as_json=as_json)
 

@@ -88,7 +88,7 @@ def _create(
     as_json: bool,
 ) -> int:
     from schemas.control import Scope
-    from services.cli.control import change, show_json
+    from services.cli.control.control import change, show_json
     from services.common.clock import utc_now
     from services.common.control import changes
     from services.common.identity import create_key
@@ -114,7 +114,7 @@ def _create(
 
 
 def _list(*, as_json: bool) -> int:
-    from services.cli.control import entries, show_json
+    from services.cli.control.control import entries, show_json
 
     found = entries("key")
     if as_json:
@@ -129,7 +129,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _set_scopes(key_id: str, scopes: list[ScopeName]) -> int:
-    from services.cli.control import change
+    from services.cli.control.control import change
     from services.common.control.changes import edit
 
     change(edit("key", key_id, {"scopes": scopes}), keys=True)
@@ -138,7 +138,7 @@ def _set_scopes(key_id: str, scopes: list[ScopeName]) -> int:
 
 
 def _revoke(key_id: str) -> int:
-    from services.cli.control import change
+    from services.cli.control.control import change
     from services.common.control.changes import revoke_key
 
     change(revoke_key(key_id), keys=True)
@@ -147,7 +147,7 @@ def _revoke(key_id: str) -> int:
 
 
 def _purge(key_id: str) -> int:
-    from services.cli.control import change
+    from services.cli.control.control import change
     from services.common.control import changes
 
     change(changes.purge("key", key_id))
@@ -156,6 +156,6 @@ def _purge(key_id: str) -> int:
 
 
 def _pepper() -> str:
-    from services.cli.control import KeySettings
+    from services.cli.control.control import KeySettings
 
     return KeySettings.load().key_pepper.get_secret_value()

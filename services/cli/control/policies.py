@@ -101,7 +101,7 @@ def _set(tenant: str, fields: "dict[str, Any]", *, as_json: bool) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from services.cli.control import entries, show_json
+    from services.cli.control.control import entries, show_json
 
     found = entries("policy")
     if as_json:
@@ -113,7 +113,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _get(tenant: str, *, as_json: bool) -> int:
-    from services.cli.control import entry, show_json
+    from services.cli.control.control import entry, show_json
 
     found = entry("policy", tenant)
     if as_json:
@@ -124,7 +124,7 @@ def _get(tenant: str, *, as_json: bool) -> int:
 
 
 def _change(what: "Change", said: str, *, as_json: bool) -> int:
-    from services.cli.control import change_and_say
+    from services.cli.control.control import change_and_say
 
     return change_and_say(what, said, as_json=as_json)
 

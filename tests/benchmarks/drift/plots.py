@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from services.drift.domain.explanation import domain_scores, map_in_two_dimensions
-from tests.benchmarks.drift_traffic import INDEPENDENT, Pool, draw, shift
+from tests.benchmarks.drift.traffic import INDEPENDENT, Pool, draw, shift
 
 _TESTS = {
     "family": ("all together (1 % in all)", "black"),

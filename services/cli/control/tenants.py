@@ -75,7 +75,7 @@ def _create(tenant: str, name: str) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from services.cli.control import entries, show_json
+    from services.cli.control.control import entries, show_json
 
     found = entries("tenant")
     if as_json:
@@ -96,7 +96,7 @@ def _suspend(tenant: str, *, suspended: bool) -> int:
 
 
 def _say(tenant: str, what: "Change", said: str) -> int:
-    from services.cli.control import change
+    from services.cli.control.control import change
 
     change(what)
     print(f"{tenant} {said}")

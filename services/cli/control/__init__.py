@@ -1,0 +1,1 @@
+"""Commands that show and change control state: keys, models, policies, tenants, users."""
