@@ -9,7 +9,10 @@ lock() {  # lock NAME EXTRA...
     --overrides requirements/overrides.txt --constraints "$constraints" --output-file "requirements/$name.txt" --quiet "${upgrade[@]}"
 }
 upgrade=("$@")
-constraints=$(mktemp)
+# A fixed name: it is written into the locks, as where a version comes from.
+constraints=requirements/.constraints
+trap 'rm -f "$constraints"' EXIT
+: > "$constraints"
 lock dev all train dev
 .venv/bin/uv pip compile requirements/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/tools.txt "${upgrade[@]}"
 # Everything else takes the versions that the tests ran with.
