@@ -125,7 +125,11 @@ def test_memory_of_the_checker_is_bounded_and_holds_no_key() -> None:
     assert not any(clear in repr(checker) for clear, _ in keys)
 
 
-@pytest.mark.parametrize("header", [f"Bearer {CLEAR[:13]}{'x' * 43}", "Bearer tsn_zzzzzzzz_" + "x" * 43])
+@pytest.mark.parametrize(
+    "header",
+    [f"Bearer {CLEAR[:13]}{'x' * 43}", "Bearer tsn_zzzzzzzz_" + "x" * 43],
+    ids=["known id", "unknown id"],  # a random key as a name differs between xdist's workers
+)
 def test_wrong_key_costs_the_same_whether_or_not_its_id_is_known(header: str) -> None:
     """Otherwise the time that a refusal takes would tell which ids there are."""
     digests: list[object] = []
