@@ -23,6 +23,7 @@ from schemas.events.feedback import FeedbackSubmitted
 from schemas.events.kpi import KpiBreached
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.events.security import SecurityFinding
+from schemas.events.sessions import SessionEnded
 from schemas.inference import (
     REPLY,
     STATUS,
@@ -86,6 +87,7 @@ _QUARTER_HOUR = timedelta(minutes=15)
 _HOUR = timedelta(hours=1)
 _WEEK = timedelta(days=7)
 _MONTH = timedelta(days=30)
+_LONGER_THAN_SESSIONS = timedelta(days=8)
 
 REQUESTS = Topic(
     "inference.requests.{model}.{lane}.v1",
@@ -161,6 +163,16 @@ CONTROL = Topic(
     ("cli",),
     ("gateway",),
     "Keys, tenants, users, budgets, models, routes, thresholds and policies as they now stand.",
+)
+SESSIONS = Topic(
+    "console.sessions.v1",
+    TypeAdapter(SessionEnded),
+    "key_id",
+    1,
+    _LONGER_THAN_SESSIONS,
+    ("console",),
+    ("console",),
+    "Sessions that were logged out, so that they are over at every console.",
 )
 FEEDBACK = Topic(
     "feedback.submitted.v1",
@@ -269,6 +281,7 @@ TOPICS: tuple[Topic, ...] = (
     STATUS_TOPIC,
     COMPLETED,
     CONTROL,
+    SESSIONS,
     FEEDBACK,
     AUDIT,
     FINDINGS,

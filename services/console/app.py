@@ -32,7 +32,8 @@ from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
-from services.console.identity.sessions import SessionSigner
+from services.console.identity.log_outs import LogOuts
+from services.console.identity.sessions import EndedSessions, SessionSigner
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.processes import StatusWindow
@@ -60,10 +61,12 @@ class Console:
         )
         self._services = ServiceHealth(settings.health_targets)
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
-        self._callers = Callers(
-            settings, Authenticator(self._control, KeyChecker(pepper)), utc_now, SessionSigner(pepper)
-        )
         self._events = CountingProducer(url, name, timeout_s=settings.ack_timeout_s)
+        self._log_outs = LogOuts(
+            url, name, self._events.send, utc_now, EndedSessions(settings.session_longest_s)
+        )
+        keys = Authenticator(self._control, KeyChecker(pepper))
+        self._callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
         self._scans = LogScans(url, name, wait_s=10.0)
         models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
@@ -104,13 +107,15 @@ class Console:
         The store is not waited for: what it cannot tell says so.
         """
         await self._server.start()
-        await self._control.start()
+        await asyncio.gather(self._control.start(), self._log_outs.start())
         await self._bus.start([], {})
         await self._events.start()
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        await self._control.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._control.run())
+            group.create_task(self._log_outs.run())
 
     async def drain(self) -> None:
         """Accepts no more connections; answers under way go on until `close`."""
@@ -123,6 +128,7 @@ class Console:
         await asyncio.gather(
             self._services.close(),
             self._control.close(),
+            self._log_outs.close(),
             self._bus.close(),
             self._events.close(),
             self._scans.close(),

@@ -10,13 +10,15 @@ from starlette.responses import Response
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
 from services.common.clock import Clock
+from services.common.errors import BusUnavailableError
 from services.common.http.access_log import bind_log_fields
 from services.common.http.authentication import Authenticator, UnknownKeyError
 from services.common.http.forwarding import Network, client_of, subscriber_of
-from services.common.http.problems import Problem, ProblemError, unauthenticated
+from services.common.http.problems import Problem, ProblemError, unauthenticated, unavailable
 from services.common.process import metrics
+from services.console.identity.log_outs import LogOuts
 from services.console.identity.login_throttle import LoginThrottle
-from services.console.identity.sessions import EndedSessions, Session, SessionSigner
+from services.console.identity.sessions import Session, SessionSigner
 from services.console.settings import Settings
 
 COOKIE = "tocsin_session"
@@ -51,13 +53,12 @@ class Callers:
     keys: Authenticator
     clock: Clock
     signer: SessionSigner
+    log_outs: LogOuts
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
     new_session_id: Callable[[], str] = field(default=lambda: secrets.token_hex(16))
-    ended: EndedSessions = field(init=False)
     _trusted: tuple[Network, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ended = EndedSessions(self.settings.session_longest_s)
         self._trusted = self.settings.proxy_networks
 
     def caller(self, request: Request, scope: Scope) -> Caller:
@@ -104,9 +105,19 @@ class Callers:
         latest = session.began_at + self.settings.session_longest_s
         return replace(session, expires_at=int(min(now_s + self.settings.session_s, latest)))
 
-    def end_session(self, session: Session) -> None:
-        """Logs a session out."""
-        self.ended.end(session, self.clock().timestamp())
+    async def end_session(self, session: Session, *, tenant: str) -> None:
+        """Logs a session out, at every console.
+
+        Raises:
+            ProblemError: 503, Kafka did not take it; the session is still good.
+        """
+        try:
+            await self.log_outs.end(session, tenant=tenant)
+        except BusUnavailableError as error:
+            raise unavailable(
+                "Whether the session has ended everywhere is not known. Log out again in a moment.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            ) from error
 
     def set_cookie(self, request: Request, response: Response, caller: Caller, session: Session) -> None:
         """Has the browser keep a session."""
@@ -151,7 +162,9 @@ class Callers:
         now = self.clock()
         token = request.cookies.get(COOKIE)
         session = self.signer.read(token, self.keys.find, now.timestamp()) if token else None
-        if session is None or self.ended.has(session):
+        if session is not None and not self.log_outs.caught_up:
+            raise unavailable("The console is starting. Try again.", code=ErrorCode.STARTING)
+        if session is None or self.log_outs.has(session):
             raise unauthenticated(
                 "Log in with POST /api/auth/session, or send 'Authorization: Bearer tsn_...'."
             )

@@ -7,6 +7,7 @@ replaced.
 """
 
 import base64
+import hashlib
 import hmac
 import re
 from collections.abc import Callable
@@ -75,32 +76,40 @@ class SessionSigner:
 
 @dataclass
 class EndedSessions:
-    """Sessions that were logged out before they expired.
+    """Sessions that were logged out before they expired, by the SHA-256 of their ids.
 
     Bounded: of each key the last `per_key` are remembered; where more are logged out,
-    all of the key's sessions that began before end too.
+    all of the key's sessions that began until then end too.
     """
 
     longest_s: float
     per_key: int = 64
     _ended: dict[str, dict[str, int]] = field(default_factory=dict, init=False)
-    _all_before: dict[str, int] = field(default_factory=dict, init=False)
+    _all_until: dict[str, int] = field(default_factory=dict, init=False)
 
-    def end(self, session: Session, now_s: float) -> None:
-        """Logs a session out."""
-        ended = self._ended.setdefault(session.key_id, {})
-        for session_id in [one for one, began in ended.items() if began + self.longest_s < now_s]:
-            del ended[session_id]
-        if len(ended) >= self.per_key:
+    def end(self, key_id: str, session_digest: str, *, began_at: int, ended_at: int, now_s: float) -> None:
+        """Notes a log-out; one of a session that is over anyway is forgotten."""
+        if began_at + self.longest_s < now_s:
+            return
+        ended = self._ended.setdefault(key_id, {})
+        for digest in [one for one, began in ended.items() if began + self.longest_s < now_s]:
+            del ended[digest]
+        if len(ended) >= self.per_key and session_digest not in ended:
             ended.clear()
-            self._all_before[session.key_id] = int(now_s)
-        ended[session.session_id] = session.began_at
+            self._all_until[key_id] = min(ended_at, int(now_s))
+        ended[session_digest] = began_at
 
     def has(self, session: Session) -> bool:
         """Whether it was logged out."""
-        return session.session_id in self._ended.get(
-            session.key_id, ()
-        ) or session.began_at < self._all_before.get(session.key_id, 0)
+        if session.began_at <= self._all_until.get(session.key_id, -1):
+            return True
+        ended = self._ended.get(session.key_id)
+        return ended is not None and session_digest(session) in ended
+
+
+def session_digest(session: Session) -> str:
+    """What a session is called where others can read it."""
+    return hashlib.sha256(session.session_id.encode()).hexdigest()
 
 
 def _base64url(data: bytes) -> str:

@@ -67,7 +67,7 @@ def auth_router(callers: Callers, limits: BodyLimits) -> APIRouter:
     async def log_out(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """End the session, here and wherever its cookie was copied to."""
         if caller.session is not None:
-            callers.end_session(caller.session)
+            await callers.end_session(caller.session, tenant=caller.tenant)
         response = Response(status_code=204)
         callers.clear_cookie(request, response)
         return response

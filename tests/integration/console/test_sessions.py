@@ -86,6 +86,25 @@ async def test_logging_out_ends_a_copied_cookie_too(platform: Platform, client: 
     assert (await client.get("/api/status", headers=copied)).status_code == 401
 
 
+async def test_logging_out_holds_at_every_console_and_after_restarts(
+    platform: Platform, start_console: StartConsole
+) -> None:
+    """At another console within a moment, at one that starts later from its first
+    answer on; other sessions of the key go on.
+    """
+    first, second = await start_console(), await start_console()
+    session = await log_in(first, platform.reader)
+    copied = {"cookie": f"tocsin_session={first.cookies['tocsin_session']}"}
+    assert (await second.get("/api/status", headers=copied)).status_code == 200
+    ended = await first.delete(_LOGIN, headers={"x-csrf-token": session["csrf_token"]})
+    assert ended.status_code == 204
+    await _until(second, copied, 401)
+    later = await start_console()
+    assert (await later.get("/api/status", headers=copied)).status_code == 401
+    await log_in(later, platform.reader)
+    assert (await later.get("/api/status")).status_code == 200
+
+
 async def test_session_ends_with_its_key(platform: Platform, client: httpx.AsyncClient) -> None:
     """A revoked key's sessions are over within a second."""
     clear, record = await make_key(platform.kafka_url, scopes=READ)

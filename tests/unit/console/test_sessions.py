@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.control import KeyChanged
-from services.console.identity.sessions import EndedSessions, Session, SessionSigner
+from services.console.identity.sessions import EndedSessions, Session, SessionSigner, session_digest
 
 NOW = 1_800_000_000
 SIGNER = SessionSigner("a pepper for the tests only")
@@ -79,21 +79,49 @@ def test_csrf_token_is_good_for_its_session_only() -> None:
     assert SESSION.session_id not in SIGNER.csrf_token(SESSION)
 
 
+def end(ended: EndedSessions, session: Session, at: int = NOW, *, now_s: float | None = None) -> None:
+    """Notes a log-out as it is read from the log."""
+    ended.end(
+        session.key_id,
+        session_digest(session),
+        began_at=session.began_at,
+        ended_at=at,
+        now_s=at if now_s is None else now_s,
+    )
+
+
 def test_session_that_was_logged_out_stays_so_while_others_go_on() -> None:
     """Logging out on one device leaves the other alone."""
     ended = EndedSessions(3600)
     other = Session("2" * 32, KEY.key_id, NOW, NOW + 3600)
-    ended.end(SESSION, NOW)
+    end(ended, SESSION)
     assert ended.has(SESSION)
     assert not ended.has(other)
+    assert SESSION.session_id not in repr(ended)
 
 
-def test_more_log_outs_than_are_remembered_end_the_keys_earlier_sessions() -> None:
-    """Forgetting a log-out would open a copied cookie again; so none is forgotten."""
+@pytest.mark.parametrize("began_s", [0, 1])
+def test_more_log_outs_than_are_remembered_end_the_keys_earlier_sessions(began_s: int) -> None:
+    """Forgetting a log-out would open a copied cookie again; so none is forgotten, nor
+    those of the very second in which there were too many.
+    """
     ended = EndedSessions(3600, per_key=4)
-    several = [Session(f"{number:032x}", KEY.key_id, NOW, NOW + 3600) for number in range(10)]
+    several = [Session(f"{number:032x}", KEY.key_id, NOW + began_s, NOW + 3600) for number in range(10)]
     for session in several:
-        ended.end(session, NOW + 1)
+        end(ended, session, NOW + 1)
     assert all(ended.has(session) for session in several)
     assert not ended.has(Session("a" * 32, KEY.key_id, NOW + 2, NOW + 3600))
     assert not ended.has(Session("a" * 32, "other123", NOW, NOW + 3600))
+    assert sum(map(len, ended._ended.values())) <= 4
+
+
+def test_log_out_of_a_session_that_is_over_anyway_takes_no_memory() -> None:
+    """Read again at the start, days later; nor does a record whose time lies ahead shut
+    out sessions to come.
+    """
+    ended = EndedSessions(3600, per_key=1)
+    end(ended, SESSION, NOW + 5, now_s=NOW + 3601)
+    assert not ended._ended
+    for number in range(3):
+        end(ended, Session(f"{number:032x}", KEY.key_id, NOW, NOW + 9), NOW + 9_999, now_s=NOW + 10)
+    assert not ended.has(Session("a" * 32, KEY.key_id, NOW + 11, NOW + 3600))
