@@ -34,7 +34,13 @@ from services.embedded.installation.child_environment import child_environment
 from services.embedded.installation.home import write_private
 from services.embedded.installation.ports import LOOPBACK, free_port, is_listening
 from services.embedded.kafka.jars import ensure_jars
-from services.embedded.kafka.login import give_login, has_login, note_login, scram_credential
+from services.embedded.kafka.login import (
+    forget_login_files,
+    give_login,
+    has_login,
+    note_login,
+    scram_credential,
+)
 from services.embedded.supervision.process_sessions import popen_tied
 
 _SETTINGS = Path(__file__).parents[3] / "infra" / "kafka"
@@ -70,6 +76,7 @@ JVM = (
 # and starts no slower without.
 _QUIET_AOT = ("-Xlog:aot*=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching")
 _WRONG_SETTING = 2  # the exit status by which the supervisor knows that another try would end the same way
+_FORMAT_ARGUMENTS = "format.arguments"
 _FORMAT_TIMEOUT_S = 300.0
 
 
@@ -140,6 +147,8 @@ def prepare(
         ConfigError: the log can't be formatted, or given the password.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    forget_login_files(directory)
+    (directory / _FORMAT_ARGUMENTS).unlink(missing_ok=True)
     protocol = "SASL_PLAINTEXT" if password else "PLAINTEXT"
     values = {"port": port, "controller_port": controller_port, "protocol": protocol}
     text = (_SETTINGS / "server.properties").read_text(encoding="utf-8").format(**values)
@@ -172,7 +181,7 @@ def _format(directory: Path, distribution: Distribution, password: str) -> None:
         "-c",
         "server.properties",
     ]
-    secret = directory / "format.arguments"  # in a file, since every user may read arguments
+    secret = directory / _FORMAT_ARGUMENTS  # in a file, since every user may read arguments
     if password:
         scram = f"SCRAM-SHA-512=[name={USER},{scram_credential(password)}]"
         write_private(secret, f"--add-scram\n{scram}\n")

@@ -76,7 +76,16 @@ def session_members(session: int) -> list[int]:
 
 def listens(session: int, port: int) -> bool:
     """Whether a process of the session is the one that listens on a port."""
-    return any(_listens(pid, port) for pid in session_members(session))
+    return any(process_listens(pid, port) for pid in session_members(session))
+
+
+def process_listens(pid: int, port: int) -> bool:
+    """Whether this very process listens on a port."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def kill_session(session: int, timeout_s: float = 2.0) -> int:
@@ -92,14 +101,6 @@ def kill_session(session: int, timeout_s: float = 2.0) -> int:
         killed.update(members)
         time.sleep(0.005)
     return len(killed)
-
-
-def _listens(pid: int, port: int) -> bool:
-    try:
-        connections = psutil.Process(pid).net_connections("tcp")
-    except psutil.Error:
-        return False
-    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def _session_of(pid: int) -> int | None:
