@@ -35,10 +35,11 @@ def completed_event(
     first-token time are the client's, whichever attempt gave it the first token; the
     rate is the last attempt's.
     """
-    prompt = request.prompt or "\n".join(_content(message.get("content")) for message in request.messages)
-    response = "\n".join(choice.text for choice in choices)
+    prompt = request.prompt or "\n".join([_content(message.get("content")) for message in request.messages])
+    response = "\n".join([choice.text for choice in choices])
     usage, seconds = end.usage, (end.generation_ms or 0) / 1000
-    generated = usage.completion_tokens - sum(choice.tokens for choice in request.delivered)
+    delivered = request.delivered
+    generated = usage.completion_tokens - (sum([one.tokens for one in delivered]) if delivered else 0)
     return InferenceCompleted(
         request_id=request.request_id,
         tenant=request.tenant,
@@ -49,7 +50,7 @@ def completed_event(
         lane=request.lane,
         stream=request.stream,
         outcome=end.outcome,
-        finish_reasons=tuple(choice.finish_reason for choice in choices if choice.finish_reason),
+        finish_reasons=tuple([choice.finish_reason for choice in choices if choice.finish_reason]),
         error_code=end.error.code if end.error else None,
         attempts=request.attempt,
         replica_id=replica_id,
@@ -66,7 +67,7 @@ def completed_event(
         tokens_per_s=max(0, generated) / seconds if seconds > 0 else None,
         mean_logprob=end.mean_logprob,
         prompt_chars=len(prompt),
-        response_chars=sum(len(choice.text) for choice in choices),
+        response_chars=len(response) - max(0, len(choices) - 1),
         prompt_text=prompt if store_text else None,
         response_text=response if store_text else None,
     )

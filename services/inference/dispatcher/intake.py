@@ -65,9 +65,9 @@ class Intake:
 
     async def on_status(self, dispatch: Dispatch, records: Iterable[Record], live_from: int = 0) -> None:
         """Records of the status topic; those before `live_from` are of the past."""
+        read_to = 0
         for record in records:
-            self.heard_s = time.monotonic()
-            self.progress.advance(record.offset + 1)
+            read_to = record.offset + 1
             if record.key is None or not record.key.startswith(self._key_prefix):
                 continue
             status = self._statuses.read(record) or unreadable_report(record.value, self.model)
@@ -76,6 +76,9 @@ class Intake:
                 await self.perform(dispatch, dispatch.on_beat(status, now(), live=live))
             elif isinstance(status, RequestFinished):
                 await self.perform(dispatch, dispatch.on_finished(status, now()))
+        if read_to:
+            self.heard_s = time.monotonic()
+            self.progress.advance(read_to)
 
     async def on_commands(self, dispatch: Dispatch, records: Iterable[Record]) -> None:
         """Records of the commands topic."""

@@ -41,11 +41,11 @@ async def take_over(
     barrier = await links.queries.end_offsets(WORK_TOPIC.name, inboxes)
     dispatch = Dispatch(rules, trackers, Takeover(barrier, time.monotonic()))
     oldest_ms = await _read_pending(links, places, dispatch, intake)
-    await _replay(links, dispatch, intake, oldest_ms - _REPLAY_MARGIN_MS)
+    await replay(links, dispatch, intake, oldest_ms - _REPLAY_MARGIN_MS)
     return dispatch
 
 
-async def _replay(links: Links, dispatch: Dispatch, intake: Intake, since_ms: int) -> None:
+async def replay(links: Links, dispatch: Dispatch, intake: Intake, since_ms: int) -> None:
     """Reads what was said of the pending requests.
 
     Who was refused is known before any end is priced: the commands are read for that

@@ -82,6 +82,8 @@ class World:
     ends: list[InferenceCompleted] = field(default_factory=list)
     told: list[ReplyEnded | RetryNeeded] = field(default_factory=list)
     follows: bool = True
+    garbled: set[int] = field(default_factory=set)
+    """Offsets of records that cannot be read; the lane has what can be said of them."""
     kept_from: int = 0
     """Retention has taken the lane's records before this one."""
     tokens: int = 0
@@ -112,7 +114,11 @@ class World:
         """The dispatcher reads what it has not read."""
         while self.read < len(self.lane):
             offset, self.read = self.read, self.read + 1
-            self.act(self.dispatch.on_request(self.lane[offset], position(offset), self.now(), size_bytes=10))
+            one, at, now = self.lane[offset], position(offset), self.now()
+            if offset in self.garbled:
+                self.act(self.dispatch.on_unreadable(one, at, now))
+            else:
+                self.act(self.dispatch.on_request(one, at, now, size_bytes=10))
 
     def load(self) -> None:
         """The dispatcher gets again what it left in the log and wants."""

@@ -1,7 +1,7 @@
 """What a dispatcher is to do, and when that was decided."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from schemas.inference import (
     InferenceCompleted,
@@ -13,16 +13,14 @@ from schemas.inference import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """Now, on both clocks: UTC for deadlines, monotonic seconds for silences."""
 
     utc: datetime
     monotonic_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(NamedTuple):
     """Give a request to a replica."""
 
     replica_id: str
@@ -33,8 +31,7 @@ class Assign:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(NamedTuple):
     """Take an attempt back from a replica."""
 
     replica_id: str
@@ -44,8 +41,7 @@ class Withdraw:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Say something to whoever follows a stream; `to` None where nobody knows which
     partition that is: then to all.
     """
@@ -57,8 +53,7 @@ class Tell:
 Action = Assign | Withdraw | Tell
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A request's one end, to be committed with its offsets."""
 
     event: InferenceCompleted

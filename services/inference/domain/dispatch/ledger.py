@@ -55,7 +55,7 @@ class Ledger:
             end,
             choices,
             replica_id=tracked.replica_id,
-            price=FREE if request.request_id in self.free else self.rules.price,
+            price=FREE if self.free and request.request_id in self.free else self.rules.price,
             store_text=self.rules.store_text,
             now=now.utc,
         )

@@ -88,7 +88,9 @@ class Requests:
         request = tracked.request
         if request is None:
             raise AssertionError(f"{tracked.request_id} ends before its record was read again")
-        actions = self._withdraw(tracked, end.error.code if end.error else end.outcome)
+        actions: list[Action] = []
+        if tracked.state is State.ASSIGNED:
+            actions = self._withdraw(tracked, end.error.code if end.error else end.outcome)
         self.waiting.forget(tracked)
         del self._tracked[tracked.request_id]
         self._retrying.pop(tracked.request_id, None)

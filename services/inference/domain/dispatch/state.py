@@ -225,11 +225,11 @@ class Dispatch(Requests):
             return self._end_undelivered(tracked, endings.gave_up(self.rules.max_attempts), now)
         tracked.state, tracked.since_s = State.WAITING, now.monotonic_s
         self.waiting.watch_deadline(tracked)
-        request, replica = tracked.request, self.fleet.idlest()
-        if request and replica and not (len(self.waiting.queue) or tracked.kills or self.takeover.under_way):
+        request, replica = tracked.request, None if self.takeover.under_way else self.fleet.idlest()
+        if request is not None and replica is not None and not (tracked.killed or len(self.waiting.queue)):
             return [self._assign(tracked, request, replica, now)]
         self.waiting.add(tracked)
-        return self._serve(now)
+        return [] if replica is None else self._serve(now)
 
     def _already_over(self, tracked: Tracked, now: Moment) -> list[Action] | None:
         """What to do where the request's end is known; None where it is not."""
@@ -238,10 +238,10 @@ class Dispatch(Requests):
             return None
         if request.ended is not None:
             return self._end(tracked, request.ended, request.delivered, now)
-        early = self._early.ends.pop(tracked.key)
+        early = self._early.ends.pop(tracked.key) if self._early.ends else None
         if early is not None:
             return self._on_attempt_ended(tracked, early, now)
-        verdict = self._early.verdicts.pop(request.request_id)
+        verdict = self._early.verdicts.pop(request.request_id) if self._early.verdicts else None
         if verdict is None and not self.takeover.under_way and request.deadline <= now.utc:
             verdict = Verdict(endings.expired())
         if verdict is None:
@@ -258,8 +258,10 @@ class Dispatch(Requests):
         return over
 
     def _on_attempt_ended(self, tracked: Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
-        actions = self._withdraw(tracked, "superseded")  # where another replica had it, too
-        tracked.replica_id = finished.replica_id
+        actions: list[Action] = []
+        if finished.replica_id != tracked.replica_id:  # another had it, too
+            actions = self._withdraw(tracked, "superseded")
+            tracked.replica_id = finished.replica_id
         if finished.end.retryable:
             tracked.faults += 1
             if tracked.faults < self.rules.max_faults:
@@ -270,15 +272,15 @@ class Dispatch(Requests):
     def _serve(self, now: Moment) -> list[Action]:
         """Gives what waits to free slots; suspects of a replica's death one a replica."""
         actions: list[Action] = []
-        if not len(self.waiting.queue):
+        queue, passed_over = self.waiting.queue, set[str]()
+        if not len(queue) or self.takeover.under_way:
             return actions
-        passed_over: set[str] = set()
-        while not self.takeover.under_way and len(self.waiting.queue) > len(passed_over):
+        while len(queue) > len(passed_over):
             replica = self.fleet.idlest()
             tracked = self.waiting.pop(passed_over) if replica is not None else None
             if tracked is None or tracked.request is None:
                 break
-            if tracked.kills:
+            if tracked.killed:
                 replica = self.fleet.idlest(suspect=True)
             if replica is None:
                 self.waiting.add(tracked)
@@ -289,7 +291,7 @@ class Dispatch(Requests):
 
     def _assign(self, tracked: Tracked, request: InferenceRequested, replica: Replica, now: Moment) -> Assign:
         tracked.assign(replica.replica_id, now.monotonic_s)
-        replica.take(tracked.key, now.monotonic_s, suspect=tracked.kills > 0)
+        replica.take(tracked.key, now.monotonic_s, suspect=bool(tracked.killed))
         return Assign(
             replica.replica_id,
             replica.inbox,

@@ -152,10 +152,8 @@ def give_unreadable(world: World, value: bytes, request_id: str = "r1") -> None:
         record(value, key=request_id.encode(), timestamp_ms=1_700_000_000_000), "m", Lane.INTERACTIVE
     )
     assert stand_in is not None
-    offset = len(world.lane)
-    world.lane.append(request(999))
-    world.read = offset + 1
-    world.act(world.dispatch.on_unreadable(stand_in, position(offset), world.now()))
+    world.garbled.add(len(world.lane))
+    world.ask(stand_in)
 
 
 def test_assignment_too_large_for_the_bus_fails_its_own_request_only() -> None:

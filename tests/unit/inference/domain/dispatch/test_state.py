@@ -30,7 +30,7 @@ STEPS = (
     + ["replica"] * 3
     + ["commit"] * 2
     + ["load"] * 2
-    + ["kill replica", "kill dispatcher", "kill dispatcher", "cancel", "silence", "silence"]
+    + ["garbled", "kill replica", "kill dispatcher", "kill dispatcher", "cancel", "silence", "silence"]
 )
 
 
@@ -87,13 +87,17 @@ def play(world: World, step: str, number: int) -> None:
         )
         world.commands.append(cancel)
         world.act(world.dispatch.on_cancel(cancel, world.now()))
-    elif step == "silence" and world.lane:  # a gateway gives an attempt up that is in fact alive, or over
+    elif (
+        step in {"silence", "garbled"} and world.lane
+    ):  # a gateway gives an attempt up that is in fact alive, or over
         last = [
             one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id
         ][-1]
         offset = max(index for index, one in enumerate(world.lane) if one.request_id == last.request_id)
         origin = LogPosition(topic=LANE, partition=0, offset=offset)
-        if last.attempt < 4:
+        if step == "garbled":
+            world.garbled.add(len(world.lane))
+        if last.attempt < 4 or step == "garbled":
             world.ask(last.model_copy(update={"attempt": last.attempt + 1, "previous": origin}))
 
 
