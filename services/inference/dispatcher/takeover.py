@@ -99,6 +99,7 @@ async def _read_pending(
     while True:
         behind = [place for place in places if await links.lanes.position(*place) < ends[place]]
         if not any(dispatch.has_room(place.topic) for place in behind):
+            dispatch.takeover.lanes_read = not behind
             return oldest_ms
         links.lanes.read_only(place for place in places if dispatch.has_room(place.topic))
         records = await links.lanes.poll(timeout_s=1.0, max_records=200)

@@ -29,6 +29,8 @@ class Replica:
     assigned: dict[AttemptKey, float] = field(default_factory=dict)
     generating: dict[AttemptKey, float] = field(default_factory=dict)
     suspects: set[AttemptKey] = field(default_factory=set)
+    unknown: dict[AttemptKey, float] = field(default_factory=dict)
+    """What it runs of requests that are not known, and since when."""
 
     def take(self, key: AttemptKey, now_s: float, *, suspect: bool) -> None:
         """It was given an attempt."""

@@ -140,21 +140,17 @@ class Dispatch(Requests):
 
     def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
         """A replica's heartbeat; `live` False for one from before the takeover."""
-        caught_up = self.takeover.has_caught_up(beat, live=live)
-        seen_s = now.monotonic_s if live else self.takeover.began_s
-        if not live:  # another dispatcher was there, and may have died with replicas of its
-            self.suspects.note_disturbance(seen_s)
-        if self.fleet.get(beat.replica_id) is None:
-            self.suspects.acquit(self._tracked.values(), beat.replica_id)
-        replica = self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
+        replica = self._hear(beat, now, live=live)
         held = {(one.request_id, one.attempt) for one in beat.running}
         actions: list[Action] = []
         for one in beat.running:
             key = (one.request_id, one.attempt)
             if key not in replica.assigned:
-                actions += self._on_unexpected(replica, key)
+                actions += self._on_unexpected(replica, key, now)
             if one.tokens and key in replica.assigned:
                 self._on_generating(replica, key)
+        if replica.unknown:
+            replica.unknown = {key: since_s for key, since_s in replica.unknown.items() if key in held}
         for key, since_s in list(replica.assigned.items()):
             if live and key not in held and now.monotonic_s - since_s > self.rules.lost_work_s:
                 actions += self._on_forgotten(replica, key, now)
@@ -303,14 +299,26 @@ class Dispatch(Requests):
 
     # Replicas.
 
-    def _on_unexpected(self, replica: Replica, key: AttemptKey) -> list[Action]:
+    def _hear(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> Replica:
+        """The replica that beats, alive."""
+        seen_s = now.monotonic_s if live else self.takeover.began_s
+        if not live:  # another dispatcher was there, and may have died with replicas of its
+            self.suspects.note_disturbance(seen_s)
+        if self.fleet.get(beat.replica_id) is None:
+            self.suspects.acquit(self._tracked.values(), beat.replica_id)
+        caught_up = self.takeover.has_caught_up(beat, live=live)
+        return self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
+
+    def _on_unexpected(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
         """A replica runs what it is not known to hold: adopted where it is the current
         attempt, withdrawn where it is past.
         """
         request_id, attempt = key
         tracked = self._tracked.get(request_id)
         if tracked is None and request_id not in self.ledger.ended:
-            return []
+            since_s = replica.unknown.setdefault(key, now.monotonic_s)
+            if now.monotonic_s - since_s <= self.rules.lost_work_s or not self.takeover.lanes_read:
+                return []
         if tracked is not None and tracked.key == key and tracked.state is State.WAITING:
             self.waiting.remove(tracked)
             if tracked.request is None:

@@ -7,12 +7,12 @@ noticed a second later. Suspects are then kept apart, one a replica, so that the
 death tells which one it was; the others there have no part in it.
 
 Replicas are also killed by other things than requests, and by requests that nobody
-suspects yet. Where a suspect had begun to generate and others had not proven themselves
-there, or where other deaths, an absence of
-the bus or a dispatcher's own death fall into the last minute, one more death is needed
-before a request is told that it kills replicas. The death of a replica that was silent
-before this dispatcher ever heard it accuses nobody, nor does one that was about to stop;
-one that comes back clears all.
+suspects yet. One more death is needed before a request is told that it kills replicas
+where it had begun to generate and others there had not proven themselves, or where
+another replica's death, an absence of the bus or a takeover falls into the last minute.
+The death of a replica that was silent before this dispatcher ever heard it accuses
+nobody, nor does the death of one that was about to stop. One that beats again clears
+whom it accused.
 """
 
 from collections import deque

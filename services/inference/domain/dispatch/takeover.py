@@ -23,6 +23,8 @@ class Takeover:
     barrier: Mapping[int, int]
     began_s: float
     under_way: bool = field(default=True, init=False)
+    lanes_read: bool = field(default=True, init=False)
+    """Whether the lanes were read to where the predecessor may have read them."""
 
     def has_caught_up(self, beat: ReplicaBeat, *, live: bool) -> bool:
         """Whether this heartbeat tells all that its replica was given before."""

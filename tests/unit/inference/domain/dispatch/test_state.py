@@ -87,18 +87,23 @@ def play(world: World, step: str, number: int) -> None:
         )
         world.commands.append(cancel)
         world.act(world.dispatch.on_cancel(cancel, world.now()))
-    elif (
-        step in {"silence", "garbled"} and world.lane
-    ):  # a gateway gives an attempt up that is in fact alive, or over
-        last = [
-            one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id
-        ][-1]
-        offset = max(index for index, one in enumerate(world.lane) if one.request_id == last.request_id)
+    elif step in {"silence", "garbled"} and world.lane:
+        give_up(world, number, garbled=step == "garbled")
+
+
+def give_up(world: World, number: int, *, garbled: bool) -> None:
+    """A gateway gives an attempt up that is in fact alive, or over: the next one's record
+    may be unreadable.
+    """
+    last = [one for one in world.lane if one.request_id == world.lane[number % len(world.lane)].request_id][
+        -1
+    ]
+    offset = max(index for index, one in enumerate(world.lane) if one.request_id == last.request_id)
+    if garbled:
+        world.garbled.add(len(world.lane))
+    if last.attempt < 4 or garbled:
         origin = LogPosition(topic=LANE, partition=0, offset=offset)
-        if step == "garbled":
-            world.garbled.add(len(world.lane))
-        if last.attempt < 4 or step == "garbled":
-            world.ask(last.model_copy(update={"attempt": last.attempt + 1, "previous": origin}))
+        world.ask(last.model_copy(update={"attempt": last.attempt + 1, "previous": origin}))
 
 
 def test_dispatch_replica_silent_for_a_second_asks_for_a_retry() -> None:
@@ -174,6 +179,31 @@ def test_dispatch_deadline_passes_in_the_queue_ends_expired() -> None:
     world.pass_time(4)
     world.commit()
     assert [end.outcome for end in world.ends] == [Outcome.EXPIRED]
+
+
+def test_dispatch_attempt_of_a_request_that_an_earlier_dispatcher_ended_is_withdrawn() -> None:
+    """It died before it had withdrawn it, and the log says nothing of the request: what is
+    unknown for two seconds after all pending records were read is over.
+    """
+    world = World()
+    world.pass_time(1)
+    name = world.add_replica()
+    world.replicas[name]["r7", 1] = None
+    world.pass_time(1)
+    assert ("r7", 1) in world.replicas[name]
+    world.pass_time(2)
+    assert world.replicas[name] == {}
+
+
+def test_dispatch_unknown_attempt_is_left_alone_while_pending_records_are_unread() -> None:
+    """Its record may be among them."""
+    world = World()
+    world.dispatch.takeover.lanes_read = False
+    world.pass_time(1)
+    name = world.add_replica()
+    world.replicas[name]["r7", 1] = None
+    world.pass_time(5)
+    assert ("r7", 1) in world.replicas[name]
 
 
 def test_dispatch_running_request_long_overdue_is_withdrawn_from_its_replica() -> None:
