@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -24,6 +25,8 @@ from services.embedded.clickhouse.users import Role
 
 _PIECE = 1 << 20
 _PARSED_BYTES = 4 << 20
+_REMEMBERED, _REMEMBERED_CHARS = 256, 16 << 10
+"""How many renderings are kept, and of texts of which length: some 8 MB at most."""
 _CONFIG = """<clickhouse>
   <timezone>UTC</timezone>
   <users_config>{users}</users_config>
@@ -256,6 +259,7 @@ class Engine:
         self._control_lock = threading.Lock()
         self._of_thread = threading.local()
         self._parsers: list[Handle] = []
+        self._remembered = lru_cache(_REMEMBERED)(self._parse)
         self.version = ""
         self.timezone = ""
 
@@ -303,9 +307,16 @@ class Engine:
         """One statement as the engine's parser understands it: its own rendering, without
         comments, in one line.
 
+        The rendering follows from the text alone, so that of a text that came before is
+        remembered. An analyst's statement is asked about twice, as it came and as it
+        shall run (ADR 5), and dashboards send the same ones again and again.
+
         Raises:
             StoreError: A syntax error, or more than one statement.
         """
+        return self._remembered(sql) if len(sql) <= _REMEMBERED_CHARS else self._parse(sql)
+
+    def _parse(self, sql: str) -> bytes:
         handle: Handle | None = getattr(self._of_thread, "parser", None)
         if handle is None:
             handle = self._of_thread.parser = self.handle(Role.ANALYST)
