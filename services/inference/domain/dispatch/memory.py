@@ -34,7 +34,7 @@ class Memory(Generic[Key, Value]):
         held = self._held
         if key in held:
             self.pop(key)
-        size_bytes = self._size_of(value) if self._size_of is not None else 0
+        size_bytes = 0 if self._size_of is None else self._size_of(value)
         held[key] = value, size_bytes
         self.size_bytes += size_bytes
         while len(held) > self._entries or self.size_bytes > self._limit_bytes > 0:

@@ -28,8 +28,8 @@ class DispatchRules:
     `takeover_silence_s` and `reconnect_s` are how long replicas may take to be heard of
     after a takeover, and after the bus was away: they reconnect at their own pace.
     `max_faults` bounds how often a request may fail its engine, `max_kills` how often
-    it may be the one that its replica died of, one more where something else disturbed
-    the replicas within `disturbance_s`; an attempt that has generated for
+    it may be the one that its replica died of, up to three more where something else
+    disturbed the replicas within `disturbance_s`; an attempt that has generated for
     `cleared_after_s` is no suspect. `max_attempts` bounds them all, whoever was to blame.
     """
 

@@ -303,7 +303,7 @@ class Dispatch(Requests):
         """The replica that beats, alive."""
         seen_s = now.monotonic_s if live else self.takeover.began_s
         if not live:  # another dispatcher was there, and may have died with replicas of its
-            self.suspects.note_disturbance(seen_s)
+            self.suspects.note_disturbance(seen_s, deaths=2)
         if self.fleet.get(beat.replica_id) is None:
             self.suspects.acquit(self._tracked.values(), beat.replica_id)
         caught_up = self.takeover.has_caught_up(beat, live=live)

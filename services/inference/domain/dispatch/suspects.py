@@ -8,11 +8,11 @@ death tells which one it was; the others there have no part in it.
 
 Replicas are also killed by other things than requests, and by requests that nobody
 suspects yet. One more death is needed before a request is told that it kills replicas
-where it had begun to generate and others there had not proven themselves, or where
-another replica's death, an absence of the bus or a takeover falls into the last minute.
-The death of a replica that was silent before this dispatcher ever heard it accuses
-nobody, nor does the death of one that was about to stop. One that beats again clears
-whom it accused.
+where it had begun to generate and others there had not proven themselves, and one for
+each other replica's death or absence of the bus in the last minute, two for a takeover,
+up to three. The death of a replica that was silent before this dispatcher ever heard it
+accuses nobody, nor does the death of one that was about to stop. One that beats again
+clears whom it accused.
 """
 
 from collections import deque
@@ -24,6 +24,8 @@ from services.inference.domain.replicas import AttemptKey, Replica
 
 _LATE_BEAT_S = 0.1
 _DEATHS = 64
+_MOST_DOUBTS = 3
+_NOBODY = ""
 
 
 class Suspects:
@@ -32,11 +34,13 @@ class Suspects:
     def __init__(self, rules: DispatchRules) -> None:
         self._rules = rules
         self._deaths: deque[tuple[float, str]] = deque(maxlen=_DEATHS)
-        self._disturbed_s = float("-inf")
 
-    def note_disturbance(self, now_s: float) -> None:
-        """Something else than a request ended processes or kept them from being heard."""
-        self._disturbed_s = now_s
+    def note_disturbance(self, now_s: float, *, deaths: int = 1) -> None:
+        """Something else than a request ended processes or kept them from being heard; it
+        counts for so many deaths.
+        """
+        if (now_s, _NOBODY) not in self._deaths:
+            self._deaths.extend([(now_s, _NOBODY)] * deaths)
 
     def of(self, dead: Replica) -> set[AttemptKey]:
         """The attempts that the replica may have died of."""
@@ -67,8 +71,8 @@ class Suspects:
 
     def is_convicted(self, tracked: Tracked, now_s: float) -> bool:
         """Whether it is tried no more."""
-        doubt = tracked.doubtful or self._is_disturbed(tracked, now_s)
-        return tracked.kills >= self._rules.max_kills + doubt
+        doubts = min(_MOST_DOUBTS, tracked.doubtful + self._disturbances(tracked, now_s))
+        return tracked.kills >= self._rules.max_kills + doubts
 
     def acquit(self, tracked: Iterable[Tracked], replica_id: str) -> None:
         """A replica that was taken for dead beats."""
@@ -76,8 +80,7 @@ class Suspects:
             if replica_id in one.killed:
                 one.killed = tuple(each for each in one.killed if each != replica_id)
 
-    def _is_disturbed(self, tracked: Tracked, now_s: float) -> bool:
+    def _disturbances(self, tracked: Tracked, now_s: float) -> int:
+        """How much happened in the last minute in which it had no part."""
         since_s = now_s - self._rules.disturbance_s
-        return self._disturbed_s >= since_s or any(
-            at_s >= since_s and replica_id not in tracked.killed for at_s, replica_id in self._deaths
-        )
+        return sum(at_s >= since_s and one not in tracked.killed for at_s, one in self._deaths)

@@ -89,6 +89,23 @@ def test_suspect_where_other_replicas_die_too_is_given_one_more_attempt() -> Non
     assert [(end.error_code, end.attempts) for end in world.ends] == [(ErrorCode.REPLICA_KILLED, 3)]
 
 
+def test_suspect_after_a_takeover_is_given_two_more_attempts() -> None:
+    """What died before it is not known."""
+    world = World()
+    world.pass_time(1)
+    world.add_replica()
+    world.take_over()
+    world.pass_time(1)
+    world.ask(request(1))
+    for _ in range(4):
+        kill_with(world, "r1")
+        world.pass_time(2)
+        world.read_lane()
+        world.add_replica()
+    world.commit()
+    assert [(end.error_code, end.attempts) for end in world.ends] == [(ErrorCode.REPLICA_KILLED, 4)]
+
+
 def kill_with(world: World, request_id: str) -> None:
     """The replica that has it dies as soon as it has it."""
     for _ in range(40):
