@@ -5,6 +5,7 @@ writes and who reads.
 contract tests are made from it.
 """
 
+import functools
 import hashlib
 import math
 import re
@@ -323,6 +324,7 @@ def model_slug(model: str) -> str:
     return f"{re.sub(r'[^a-z0-9_-]+', '-', model.lower())[:60].strip('-')}-{digest}"
 
 
+@functools.lru_cache(maxsize=256)
 def requests_topic(model: str, lane: Lane) -> str:
     """The topic of a model's lane."""
     return REQUESTS.name.format(model=model_slug(model), lane=lane.value)
