@@ -132,7 +132,7 @@ async def test_recorder_before_the_store_is_there_waits_for_it(scene: Scene) -> 
     try:
         scene.recorder.start()
         await eventually(
-            lambda: _says(scene.recorder, "recorder_waits"), within_s=90, what="the recorder waits"
+            lambda: _says(scene.recorder, "consumer_waits"), within_s=90, what="the recorder waits"
         )
         await scene.source.send(500)
     finally:
