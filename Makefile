@@ -68,7 +68,7 @@ bench-http: .venv/.dev ## Load a running gateway (URL= KEY= MODEL=)
 	@$(BIN)/python -m tests.benchmarks.http --url "$(URL)" --key "$(KEY)" --model "$(MODEL)" $(if $(OUT),--out $(OUT))
 
 bench-detection: .venv/.dev ## Measure the prompt detector on labelled prompts (DATA=file.jsonl OUT=file.json)
-	@$(BIN)/python -m tests.benchmarks.detection --data "$(DATA)" $(if $(OUT),--out $(OUT))
+	@$(BIN)/python -m tests.benchmarks.detection --data $(DATA) $(if $(OUT),--out $(OUT))
 
 bench-pii: .venv/.dev ## Measure personal data and secrets on labelled texts (DATA=file.jsonl OUT=file.json)
 	@$(BIN)/python -m tests.benchmarks.pii --data "$(DATA)" $(if $(OUT),--out $(OUT))
@@ -76,8 +76,8 @@ bench-pii: .venv/.dev ## Measure personal data and secrets on labelled texts (DA
 bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=file.json [DATA=file.jsonl])
 	@$(BIN)/python -m tests.benchmarks.drift $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
 
-train-detection: .venv/.dev ## Train the prompt detector anew (DATA=file.jsonl)
-	@$(BIN)/python -m services.detection.training --data "$(DATA)"
+train-detection: .venv/.dev ## Train the prompt detector anew (DATA="a.jsonl b.jsonl" TUNED=folder of services.detection.training.tuning)
+	@$(BIN)/python -m services.detection.training --data $(DATA) --tuned "$(TUNED)"
 
 chaos: .venv/.dev ## Kill processes at random under load, then compare the ledger (SECONDS=120 OUT=file.json)
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS_) $(if $(OUT),--out $(OUT))

@@ -2,12 +2,14 @@
 costs.
 
     python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json [--plots DIR]
-    python -m tests.benchmarks.detection --data prompts.jsonl --out detection.json --cv [--plots DIR]
+    python -m tests.benchmarks.detection --data FILE... --out detection.json --cv held_out.npz
 
-The first judges a file with the committed model, which is only fair for prompts that it
-was not trained on. The second is for the training file: each group of sources is judged
-by a model fitted, thresholds and all, without that group. Both go through
-`PromptDetector.inspect`, as serving does.
+The first judges files with the committed model, which is only fair for prompts that it
+was not trained on. The second is for the training files: each group of sources is
+judged by n-grams, weighing and thresholds fitted without that group, over what
+fine-tuning (`python -m services.detection.training.tuning`) wrote down that an encoder
+said which had not seen the group either. Both go through `PromptDetector.inspect`, as
+serving does.
 
 The file has one JSON object a line: text, label (1: attack); category (`hard_benign`
 marks harmless prompts that look like attacks), lang and source where known.
@@ -16,7 +18,7 @@ marks harmless prompts that look like attacks), lang and source where known.
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from services.detection.prompt_attacks.detector import Action, Level, PromptDetector, Verdict
-from services.detection.prompt_attacks.encoder import Encoder
 from services.detection.prompt_attacks.model import MODEL_FOLDER, PromptModel
 from services.detection.prompt_attacks.rules import load_rules
 from services.detection.training.rows import Row, folds, read_rows
@@ -37,18 +38,20 @@ TOKENS_TIMED = 256
 def main() -> None:
     """Read the arguments, measure, print, write."""
     parser = argparse.ArgumentParser(description="Error rates and cost of the prompt detector.")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument(
-        "--cv", action="store_true", help="source-held-out: fit anew for each group of sources, without it"
+        "--cv", type=Path, help="source-held-out, over the encoders' held_out.npz: each group without itself"
     )
     parser.add_argument(
         "--plots", type=Path, help="folder for detection-roc.png and detection-reliability.png"
     )
     arguments = parser.parse_args()
-    rows = read_rows(arguments.data)
+    rows = [row for path in arguments.data for row in read_rows(path)]
     detector = PromptDetector.load()
-    verdicts = cross_validated(rows) if arguments.cv else [detector.inspect(row.text) for row in rows]
+    verdicts = (
+        cross_validated(rows, arguments.cv) if arguments.cv else [detector.inspect(row.text) for row in rows]
+    )
     report = figures(rows, verdicts) | {"cpu_ms": costs(rows, detector), "n": len(rows)}
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -57,24 +60,55 @@ def main() -> None:
         plot(rows, verdicts, arguments.plots)
 
 
-def cross_validated(rows: Sequence[Row]) -> list[Verdict]:
-    """Each row's verdict from a detector fitted without the row's group of sources."""
-    from services.detection.training.fit import CachedEmbed, fit, prepare, to_weights
-    from services.detection.training.train_prompt_model import anchors, training_rows
+class HeldOut:
+    """Stands for an encoder: gives each window the log-odds that an encoder gave it
+    which had not seen its group, as a vector of one.
+    """
 
-    rules, embed = load_rules(), CachedEmbed(Encoder(MODEL_FOLDER))
-    data = prepare(training_rows(list(rows)), rules, embed)
+    def __init__(self, logits: Mapping[str, float]) -> None:
+        self._logits = logits
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (n, 1)."""
+        return np.array([[self._logits[text]] for text in texts], dtype=np.float32)
+
+
+def cross_validated(rows: Sequence[Row], held_out: Path) -> list[Verdict]:
+    """Each row's verdict from a detector fitted without the row's group of sources.
+
+    The final group takes part in no fit but its own.
+    """
+    from services.detection.training.fit import fit_ngrams, held_out_signals, prepare, read_held_out
+    from services.detection.training.rows import FINAL
+    from services.detection.training.train_prompt_model import to_weights, training_rows, weigh
+
+    rules = load_rules()
+    data = prepare(training_rows(list(rows)), rules, read_held_out(held_out))
     groups = np.array([row.group for row in data.rows])
+    inputs, judged = held_out_signals(data), data.judged
     verdicts: list[Verdict | None] = [None] * len(rows)
     for group, members in folds(rows):
-        chosen = np.flatnonzero(groups != group)
-        fitted = fit(data, chosen)
-        weights = to_weights(fitted, version=f"without-{group}", anchors=anchors(data, chosen, fitted))
-        detector = PromptDetector(rules, PromptModel(weights, Encoder(MODEL_FOLDER)))
+        kept = (groups[judged] != group) & (groups[judged] != FINAL)
+        weighing = weigh([data.rows[position] for position in judged[kept]], inputs[kept])
+        ngrams = fit_ngrams(data, np.flatnonzero((groups != group) & (groups != FINAL)))
+        head = (np.ones(1, np.float32), 0.0)
+        weights = to_weights(ngrams, head, weighing, f"without-{group}")
+        detector = PromptDetector(rules, PromptModel(weights, HeldOut(window_logits(data, members))))
         for member in members:
             verdicts[member] = detector.inspect(rows[member].text)
         print(f"held out: {group} ({len(members)} prompts)", flush=True)
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def window_logits(data: Any, members: Sequence[int]) -> dict[str, float]:
+    """What was said of each window of the rows; of a window in several, the mean."""
+    from services.detection.prompt_attacks.model import pieces_of
+
+    said: dict[str, list[float]] = {}
+    for member in members:
+        for place, piece in enumerate(pieces_of(data.normalised[member])):
+            said.setdefault(piece, []).append(float(data.logits[data.first[member] + place]))
+    return {piece: float(np.mean(logits)) for piece, logits in said.items()}
 
 
 def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -103,6 +137,10 @@ def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "by_category": {
             name: {"recall": share(flagged[inside & attacks])}
             for name, inside in _members(rows, lambda row: row.category, attacks)
+        },
+        "by_source": {
+            name: {"recall": share(flagged[inside & attacks]), "fpr": share(flagged[inside & ~attacks])}
+            for name, inside in _members(rows, lambda row: row.source, np.ones(len(rows), dtype=bool))
         },
         "by_lang": {
             name: {"recall": share(flagged[inside & attacks]), "fpr": share(flagged[inside & ~attacks])}

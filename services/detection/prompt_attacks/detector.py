@@ -64,9 +64,11 @@ class DetectorConfig:
         low, medium, high, critical: points at which a level begins.
         flag_at, block_at: the levels from which a prompt is flagged or blocked.
         agreeing_points: how many points rules must give before a text can be critical.
-        agreeing_log_odds: what one of the models must say then, at least.
+        agreeing_log_odds: what the encoder must say then, at least.
         stretches: how many stretches of a long text the rules read in full depth.
         stretches_judged: how many of them, the most suspicious ones, the models judge.
+        windows_judged: how many windows of about 48 tokens the encoder reads in full
+            depth, of all stretches together; inline it reads one.
     """
 
     low: float = 3.0
@@ -79,6 +81,7 @@ class DetectorConfig:
     agreeing_log_odds: float = 0.0
     stretches: int = 80
     stretches_judged: int = 3
+    windows_judged: int = 6
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.medium < self.high < self.critical:
@@ -190,7 +193,9 @@ class PromptDetector:
         """
         readings = [self._read(excerpt) for excerpt in self._excerpts(text, depth)]
         readings.sort(key=self._suspicion, reverse=True)
-        verdicts = [self._judge(reading) for reading in readings[: self.config.stretches_judged]]
+        judged = readings[: self.config.stretches_judged]
+        windows = 1 if depth == "inline" else max(1, self.config.windows_judged // len(judged))
+        verdicts = [self._judge(reading, windows) for reading in judged]
         worst = max(verdicts, key=lambda verdict: (verdict.score, verdict.probability))
         read = HEAD_CHARS + TAIL_CHARS if depth == "inline" else HEAD_CHARS * self.config.stretches
         return _merged(worst, readings, partial=len(text) > read)
@@ -224,8 +229,8 @@ class PromptDetector:
         """
         return sum(map(points, reading.hits)) + self._model.ngram_logit(readable_text(reading.normalised))
 
-    def _judge(self, reading: _Reading) -> Verdict:
-        signals = self._model.signals(reading.normalised, reading.hits)
+    def _judge(self, reading: _Reading, windows: int) -> Verdict:
+        signals = self._model.signals(reading.normalised, reading.hits, windows_judged=windows)
         log_odds = self._model.log_odds(signals)
         score = self.score(log_odds)
         capped = False
@@ -253,8 +258,10 @@ class PromptDetector:
         )
 
     def _agree(self, signals: Signals) -> bool:
-        models = max(signals.ngram_highest, signals.vector_highest)
-        return signals.rule_points >= self.config.agreeing_points and models >= self.config.agreeing_log_odds
+        return (
+            signals.rule_points >= self.config.agreeing_points
+            and signals.vector_highest >= self.config.agreeing_log_odds
+        )
 
     def _verdict(
         self,

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-MAX_TOKENS = 64
+MAX_TOKENS = 48
 
 
 class Encoder:
@@ -28,7 +28,7 @@ class Encoder:
         self._tokenizer.no_padding()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector per text, read up to 64 tokens. Shape (n, 384), float32."""
+        """One vector per text, read up to 48 tokens. Shape (n, 384), float32."""
         encoded = [self._tokenizer.encode(text).ids for text in texts]
         longest = max(map(len, encoded))
         ids = np.zeros((len(encoded), longest), dtype=np.int64)

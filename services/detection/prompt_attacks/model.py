@@ -1,10 +1,11 @@
-"""The calibrated model: what n-grams, sentence vectors and rules say about a text,
-weighed into one probability.
+"""The calibrated model: what the encoder and the rules say about a text, weighed into
+one probability.
 
-Three readers look at a text. A linear model over hashed n-grams knows phrases; a linear
-head on the encoder's vectors knows paraphrases; the rules know verb and target. A small
-logistic model weighs the three, fitted on what each said about *sources that it had not
-seen*, so that none is trusted for having learnt by heart.
+A linear model over hashed n-grams reads the whole text and picks the windows worth the
+encoder's time; the fine-tuned encoder judges those; the rules know verb and target. A
+small logistic model weighs encoder and rules, fitted on what the encoder said about
+*sources that it had not seen*. The n-grams have no say in it: on unseen sources they
+add nothing, since what they know best is a source's style.
 """
 
 import math
@@ -19,27 +20,21 @@ from numpy.typing import NDArray
 
 from services.detection.prompt_attacks.encoder import Encoder
 from services.detection.prompt_attacks.ngrams import buckets
-from services.detection.prompt_attacks.normalise import Normalised
+from services.detection.prompt_attacks.normalise import Normalised, fold
 from services.detection.prompt_attacks.rules import Hit
 from services.detection.prompt_attacks.windows import windows
 
 MODEL_FOLDER = Path(__file__).with_name("models")
 FEATURES = (
-    "ngram_whole",
-    "ngram_highest",
-    "vector_first",
     "vector_highest",
     "rule_points",
     "context_points",
     "strongest_rule",
     "categories",
     "disguise",
-    "length",
-    "foreign",
 )
 QUOTED_SHARE = 0.4
 MAX_WINDOWS = 12
-FEW_WINDOWS = 6
 
 
 class Embeds(Protocol):
@@ -58,33 +53,25 @@ class Signals:
 
     ngram_whole: float
     ngram_highest: float
-    vector_first: float
     vector_highest: float
     rule_points: float
     context_points: float
     strongest_rule: float
     categories: int
     disguise: float
-    length: float
-    foreign: float
 
     def vector(self) -> NDArray[np.float64]:
         """The signals as the weighing model's input, in the order of FEATURES, scaled
-        to a few units. Shape (11,).
+        to a few units. Shape (6,).
         """
         return np.array(
             [
-                np.clip(self.ngram_whole, -6, 6),
-                np.clip(self.ngram_highest, -6, 6),
-                np.clip(self.vector_first, -6, 6),
                 np.clip(self.vector_highest, -6, 6),
                 min(self.rule_points, 30) / 10,
                 max(self.context_points, -10) / 10,
                 self.strongest_rule / 10,
                 min(self.categories, 3),
                 self.disguise,
-                self.length,
-                self.foreign,
             ]
         )
 
@@ -93,7 +80,7 @@ class Signals:
 class Weights:
     """Everything that was learnt.
 
-    `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (11,);
+    `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (6,);
     `anchors`: log-odds of the four levels.
     """
 
@@ -136,22 +123,20 @@ class PromptModel:
         """Read a model folder (weights.npz, encoder.onnx, tokenizer.json)."""
         return cls(Weights.load(folder / "weights.npz"), Encoder(folder))
 
-    def signals(self, normalised: Normalised, hits: Sequence[Hit]) -> Signals:
-        """Read a normalised text: n-grams over all its windows, vectors over those that
-        `windows_to_embed` picks.
+    def signals(self, normalised: Normalised, hits: Sequence[Hit], *, windows_judged: int = 1) -> Signals:
+        """Read a normalised text: n-grams over all its windows, the encoder over the
+        `windows_judged` most suspicious ones.
         """
-        text = readable_text(normalised)
-        pieces = windows(text, at_most=MAX_WINDOWS)
-        pieces.extend(view.text for view in normalised.views[1:] if view.kind not in ("plain", "undisguised"))
-        whole = self.ngram_logit(text)
-        piecewise = [whole] if len(pieces) == 1 else [self.ngram_logit(piece) for piece in pieces]
-        vectors = self._encoder.embed([pieces[index] for index in windows_to_embed(piecewise)])
-        logits = vectors @ self.weights.head + self.weights.head_bias
+        pieces = pieces_of(normalised)
+        whole = self.ngram_logit(readable_text(normalised))
+        piecewise = [whole] if len(pieces) == 1 else [self.ngram_logit(fold(piece)) for piece in pieces]
+        chosen = windows_to_embed(piecewise, windows_judged)
+        logits = self._encoder.embed([pieces[index] for index in chosen]) @ self.weights.head
         return combine(
             normalised,
             hits,
             ngram_logits=(whole, *piecewise),
-            vector_logits=tuple(float(logit) for logit in logits),
+            vector_highest=float(logits.max()) + self.weights.head_bias,
         )
 
     def ngram_logit(self, text: str) -> float:
@@ -165,17 +150,12 @@ class PromptModel:
         return float(signals.vector() @ self.weights.stack) + self.weights.stack_bias
 
 
-def windows_to_embed(piecewise: Sequence[float]) -> list[int]:
-    """Which windows the encoder reads, by the n-grams' log-odds of each: the first and
-    the most suspicious other one; of more than six windows only the latter.
+def windows_to_embed(piecewise: Sequence[float], count: int) -> list[int]:
+    """Which windows the encoder reads: the `count` that the n-grams suspect most.
 
-    The encoder is the dearest reader (3 ms a window), so a long text gets no more of it
-    than a short one.
+    The encoder is by far the dearest reader (6 ms a window).
     """
-    by_suspicion = sorted(range(len(piecewise)), key=lambda index: -piecewise[index])
-    if len(piecewise) > FEW_WINDOWS:
-        return by_suspicion[:1]
-    return [0, *[index for index in by_suspicion if index != 0][:1]]
+    return sorted(range(len(piecewise)), key=lambda index: -piecewise[index])[:count]
 
 
 def combine(
@@ -183,27 +163,22 @@ def combine(
     hits: Sequence[Hit],
     *,
     ngram_logits: Sequence[float],
-    vector_logits: Sequence[float],
+    vector_highest: float,
 ) -> Signals:
     """Put what the readers said together.
 
     `ngram_logits`: of the whole, then of each window.
     """
     attacks = [hit for hit in hits if hit.rule.weight > 0]
-    text = normalised.plain.text
-    letters = sum(map(str.isalpha, text[:400])) or 1
     return Signals(
         ngram_whole=ngram_logits[0],
         ngram_highest=max(ngram_logits),
-        vector_first=vector_logits[0],
-        vector_highest=max(vector_logits),
+        vector_highest=vector_highest,
         rule_points=sum(map(points, attacks)),
         context_points=sum(hit.rule.weight for hit in hits if hit.rule.weight < 0),
         strongest_rule=max(map(points, attacks), default=0.0),
         categories=len({hit.rule.category for hit in attacks}),
         disguise=math.log1p(normalised.hidden + normalised.lookalikes + normalised.leet),
-        length=min(2.0, math.log1p(len(text)) / 4),
-        foreign=sum(not character.isascii() for character in text[:400] if character.isalpha()) / letters,
     )
 
 
@@ -230,6 +205,17 @@ def readable_text(normalised: Normalised) -> str:
     ):
         return normalised.views[1].text
     return plain
+
+
+def pieces_of(normalised: Normalised) -> list[str]:
+    """The windows that the models read, with their accents where nothing was disguised,
+    and behind them what had been encoded.
+    """
+    readable = readable_text(normalised)
+    disguised = normalised.lookalikes or readable is not normalised.plain.text
+    pieces = windows(readable if disguised else normalised.clean, at_most=MAX_WINDOWS)
+    pieces.extend(view.text for view in normalised.views[1:] if view.kind not in ("plain", "undisguised"))
+    return pieces
 
 
 @lru_cache(maxsize=2)

@@ -54,6 +54,9 @@ _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,150
 _ESCAPES = re.compile(
     r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
 )
+_DECIMAL = re.compile(r"(?<![\d.,])(?:1?\d{2}[\s,;:/|-]{1,3}){7,400}1?\d{2}(?![\d.])")
+_OCTAL = re.compile(r"(?<![0-9])(?:\\?[01][0-7]{2}[\s,]{0,2}){8,400}(?![0-9])")
+_BINARY = re.compile(r"(?<![0-9])(?:0[01]{7}[\s,]{0,2}){6,400}(?![0-9])")
 _LETTER_TEXT = re.compile(r"[A-Za-z]{2,}")
 _ROT13_HINTS = frozenset(
     {
@@ -91,6 +94,7 @@ _REVERSED_HINTS = frozenset(
     }
 )
 
+_WRITTEN = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mc", "Me", "Nd", "Nl", "No"})
 _PUNCTUATION = {
     "’": "'",
     "‘": "'",
@@ -148,9 +152,13 @@ class View:
 class Normalised:
     """The views of a text, plain first, and how many characters or words had been
     disguised.
+
+    `clean`: the text in lower case with its accents, for readers that know words as
+    people write them; what is invisible is gone.
     """
 
     views: tuple[View, ...]
+    clean: str
     hidden: int = 0
     lookalikes: int = 0
     leet: int = 0
@@ -175,7 +183,32 @@ def normalise(text: str, *, limits: Limits | None = None, base: int = 0) -> Norm
     if clear != folded:
         views.append(View("undisguised", clear, _compose(offsets, clear_offsets), base))
     views.extend(_decoded_views(source, bounds, base))
-    return Normalised(tuple(views), hidden, lookalikes, leet)
+    return Normalised(tuple(views), _clean(source, folded), hidden, lookalikes, leet)
+
+
+def fold(text: str) -> str:
+    """`text` as the plain view has it."""
+    return _fold(text)[0]
+
+
+def _clean(source: str, folded: str) -> str:
+    if source.isascii():
+        return folded
+    composed = unicodedata.normalize("NFKC", source)
+    return composed.translate(_CLEAN)
+
+
+@lru_cache(maxsize=8192)
+def clean_character(character: str) -> str:
+    """Lower case; '' for what is invisible or stacks accents, a space for control
+    characters, tag characters as the ASCII they hide.
+    """
+    if 0x300 <= ord(character) <= 0x36F:
+        return ""
+    category = unicodedata.category(character)
+    if category in _WRITTEN or (category == "Mn" and 0x590 <= ord(character) <= 0x1CFF):
+        return character.lower().replace("\u0307", "")
+    return fold_character(character)
 
 
 @lru_cache(maxsize=8192)
@@ -195,6 +228,17 @@ def fold_character(character: str) -> str:
         return ""
     if category in ("Cc", "Zs", "Zl", "Zp", "Cs"):
         return " "
+    return _bare_letter(character)
+
+
+def _bare_letter(character: str) -> str:
+    """The letter without accents; syllables of Hangul and voiced kana stay whole, since
+    what marks them is no accent.
+    """
+    composed = unicodedata.normalize("NFKC", character)
+    whole = ord(character) >= 0x0900 and character.isalpha() and not "\u1e00" <= character <= "\u1fff"
+    if whole and not composed.isascii():
+        return composed.lower()[:8]
     decomposed = unicodedata.normalize("NFKD", character)
     bare = "".join(part for part in decomposed if not unicodedata.combining(part)) or (
         "" if unicodedata.combining(character) else character
@@ -202,14 +246,19 @@ def fold_character(character: str) -> str:
     return bare.lower()[:8]
 
 
-class _FoldTable(dict[int, str]):
-    """A translation table that fills itself."""
+class _Table(dict[int, str]):
+    """A translation table that asks for each character as it comes."""
+
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        super().__init__()
+        self._translate = translate
 
     def __missing__(self, code: int) -> str:
-        return fold_character(chr(code))
+        return self._translate(chr(code))
 
 
-_FOLD = _FoldTable()
+_FOLD = _Table(fold_character)
+_CLEAN = _Table(clean_character)
 
 
 def _fold(text: str) -> tuple[str, list[int] | None, int]:
@@ -377,10 +426,27 @@ def _decode_escapes(piece: str) -> str:
     return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
 
 
+def _decode_numbers(digits: str, base: int) -> Callable[[str], str]:
+    """A decoder of characters written as numbers; mostly capitals and signs are taken
+    for numbers that mean just that.
+    """
+    number = re.compile(digits)
+
+    def decode(piece: str) -> str:
+        text = "".join(chr(int(found, base)) for found in number.findall(piece))
+        small = sum(character.islower() or character == " " for character in text)
+        return text if small >= 0.6 * len(text) else ""
+
+    return decode
+
+
 # kind, what an encoded piece looks like, how to read it, and a sign without which there
 # is none
 _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
     ("base64", _BASE64, _decode_base64, None),
     ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
     ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
+    ("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}")),
+    ("octal", _OCTAL, _decode_numbers(r"[01][0-7]{2}", 8), re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}")),
+    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,3}", 10), re.compile(r"\d{2}[\s,;:/|-]{1,3}\d{2}")),
 )

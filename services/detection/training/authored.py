@@ -58,7 +58,7 @@ def authored_rows(seed: int = 7) -> list[Row]:
     rng = random.Random(seed)  # noqa: S311 - repeatable variety, nothing to keep secret
     payloads = _payloads(rng)
     rows = []
-    for name in ("authored_attacks.yaml", "authored_benign.yaml"):
+    for name in ("authored_attacks.yaml", "authored_benign.yaml", "authored_languages.yaml"):
         grammar = yaml.safe_load((_FOLDER / name).read_text(encoding="utf-8"))
         slots = {**grammar["slots"], **grammar.get("more_slots", {}), "payload": payloads}
         for family in grammar["families"]:

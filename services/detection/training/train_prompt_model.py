@@ -1,29 +1,54 @@
-"""Train the prompt detector in one command, with fixed seeds.
+"""Fit what stands around the fine-tuned encoder and write a model folder, with fixed
+seeds.
 
-    python -m services.detection.training --data prompts.jsonl [--out FOLDER]
+    python -m services.detection.training --data FILE... --tuned FOLDER [--out FOLDER]
 
-Writes encoder.onnx, tokenizer.json and weights.npz. The figures of the model card come
-from `python -m tests.benchmarks.detection --cv`.
+`FOLDER` is what `services.detection.training.tuning` wrote. Writes encoder.onnx,
+tokenizer.json and weights.npz; about two CPU-minutes.
 """
 
 import argparse
 import hashlib
+import json
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detection.prompt_attacks.encoder import Encoder
 from services.detection.prompt_attacks.model import MODEL_FOLDER, Weights
 from services.detection.prompt_attacks.rules import load_rules
 from services.detection.training.authored import authored_rows
-from services.detection.training.encoder import MeanPooled, export_encoder
-from services.detection.training.fit import CachedEmbed, Fitted, Prepared, fit, prepare, to_weights
-from services.detection.training.rows import Row, read_rows
+from services.detection.training.fit import (
+    Ngrams,
+    fit_ngrams,
+    fit_stack,
+    held_out_signals,
+    int8_ngrams,
+    prepare,
+    read_held_out,
+    row_weights,
+)
+from services.detection.training.rows import FINAL_LANGS, Row, read_rows
+from services.detection.training.tuning.encoder import MeanPooled, export_encoder
 
-FLAG_BENIGN, FLAG_HARD_BENIGN = 0.015, 0.06
-CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.0025, 0.012
+FLAG_BENIGN, FLAG_HARD_BENIGN = 0.022, 0.10
+CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.004, 0.035
+CRITICAL_GAP = 0.5
+
+Anchors = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """The weighing model and the log-odds at which the four levels begin."""
+
+    stack: NDArray[np.float64]
+    bias: float
+    anchors: Anchors
 
 
 def main() -> None:
@@ -32,29 +57,36 @@ def main() -> None:
     parser.add_argument(
         "--data",
         type=Path,
+        nargs="+",
         required=True,
         help="labelled prompts, JSON lines with text, label, category, lang, source",
     )
+    parser.add_argument("--tuned", type=Path, required=True, help="tuned.npz and held_out.npz")
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
     started = time.process_time()
-    weights = train(read_rows(arguments.data), arguments.out)
+    rows = [row for path in arguments.data for row in read_rows(path)]
+    weights = train(rows, arguments.tuned, arguments.out)
     print(
         f"{arguments.out / 'weights.npz'}: version {weights.version}, {time.process_time() - started:.0f} "
         "CPU-seconds"
     )
 
 
-def train(rows: list[Row], folder: Path) -> Weights:
+def train(rows: list[Row], tuned: Path, folder: Path) -> Weights:
     """Export the encoder, fit on `rows` and the authored supplement, write everything
     into `folder`.
     """
-    export_encoder(MeanPooled(), folder)
-    data = prepare(training_rows(rows), load_rules(), CachedEmbed(Encoder(folder)))
-    fitted = fit(data, np.arange(len(data.rows)))
-    weights = to_weights(
-        fitted, version=_version(folder, fitted), anchors=anchors(data, np.arange(len(data.rows)), fitted)
-    )
+    with np.load(tuned / "tuned.npz", allow_pickle=False) as stored:
+        learnt = {name: stored[name] for name in stored.files}
+    tokenizer: Mapping[str, Any] = json.loads(str(learnt.pop("tokenizer")))
+    head, head_bias = learnt.pop("head"), float(learnt.pop("head_bias"))
+    export_encoder(MeanPooled(learnt), tokenizer, folder)
+    data = prepare(training_rows(rows), load_rules(), read_held_out(tuned / "held_out.npz"))
+    inputs = held_out_signals(data)
+    weighing = weigh([data.rows[position] for position in data.judged], inputs)
+    ngrams = fit_ngrams(data, np.arange(len(data.rows)))
+    weights = to_weights(ngrams, (head, head_bias), weighing, _version(folder, ngrams, weighing))
     save(weights, folder / "weights.npz")
     return weights
 
@@ -64,24 +96,63 @@ def training_rows(rows: list[Row]) -> list[Row]:
     return [*rows, *authored_rows()]
 
 
-def anchors(data: Prepared, chosen: NDArray[np.int64], fitted: Fitted) -> tuple[float, float, float, float]:
+def weigh(rows: Sequence[Row], inputs: NDArray[np.float64]) -> Weighing:
+    """Fit the weighing model on held-out signals, and read the levels off its scores."""
+    labels = np.array([row.label for row in rows])
+    stack, bias = fit_stack(inputs, labels, row_weights(rows))
+    return Weighing(stack, bias, anchors(rows, inputs @ stack + bias))
+
+
+def anchors(rows: Sequence[Row], scores: NDArray[np.float64]) -> Anchors:
     """The log-odds at which low, medium, high and critical begin, read off the
-    group-held-out scores of harmless rows.
+    group-held-out scores of harmless rows, each source weighing like the square root of
+    its size.
 
     Medium flags, so it keeps to the shares of ordinary and hard harmless rows that may
-    be flagged; critical blocks, so its shares are far smaller.
+    be flagged; critical blocks, so its shares are far smaller. The languages that are
+    held out with the final group are left out: the model that is shipped has seen them.
     """
-    scores = fitted.log_odds(fitted.held_out)
-    labels = data.labels[chosen]
-    hard = np.array([data.rows[position].hard_benign for position in chosen])
-    given = np.array([not data.rows[position].authored for position in chosen])
-    plain, tricky = scores[(labels == 0) & ~hard & given], scores[hard & given]
-    medium = max(np.quantile(plain, 1 - FLAG_BENIGN), np.quantile(tricky, 1 - FLAG_HARD_BENIGN))
+    kept = np.array([row.label == 0 and row.lang not in FINAL_LANGS for row in rows])
+    hard = np.array([row.hard_benign for row in rows])
+    weights = row_weights(rows)
+
+    def beyond(chosen: NDArray[np.bool_], share: float) -> float:
+        return upper_quantile(scores[chosen], weights[chosen], share) if chosen.any() else -np.inf
+
+    medium = max(beyond(kept & ~hard, FLAG_BENIGN), beyond(kept & hard, FLAG_HARD_BENIGN))
     critical = max(
-        np.quantile(plain, 1 - CRITICAL_BENIGN), np.quantile(tricky, 1 - CRITICAL_HARD_BENIGN), medium + 1.0
+        beyond(kept & ~hard, CRITICAL_BENIGN),
+        beyond(kept & hard, CRITICAL_HARD_BENIGN),
+        medium + CRITICAL_GAP,
     )
-    low = min(np.quantile(plain, 0.95), medium - 0.5)
-    return float(low), float(medium), float((medium + critical) / 2), float(critical)
+    low = min(beyond(kept & ~hard, 0.05), medium - 0.5)
+    return low, medium, (medium + critical) / 2, critical
+
+
+def upper_quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    """The value that `share` of the weight lies above."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(total, 1 - share)), len(values) - 1)
+    return float(values[order][place])
+
+
+def to_weights(
+    ngrams: Ngrams, head: tuple[NDArray[np.float32], float], weighing: Weighing, version: str
+) -> Weights:
+    """Everything learnt as the file that serving reads."""
+    ngram, scale = int8_ngrams(ngrams)
+    return Weights(
+        version=version,
+        ngram=ngram,
+        ngram_scale=scale,
+        ngram_bias=ngrams.bias,
+        head=head[0].astype(np.float32),
+        head_bias=head[1],
+        stack=weighing.stack,
+        stack_bias=weighing.bias,
+        anchors=weighing.anchors,
+    )
 
 
 def save(weights: Weights, path: Path) -> None:
@@ -100,13 +171,9 @@ def save(weights: Weights, path: Path) -> None:
     )
 
 
-def _version(folder: Path, fitted: Fitted) -> str:
+def _version(folder: Path, ngrams: Ngrams, weighing: Weighing) -> str:
     """A name that changes with the encoder or any learnt weight."""
     digest = hashlib.sha256((folder / "encoder.onnx").read_bytes())
-    for learnt in (fitted.readers.ngram, fitted.readers.head, fitted.stack):
+    for learnt in (ngrams.weights, weighing.stack, np.array(weighing.anchors)):
         digest.update(np.round(learnt, 6).tobytes())
     return f"prompt-{digest.hexdigest()[:12]}"
-
-
-if __name__ == "__main__":
-    main()

@@ -97,6 +97,7 @@ def test_main_small_file_writes_every_key(
         "critical",
         "by_category",
         "by_lang",
+        "by_source",
         "cpu_ms",
         "n",
     }
