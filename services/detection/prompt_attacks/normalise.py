@@ -10,16 +10,14 @@ All work is capped by `Limits`: a view never reads more than `chars` characters 
 most `decoded` encoded pieces are opened.
 """
 
-import base64
-import binascii
 import codecs
-import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from services.detection.prompt_attacks.encodings import decoded_pieces
 from services.detection.prompt_attacks.lookalikes import LETTERS, segment_words
 
 SURROUNDINGS = 160
@@ -49,14 +47,6 @@ _LEET_SIGN = re.compile(r"[\d@$!|+]")
 _SPACED = re.compile(r"(?<!\w)[^\W_](?:[ .\-_*\\/|~]{1,3}[^\W_](?!\w)){4,200}")
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _WORD = re.compile(r"\w+")
-_BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,4000}={0,2}")
-_HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,1500}(?![0-9A-Za-z])")
-_ESCAPES = re.compile(
-    r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
-)
-_DECIMAL = re.compile(r"(?<![\d.,])(?:1?\d{2}[\s,;:/|-]{1,3}){7,400}1?\d{2}(?![\d.])")
-_OCTAL = re.compile(r"(?<![0-9])(?:\\?[01][0-7]{2}[\s,]{0,2}){8,400}(?![0-9])")
-_BINARY = re.compile(r"(?<![0-9])(?:0[01]{7}[\s,]{0,2}){6,400}(?![0-9])")
 _LETTER_TEXT = re.compile(r"[A-Za-z]{2,}")
 _ROT13_HINTS = frozenset(
     {
@@ -369,16 +359,11 @@ def _compose(outer: list[int] | None, inner: list[int] | None) -> list[int] | No
 def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:
     """What the encoded pieces of `source` say, as far as it is readable text."""
     found: list[View] = []
-    for kind, pattern, decode, sign in _DECODERS:
-        if sign and not sign.search(source):
-            continue
-        for match in pattern.finditer(source):
-            if len(found) >= limits.decoded:
-                return found
-            plain = decode(match[0])
-            if plain and _readable(plain):
-                clean = _fold(plain[: limits.decoded_chars])[0]
-                found.append(View(kind, clean, whole=(base + match.start(), base + match.end())))
+    for piece in decoded_pieces(source):
+        if len(found) >= limits.decoded:
+            return found
+        clean = _fold(piece.text[: limits.decoded_chars])[0]
+        found.append(View(piece.kind, clean, whole=(base + piece.start, base + piece.end)))
     whole = (base, base + len(source))
     words = {word.lower() for word in _LETTER_TEXT.findall(source[: limits.decoded_chars * 2])}
     if len(words & _ROT13_HINTS) >= 2:
@@ -388,65 +373,3 @@ def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:
     if len(words & _REVERSED_HINTS) >= 2:
         found.append(View("reversed", _fold(source[: limits.decoded_chars][::-1])[0], whole=whole))
     return found
-
-
-def _readable(text: str) -> bool:
-    letters = sum(character.isalpha() or character == " " for character in text)
-    return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text)
-
-
-def _decode_base64(piece: str) -> str:
-    body = piece.rstrip("=").replace("-", "+").replace("_", "/")
-    if len(body) % 4 == 1:
-        body = body[:-1]
-    try:
-        raw = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return ""
-    return _decode_bytes(raw)
-
-
-def _decode_bytes(raw: bytes) -> str:
-    if len(raw) > 3 and raw[1::2].count(0) * 3 > len(raw):
-        return raw[: len(raw) // 2 * 2].decode("utf-16-le", errors="replace")
-    return raw.decode("utf-8", errors="replace").strip()
-
-
-def _decode_hex(piece: str) -> str:
-    digits = re.sub(r"\\x|0x|[^0-9A-Fa-f]", "", piece)
-    return _decode_bytes(bytes.fromhex(digits[: len(digits) // 2 * 2]))
-
-
-def _decode_escapes(piece: str) -> str:
-    plain = re.sub(
-        r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})",
-        lambda match: chr(int(match[1] or match[2], 16)),
-        piece,
-    )
-    return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
-
-
-def _decode_numbers(digits: str, base: int) -> Callable[[str], str]:
-    """A decoder of characters written as numbers; mostly capitals and signs are taken
-    for numbers that mean just that.
-    """
-    number = re.compile(digits)
-
-    def decode(piece: str) -> str:
-        text = "".join(chr(int(found, base)) for found in number.findall(piece))
-        small = sum(character.islower() or character == " " for character in text)
-        return text if small >= 0.6 * len(text) else ""
-
-    return decode
-
-
-# kind, what an encoded piece looks like, how to read it, and a sign without which there
-# is none
-_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
-    ("base64", _BASE64, _decode_base64, None),
-    ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
-    ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
-    ("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}")),
-    ("octal", _OCTAL, _decode_numbers(r"[01][0-7]{2}", 8), re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}")),
-    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,3}", 10), re.compile(r"\d{2}[\s,;:/|-]{1,3}\d{2}")),
-)
