@@ -23,6 +23,9 @@ from services.detection.prompt_attacks.normalise import Normalised, View
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 _GAP = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,4}?\W{1,4})"
 _CLOSE = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,2}?\W{1,4})"
+_SPEECH = re.compile(
+    r"\b(?:says?|shouts?|whispers?|yells?|cries|mutters?|replies|hisses): {0,3}[^.!?\n:]{0,40}$"
+)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -128,9 +131,11 @@ class RuleSet:
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
     """Whether quotation marks open within 80 characters before `start` and close within
-    160 after `end`.
+    160 after `end`, or somebody says it: "the villain shouts: …".
     """
     before, after = text[max(0, start - 80) : start + 1], text[max(end - 1, 0) : end + 160]
+    if ":" in before and _SPEECH.search(before[:-1]):
+        return True
     for mark in ('"', "`", "'"):
         opened = before.count(mark) if mark != "'" else len(re.findall(r"(?<!\w)'", before))
         if opened % 2 == 1 and mark in after:
