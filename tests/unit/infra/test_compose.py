@@ -46,9 +46,15 @@ def test_published_ports_are_on_loopback_and_differ() -> None:
     assert len({one.split(":")[1] for one in published}) == len(published)
 
 
+def test_every_service_that_records_ends_is_told_whether_to_store_text() -> None:
+    """A gateway ends requests too; one that was not told would leave its texts out."""
+    given = {name for name, one in _SERVICES.items() if "TOCSIN_STORE_TEXT" in one.get("environment", {})}
+    assert given == {"ray", "inference", "gateway"}
+
+
 @pytest.mark.parametrize("secret", sorted(_SECRETS))
 def test_secret_is_given_to_those_only_who_need_it(secret: str) -> None:
-    """Whoever takes over a model's container learns neither keys nor the store."""
+    """An attacker in a model's container learns neither keys nor the store."""
     given = {name for name, one in _SERVICES.items() if secret in one.get("environment", {})}
     assert given
     assert given <= _SECRETS[secret]
