@@ -35,7 +35,7 @@ from services.gateway.http.console_proxy import ConsolePaths, ConsoleProxy
 from services.gateway.http.cross_origin import CrossOrigin
 from services.gateway.http.fast_path import FastPath
 from services.gateway.http.openapi import document
-from services.gateway.http.responses import RawRoute
+from services.gateway.http.raw_route import RawRoute
 from services.gateway.http.routes.completions import completions_router
 from services.gateway.http.routes.feedback import feedback_router
 from services.gateway.http.routes.models import models_router
@@ -159,9 +159,8 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
 class Gateway:
     """The running gateway; see `services.common.process.runner.App`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.serving = make_serving(settings)
-        self.health = self.serving.health
+    def __init__(self, serving: Serving) -> None:
+        settings, self.serving, self.health = serving.settings, serving, serving.health
         self._server = EmbeddedServer(
             HttpConfig(
                 make_app(self.serving),
@@ -186,10 +185,8 @@ class Gateway:
         await self._server.start()
         await serving.control.start()
         reader = serving.readers.own
-        reader.partition = inbox_partition(
-            serving.settings.instance, await serving.control.tail.partitions(REPLIES.name)
-        )
-        await reader.start()
+        partitions = await serving.control.tail.partitions(REPLIES.name)
+        await reader.start(inbox_partition(serving.settings.instance, partitions))
         await serving.publisher.producer.start()
         await serving.ends.producer.start()
         await serving.bus_monitor.start(reader.partition)
@@ -230,3 +227,12 @@ class Gateway:
         await serving.bus_monitor.close()
         await serving.control.close()
         await serving.console.close()
+
+
+def build(settings: Settings) -> Gateway:
+    """Wires the service.
+
+    Raises:
+        ConfigError: the models file is wrong.
+    """
+    return Gateway(make_serving(settings))

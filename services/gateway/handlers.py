@@ -24,10 +24,10 @@ from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
-from services.gateway.http.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse
+from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.reader import ReaderPool

@@ -90,7 +90,7 @@ class Settings(CommonSettings):
     max_attempts: int = Field(
         32,
         ge=1,
-        description="Attempts at a request before it fails, whoever was to blame; the dispatcher ends one "
+        description="Attempts at a request before it fails, whatever the cause; the dispatcher ends one "
         "that fails its engine five times or its replica twice.",
     )
     max_resume_window_s: float = Field(

@@ -21,7 +21,7 @@ from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import ModelConfig, load_models
 from services.inference import local_ray
 from services.inference.deployments import dispatcher_application, model_application
-from services.inference.settings import InferenceSettings
+from services.inference.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ _DISPATCHER_CPUS = 0.1
 class InferenceApp:
     """Keeps the deployments up, and knows from the bus who is alive."""
 
-    settings: InferenceSettings
+    settings: Settings
     models: tuple[ModelConfig, ...]
     health: HealthState = field(default_factory=HealthState)
     _replicas: dict[str, tuple[float, ReplicaBeat]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class InferenceApp:
             )
 
 
-def build(settings: InferenceSettings) -> InferenceApp:
+def build(settings: Settings) -> InferenceApp:
     """Wires the service.
 
     Raises:
@@ -182,7 +182,7 @@ def _measure_queue(status: QueueStatus) -> None:
     metrics.DISPATCH_SLOTS.labels(status.model).set(status.slots)
 
 
-def _cpus_wanted(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> int:
+def _cpus_wanted(settings: Settings, models: tuple[ModelConfig, ...]) -> int:
     """CPUs that Ray must believe in, so that every replica can be placed; what they
     really use is the engines' own setting.
     """

@@ -19,7 +19,7 @@ from services.inference.domain.dispatch import DispatchRules
 from services.inference.engines import create_engine
 from services.inference.local_ray import keep_replica_on_loopback
 from services.inference.replica.replica import Replica
-from services.inference.settings import InferenceSettings
+from services.inference.settings import Settings
 
 _HEALTH: dict[str, Any] = {
     "health_check_period_s": 1,
@@ -31,7 +31,7 @@ _HEALTH: dict[str, Any] = {
 class ModelReplica:
     """A replica as Serve sees it."""
 
-    async def __init__(self, settings: InferenceSettings, model: ModelConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(self, settings: Settings, model: ModelConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         _on_this_machine_only(settings)
         configure_logging("replica", settings)
         configure_tracing("replica", settings)
@@ -63,9 +63,7 @@ class ModelReplica:
 class DispatcherHost:
     """A process of dispatchers, one for each model."""
 
-    def __init__(
-        self, settings: InferenceSettings, models: tuple[ModelConfig, ...], replica_name: str = ""
-    ) -> None:
+    def __init__(self, settings: Settings, models: tuple[ModelConfig, ...], replica_name: str = "") -> None:
         _on_this_machine_only(settings)
         configure_logging("dispatcher", settings)
         configure_tracing("dispatcher", settings)
@@ -94,7 +92,7 @@ class DispatcherHost:
         await asyncio.gather(*(dispatcher.close() for dispatcher in self._dispatchers))
 
 
-def model_application(settings: InferenceSettings, model: ModelConfig) -> serve.Application:
+def model_application(settings: Settings, model: ModelConfig) -> serve.Application:
     """A model's replicas."""
     options: dict[str, Any] = {"num_replicas": model.replicas.min}
     if model.replicas.max > model.replicas.min:
@@ -119,7 +117,7 @@ def model_application(settings: InferenceSettings, model: ModelConfig) -> serve.
     return _deployment(ModelReplica, "replica", options).bind(settings, model)
 
 
-def dispatcher_application(settings: InferenceSettings, models: tuple[ModelConfig, ...]) -> serve.Application:
+def dispatcher_application(settings: Settings, models: tuple[ModelConfig, ...]) -> serve.Application:
     """The dispatchers: one serves, the others stand by."""
     options = {
         "num_replicas": settings.dispatchers,
@@ -129,7 +127,7 @@ def dispatcher_application(settings: InferenceSettings, models: tuple[ModelConfi
     return _deployment(DispatcherHost, "dispatcher", options).bind(settings, models)
 
 
-def _on_this_machine_only(settings: InferenceSettings) -> None:
+def _on_this_machine_only(settings: Settings) -> None:
     if not settings.ray_address:
         keep_replica_on_loopback()
 
@@ -140,7 +138,7 @@ def _deployment(kind: type, name: str, options: dict[str, Any]) -> serve.Deploym
     return deployment
 
 
-def _rules(settings: InferenceSettings, model: ModelConfig) -> DispatchRules:
+def _rules(settings: Settings, model: ModelConfig) -> DispatchRules:
     return DispatchRules(
         model=model.name,
         price=model.price,

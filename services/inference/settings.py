@@ -5,7 +5,7 @@ from pydantic import Field
 from services.common.process.settings import CommonSettings
 
 
-class InferenceSettings(CommonSettings):
+class Settings(CommonSettings):
     """Settings of inference, read from `TOCSIN_*`."""
 
     ray_address: str = Field("", description="A Ray cluster's address; empty starts Ray on this machine.")

@@ -1,8 +1,7 @@
 """Who is behind a connection that came through proxies.
 
-Whoever sends X-Forwarded-For may write into it what it likes. Each proxy appends whom it
-sees, so the header is believed from its end, as far back as each proxy that it names is
-trusted.
+A client may write anything into X-Forwarded-For. Each proxy appends whom it sees, so
+the header is believed from its end, as far back as each proxy that it names is trusted.
 """
 
 import ipaddress
@@ -59,7 +58,7 @@ def is_trusted(address: str | Address | None, trusted: Iterable[Network]) -> boo
     return found is not None and any(found in network for network in trusted)
 
 
-def subscriber_of(address: str) -> str:
+def client_network(address: str) -> str:
     """What counts as one client: an IPv4 address, or an IPv6 network of 64 bits."""
     found = _address(address)
     if isinstance(found, ipaddress.IPv6Address):

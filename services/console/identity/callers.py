@@ -13,7 +13,7 @@ from services.common.clock import Clock
 from services.common.errors import BusUnavailableError
 from services.common.http.access_log import bind_log_fields
 from services.common.http.authentication import Authenticator, UnknownKeyError
-from services.common.http.forwarding import Network, client_of, subscriber_of
+from services.common.http.forwarding import Network, client_network, client_of
 from services.common.http.problems import Problem, ProblemError, unauthenticated, unavailable
 from services.common.process import metrics
 from services.console.identity.log_outs import LogOuts
@@ -78,7 +78,7 @@ class Callers:
         return found
 
     def open_session(self, request: Request, clear: str) -> Caller:
-        """A new session for whoever has this key.
+        """A new session for the owner of this key.
 
         Raises:
             ProblemError: 401, 403, 429 or 503.
@@ -151,7 +151,7 @@ class Callers:
         try:
             return self.keys.authenticate(authorization, scope, now=now)
         except UnknownKeyError:
-            client = subscriber_of(client_of(request.scope, self._trusted))
+            client = client_network(client_of(request.scope, self._trusted))
             wait_s = self.throttle.wait_s(client, now.timestamp())
             self.throttle.failed(client, now.timestamp())
             if wait_s > 0:

@@ -46,15 +46,14 @@ _TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Hopes:
-    """Who wants to hear what becomes of a record, and how often it was sent."""
+class _Delivery:
+    """What is called once a record is acknowledged or given up, and how often it was
+    sent.
+    """
 
     on_ack: OnAck | None = None
     on_refused: OnRefused | None = None
     tries: int = 1
-
-
-_NONE = _Hopes()
 
 
 @dataclass
@@ -70,7 +69,7 @@ class RequestPublisher:
     ack_timeout_s: float
     capacity: int = 16_384
     probe_every_s: float = 60.0
-    _queue: "asyncio.Queue[tuple[Outgoing, _Hopes]]" = field(init=False)
+    _queue: "asyncio.Queue[tuple[Outgoing, _Delivery]]" = field(init=False)
     _gateway_id: str = field(default="", init=False)
     _logged_late_s: float = field(default=float("-inf"), init=False)
 
@@ -133,7 +132,7 @@ class RequestPublisher:
         on_refused: OnRefused,
     ) -> None:
         """Publishes a further attempt; `on_refused` hears that it will never arrive."""
-        self._send_later(_request_record(request, traceparent), _Hopes(on_ack, on_refused))
+        self._send_later(_request_record(request, traceparent), _Delivery(on_ack, on_refused))
 
     def cancel(self, request: InferenceRequested, reason: str) -> None:
         """Takes a request back."""
@@ -142,7 +141,8 @@ class RequestPublisher:
             request_id=request.request_id, model=request.model, tenant=request.tenant, reason=reason
         )
         self._send_later(
-            Outgoing(topic=COMMANDS.name, value=cancel, subject=request.request_id, tenant=request.tenant)
+            Outgoing(topic=COMMANDS.name, value=cancel, subject=request.request_id, tenant=request.tenant),
+            _Delivery(),
         )
 
     def tell_reply_streams(self, reply_to: ReplyTo, message: RetryNeeded | StreamTaken, tenant: str) -> None:
@@ -154,7 +154,8 @@ class RequestPublisher:
                 subject=message.request_id,
                 tenant=tenant,
                 partition=reply_to.partition,
-            )
+            ),
+            _Delivery(),
         )
 
     async def run(self) -> None:
@@ -182,21 +183,23 @@ class RequestPublisher:
                 async with asyncio.timeout(self.ack_timeout_s):
                     await self._send_timed(self._time_probe())
 
-    async def _send_next(self, record: Outgoing, hopes: _Hopes) -> None:
+    async def _send_next(self, record: Outgoing, delivery: _Delivery) -> None:
         try:
             sent = await retry(lambda: self.producer.send_soon(record), timeout_s=_RESEND_S)
         except (BusUnavailableError, PermanentError) as error:
-            _give_up(record, hopes, error)
+            _give_up(record, delivery, error)
             return
-        sent.add_done_callback(lambda done: self._acknowledged(record, hopes, done))
+        sent.add_done_callback(lambda done: self._acknowledged(record, delivery, done))
 
-    def _send_later(self, record: Outgoing, hopes: _Hopes = _NONE) -> None:
+    def _send_later(self, record: Outgoing, delivery: _Delivery) -> None:
         try:
-            self._queue.put_nowait((record, hopes))
+            self._queue.put_nowait((record, delivery))
         except asyncio.QueueFull as error:
-            _give_up(record, hopes, error)
+            _give_up(record, delivery, error)
 
-    def _acknowledged(self, record: Outgoing, hopes: _Hopes, sent: "asyncio.Future[Acknowledged]") -> None:
+    def _acknowledged(
+        self, record: Outgoing, delivery: _Delivery, sent: "asyncio.Future[Acknowledged]"
+    ) -> None:
         """Kafka has the record, or refused it: then it is sent again, by another driver
         where this one has failed for good.
         """
@@ -204,12 +207,12 @@ class RequestPublisher:
             return
         error = sent.exception()
         if error is None:
-            if hopes.on_ack is not None:
-                hopes.on_ack(position_of(sent.result()))
-        elif hopes.tries < _TRIES:
-            self._send_later(record, replace(hopes, tries=hopes.tries + 1))
+            if delivery.on_ack is not None:
+                delivery.on_ack(position_of(sent.result()))
+        elif delivery.tries < _TRIES:
+            self._send_later(record, replace(delivery, tries=delivery.tries + 1))
         else:
-            _give_up(record, hopes, error)
+            _give_up(record, delivery, error)
 
     async def _send_timed(
         self, record: Outgoing, accept_by: datetime | None = None
@@ -307,8 +310,8 @@ def _request_record(
     )
 
 
-def _give_up(record: Outgoing, hopes: _Hopes, error: BaseException) -> None:
-    if hopes.on_refused is not None:
-        hopes.on_refused(error)
+def _give_up(record: Outgoing, delivery: _Delivery, error: BaseException) -> None:
+    if delivery.on_refused is not None:
+        delivery.on_refused(error)
     metrics.GATEWAY_UNSENT.labels(record.topic).inc()
     log.error("record_not_sent", topic=record.topic, request_id=record.subject, error=repr(error))

@@ -1,4 +1,4 @@
-"""How much of the gateway those may take who speak with the console."""
+"""Limits on concurrent requests and buffered bytes to the console."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _NO_MEMORY = Problem(
 
 
 @dataclass
-class Slots:
+class ConcurrencyLimit:
     """So many at once in all, and so many of one client."""
 
     what: str
@@ -28,7 +28,7 @@ class Slots:
     _taken: int = field(default=0, init=False)
 
     @contextlib.contextmanager
-    def taken(self, client: str) -> Iterator[None]:
+    def acquire(self, client: str) -> Iterator[None]:
         """Takes a slot for as long as the block lasts.
 
         Raises:

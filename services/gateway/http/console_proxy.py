@@ -2,8 +2,9 @@
 
 Answers pass as they come: each event of an event stream before the next is there. Who a
 client is, is told by its connection, or by an ingress that is trusted, never by itself;
-whoever leaves ends the console's work too. No client can take all of the passage: bodies
-that come and exchanges with the console are counted apart, in all and by address.
+a client that leaves ends the console's work too. No client can take all of the passage:
+bodies that come and exchanges with the console are counted apart, in all and by
+address.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from schemas.errors import ErrorCode
 from services.common.http.access_log import bind_log_fields
-from services.common.http.forwarding import Network, client_of, header_values, is_trusted, subscriber_of
+from services.common.http.forwarding import Network, client_network, client_of, header_values, is_trusted
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.http.request_body import read_body
 from services.common.http.responses import on_problem
-from services.gateway.http.console_admission import BodyMemory, Slots
+from services.gateway.http.console_admission import BodyMemory, ConcurrencyLimit
 from services.gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -65,17 +66,17 @@ class ConsoleProxy:
     at_once: int = _AT_ONCE
     bodies_at_once: int = _BODIES_AT_ONCE
     bodies_bytes: int = _BODIES_BYTES
-    _exchanges: Slots = field(init=False)
-    _bodies: Slots = field(init=False)
+    _exchanges: ConcurrencyLimit = field(init=False)
+    _bodies: ConcurrencyLimit = field(init=False)
     _memory: BodyMemory = field(init=False)
     _trusted: tuple[Network, ...] = field(init=False)
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._exchanges = Slots(
+        self._exchanges = ConcurrencyLimit(
             "requests to the console are under way", self.at_once, max(1, self.at_once // _CLIENTS_SHARE)
         )
-        self._bodies = Slots(
+        self._bodies = ConcurrencyLimit(
             "bodies of requests to the console are coming",
             self.bodies_at_once,
             max(1, self.bodies_at_once // _CLIENTS_SHARE),
@@ -99,15 +100,15 @@ class ConsoleProxy:
                 slow.
         """
         client = client_of(scope, self._trusted)
-        subscriber = subscriber_of(client)
+        subscriber = client_network(client)
         with self._memory.counted(receive) as counting:
             body = b""
             if _has_body(scope):
-                with self._bodies.taken(subscriber):
+                with self._bodies.acquire(subscriber):
                     body = await read_body(
                         Request(scope, counting), self.settings.max_body_bytes, self.settings.body_timeout_s
                     )
-            with self._exchanges.taken(subscriber):
+            with self._exchanges.acquire(subscriber):
                 await _unless_left(receive, self._exchange(scope, client, body, send))
 
     async def _exchange(self, scope: Scope, client: str, body: bytes, send: Send) -> None:

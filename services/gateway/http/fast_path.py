@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.http.problems import ProblemError
 from services.common.http.responses import on_problem
-from services.gateway.http.responses import RawRoute
+from services.gateway.http.raw_route import RawRoute
 
 _CONSOLE = ("/api/", "/dashboard/")
 """The console's paths: a slash at their end may mean something to it."""

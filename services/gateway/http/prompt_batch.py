@@ -20,9 +20,9 @@ from services.common.http.problems import CLIENT_LEFT, ProblemError
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, gather
 from services.gateway.http.event_stream import HEADERS, KEEP_ALIVE
-from services.gateway.http.problems import problem_of_end
 from services.gateway.http.request_input import watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, error_frame, unplaced_frame, usage_body
+from services.gateway.problems import problem_of_end
 from services.gateway.streams.reply_stream import ReplyStream
 
 _TAKE_S = 30.0

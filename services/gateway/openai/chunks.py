@@ -1,7 +1,7 @@
 """A stream's pieces as the chunks of OpenAI's API, and those as blocks of server-sent
 events.
 
-The same steps give the same blocks, whoever renders them: a block's place within its
+The same steps give the same blocks, at every gateway: a block's place within its
 record (`<partition>-<offset>.<chunk>`) is what a client reattaches with.
 """
 
@@ -16,7 +16,7 @@ import orjson
 from schemas.inference import End, Logprob, Piece, Usage
 from services.common.http.problems import Problem
 from services.common.requests.request_ids import Kind, created_of
-from services.gateway.http.problems import problem_of_end
+from services.gateway.problems import problem_of_end
 
 _OBJECTS: dict[Kind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}
 _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,18})\.(\d{1,9})", re.ASCII)

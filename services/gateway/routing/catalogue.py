@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.control import KeyChanged
 from services.common.requests.model_catalogue import ModelConfig
-from services.gateway.http.problems import no_such_model
+from services.gateway.problems import no_such_model
 
 
 class Catalogue:

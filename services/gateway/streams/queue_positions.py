@@ -65,7 +65,7 @@ class QueuePositions:
                 while self._wanted.is_set():
                     await self._poll()
             except BusUnavailableError as error:
-                log.warning("queue_board_unread", error=repr(error))
+                log.warning("queue_positions_unread", error=repr(error))
                 await asyncio.sleep(_AGAIN_S)
             finally:
                 await self.tail.close()

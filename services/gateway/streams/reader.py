@@ -29,30 +29,31 @@ class ReplyReader:
 
     url: str = field(repr=False)
     name: str
-    partition: int = 0
     clock: MonotonicClock = monotonic_s
     pauses: PauseDetector = field(default_factory=PauseDetector)
+    partition: int = field(default=0, init=False)
     progress: ReadProgress = field(default_factory=ReadProgress, init=False)
     tail: Tail = field(init=False)
     messages: "MessageReader[AnyReply]" = field(
         default_factory=lambda: MessageReader(REPLY, REPLIES.name), init=False
     )
-    idle_since: float = field(default=0.0, init=False)
+    _idle_since: float = field(default=0.0, init=False)
     _held: bool = field(default=False, init=False)
     _reply_streams: dict[bytes, list[ReplyStream]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.tail = Tail(self.url, self.name, topic=REPLIES.name)
 
-    async def start(self) -> None:
-        """Connects; what is written from here on will be heard.
+    async def start(self, partition: int) -> None:
+        """Connects; what is written into the partition from here on will be heard.
 
         Raises:
             BusUnavailableError: no broker, or no such topic.
         """
-        await self.tail.start([self.partition], Start.END)
-        self.progress.advance(await self.tail.position(REPLIES.name, self.partition))
-        self.idle_since = self.clock()
+        self.partition = partition
+        await self.tail.start([partition], Start.END)
+        self.progress.advance(await self.tail.position(REPLIES.name, partition))
+        self.touch()
 
     def add(self, reply_stream: ReplyStream) -> None:
         """Lets a reply stream hear its request's records."""
@@ -66,12 +67,16 @@ class ReplyReader:
         if not here:
             self._reply_streams.pop(reply_stream.key, None)
         if not self._reply_streams:
-            self.idle_since = self.clock()
+            self.touch()
+
+    def touch(self) -> None:
+        """Somebody asked for it: it counts as idle only a minute from now."""
+        self._idle_since = self.clock()
 
     @property
     def idle(self) -> bool:
         """Whether nobody has listened here for a minute."""
-        return not self._reply_streams and self.clock() - self.idle_since > _IDLE_S
+        return not self._reply_streams and self.clock() - self._idle_since > _IDLE_S
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Reads, until cancelled or, if asked, until idle."""
@@ -120,9 +125,7 @@ class ReaderPool:
     own: ReplyReader
     bus_monitor: BusMonitor
     make_reader: "Callable[[ReplyReader, int], ReplyReader]" = field(
-        default=lambda own, partition: ReplyReader(
-            own.url, f"{own.name}-{partition}", partition, own.clock, own.pauses
-        )
+        default=lambda own, partition: ReplyReader(own.url, f"{own.name}-{partition}", own.clock, own.pauses)
     )
     _others: "dict[int, asyncio.Future[ReplyReader]]" = field(default_factory=dict, init=False)
     _tasks: asyncio.TaskGroup | None = field(default=None, init=False)
@@ -145,7 +148,7 @@ class ReaderPool:
         if started is None:
             started = self._start_other(partition)
         elif started.done():
-            started.result().idle_since = self.own.clock()
+            started.result().touch()
         return await asyncio.shield(started)
 
     def _start_other(self, partition: int) -> "asyncio.Future[ReplyReader]":
@@ -169,7 +172,7 @@ class ReaderPool:
         reader = self.make_reader(self.own, partition)
         try:
             try:
-                await reader.start()
+                await reader.start(partition)
             except Exception as error:  # noqa: BLE001  whatever the driver raises, who asked must hear of it, and nobody else
                 failure = BusUnavailableError(f"partition {partition} cannot be read: {error!r}")
                 failure.__cause__ = error

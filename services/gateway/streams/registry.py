@@ -54,8 +54,7 @@ class StreamRegistry:
     publisher: RequestPublisher
     queue_positions: QueuePositions
     monotonic: MonotonicClock
-    departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    """Set when a client leaves before its request has ended."""
+    _departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
     _serving: set[ReplyStream] = field(default_factory=set, init=False)
     _leaving: dict[ReplyStream, Departure] = field(default_factory=dict, init=False)
@@ -146,7 +145,7 @@ class StreamRegistry:
         elif reply_stream.ended:
             self.remember(reply_stream, now)
         else:
-            self.departed.set()
+            self._departed.set()
 
     def remember(self, reply_stream: ReplyStream, now: float) -> None:
         """The request has ended: it is followed a little longer, while memory allows."""
@@ -180,6 +179,17 @@ class StreamRegistry:
             if reply_stream.request.stream:
                 reply_stream.give_away()
             reply_stream.fail(unavailable(message, code=ErrorCode.GATEWAY_STOPPING).problem)
+
+    async def wait_for_departure(self, timeout_s: float) -> bool:
+        """Waits until a client leaves before its request has ended; False where none
+        did in time.
+        """
+        try:
+            await asyncio.wait_for(self._departed.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self._departed.clear()
+        return True
 
     async def idle(self) -> None:
         """Waits until no client is served."""

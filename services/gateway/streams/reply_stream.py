@@ -34,8 +34,8 @@ class Arrival:
 
 
 class ReplyStream:
-    """Takes a request's records in the log's order and hands their steps to whoever
-    serves the client.
+    """Takes a request's records in the log's order and hands their steps to the task
+    that serves the client.
 
     `next_attempt` is called when the stream needs a further attempt. A reply stream
     that joins late is `replaying` until it has the history: till then it asks for
@@ -123,7 +123,7 @@ class ReplyStream:
         self._follower_id = follower_id
 
     def give_away(self) -> None:
-        """This gateway serves the client no more; whoever reattaches does."""
+        """This gateway serves the client no more; the gateway it reattached to does."""
         self._taken = True
 
     def silence_reported(self, now: float) -> None:

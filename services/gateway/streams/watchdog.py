@@ -6,7 +6,6 @@ silent one, and cancels no stream that its client has taken up elsewhere meanwhi
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +17,7 @@ from services.common.clock import Clock, MonotonicClock
 from services.common.process.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.http.problems import not_in_time
+from services.gateway.problems import not_in_time
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.registry import Departure, StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
@@ -52,9 +51,7 @@ class Watchdog:
         """Looks after them until cancelled."""
         while True:
             self.tick()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.registry.departed.wait(), _TICK_S)
-                self.registry.departed.clear()
+            if await self.registry.wait_for_departure(_TICK_S):
                 self.bus_monitor.hurry()
                 await asyncio.sleep(_TICK_S / 5)
 

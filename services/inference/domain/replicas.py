@@ -2,7 +2,7 @@
 slot.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from schemas.inference import ReplicaBeat
@@ -65,9 +65,6 @@ class Fleet:
         replica.beat_s, replica.slots, replica.draining = now_s, beat.slots, beat.draining
         replica.confirmed = replica.confirmed or confirmed
         return replica
-
-    def __iter__(self) -> Iterator[Replica]:
-        return iter(self._replicas.values())
 
     def get(self, replica_id: str) -> Replica | None:
         """A living replica."""

@@ -15,7 +15,7 @@ import yaml
 from services.common.bus.administration.admin import provision
 from services.common.clock import Clock
 from services.common.requests.model_catalogue import load_models
-from services.gateway.app import Gateway
+from services.gateway.app import Gateway, build
 from services.gateway.settings import Settings
 from tests.support.control import PEPPER, make_key
 from tests.support.inference.fake_inference import FakeInference
@@ -88,7 +88,7 @@ async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(clock: Clock | None = None, **overrides: Any) -> Gateway:
-            gateway = Gateway(scene.settings(**overrides))
+            gateway = build(scene.settings(**overrides))
             if clock is not None:
                 gateway.serving.publisher.bus_clock.clock = clock
             stack.push_async_callback(gateway.close)

@@ -24,7 +24,7 @@ from services.common.bus.administration.inspection import lag
 from services.common.bus.producers.counting import CountingProducer
 from services.common.control import changes
 from services.common.errors import BusUnavailableError
-from services.gateway.app import Gateway
+from services.gateway.app import build
 from services.gateway.settings import Settings
 from tests.support.analyzer.recorder_scene import Scene
 from tests.support.analyzer.recording import completed, eventually
@@ -42,7 +42,7 @@ async def running_gateway(url: str, folder: Path, name: str) -> AsyncIterator[ht
     entry = {"name": MODEL, "engine": "scripted", "context_length": 4096}
     models.write_text(yaml.safe_dump({"models": [entry]}))
     key, _ = await make_key(url)
-    gateway = Gateway(
+    gateway = build(
         Settings(
             kafka_url=url,
             models_file=str(models),

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from schemas.inference import Outcome
-from services.gateway.app import Gateway
+from services.gateway.app import Gateway, build
 from services.inference.engines.scripted import scripted_text
 from tests.integration.gateway.conftest import Scene, client_of, until
 from tests.support.control import make_key
@@ -68,7 +68,7 @@ async def path(kafka: Broker, tmp_path: Path) -> AsyncIterator[WholePath]:
         scene = Scene(kafka.bootstrap, model.name, models_file, key)
         gateways, clients = [], []
         for _ in range(2):
-            gateway = Gateway(scene.settings())
+            gateway = build(scene.settings())
             stack.push_async_callback(gateway.close)
             await gateway.start()
             working = asyncio.create_task(gateway.run())

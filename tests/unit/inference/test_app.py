@@ -19,9 +19,9 @@ def app(monkeypatch: pytest.MonkeyPatch) -> "InferenceApp":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, at its first import
         from services.inference.app import InferenceApp
-        from services.inference.settings import InferenceSettings
+        from services.inference.settings import Settings
     monkeypatch.setenv("TOCSIN_KAFKA_URL", "127.0.0.1:1")
-    return InferenceApp(InferenceSettings.load(), ())
+    return InferenceApp(Settings.load(), ())
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
+from services.gateway.http.authentication import authenticated_key
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import body_of, errors, streamed_or_whole
 from services.gateway.http.prompt_batch import answer_prompts
+from services.gateway.http.raw_route import RawRoute
 from services.gateway.http.request_input import resume_window_s, traceparent_of, watched_for_leaving
-from services.gateway.http.responses import RawRoute, caller
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -93,7 +94,7 @@ async def answer(
 
 
 async def _chat(serving: Serving, request: Request) -> Response:
-    key = caller(serving, request, Scope.INFER)
+    key = authenticated_key(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
     body = await read_json(request, ChatBody, serving.settings)
     stream = bool(body.stream)
@@ -110,7 +111,7 @@ async def _chat(serving: Serving, request: Request) -> Response:
 
 
 async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
-    key = caller(serving, request, Scope.INFER)
+    key = authenticated_key(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
     body = await read_json(request, CompletionBody, serving.settings)
     stream = always_stream or bool(body.stream)

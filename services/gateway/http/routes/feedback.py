@@ -7,8 +7,9 @@ from starlette.types import ASGIApp
 from schemas.control import Scope
 from services.common.requests.feedback import FeedbackBody
 from services.gateway.handlers import Serving
+from services.gateway.http.authentication import authenticated_key
 from services.gateway.http.openapi import body_of, errors
-from services.gateway.http.responses import RawRoute, caller
+from services.gateway.http.raw_route import RawRoute
 
 
 def feedback_router(serving: Serving) -> APIRouter:
@@ -26,7 +27,7 @@ def feedback_router(serving: Serving) -> APIRouter:
         """Rate an answer of one's tenant; of several ratings of a user for it the last
         counts.
         """
-        caller(serving, request, Scope.FEEDBACK)
+        authenticated_key(serving, request, Scope.FEEDBACK)
         return serving.console.forward
 
     return router

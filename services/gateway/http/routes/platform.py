@@ -10,9 +10,9 @@ from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, gather
+from services.gateway.http.authentication import authenticated_key
 from services.gateway.http.openapi import body_of, errors, whole
 from services.gateway.http.request_input import traceparent_of, watched_for_leaving
-from services.gateway.http.responses import caller
 from services.gateway.openai.requests import ChatBody, GenerateBody
 
 
@@ -28,7 +28,7 @@ def platform_router(serving: Serving) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
         began = serving.monotonic()
-        key = caller(serving, request, Scope.INFER)
+        key = authenticated_key(serving, request, Scope.INFER)
         given = await read_json(request, GenerateBody, serving.settings)
         body = ChatBody(
             model=given.model_name,

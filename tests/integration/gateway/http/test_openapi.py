@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from services.gateway.app import Gateway
+from services.gateway.app import build
 from tests.integration.gateway.conftest import Scene
 from tests.support.inference.fake_inference import FakeInference
 
@@ -32,7 +32,7 @@ def address(scene: Scene) -> Iterator[str]:
     loop, ready, done, found = asyncio.new_event_loop(), threading.Event(), asyncio.Event(), []
 
     async def serve() -> None:
-        gateway = Gateway(scene.settings(ack_timeout_s=30.0))
+        gateway = build(scene.settings(ack_timeout_s=30.0))
         async with FakeInference(scene.url, scene.model).running():
             try:
                 await gateway.start()

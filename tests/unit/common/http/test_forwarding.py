@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from services.common.http.forwarding import (
     LOOPBACK,
     client_behind,
+    client_network,
     client_of,
     is_trusted,
     parse_networks,
-    subscriber_of,
 )
 
 PROXIES = parse_networks("127.0.0.0/8, 10.0.0.0/8")
@@ -79,9 +79,9 @@ def test_connection_without_an_address_has_no_client() -> None:
 
 def test_ipv6_subscriber_is_one_client_whatever_address_it_takes() -> None:
     """It holds a network of 64 bits."""
-    assert subscriber_of("2001:db8:1:2:3:4:5:6") == subscriber_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
-    assert subscriber_of("198.51.100.1") == "198.51.100.1"
-    assert subscriber_of("a socket") == "a socket"
+    assert client_network("2001:db8:1:2:3:4:5:6") == client_network("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert client_network("198.51.100.1") == "198.51.100.1"
+    assert client_network("a socket") == "a socket"
 
 
 def test_loopback_alone_is_trusted_by_default() -> None:

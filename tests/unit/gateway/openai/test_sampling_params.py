@@ -6,9 +6,9 @@ import pytest
 
 from schemas.inference import Lane
 from services.common.requests.model_catalogue import ModelConfig
-from services.gateway.http.problems import ProblemError
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
+from services.gateway.problems import ProblemError
 
 LLAMA = ModelConfig(name="m", engine="llamacpp", context_length=64)
 SCRIPTED = ModelConfig(name="s", engine="scripted", context_length=64, lanes=("interactive",))

@@ -1,4 +1,4 @@
-"""Readers of other gateways' partitions: whoever opens one closes it, however it ends."""
+"""Readers of other gateways' partitions: the task that opens one closes it, however it ends."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,12 @@ class FakeReader:
     partition: int = 0
     failure: Exception | None = None
     is_open: bool = False
-    idle_since: float = 0.0
+    touched: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     progress: ReadProgress = field(default_factory=ReadProgress)
 
-    async def start(self) -> None:
+    async def start(self, partition: int) -> None:
+        self.partition = partition
         self.is_open = True
         await asyncio.sleep(0)
         if self.failure is not None:
@@ -37,6 +38,9 @@ class FakeReader:
 
     async def close(self) -> None:
         self.is_open = False
+
+    def touch(self) -> None:
+        self.touched += 1
 
     def clock(self) -> float:
         return 7.0
@@ -51,9 +55,9 @@ class Pool:
     made: list[FakeReader] = field(default_factory=list)
     failure: Exception | None = None
 
-    def make(self, _own: Any, partition: int) -> Any:
+    def make(self, _own: Any, _partition: int) -> Any:
         """Another reader."""
-        self.made.append(FakeReader(partition, self.failure))
+        self.made.append(FakeReader(failure=self.failure))
         return self.made[-1]
 
 

@@ -5,7 +5,7 @@ import pytest
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
 from services.common.http.problems import Problem
-from services.gateway.http.problems import has_ended, not_all_begun, problem_of_end
+from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.CACHE_HIT])
