@@ -13,7 +13,7 @@ from services.common.process.health import HealthState
 class App:
     """An analyzer, as `services.common.process.runner` runs it.
 
-    A role that fails ends the process: whoever supervises it starts all of them anew.
+    A role that fails ends the process: its supervisor starts all of them anew.
     """
 
     def __init__(self, roles: Sequence[Role], health: HealthState) -> None:

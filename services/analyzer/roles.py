@@ -66,7 +66,7 @@ class RecorderRole:
         writer = Writer(
             events=self._events,
             tables=tables,
-            aside=DeadLetters(self._producer, "recorder"),
+            dead_letters=DeadLetters(self._producer, "recorder"),
             dependency_retry=dependency_retry,
             invalid=_share(settings),
             refused=_share(settings),

@@ -1,4 +1,4 @@
-"""Commands for whoever operates an installation: topics, migrate, doctor. Each can be
+"""Commands that operate an installation: topics, migrate, doctor. Each can be
 run again at any time.
 """
 

@@ -4,8 +4,8 @@
 
 The protocol is `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`. Without one it is
 `plaintext`, or `sasl_ssl` where a user is named: a password does not cross a network in
-clear by an oversight. One text, so that whoever has the address can also log in, in
-whichever process of whichever machine. It holds a password, so errors and logs show
+clear by an oversight. One text, so that every process that has the address can also log
+in, on whichever machine. It holds a password, so errors and logs show
 `without_password`.
 """
 

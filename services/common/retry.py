@@ -44,8 +44,8 @@ async def retry(
     raise AssertionError("retry_context ends by returning or raising")
 
 
-class LeftError(Exception):
-    """There is no time to wait: what is left is done by whoever reads it next."""
+class WaitAbandonedError(Exception):
+    """The consumer is stopping; the record is left for its partition's next owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class DependencyRetry:
         longer `wanted`. Other failures are raised.
 
         Raises:
-            LeftError: something is away, and there is no time to wait for it.
+            WaitAbandonedError: something is away, and there is no time to wait for it.
         """
         failed, missing = 0, ""
         while wanted():
@@ -93,7 +93,7 @@ class DependencyRetry:
             except (BusUnavailableError, StoreUnavailableError) as error:
                 failed, missing = failed + 1, self._report(error, missing)
                 if hurried():
-                    raise LeftError from error
+                    raise WaitAbandonedError from error
                 await self.rest(self.pauses.after(failed))
             else:
                 self._goes_on(missing)

@@ -32,8 +32,8 @@ class AuditChainer:
     """Chains entries behind what the store has of their partition.
 
     The store is asked each time, so nothing that is remembered can be wrong: a
-    partition may have been another's meanwhile. Whoever else still writes the same
-    entries writes the same rows, which fall together.
+    partition may have been another's meanwhile. Another process that still writes the
+    same entries writes the same rows, which fall together.
 
     That holds only while all owners leave out the same entries. So an entry is left out
     (set aside) only for what it is, never for what went wrong here: then it is tried

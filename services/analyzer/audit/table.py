@@ -43,8 +43,8 @@ AUDIT_ROWS: Rows[AuditRow] = Rows(
     ),
 )
 _WINDOW = 1000
-"""How many of the newest places are looked at before each block. Whoever was overtaken
-can write late what it had read at once: 500 entries at most."""
+"""How many of the newest places are looked at before each block. A process that was
+overtaken can write late what it had read at once: 500 entries at most."""
 
 
 class ForkedChainError(HaltError):

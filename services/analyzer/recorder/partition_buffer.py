@@ -34,7 +34,7 @@ class Block:
 
     @property
     def token(self) -> str:
-        """The deduplication token: the same for the same block, whoever sends it."""
+        """The deduplication token: the same for the same block, from every process."""
         return f"{self.place.topic}:{self.place.partition}:{self.first}-{self.through}"
 
     def without_rows(self) -> "Block":
@@ -97,7 +97,7 @@ class PartitionBuffer:
         if self.records[-1].offset < self.replay_through:
             return None
         found = list(takewhile(lambda record: record.offset <= self.replay_through, self.records))
-        if not found:  # the log no longer has them: retention was faster than whoever came back
+        if not found:  # the log no longer has them: retention was faster than the restart
             self.replay_through = NOTHING
             return self.next_block()
         return self._block(found, replayed=True)

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -82,7 +83,7 @@ class Recorder:
         try:
             while not self._stopping:
                 await self._settle()
-                self._shelve(await self.events.poll(self._poll_s(), self._room()))
+                self._buffer_records(await self.events.poll(self._poll_s(), self._room()))
                 if self._due():
                     await self._write()
             await self._write()
@@ -158,7 +159,7 @@ class Recorder:
             )
         self._new.discard(place)
 
-    def _shelve(self, records: Sequence[Record]) -> None:
+    def _buffer_records(self, records: Sequence[Record]) -> None:
         """Puts records on their partitions' buffers.
 
         Those of a partition without one are read again once it is settled.
@@ -180,19 +181,15 @@ class Recorder:
                 await self.writer.write(pending)
 
     def _pending_blocks(self) -> list[PendingBlock]:
-        def load(place: TopicPartition, buffer: PartitionBuffer) -> PendingBlock | None:
-            block = buffer.next_block()
-            return (
-                None
-                if block is None
-                else PendingBlock(buffer, block, lambda: self._buffers.get(place) is buffer)
-            )
-
         return [
-            found
+            PendingBlock(buffer, block, partial(self._has, place, buffer))
             for place, buffer in list(self._buffers.items())
-            if (found := load(place, buffer)) is not None
+            if (block := buffer.next_block()) is not None
         ]
+
+    def _has(self, place: TopicPartition, buffer: PartitionBuffer) -> bool:
+        """Whether a partition is still this process's, under the same assignment."""
+        return self._buffers.get(place) is buffer
 
     def _due(self) -> bool:
         buffers = self._buffers.values()

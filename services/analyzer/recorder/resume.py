@@ -1,7 +1,7 @@
-"""Where to go on in a partition, whoever stopped there and whatever died. Pure.
+"""Where to go on in a partition after any stop or crash. Pure.
 
 Before an insert the recorder commits a `Plan` as the note beside the offset of the
-block's first record: the block ends `through` here. Whoever takes the partition over
+block's first record: the block ends `through` here. The next owner of the partition
 forms that very block again and inserts it with the same token. A block of which the
 store has the rows but not the rollups, or the rollups but not the rows, is completed
 so, and one that is whole is left as it is. (A materialized view may be written before

@@ -49,7 +49,7 @@ class Writer:
 
     events: Events
     tables: Tables
-    aside: DeadLetterSink
+    dead_letters: DeadLetterSink
     dependency_retry: DependencyRetry
     invalid: InvalidShare
     refused: InvalidShare
@@ -66,15 +66,19 @@ class Writer:
                 aside.
         """
         await self._set_aside(self._judge(pending))
-        await self._commit(pending, lambda load: load.block.intent if load.block.rows else None)
+        await self._commit(
+            pending, lambda pending_block: pending_block.block.intent if pending_block.block.rows else None
+        )
         await self._insert(pending)
         await self._set_aside(self._judge_refused(pending))
-        await self._commit(pending, lambda load: None if load.must_shrink else load.block.done)
-        for load in _ours(pending):
-            if load.must_shrink:
-                load.buffer.halve(load.block)
+        await self._commit(
+            pending, lambda pending_block: None if pending_block.must_shrink else pending_block.block.done
+        )
+        for pending_block in _ours(pending):
+            if pending_block.must_shrink:
+                pending_block.buffer.halve(pending_block.block)
             else:
-                load.buffer.recorded(load.block)
+                pending_block.buffer.recorded(pending_block.block)
 
     def _judge(self, pending: Sequence[PendingBlock]) -> list[tuple[PendingBlock, Failure]]:
         """What must be set aside before the insert.
@@ -82,43 +86,53 @@ class Writer:
         A replayed block's owner did it before.
         """
         failures: list[tuple[PendingBlock, Failure]] = []
-        for load in pending:
-            bad = {record.offset: error for record, error in load.block.invalid}
-            for record in load.buffer.records[: load.block.records]:
+        for pending_block in pending:
+            bad = {record.offset: error for record, error in pending_block.block.invalid}
+            for record in pending_block.buffer.records[: pending_block.block.records]:
                 self.invalid.observe(valid=record.offset not in bad)
-            if not load.block.replayed:
-                failures += [(load, Failure(record, error)) for record, error in load.block.invalid]
+            if not pending_block.block.replayed:
+                failures += [
+                    (pending_block, Failure(record, error)) for record, error in pending_block.block.invalid
+                ]
         return failures
 
     def _judge_refused(self, pending: Sequence[PendingBlock]) -> list[tuple[PendingBlock, Failure]]:
         """What must be set aside after it: single records that the store refused."""
         failures: list[tuple[PendingBlock, Failure]] = []
-        for load in _ours(pending):
-            if load.refusal is None:
-                for _ in load.block.rows:
+        for pending_block in _ours(pending):
+            if pending_block.refusal is None:
+                for _ in pending_block.block.rows:
                     self.refused.observe(valid=True)
-            elif not load.must_shrink:
+            elif not pending_block.must_shrink:
                 self.refused.observe(valid=False)
-                failures.append((load, Failure(load.buffer.records[0], load.refusal)))
-                load.block = load.block.without_rows()
+                failures.append(
+                    (pending_block, Failure(pending_block.buffer.records[0], pending_block.refusal))
+                )
+                pending_block.block = pending_block.block.without_rows()
         return failures
 
     async def _set_aside(self, failures: Sequence[tuple[PendingBlock, Failure]]) -> None:
-        letters = [(load, one) for load, one in failures if load.block.place.topic not in self.final]
-        for load, one in failures:
-            metrics.RECORDER_INVALID.labels(load.block.place.topic).inc()
-            if load.block.place.topic in self.final:
+        letters = [
+            (pending_block, one)
+            for pending_block, one in failures
+            if pending_block.block.place.topic not in self.final
+        ]
+        for pending_block, one in failures:
+            metrics.RECORDER_INVALID.labels(pending_block.block.place.topic).inc()
+            if pending_block.block.place.topic in self.final:
                 log.error(
                     "dead_letter_unreadable",
-                    topic=load.block.place.topic,
-                    partition=load.block.place.partition,
+                    topic=pending_block.block.place.topic,
+                    partition=pending_block.block.place.partition,
                     offset=one.record.offset,
                     error=str(one.error),
                 )
         if letters:
             await self.dependency_retry.until_done(
-                lambda: self.aside.set_aside([one for load, one in letters if load.is_ours()]),
-                lambda: any(load.is_ours() for load, _ in letters),
+                lambda: self.dead_letters.set_aside(
+                    [one for pending_block, one in letters if pending_block.is_ours()]
+                ),
+                lambda: any(pending_block.is_ours() for pending_block, _ in letters),
             )
 
     async def _commit(
@@ -126,7 +140,9 @@ class Writer:
     ) -> None:
         def positions() -> dict[TopicPartition, CommittedOffset]:
             return {
-                load.block.place: found for load in _ours(pending) if (found := position(load)) is not None
+                pending_block.block.place: found
+                for pending_block in _ours(pending)
+                if (found := position(pending_block)) is not None
             }
 
         await self.dependency_retry.until_done(
@@ -135,20 +151,24 @@ class Writer:
 
     async def _insert(self, pending: Sequence[PendingBlock]) -> None:
         def still_ours() -> list[PendingBlock]:
-            return [load for load in _ours(pending) if load.block.rows and not load.inserted]
+            return [
+                pending_block
+                for pending_block in _ours(pending)
+                if pending_block.block.rows and not pending_block.inserted
+            ]
 
         async def attempt() -> None:
             failures: list[StoreUnavailableError] = []
             async with asyncio.TaskGroup() as group:
-                for load in still_ours():
-                    group.create_task(self._insert_one(load, failures))
+                for pending_block in still_ours():
+                    group.create_task(self._insert_one(pending_block, failures))
             if failures:
                 raise failures[0]
 
         await self.dependency_retry.until_done(attempt, lambda: bool(still_ours()))
 
-    async def _insert_one(self, load: PendingBlock, failures: list[StoreUnavailableError]) -> None:
-        block, table = load.block, load.buffer.recording.table
+    async def _insert_one(self, pending_block: PendingBlock, failures: list[StoreUnavailableError]) -> None:
+        block, table = pending_block.block, pending_block.buffer.recording.table
         try:
             with metrics.RECORDER_INSERT_SECONDS.labels(table.name).time():
                 await self.tables.insert(table, block.rows, token=block.token)
@@ -164,11 +184,11 @@ class Writer:
                 through=block.through,
                 error=str(error),
             )
-            load.refusal = error
+            pending_block.refusal = error
         else:
             metrics.RECORDER_ROWS.labels(table.name).inc(len(block.rows))
-        load.inserted = True
+        pending_block.inserted = True
 
 
 def _ours(pending: Sequence[PendingBlock]) -> list[PendingBlock]:
-    return [load for load in pending if load.is_ours()]
+    return [pending_block for pending_block in pending if pending_block.is_ours()]

@@ -28,8 +28,8 @@ class KeySettings(CommonSettings):
 
 
 def writer(*, keys: bool = False) -> ControlWriter:
-    """A writer in the name of whoever runs this command; for `keys` one that can sign
-    them.
+    """A writer in the name of the user who runs this command; for `keys` one that can
+    sign them.
 
     Raises:
         ConfigError: TOCSIN_KEY_PEPPER is missing or too short.

@@ -1,14 +1,14 @@
 """Follows the control topic: what was changed anywhere holds here within a second."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from schemas.topics import CONTROL
 from services.common.bus import Record, Start, Tail
-from services.common.control.state import KINDS, ControlRecord, ControlState, Skipped, fold_all
+from services.common.control.state import KINDS, ControlRecord, ControlState, Skipped, fold
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
 from services.common.process.health import HealthState
@@ -33,7 +33,6 @@ class ControlReader:
     state: ControlState = field(default_factory=ControlState, init=False)
     caught_up: bool = field(default=False, init=False)
     tail: Tail = field(init=False)
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
 
     def __post_init__(self) -> None:
         self.tail = Tail(self.url, f"{self.name}-control", committed_only=True, topic=CONTROL.name)
@@ -59,36 +58,25 @@ class ControlReader:
         try:
             async with asyncio.timeout(timeout_s):
                 async for records in self.tail.read_to_end(poll_s=_MARKER_S):
-                    await self._take(records)
+                    self._take(records)
         except TimeoutError as error:
             raise BusUnavailableError(f"{CONTROL.name} could not be read within {timeout_s} s") from error
 
     async def run(self) -> None:
         """Follows the changes, until cancelled."""
         while True:
-            await self._take(await self.tail.poll())
-
-    async def until(self, condition: Callable[[ControlState], bool], timeout_s: float = 10.0) -> None:
-        """Waits, while `run` runs, for a state that fulfils a condition.
-
-        Raises:
-            TimeoutError: there was none within `timeout_s`.
-        """
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(lambda: condition(self.state))
+            self._take(await self.tail.poll())
 
     async def close(self) -> None:
         """Disconnects."""
         await self.tail.close()
 
-    async def _take(self, found: Iterable[Record]) -> None:
+    def _take(self, found: Iterable[Record]) -> None:
         records = [ControlRecord((one.key or b"").decode(errors="replace"), one.value) for one in found]
         if not records:
             return
         before = self.state
-        async with self._changed:
-            self.state = fold_all(before, records)
-            self._changed.notify_all()
+        self.state = fold(before, records)
         _tell(before.skipped, self.state)
 
     def _report(self, *, ok: bool, detail: str) -> None:

@@ -105,12 +105,7 @@ class ControlState:
         return _own_or_common(self.thresholds, tenant) or ThresholdsChanged()
 
 
-def fold(state: ControlState, record: ControlRecord) -> ControlState:
-    """The state after one more record."""
-    return fold_all(state, (record,))
-
-
-def fold_all(state: ControlState, records: Iterable[ControlRecord]) -> ControlState:
+def fold(state: ControlState, records: Iterable[ControlRecord]) -> ControlState:
     """The state after further records, in the log's order."""
     building = _Building(state)
     for record in records:

@@ -1,9 +1,10 @@
 """The one way to change the control state: read it, decide, write, read the own write.
 
 Two writers at once lose nothing. A writer first takes the transactional id that all
-writers share, which fences whoever had it; only then it reads the state. What it writes
-becomes visible only if nobody has taken the id since, so no other change lies between
-the state that it decided on and its own change. Whoever was fenced begins again.
+writers share, which fences the writer that had it; only then it reads the state. What
+it writes becomes visible only if nobody has taken the id since, so no other change lies
+between the state that it decided on and its own change. A writer that was fenced begins
+again.
 
 The change and its audit entry are one transaction: neither is there without the other.
 """
@@ -153,7 +154,7 @@ class _Attempt:
         async with producer.transaction("", {}):
             for record in self.writer.records(plan, now):
                 future = await producer.send_soon(record)
-                future.add_done_callback(_heed)
+                future.add_done_callback(_mark_retrieved)
                 sent.append(future)
         return int(sent[0].result().offset)
 
@@ -171,8 +172,10 @@ class _Attempt:
         raise BusUnavailableError(f"the change at {CONTROL.name}@{offset} did not come back")
 
 
-def _heed(sent: "asyncio.Future[Any]") -> None:
-    """Whatever became of it: the transaction's failure says it all."""
+def _mark_retrieved(sent: "asyncio.Future[Any]") -> None:
+    """Retrieves the exception so that asyncio does not warn; the transaction raises it
+    too.
+    """
     if not sent.cancelled():
         sent.exception()
 

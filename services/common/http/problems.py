@@ -77,7 +77,7 @@ class ProblemError(TocsinError):
 
 
 CLIENT_LEFT = Problem(499, ErrorCode.CLIENT_LEFT, "The client closed the connection.")
-"""Nobody reads it; it keeps the books right."""
+"""Never sent; the access log and metrics record it."""
 
 
 def malformed(
@@ -100,7 +100,7 @@ def forbidden(message: str) -> ProblemError:
 
 
 def too_large(limit_bytes: int, *, hang_up: bool) -> ProblemError:
-    """413: the body is larger than this gateway takes.
+    """413: the body is larger than this service takes.
 
     `hang_up` closes the connection, on which more of it would come.
     """

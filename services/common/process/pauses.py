@@ -14,7 +14,7 @@ _PAUSE_S = 1.0
 class PauseDetector:
     """Compares each look at the clock with the watchdog's last one.
 
-    Whoever comes first after a pause notices it, so that no order among the tasks that
+    The first call after a pause notices it, so that no order among the tasks that
     wake matters.
     """
 

@@ -268,7 +268,7 @@ class Store:
 def _translated(
     error: ClickHouseError, address: str, what: str
 ) -> StoreUnavailableError | StoreRejectedError:
-    """What a ClickHouse error means for whoever asked."""
+    """What a ClickHouse error means for the caller."""
     code = error.code if isinstance(error, Error) else None
     text = f"ClickHouse at {address} ({what}): {error}"
     if code in _MISCONFIGURED:

@@ -10,10 +10,8 @@ import structlog
 
 from schemas.events.sessions import SessionEnded
 from schemas.topics import SESSIONS
-from services.common.bus import Outgoing, Record, Start, Tail
-from services.common.bus.consumers.parsing import Unknown, Unreadable, parse_known
+from services.common.bus import MessageReader, Outgoing, Record, Start, Tail
 from services.common.clock import Clock
-from services.common.process import metrics
 from services.console.identity.sessions import EndedSessions, Session, session_digest
 
 log = structlog.get_logger(__name__)
@@ -34,6 +32,9 @@ class LogOuts:
     ended: EndedSessions
     caught_up: bool = field(default=False, init=False)
     _tail: Tail = field(init=False)
+    _messages: "MessageReader[SessionEnded]" = field(
+        default_factory=lambda: MessageReader(SESSIONS.model, SESSIONS.name), init=False
+    )
 
     def __post_init__(self) -> None:
         self._tail = Tail(self.url, f"{self.name}-sessions", topic=SESSIONS.name)
@@ -82,11 +83,8 @@ class LogOuts:
 
     def _take(self, records: Iterable[Record]) -> None:
         for record in records:
-            said = parse_known(SESSIONS.model, record.value)
-            if isinstance(said, Unknown | Unreadable):
-                why = "unknown_kind" if isinstance(said, Unknown) else "unreadable"
-                metrics.BUS_SKIPPED.labels(SESSIONS.name, why).inc()
-            else:
+            said = self._messages.read(record)
+            if said is not None:
                 self._end(said)
 
     def _end(self, said: SessionEnded) -> None:

@@ -1,4 +1,4 @@
-"""Slows down whoever keeps trying keys. Pure; time is an argument.
+"""Slows down addresses that keep trying keys. Pure; time is an argument.
 
 A key's secret has 256 bits, so guessing is hopeless anyway; this shows it in the answers
 and the metrics. A good key is let in however slow its address is, since many people may

@@ -23,7 +23,7 @@ _PROBLEM = {
 _MEANINGS = {
     400: "The request is malformed: `param` names the field.",
     401: "No good key, and no session.",
-    403: "The key lacks the scope, or the call another site's mark.",
+    403: "The key lacks the scope, the CSRF token is missing or wrong, or another site sent the request.",
     404: "There is no such thing for this key.",
     408: "The body did not come in time.",
     413: "The body is too large.",

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,21 +53,13 @@ class StoreLimits:
 class Store:
     """The ASGI application over one data directory."""
 
-    def __init__(
-        self,
-        folder: Path,
-        users: Users,
-        limits: StoreLimits,
-        *,
-        audit_sink: Callable[[AuditEntry], None] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, users: Users, limits: StoreLimits) -> None:
         self._folder = folder
         self._users = users
         self._limits = limits
         self._engine = Engine(folder, limits.engine)
         self._admission = Admission(limits.admission)
         self._audit: AuditLog | None = None
-        self._audit_sink = audit_sink
         self._workers = Workers(self._engine, limits.admission.running)
         self._execution = Execution(self._engine, self._workers, limits.engine)
         self._running: set[str] = set()
@@ -91,7 +83,7 @@ class Store:
             StoreError: The directory cannot be opened, for one because another process
                 has it.
         """
-        self._audit = AuditLog(self._folder / "audit", sink=self._audit_sink)
+        self._audit = AuditLog(self._folder / "audit")
         self._engine.open()
 
     def close(self) -> None:
@@ -164,8 +156,7 @@ class Store:
         statement = Statement()
         with self._audited(request, user, statement), self._only_one(request.query_id):
             async with self._admission.slot(user.role):
-                read = await read_statement(request, body, self._limits.statement_bytes)
-                statement.sql, statement.insert, statement.first_data = read.sql, read.insert, read.first_data
+                await read_statement(request, body, self._limits.statement_bytes, into=statement)
                 if not statement.sql.strip():
                     await response.plain(200, b"Ok.\n")
                     return

@@ -5,7 +5,6 @@ bounded size and number.
 import hashlib
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -64,29 +63,19 @@ class _PrivateFile(RotatingFileHandler):
 
 
 class AuditLog:
-    """Appends entries to `<folder>/analyst.jsonl`, keeps the newest files up to a total
-    size, and hands each entry to `sink` if there is one.
+    """Appends entries to `<folder>/analyst.jsonl`, and keeps the newest files up to a
+    total size.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        file_bytes: int = 16 << 20,
-        files: int = 8,
-        sink: Callable[[AuditEntry], None] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, *, file_bytes: int = 16 << 20, files: int = 8) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / "analyst.jsonl"
         self._file = _PrivateFile(self.path, maxBytes=file_bytes, backupCount=files - 1, encoding="utf-8")
-        self._sink = sink
 
     def write(self, entry: AuditEntry) -> None:
         """Writes one line, at once."""
         line = orjson.dumps(asdict(entry)).decode()
         self._file.emit(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
-        if self._sink is not None:
-            self._sink(entry)
 
     def close(self) -> None:
         """Closes the file."""

@@ -73,7 +73,7 @@ class Exchange:
         return Result(name, streamed=word in _STREAMING and is_streamed(name) and plain)
 
 
-async def read_statement(request: Request, body: Body, limit: int) -> Statement:
+async def read_statement(request: Request, body: Body, limit: int, *, into: Statement) -> None:
     """Takes the statement off the body, and of an INSERT's data not more than came with
     it.
 
@@ -91,9 +91,12 @@ async def read_statement(request: Request, body: Body, limit: int) -> Statement:
         head = read_head(bytes(buffer[:limit]), complete=complete)
         with_data = isinstance(head, InsertHead) and (head.format.lower() != "values" or len(buffer) > limit)
         if isinstance(head, InsertHead) and with_data:
-            return Statement(bytes(buffer[: head.data_at]), head, bytes(buffer[head.data_at :]))
+            into.sql, into.insert = bytes(buffer[: head.data_at]), head
+            into.first_data = bytes(buffer[head.data_at :])
+            return
         if complete:
-            return Statement(bytes(buffer))
+            into.sql = bytes(buffer)
+            return
         if len(buffer) > limit:
             raise too_long(limit)
         piece = await body.next()

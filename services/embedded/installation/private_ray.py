@@ -15,7 +15,7 @@ from services.embedded.installation.home import Home
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 _LONGEST = 40  # bytes; services/inference/local_ray.py says why
-# Ray gives up after seconds that a loaded machine needs; whoever waits for it sees
+# Ray gives up after seconds that a loaded machine needs; the supervisor sees
 # whether it gets on, and so gives up later.
 _PATIENCE = {
     "RAY_gcs_server_port_wait_time_s": "600",

@@ -103,7 +103,7 @@ def default_cache(lock: Path = LOCK) -> Path:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds a lock file; whoever else wants it waits. A killed holder lets go of it."""
+    """Holds a lock file; other processes wait for it. A killed holder lets go of it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -2,9 +2,9 @@
 
 A supervised process leads a session of its own, and whatever it starts (Ray starts a
 dozen) stays in that session even when its own parent dies. So three things hold
-together: the kernel kills the process with its parent (`tie_to_parent`), whoever sees
-it end kills what is left of its session (`kill_session`), and the orphan reaper does so
-where the supervisor itself was killed.
+together: the kernel kills the process with its parent (`tie_to_parent`), the one
+that sees it end kills what is left of its session (`kill_session`), and the orphan
+reaper does so where the supervisor itself was killed.
 """
 
 import ctypes

@@ -204,7 +204,7 @@ class FakeTables:
 
 
 @dataclass
-class FakeAside:
+class FakeDeadLetters:
     """Remembers what was set aside."""
 
     failures: list[Failure] = field(default_factory=list)

@@ -21,7 +21,7 @@ from services.common.retry import DependencyRetry, Pauses
 from tests.support.analyzer.recorder_fakes import (
     PLACE,
     EndOfLogError,
-    FakeAside,
+    FakeDeadLetters,
     FakeEvents,
     FakeLog,
     FakeTables,
@@ -35,7 +35,7 @@ from tests.support.analyzer.recorder_fakes import (
 def _recorder(
     events: FakeEvents,
     tables: FakeTables,
-    aside: FakeAside,
+    dead_letters: FakeDeadLetters,
     *,
     rows: int = 10,
     share: InvalidShare | None = None,
@@ -43,7 +43,12 @@ def _recorder(
     health = HealthState()
     dependency_retry = DependencyRetry("recorder", health, events.rest, Pauses(jitter=lambda: 0.0))
     writer = Writer(
-        events, tables, aside, dependency_retry, invalid=share or InvalidShare(1.0), refused=InvalidShare(1.0)
+        events,
+        tables,
+        dead_letters,
+        dependency_retry,
+        invalid=share or InvalidShare(1.0),
+        refused=InvalidShare(1.0),
     )
     recordings = {PLACE.topic: INFERENCE_COMPLETED}
     return Recorder(
@@ -75,12 +80,17 @@ async def _live(recorder: Recorder) -> bool:
 
 
 def _lives(
-    log: FakeLog, tables: FakeTables, aside: FakeAside, *, sizes: list[int], kills: list[set[str]]
+    log: FakeLog,
+    tables: FakeTables,
+    dead_letters: FakeDeadLetters,
+    *,
+    sizes: list[int],
+    kills: list[set[str]],
 ) -> None:
     """Recorders one after the other, until one deals with the whole log."""
     for size, kill_at in zip(sizes + [7] * 50, kills + [set()] * 50, strict=False):
         if not asyncio.run(
-            _live(_recorder(FakeEvents(log, kill_at, poll_size=size), tables, aside, rows=size))
+            _live(_recorder(FakeEvents(log, kill_at, poll_size=size), tables, dead_letters, rows=size))
         ):
             return
     raise AssertionError("fifty lives were not enough")
@@ -113,12 +123,14 @@ def test_recorder_whatever_dies_when_records_each_event_once(
             for number, (offset, valid) in enumerate(zip(offsets, validity, strict=True))
         ]
     )
-    tables, aside = FakeTables(list(faults)), FakeAside()
-    _lives(log, tables, aside, sizes=sizes, kills=kills)
+    tables, dead_letters = FakeTables(list(faults)), FakeDeadLetters()
+    _lives(log, tables, dead_letters, sizes=sizes, kills=kills)
     expected = Counter(f"request-{number:08}" for number, valid in enumerate(validity) if valid)
     assert Counter(map(request_id, tables.rows)) == expected
     assert tables.rollup == expected
-    assert aside.offsets == {offset for offset, valid in zip(offsets, validity, strict=True) if not valid}
+    assert dead_letters.offsets == {
+        offset for offset, valid in zip(offsets, validity, strict=True) if not valid
+    }
 
 
 def test_recorder_restarted_without_new_events_sets_nothing_aside_again() -> None:
@@ -126,18 +138,18 @@ def test_recorder_restarted_without_new_events_sets_nothing_aside_again() -> Non
     remembered by the commit.
     """
     log = FakeLog([record(number, number, valid=number < 5) for number in range(10)])
-    tables, aside = FakeTables(), FakeAside()
-    _lives(log, tables, aside, sizes=[10], kills=[])
-    _lives(log, tables, aside, sizes=[10], kills=[])
-    assert len(aside.failures) == 5
+    tables, dead_letters = FakeTables(), FakeDeadLetters()
+    _lives(log, tables, dead_letters, sizes=[10], kills=[])
+    _lives(log, tables, dead_letters, sizes=[10], kills=[])
+    assert len(dead_letters.failures) == 5
 
 
 def test_recorder_with_a_store_restored_from_a_backup_fills_it_again() -> None:
     """The store decides where to begin, not the commit."""
     log = FakeLog([record(number, number) for number in range(30)])
-    _lives(log, FakeTables(), FakeAside(), sizes=[10], kills=[])
+    _lives(log, FakeTables(), FakeDeadLetters(), sizes=[10], kills=[])
     restored = FakeTables()
-    _lives(log, restored, FakeAside(), sizes=[10], kills=[])
+    _lives(log, restored, FakeDeadLetters(), sizes=[10], kills=[])
     assert len(restored.rows) == 30
 
 
@@ -145,7 +157,7 @@ def test_recorder_with_the_store_away_waits_in_its_group() -> None:
     """It rests and tries the same block again until the store is back."""
     log = FakeLog([record(number, number) for number in range(10)])
     tables, events = FakeTables([Fault.AWAY, Fault.AWAY, Fault.LOST_ANSWER]), FakeEvents(log)
-    recorder = _recorder(events, tables, FakeAside())
+    recorder = _recorder(events, tables, FakeDeadLetters())
     assert not asyncio.run(_live(recorder))
     assert events.rests == 3
     assert len(tables.rows) == 10
@@ -155,10 +167,10 @@ def test_recorder_with_the_store_away_waits_in_its_group() -> None:
 def test_recorder_with_an_event_that_the_store_refuses_sets_only_that_one_aside() -> None:
     """The block is halved down to the culprit; its neighbours are recorded."""
     log = FakeLog([record(number, number) for number in range(40)])
-    tables, aside = FakeTables(refuses={"request-00000013"}), FakeAside()
-    _lives(log, tables, aside, sizes=[40], kills=[])
+    tables, dead_letters = FakeTables(refuses={"request-00000013"}), FakeDeadLetters()
+    _lives(log, tables, dead_letters, sizes=[40], kills=[])
     assert len(tables.rows) == 39
-    assert aside.offsets == {13}
+    assert dead_letters.offsets == {13}
 
 
 def test_recorder_with_mostly_invalid_events_halts_before_setting_them_aside() -> None:
@@ -166,13 +178,13 @@ def test_recorder_with_mostly_invalid_events_halts_before_setting_them_aside() -
     log.
     """
     log = FakeLog([record(number, number, valid=number % 4 == 0) for number in range(200)])
-    tables, aside = FakeTables(), FakeAside()
+    tables, dead_letters = FakeTables(), FakeDeadLetters()
     recorder = _recorder(
-        FakeEvents(log, poll_size=200), tables, aside, rows=200, share=InvalidShare(0.5, 100, 20)
+        FakeEvents(log, poll_size=200), tables, dead_letters, rows=200, share=InvalidShare(0.5, 100, 20)
     )
     with pytest.raises(TooManyInvalidError, match="halting"):
         asyncio.run(_live(recorder))
-    assert not aside.failures
+    assert not dead_letters.failures
     assert not tables.rows
     assert not recorder.health.dependencies["consumer"].ok
 
@@ -181,9 +193,13 @@ def test_recorder_with_a_log_that_is_shorter_than_the_store_refuses_to_begin() -
     """A topic that was created anew must not be mistaken for one that was recorded."""
     tables = FakeTables()
     _lives(
-        FakeLog([record(number, number) for number in range(30)]), tables, FakeAside(), sizes=[30], kills=[]
+        FakeLog([record(number, number) for number in range(30)]),
+        tables,
+        FakeDeadLetters(),
+        sizes=[30],
+        kills=[],
     )
-    recorder = _recorder(FakeEvents(FakeLog([record(0, 0)])), tables, FakeAside())
+    recorder = _recorder(FakeEvents(FakeLog([record(0, 0)])), tables, FakeDeadLetters())
     with pytest.raises(ConfigError, match="created anew"):
         asyncio.run(_live(recorder))
 
@@ -192,10 +208,10 @@ async def test_recorder_that_loses_a_partition_drops_what_it_held_of_it() -> Non
     """What was polled before the loss is not recorded after it: the new owner does it."""
     log, tables = FakeLog([record(number, number) for number in range(10)]), FakeTables()
     events = FakeEvents(log)
-    recorder = _recorder(events, tables, FakeAside())
+    recorder = _recorder(events, tables, FakeDeadLetters())
     await recorder.start()
     await recorder._settle()
-    recorder._shelve(await events.poll(0, 10))
+    recorder._buffer_records(await events.poll(0, 10))
     await recorder._on_revoked({PLACE})
     await recorder._write()
     assert not tables.rows
@@ -206,10 +222,10 @@ async def test_recorder_told_to_drain_records_what_it_holds() -> None:
     """A batch that is not due yet is written before it stops."""
     log, tables = FakeLog([record(number, number) for number in range(10)]), FakeTables()
     events = FakeEvents(log)
-    recorder = _recorder(events, tables, FakeAside())
+    recorder = _recorder(events, tables, FakeDeadLetters())
     await recorder.start()
     await recorder._settle()
-    recorder._shelve(await events.poll(0, 10))
+    recorder._buffer_records(await events.poll(0, 10))
     recorder._stopping = True
     await recorder.run()
     await recorder.drain()
@@ -226,10 +242,10 @@ async def test_recorder_reassigned_while_it_asks_where_to_begin_asks_again() -> 
             found = await super().committed(places)
             if not tables.rows:
                 await recorder._on_revoked({PLACE})
-                assert not await _live(_recorder(FakeEvents(log), tables, FakeAside()))
+                assert not await _live(_recorder(FakeEvents(log), tables, FakeDeadLetters()))
                 await recorder._on_assigned({PLACE})
             return found
 
-    recorder = _recorder(Interrupted(log), tables, FakeAside(), rows=7)
+    recorder = _recorder(Interrupted(log), tables, FakeDeadLetters(), rows=7)
     assert not await _live(recorder)
     assert len(tables.rows) == 20

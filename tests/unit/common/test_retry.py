@@ -4,7 +4,7 @@ import pytest
 
 from services.common.errors import BusUnavailableError, PermanentError, StoreUnavailableError
 from services.common.process.health import HealthState
-from services.common.retry import DependencyRetry, LeftError, Pauses
+from services.common.retry import DependencyRetry, Pauses, WaitAbandonedError
 
 
 class Attempt:
@@ -51,7 +51,7 @@ async def test_what_is_no_longer_wanted_is_given_up() -> None:
 async def test_whoever_is_in_a_hurry_leaves_and_says_what_is_away() -> None:
     """/ready keeps saying so."""
     health = HealthState()
-    with pytest.raises(LeftError):
+    with pytest.raises(WaitAbandonedError):
         await _retry(health, []).until_done(Attempt(StoreUnavailableError("gone")), hurried=lambda: True)
     assert (health.dependencies["recorder.store"].ok, health.dependencies["recorder.store"].detail) == (
         False,
@@ -72,7 +72,7 @@ async def test_one_roles_store_does_not_hide_anothers() -> None:
     other.
     """
     health = HealthState(started=True)
-    with pytest.raises(LeftError):
+    with pytest.raises(WaitAbandonedError):
         await _retry(health, [], "recorder").until_done(
             Attempt(StoreUnavailableError("s")), hurried=lambda: True
         )

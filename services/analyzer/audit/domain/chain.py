@@ -6,7 +6,7 @@ content: `object_id`, `reason`, `before`, `after`) is in it by a salted digest o
 that it can be erased, with its salt, and the chain still holds.
 
 A row follows from the log alone: the same entries in the same order give the same rows,
-whoever chains them and however often.
+whichever process chains them and however often.
 """
 
 import dataclasses

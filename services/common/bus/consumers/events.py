@@ -1,5 +1,5 @@
 """Reading events for keeps: a group consumer whose commits carry a note, so that
-whoever takes a partition over knows what was under way.
+the next owner of a partition knows what was under way.
 
 A commit is accepted from a member of the group's present generation only. So the newest
 note of a partition is the last thing that its former owner began.

@@ -1,7 +1,7 @@
 """A group in which one member holds everything and the others stand by.
 
 Kafka's own assignors spread partitions over the members, and move them when one joins.
-Here all partitions stay with whoever holds them; when that member leaves, the one with
+Here all partitions stay with the member that holds them; when it leaves, the one with
 the lowest id takes over.
 """
 

@@ -155,7 +155,7 @@ class LogScan:
         self._begin()
 
     async def close(self) -> None:
-        """Gives up what is under way: whoever waits hears of it."""
+        """Gives up what is under way: all who wait get an error."""
         scanning = list(self._scanning)
         self._waiting.clear()
         for task in scanning:
@@ -212,7 +212,7 @@ class LogScan:
 
 
 class _Kept:
-    """The records that a scan keeps, up to so many bytes. Whoever asked first has what
+    """The records that a scan keeps, up to so many bytes. The first that asked has what
     it asked for, however much that is.
     """
 

@@ -1,9 +1,9 @@
 """Up to which moment a partition has been read.
 
 A reader that was stopped, or is behind, has not read what lies in the log already.
-Whoever draws a conclusion from silence must first have read up to the moment that the
-conclusion is about: the log's end is asked for, and once the reader is there, all that
-was appended before the question has been read.
+A conclusion from silence holds only for a reader that has read up to the moment that
+the conclusion is about: the log's end is asked for, and once the reader is there, all
+that was appended before the question has been read.
 """
 
 from collections import deque

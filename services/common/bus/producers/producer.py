@@ -112,7 +112,8 @@ class Producer:
                 partition=record.partition,
                 headers=self._headers(record),
             )
-        except (ProducerFenced, IllegalOperation) as error:  # the driver's second word after the first
+        except (ProducerFenced, IllegalOperation) as error:
+            # aiokafka raises IllegalOperation on calls after ProducerFenced
             raise FencedError(f"{self.name} was fenced by a newer producer") from error
         except MessageSizeTooLargeError as error:
             raise too_large(record) from error
@@ -256,7 +257,7 @@ class TransactionalProducer(Producer):
     _sequences: dict[str, int] = field(default_factory=dict)
 
     async def _usable(self) -> AIOKafkaProducer:
-        """The driver as it is: whoever fails in a transaction starts anew."""
+        """The driver as it is: a failure in a transaction needs a new producer."""
         return self._running()
 
     @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ from services.common.errors import (
 )
 from services.common.process import metrics
 from services.common.process.health import Reporter
-from services.common.retry import DependencyRetry, LeftError, Pauses
+from services.common.retry import DependencyRetry, Pauses, WaitAbandonedError
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +121,7 @@ class Delivery:
             HaltError: the handler must not go on.
         """
         batch = _Batch(handler, wanted, hurried)
-        with contextlib.suppress(LeftError):
+        with contextlib.suppress(WaitAbandonedError):
             events: list[Event[Any]] = []
             for record in records:
                 found = self._read(record)
@@ -143,7 +143,7 @@ class Delivery:
         """What `ask` answers, once what it needs is there; None if there is no time to
         wait for it.
         """
-        with contextlib.suppress(LeftError):
+        with contextlib.suppress(WaitAbandonedError):
             return await self._retry.until_done(ask, hurried=hurried)
         return None
 
@@ -202,7 +202,7 @@ class Delivery:
         while True:
             try:
                 await self._retry.until_done(attempt, lambda: bool(left()), batch.hurried)
-            except (*_HALT, LeftError):
+            except (*_HALT, WaitAbandonedError):
                 raise
             except Exception as error:  # noqa: BLE001  whatever a handler raises must not stop its neighbours
                 failed += 1

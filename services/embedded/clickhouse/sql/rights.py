@@ -1,6 +1,7 @@
-"""Which statements each role may use: the first of three fences.
+"""Which statements each role may use: one of the four fences of
+docs/adr/0005-store-fences.md.
 
-The others are the engine's own (`engine/chdb_engine.py`: SQL roles with their grants,
+Two others are the engine's own (`engine/chdb_engine.py`: SQL roles with their grants,
 `readonly`) and the operating system's (`engine/confinement.py`). This one exists for
 what the engine lets through (measured): several statements at once, INTO OUTFILE, the
 scalar `file()`, `SET ROLE`, engines that make a data directory unreadable. It errs to

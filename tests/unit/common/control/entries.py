@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.control import AnyEntry, KeyChanged, TenantChanged, control_key
 from services.common.control.changes import Change
-from services.common.control.state import ControlRecord, ControlState, fold_all
+from services.common.control.state import ControlRecord, ControlState, fold
 from services.common.identity import create_key, sign_key
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ def record_of(entry: AnyEntry) -> ControlRecord:
 
 def state_of(*entries: AnyEntry) -> ControlState:
     """The state after these entries."""
-    return fold_all(ControlState(), map(record_of, entries))
+    return fold(ControlState(), map(record_of, entries))
 
 
 def after(state: ControlState, change: Change, now: datetime = NOW) -> ControlState:
@@ -39,4 +39,4 @@ def after(state: ControlState, change: Change, now: datetime = NOW) -> ControlSt
     record = ControlRecord(
         control_key(plan.kind, plan.entry_id), None if plan.after is None else plan.after.encode()
     )
-    return fold_all(state, [record])
+    return fold(state, [record])

@@ -95,21 +95,21 @@ def test_known_key_is_asked_again_once_anything_of_it_changes() -> None:
         return checker.check(state, HEADER, Scope.INFER, now=NOW)
 
     assert outcome() == KEY
-    state = fold(state, record_of(tenant("unrelated")))
+    state = fold(state, [record_of(tenant("unrelated"))])
     assert outcome() == KEY
     widened = KEY.model_copy(update={"scopes": tuple(Scope), "version": 2})
-    state = fold(state, record_of(widened))
+    state = fold(state, [record_of(widened)])
     assert outcome() is Refusal.UNSIGNED
-    state = fold(state, record_of(sign_key(widened.model_copy(update={"version": 3}), pepper=PEPPER)))
+    state = fold(state, [record_of(sign_key(widened.model_copy(update={"version": 3}), pepper=PEPPER))])
     assert isinstance(outcome(), KeyChanged)
-    state = fold(state, record_of(tenant(version=2, suspended_at=NOW)))
+    state = fold(state, [record_of(tenant(version=2, suspended_at=NOW))])
     assert outcome() is Refusal.CLOSED
-    state = fold(state, record_of(tenant(version=3)))
+    state = fold(state, [record_of(tenant(version=3))])
     state = fold(
-        state, record_of(UserChanged(tenant="acme", user="jo", created_at=NOW, deleted_at=NOW, version=1))
+        state, [record_of(UserChanged(tenant="acme", user="jo", created_at=NOW, deleted_at=NOW, version=1))]
     )
     assert outcome() is Refusal.CLOSED
-    state = fold(state, ControlRecord(f"key:{KEY.key_id}", None))
+    state = fold(state, [ControlRecord(f"key:{KEY.key_id}", None)])
     assert outcome() is Refusal.UNKNOWN
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.control import EVERYBODY, PolicyChanged, ThresholdsChanged, UserChanged
-from services.common.control.state import ControlRecord, ControlState, Skipped, fold, fold_all
+from services.common.control.state import ControlRecord, ControlState, Skipped, fold
 from tests.unit.common.control.entries import NOW, record_of, signed_key, state_of, tenant
 
 
@@ -35,7 +35,7 @@ def test_fold_of_any_bytes_never_fails_and_counts_what_it_skips(
 ) -> None:
     """A record that nobody understands changes nothing else, and is counted."""
     before = state_of(tenant("kept"))
-    after = fold_all(before, [ControlRecord(key, value) for key, value in found])
+    after = fold(before, [ControlRecord(key, value) for key, value in found])
     assert after.tenants == before.tenants
     skipped = after.skipped.unknown_kind + after.skipped.unreadable
     assert skipped >= sum(value is not None for _, value in found)
@@ -47,8 +47,8 @@ def test_fold_one_by_one_equals_the_fold_of_all(versions: list[int]) -> None:
     records = [record_of(tenant(version=one, name=f"v{one}")) for one in versions]
     stepwise = ControlState()
     for record in records:
-        stepwise = fold(stepwise, record)
-    assert stepwise == fold_all(ControlState(), records)
+        stepwise = fold(stepwise, [record])
+    assert stepwise == fold(ControlState(), records)
     assert stepwise.tenants["acme"].version == max(versions)
 
 
@@ -56,19 +56,19 @@ def test_key_of_an_older_release_is_read_under_its_plain_id() -> None:
     """Records keyed by the id alone; a tombstone of either name removes the key."""
     _, key = signed_key()
     old = key.model_copy(update={"version": 0, "record_mac": ""})
-    state = fold(ControlState(), ControlRecord(key.key_id, old.encode()))
+    state = fold(ControlState(), [ControlRecord(key.key_id, old.encode())])
     assert state.keys[key.key_id] == old
-    state = fold(state, record_of(key))
+    state = fold(state, [record_of(key)])
     assert state.keys[key.key_id].record_mac
     for name in (key.key_id, f"key:{key.key_id}"):
-        assert not fold(state, ControlRecord(name, None)).keys
+        assert not fold(state, [ControlRecord(name, None)]).keys
 
 
 def test_record_under_anothers_name_is_not_taken() -> None:
     """Compaction goes by the record's key: it must be the entry's own."""
     _, key = signed_key()
     for name in ("key:other123", "tenant:acme", "other123"):
-        state = fold(ControlState(), ControlRecord(name, key.encode()))
+        state = fold(ControlState(), [ControlRecord(name, key.encode())])
         assert (dict(state.keys), state.skipped.unreadable) == ({}, 1)
 
 
@@ -79,7 +79,7 @@ def test_key_whose_newest_record_is_unreadable_is_good_no_more(change: dict[str,
     """A newer version may have taken rights away; the older record must not outlive it."""
     _, key = signed_key()
     newer = json.dumps(key.model_dump(mode="json") | change | {"version": 2}).encode()
-    state = fold(state_of(key, tenant()), ControlRecord(f"key:{key.key_id}", newer))
+    state = fold(state_of(key, tenant()), [ControlRecord(f"key:{key.key_id}", newer)])
     assert (dict(state.keys), state.skipped.unreadable) == ({}, 1)
     assert "acme" in state.tenants
 
@@ -87,7 +87,7 @@ def test_key_whose_newest_record_is_unreadable_is_good_no_more(change: dict[str,
 def test_fields_of_a_newer_version_are_passed_over() -> None:
     """An older service reads on."""
     value = json.dumps(tenant().model_dump(mode="json") | {"colour": "green"}).encode()
-    assert fold(ControlState(), ControlRecord("tenant:acme", value)).tenants["acme"] == tenant()
+    assert fold(ControlState(), [ControlRecord("tenant:acme", value)]).tenants["acme"] == tenant()
 
 
 def test_open_tenants_and_users() -> None:
