@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
-from services.embedded.clickhouse.exchange import read_statement
+from services.embedded.clickhouse.exchange import Statement, read_statement
 from services.embedded.clickhouse.http.request import Body, Request
 
 
@@ -97,11 +97,18 @@ def test_read_form_with_an_external_table_is_refused() -> None:
         request.read_form(part)
 
 
+async def _read(request: Request, body: Body) -> Statement:
+    """The statement, of at most 1,000 bytes."""
+    statement = Statement()
+    await read_statement(request, body, 1000, into=statement)
+    return statement
+
+
 async def test_read_statement_of_an_insert_leaves_its_data_in_the_body() -> None:
     """What came with the statement is handed over; the rest stays where it is."""
     request = _request()
     body = _body(request, b"INSERT INTO t FOR", b"MAT CSV\n1\n", b"2\n")
-    statement = await read_statement(request, body, 1000)
+    statement = await _read(request, body)
     assert (statement.sql, statement.first_data) == (b"INSERT INTO t FORMAT CSV\n", b"1\n")
     assert await body.next() == b"2\n"
     assert await body.next() is None
@@ -112,7 +119,7 @@ async def test_read_statement_from_the_url_takes_the_body_as_data() -> None:
     separator.
     """
     request = _request("query=INSERT+INTO+t+FORMAT+RowBinary%0A")
-    statement = await read_statement(request, _body(request, b"\n\x00"), 1000)
+    statement = await _read(request, _body(request, b"\n\x00"))
     assert statement.insert is not None
     assert statement.insert.format == "RowBinary"
     assert statement.first_data == b""
@@ -121,9 +128,9 @@ async def test_read_statement_from_the_url_takes_the_body_as_data() -> None:
 async def test_read_statement_of_short_values_keeps_them_in_the_statement() -> None:
     """So that they may hold expressions; long ones are data."""
     request = _request()
-    short = await read_statement(request, _body(request, b"INSERT INTO t VALUES (1", b" + 1)"), 1000)
+    short = await _read(request, _body(request, b"INSERT INTO t VALUES (1", b" + 1)"))
     assert (short.sql, short.insert) == (b"INSERT INTO t VALUES (1 + 1)", None)
-    long = await read_statement(request, _body(request, b"INSERT INTO t VALUES ", b"(1)," * 500), 1000)
+    long = await _read(request, _body(request, b"INSERT INTO t VALUES ", b"(1)," * 500))
     assert long.insert is not None
     assert long.insert.format == "Values"
 
@@ -132,13 +139,13 @@ async def test_read_statement_that_is_too_long_is_refused() -> None:
     """Memory for statements is bounded."""
     request = _request()
     with pytest.raises(StoreError, match="max_query_size"):
-        await read_statement(request, _body(request, b"SELECT ", b"1," * 1000), 1000)
+        await _read(request, _body(request, b"SELECT ", b"1," * 1000))
 
 
 async def test_body_of_a_client_that_hangs_up_is_no_whole_body() -> None:
     """Half an INSERT is not taken for all of it."""
     request = _request()
     body = _body(request, b"INSERT INTO t FORMAT CSV\n1\n", hangs_up=True)
-    await read_statement(request, body, 1000)
+    await _read(request, body)
     with pytest.raises(ClientGoneError):
         await body.next()
