@@ -70,7 +70,7 @@ class Lane:
         """What was left in the log and is wanted."""
         for offset in self.dispatch.waiting.backlogs["lane"].wanted():
             position = LogPosition(topic="lane", partition=0, offset=offset)
-            self.act(self.dispatch.on_body(self.log[offset], position, self.now()))
+            self.act(self.dispatch.on_deferred(self.log[offset], position, self.now()))
 
     def step(self) -> bool:
         """The first running request ends; False when nothing is left."""
@@ -91,7 +91,7 @@ class Lane:
         self.act(self.dispatch.on_finished(finished, self.now()))
         if len(self.served) % 40 == 0:
             self.longest_map = max(self.longest_map, len(self.dispatch.trackers["lane"].commit_point()[1]))
-            self.dispatch.ledger.take()
+            self.dispatch.completions.take()
         return True
 
     def act(self, actions: list) -> None:  # type: ignore[type-arg]

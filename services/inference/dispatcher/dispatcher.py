@@ -20,8 +20,8 @@ from schemas.topics import STATUS_TOPIC, model_slug, requests_topic
 from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartition
 from services.common.errors import TocsinError
 from services.common.requests.model_catalogue import ModelConfig
+from services.inference.dispatcher.connections import Connections
 from services.inference.dispatcher.leadership import Leadership
-from services.inference.dispatcher.links import Links
 from services.inference.domain.dispatch import DispatchRules
 
 log = structlog.get_logger(__name__)
@@ -112,10 +112,12 @@ class Dispatcher:
 
     async def _serve(self, lanes: GroupConsumer, out: Producer) -> None:
         places, name = tuple(sorted(self._held)), self.dispatcher_id
-        links = Links.of(self.url, name, model=self.model.name, lanes=lanes, out=out, places=places)
+        connections = Connections.of(
+            self.url, name, model=self.model.name, lanes=lanes, out=out, places=places
+        )
         lane_of = {requests_topic(self.model.name, Lane(lane)): Lane(lane) for lane in self.model.lanes}
         lanes_held = {place: lane_of[place.topic] for place in places}
-        self._leadership = Leadership(self.url, name, self.rules, links, lanes_held)
+        self._leadership = Leadership(self.url, name, self.rules, connections, lanes_held)
         try:
             await self._leadership.run()
         finally:

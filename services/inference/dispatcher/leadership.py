@@ -19,9 +19,9 @@ from schemas.inference import Lane
 from schemas.topics import REPLIES, STATUS_TOPIC
 from services.common.bus import Acknowledged, CommittedOffset, Outgoing, TopicPartition
 from services.common.process.pauses import PauseDetector
-from services.inference.dispatcher.bodies import BodyReader
-from services.inference.dispatcher.intake import Intake, now
-from services.inference.dispatcher.links import Links
+from services.inference.dispatcher.bus_adapter import BusAdapter, now
+from services.inference.dispatcher.connections import Connections
+from services.inference.dispatcher.deferred_reader import DeferredReader
 from services.inference.dispatcher.messages import completed_record
 from services.inference.dispatcher.takeover import take_over
 from services.inference.domain.dispatch import Dispatch, DispatchRules
@@ -45,7 +45,7 @@ class Leadership:
     url: str = field(repr=False)
     dispatcher_id: str
     rules: DispatchRules
-    links: Links
+    connections: Connections
     lanes: dict[TopicPartition, Lane]
     _ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _serving: "_Serving | None" = field(default=None, init=False)
@@ -54,7 +54,7 @@ class Leadership:
         """Ends it: what has ended is committed, then `run` returns."""
         self._ending.set()
         if self._serving is not None:
-            self._serving.intake.committing.set()
+            self._serving.adapter.committing.set()
 
     def reseek(self) -> None:
         """After a rebalance that left the lanes here: goes on reading behind what is
@@ -71,26 +71,28 @@ class Leadership:
                 taken over.
         """
         try:
-            await self.links.open()
+            await self.connections.open()
             self._serving = await self._take_over()
             await self._serving.run(self._ending)
         finally:
             self._serving = None
-            await self.links.close()
+            await self.connections.close()
             log.info("leadership_ended", model=self.rules.model, dispatcher=self.dispatcher_id)
 
     async def _take_over(self) -> "_Serving":
         lanes = {place.topic: lane for place, lane in self.lanes.items()}
-        partitions = await self.links.out.partitions(REPLIES.name)
-        intake = Intake(self.links, self.rules.model, lanes, self.links.ends.epoch, partitions)
-        dispatch = await take_over(self.url, self.links, tuple(self.lanes), self.rules, intake)
+        partitions = await self.connections.out.partitions(REPLIES.name)
+        adapter = BusAdapter(
+            self.connections, self.rules.model, lanes, self.connections.ends.epoch, partitions
+        )
+        dispatch = await take_over(self.url, self.connections, tuple(self.lanes), self.rules, adapter)
         log.info(
             "leadership_begun",
             model=self.rules.model,
             dispatcher=self.dispatcher_id,
             pending=dispatch.unfinished,
         )
-        return _Serving(self.dispatcher_id, self.links, tuple(self.lanes), intake, dispatch)
+        return _Serving(self.dispatcher_id, self.connections, tuple(self.lanes), adapter, dispatch)
 
 
 @dataclass
@@ -98,15 +100,17 @@ class _Serving:
     """The loops of a leadership whose takeover is done."""
 
     dispatcher_id: str
-    links: Links
+    connections: Connections
     places: tuple[TopicPartition, ...]
-    intake: Intake
+    adapter: BusAdapter
     dispatch: Dispatch
     _readable: "list[TopicPartition] | None" = field(default=None, init=False)
     """The lanes that are read at present."""
 
     async def run(self, ending: asyncio.Event) -> None:
-        bodies = BodyReader(self.links.bodies, self.links.queries, self.dispatch, self.intake)
+        deferred = DeferredReader(
+            self.connections.deferred, self.connections.queries, self.dispatch, self.adapter
+        )
         async with asyncio.TaskGroup() as loops:
             readers = [
                 loops.create_task(one)
@@ -115,7 +119,7 @@ class _Serving:
                     self._read_status(),
                     self._read_commands(),
                     self._tick(),
-                    bodies.run(),
+                    deferred.run(),
                 )
             ]
             loops.create_task(self._commit(ending))
@@ -128,25 +132,27 @@ class _Serving:
         self._readable = None
         for place in self.places:
             offset = self.dispatch.trackers[place.topic].next_offset
-            self.links.lanes.seek(place.topic, place.partition, offset)
+            self.connections.lanes.seek(place.topic, place.partition, offset)
 
     async def _read_lanes(self) -> None:
         """Reads each lane as far as there is room: what is not read stays in the log."""
         while True:
             with_room = [place for place in self.places if self.dispatch.has_room(place.topic)]
             if with_room != self._readable:
-                self.links.lanes.read_only(with_room)
+                self.connections.lanes.read_only(with_room)
                 self._readable = with_room
             timeout_s = _POLL_S if len(with_room) == len(self.places) else _FULL_POLL_S
-            await self.intake.on_lanes(self.dispatch, await self.links.lanes.poll(timeout_s, max_records=100))
+            await self.adapter.on_lanes(
+                self.dispatch, await self.connections.lanes.poll(timeout_s, max_records=100)
+            )
 
     async def _read_status(self) -> None:
         while True:
-            await self.intake.on_status(self.dispatch, await self.links.status.poll(_POLL_S))
+            await self.adapter.on_status(self.dispatch, await self.connections.status.poll(_POLL_S))
 
     async def _read_commands(self) -> None:
         while True:
-            await self.intake.on_commands(self.dispatch, await self.links.commands.poll(_POLL_S))
+            await self.adapter.on_commands(self.dispatch, await self.connections.commands.poll(_POLL_S))
 
     async def _tick(self) -> None:
         last_status_s, pauses = 0.0, PauseDetector()
@@ -154,9 +160,9 @@ class _Serving:
             pauses.tick(time.monotonic())
             # Our own status comes back with the rest: without it the bus is away, and nobody is to blame.
             # After a pause of this process it says besides that what was written meanwhile has been read.
-            read_up = self.intake.progress.current_at >= pauses.woke_at(time.monotonic())
-            if read_up and time.monotonic() - self.intake.heard_s < _BUS_SILENCE_S:
-                await self.intake.perform(self.dispatch, self.dispatch.on_tick(now()))
+            read_up = self.adapter.progress.current_at >= pauses.woke_at(time.monotonic())
+            if read_up and time.monotonic() - self.adapter.heard_s < _BUS_SILENCE_S:
+                await self.adapter.perform(self.dispatch, self.dispatch.on_tick(now()))
             if time.monotonic() - last_status_s >= _STATUS_S:
                 last_status_s = time.monotonic()
                 status = queue_status(
@@ -166,7 +172,7 @@ class _Serving:
                     pid=os.getpid(),
                     now_s=last_status_s,
                 )
-                sent = await self.links.out.send_soon(
+                sent = await self.connections.out.send_soon(
                     Outgoing(STATUS_TOPIC.name, status, subject=self.dispatcher_id, tenant="")
                 )
                 sent.add_done_callback(functools.partial(self._note_end, last_status_s))
@@ -175,15 +181,15 @@ class _Serving:
     def _note_end(self, asked_at: float, sent: "asyncio.Future[Acknowledged]") -> None:
         """Our own status is the log's end at the moment it was sent, or later."""
         if not sent.cancelled() and sent.exception() is None:
-            self.intake.progress.observe_end(sent.result().offset + 1, asked_at=asked_at)
+            self.adapter.progress.observe_end(sent.result().offset + 1, asked_at=asked_at)
 
     async def _commit(self, ending: asyncio.Event) -> None:
         """Never cancelled when a leadership ends in order: ends that were taken for a
         transaction must see it through.
         """
         while not ending.is_set():
-            await self.intake.committing.wait()
-            self.intake.committing.clear()
+            await self.adapter.committing.wait()
+            self.adapter.committing.clear()
             await self._commit_ends()
             await asyncio.sleep(_COMMIT_EVERY_S)
 
@@ -198,9 +204,9 @@ class _Serving:
             }
         except OffsetMapTooLongError as error:
             log.warning("commit_waits", model=self.dispatch.rules.model, reason=str(error))
-            self.intake.committing.set()
+            self.adapter.committing.set()
             return
-        ends = self.dispatch.ledger.take()
-        async with self.links.ends.transaction(self.links.lanes.group, points):
+        ends = self.dispatch.completions.take()
+        async with self.connections.ends.transaction(self.connections.lanes.group, points):
             for ended in ends:
-                await self.links.ends.send_soon(completed_record(ended))
+                await self.connections.ends.send_soon(completed_record(ended))

@@ -23,7 +23,7 @@ from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
 from services.common.bus import Outgoing, Record, is_appended_after
 from services.common.process import metrics
-from services.inference.domain.dispatch import Assign, Ended, Tell, Withdraw
+from services.inference.domain.dispatch import Assign, Ended, Reply, Withdraw
 from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
 
 log = structlog.get_logger(__name__)
@@ -82,20 +82,22 @@ def work_record(action: Assign | Withdraw, epoch: int) -> Outgoing:
     )
 
 
-def reply_records(tell: Tell, partitions: int) -> list[Outgoing]:
-    """What a stream is told: in its partition, or in all where that is not known."""
-    to = range(partitions) if tell.to is None else [tell.to.partition % partitions]
-    reply = tell.reply
+def reply_records(reply: Reply, partitions: int) -> list[Outgoing]:
+    """A reply's record in its partition, or one in each where that is not known."""
+    to = range(partitions) if reply.to is None else [reply.to.partition % partitions]
+    message = reply.message
     return [
-        Outgoing(REPLIES.name, reply, subject=reply.request_id, tenant=reply.tenant, partition=one)
+        Outgoing(REPLIES.name, message, subject=message.request_id, tenant=message.tenant, partition=one)
         for one in to
     ]
 
 
-def shortened(tell: Tell) -> Tell:
+def shortened(reply: Reply) -> Reply:
     """The same without the text, which is too large for a record."""
-    reply = tell.reply
-    return Tell(tell.to, reply.model_copy(update={"choices": ()}) if isinstance(reply, ReplyEnded) else reply)
+    message = reply.message
+    if not isinstance(message, ReplyEnded):
+        return reply
+    return Reply(reply.to, message.model_copy(update={"choices": ()}))
 
 
 def completed_record(ended: Ended) -> Outgoing:

@@ -27,8 +27,8 @@ from services.inference.domain.dispatch import (
     Dispatch,
     DispatchRules,
     Moment,
+    Reply,
     Takeover,
-    Tell,
     Withdraw,
 )
 from services.inference.domain.dispatch.rules import ReadAhead
@@ -127,7 +127,7 @@ class World:
                 if offset < self.kept_from:
                     self.act(self.dispatch.on_gone(position(offset), self.now()))
                     continue
-                self.act(self.dispatch.on_body(self.lane[offset], position(offset), self.now()))
+                self.act(self.dispatch.on_deferred(self.lane[offset], position(offset), self.now()))
 
     def ask(self, *requests: InferenceRequested) -> None:
         """Requests come."""
@@ -188,7 +188,7 @@ class World:
     def commit(self) -> None:
         """The transaction: ends and offsets, at once."""
         self.committed = self.dispatch.trackers[LANE].commit_point()
-        self.ends += [one.event for one in self.dispatch.ledger.take()]
+        self.ends += [one.event for one in self.dispatch.completions.take()]
 
     def act(self, actions: list[Action]) -> None:
         """What the dispatcher wants done, done."""
@@ -198,10 +198,10 @@ class World:
             elif isinstance(action, Withdraw):
                 if (action.request_id, action.attempt) in self.replicas.get(action.replica_id, {}):
                     self.finish(action.replica_id, (action.request_id, action.attempt), Outcome.CANCELLED)
-            elif isinstance(action, Tell):
-                self.told.append(action.reply)
-                if isinstance(action.reply, RetryNeeded) and self.follows:
-                    self.follow(action.reply)
+            elif isinstance(action, Reply):
+                self.told.append(action.message)
+                if isinstance(action.message, RetryNeeded) and self.follows:
+                    self.follow(action.message)
 
     def assigned(self, action: Assign) -> None:
         """A replica takes an attempt; no other may hold the same one."""

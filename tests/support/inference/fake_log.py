@@ -1,4 +1,4 @@
-"""A dispatcher's links over a log in memory: no broker, nothing to wait for."""
+"""A dispatcher's connections over a log in memory: no broker, nothing to wait for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from aiokafka.structs import RecordMetadata
 
 from services.common.bus import GroupConsumer, Outgoing, Producer, Record, Start, Tail, TopicPartition
-from services.inference.dispatcher.intake import Intake
-from services.inference.dispatcher.links import Links
+from services.inference.dispatcher.bus_adapter import BusAdapter
+from services.inference.dispatcher.connections import Connections
 
 
 @dataclass
@@ -74,17 +74,19 @@ class FakeProducer(Producer):
         return done
 
 
-def links_of(log: FakeLog, place: TopicPartition) -> Links:
-    """The links of a leadership of model `m` over this log."""
+def connections_of(log: FakeLog, place: TopicPartition) -> Connections:
+    """The connections of a leadership of model `m` over this log."""
     out = FakeProducer(url="", name="out")
-    links = Links.of("", "d", model="m", lanes=GroupConsumer(url="", name="lanes"), out=out, places=(place,))
-    links.status = FakeTail(url="", name="status", topic=links.status.topic, log=log)
-    links.commands = FakeTail(url="", name="commands", topic=links.commands.topic, log=log)
-    links.queries = FakeTail(url="", name="queries", log=log)
-    links.bodies = {place: FakeTail(url="", name="bodies", topic=place.topic, log=log)}
-    return links
+    connections = Connections.of(
+        "", "d", model="m", lanes=GroupConsumer(url="", name="lanes"), out=out, places=(place,)
+    )
+    connections.status = FakeTail(url="", name="status", topic=connections.status.topic, log=log)
+    connections.commands = FakeTail(url="", name="commands", topic=connections.commands.topic, log=log)
+    connections.queries = FakeTail(url="", name="queries", log=log)
+    connections.deferred = {place: FakeTail(url="", name="deferred", topic=place.topic, log=log)}
+    return connections
 
 
-def intake_of(links: Links) -> Intake:
-    """Takes records for model `m`."""
-    return Intake(links, "m", {}, 1, 4)
+def adapter_of(connections: Connections) -> BusAdapter:
+    """The bus adapter of model `m`."""
+    return BusAdapter(connections, "m", {}, 1, 4)

@@ -1,12 +1,13 @@
 """One model's dispatching, without I/O: what happened goes in, what to do about it
 comes out.
 
-`state.py` holds the requests and judges, `rules.py` says by what, `actions.py` what is
-to be done, `takeover.py` when the running work is known; `queue/` holds what waits and
-bounds it, `suspects.py` finds requests that kill their replicas.
+`state.py` decides what each event does, `rules.py` has the limits and timeouts,
+`actions.py` what is to be done, `completions.py` the ends to commit, `takeover.py` when
+the running work is known; `queue/` holds what waits and bounds it,
+`poison_requests.py` finds requests that kill their replicas.
 """
 
-from services.inference.domain.dispatch.actions import Action, Assign, Ended, Moment, Tell, Withdraw
+from services.inference.domain.dispatch.actions import Action, Assign, Ended, Moment, Reply, Withdraw
 from services.inference.domain.dispatch.rules import DispatchRules
 from services.inference.domain.dispatch.state import Dispatch
 from services.inference.domain.dispatch.takeover import Takeover
@@ -18,7 +19,7 @@ __all__ = [
     "DispatchRules",
     "Ended",
     "Moment",
+    "Reply",
     "Takeover",
-    "Tell",
     "Withdraw",
 ]

@@ -41,16 +41,16 @@ class Withdraw(NamedTuple):
     reason: str
 
 
-class Tell(NamedTuple):
-    """Say something to whoever follows a stream; `to` None where nobody knows which
-    partition that is: then to all.
+class Reply(NamedTuple):
+    """A message to the gateway that follows a stream; `to` is None where its partition
+    is not known: it then goes to all partitions.
     """
 
     to: ReplyTo | None
-    reply: ReplyEnded | RetryNeeded
+    message: ReplyEnded | RetryNeeded
 
 
-Action = Assign | Withdraw | Tell
+Action = Assign | Withdraw | Reply
 
 
 class Ended(NamedTuple):

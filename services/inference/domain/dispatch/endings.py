@@ -1,4 +1,4 @@
-"""The ends that a dispatcher makes itself, and what it tells whoever follows a stream."""
+"""The ends that a dispatcher makes itself, and the replies to the gateway that follows."""
 
 from datetime import datetime, timedelta
 
@@ -13,35 +13,35 @@ from schemas.inference import (
     ReplyEnded,
     RetryNeeded,
 )
-from services.inference.domain.dispatch.actions import Tell
+from services.inference.domain.dispatch.actions import Reply
 
 
-def tell(
+def reply_ended(
     request: InferenceRequested, end: End, choices: tuple[Delivered, ...], attempt: int | None = None
-) -> Tell:
-    """Tells whoever follows the stream at this attempt, or at the request's; all of them
-    where the request does not say who that is.
+) -> Reply:
+    """Tells the end to the gateway that follows the stream at this attempt, or at the
+    request's; to all gateways where the request does not name one.
     """
-    reply = ReplyEnded(
+    message = ReplyEnded(
         request_id=request.request_id,
         tenant=request.tenant,
         attempt=attempt or request.attempt,
         end=end,
         choices=choices,
     )
-    return Tell(request.reply_to if request.reply_to.partition >= 0 else None, reply)
+    return Reply(request.reply_to if request.reply_to.partition >= 0 else None, message)
 
 
-def retry_needed(request: InferenceRequested, origin: LogPosition, reason: RetryReason) -> Tell:
+def retry_needed(request: InferenceRequested, origin: LogPosition, reason: RetryReason) -> Reply:
     """Asks for the next attempt; `origin` is where the log has this one."""
-    reply = RetryNeeded(
+    message = RetryNeeded(
         request_id=request.request_id,
         tenant=request.tenant,
         attempt=request.attempt,
         reason=reason,
         origin=origin,
     )
-    return Tell(request.reply_to, reply)
+    return Reply(request.reply_to, message)
 
 
 def expired() -> End:

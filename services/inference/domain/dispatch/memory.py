@@ -83,23 +83,23 @@ class EndMemory:
         return request_id in self._ends
 
 
-class Verdict(NamedTuple):
+class PendingEnd(NamedTuple):
     """A request's end, decided before its record was at hand; `told_attempt` is the
-    attempt that whoever follows is told, None for the current one.
+    attempt that the reply names, None for the current one.
     """
 
     end: End
     told_attempt: int | None = None
 
 
-class Early:
+class EarlyReports:
     """What was heard of requests whose records are still to be read."""
 
     def __init__(self) -> None:
-        self.ends: Memory[AttemptKey, RequestFinished] = Memory(
+        self.finished: Memory[AttemptKey, RequestFinished] = Memory(
             _TEXTS, _EARLY_TEXT_BYTES, lambda finished: text_bytes(finished.choices)
         )
-        self.verdicts: Memory[str, Verdict] = Memory(_ENDS)
+        self.pending_ends: Memory[str, PendingEnd] = Memory(_ENDS)
 
 
 def text_bytes(choices: tuple[Delivered, ...]) -> int:

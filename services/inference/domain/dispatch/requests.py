@@ -11,11 +11,11 @@ from schemas.errors import RetryReason
 from schemas.inference import Delivered, End, InferenceRequested, LogPosition
 from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Moment, Withdraw
-from services.inference.domain.dispatch.ledger import Ledger
-from services.inference.domain.dispatch.memory import Early, Verdict
+from services.inference.domain.dispatch.completions import Completions
+from services.inference.domain.dispatch.memory import EarlyReports, PendingEnd
+from services.inference.domain.dispatch.poison_requests import PoisonRequests
 from services.inference.domain.dispatch.queue.waiting import Waiting
 from services.inference.domain.dispatch.rules import DispatchRules
-from services.inference.domain.dispatch.suspects import Suspects
 from services.inference.domain.dispatch.takeover import Takeover
 from services.inference.domain.dispatch.tracked import State, Tracked
 from services.inference.domain.offsets import OffsetTracker
@@ -32,12 +32,12 @@ class Requests:
 
     def __post_init__(self) -> None:
         self.fleet = Fleet()
-        self.ledger = Ledger(self.rules, self.trackers)
+        self.completions = Completions(self.rules, self.trackers)
         self._tracked: dict[str, Tracked] = {}
         self._retrying: dict[str, None] = {}
         self.waiting = Waiting(self.rules.read_ahead, self.trackers, self._tracked)
-        self.suspects = Suspects(self.rules)
-        self._early = Early()
+        self.poison = PoisonRequests(self.rules)
+        self._early = EarlyReports()
         self._ticked_s = self.takeover.began_s
 
     @property
@@ -61,9 +61,9 @@ class Requests:
             return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, reason)]
         return []
 
-    def _end_once_read(self, tracked: Tracked, verdict: Verdict) -> list[Action]:
+    def _end_once_read(self, tracked: Tracked, pending: PendingEnd) -> list[Action]:
         """An end that is decided, of a request whose record is left in the log."""
-        self._early.verdicts.remember(tracked.request_id, verdict)
+        self._early.pending_ends.remember(tracked.request_id, pending)
         self.waiting.demand(tracked)
         return []
 
@@ -94,15 +94,15 @@ class Requests:
         self.waiting.forget(tracked)
         del self._tracked[tracked.request_id]
         self._retrying.pop(tracked.request_id, None)
-        self.ledger.end(tracked, request, end, choices, now)
+        self.completions.end(tracked, request, end, choices, now)
         if tell:
-            actions.append(endings.tell(request, end, choices, told_attempt))
+            actions.append(endings.reply_ended(request, end, choices, told_attempt))
         return actions
 
     def _tell_ended(
         self, request: InferenceRequested, position: LogPosition, told_attempt: int | None = None
     ) -> list[Action]:
         """A record came after its request's end, which its sender is told again."""
-        self.ledger.finish(position)
-        end, choices = self.ledger.ended.get(request.request_id) or (endings.already_ended(), ())
-        return [endings.tell(request, end, choices, told_attempt)]
+        self.completions.finish(position)
+        end, choices = self.completions.ended.get(request.request_id) or (endings.already_ended(), ())
+        return [endings.reply_ended(request, end, choices, told_attempt)]

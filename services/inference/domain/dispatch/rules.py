@@ -1,4 +1,4 @@
-"""What a dispatcher goes by."""
+"""Limits and timeouts of dispatching."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class DispatchRules:
     `max_faults` bounds how often a request may fail its engine, `max_kills` how often
     it may be the one that its replica died of, up to three more where something else
     disturbed the replicas within `disturbance_s`; an attempt that has generated for
-    `cleared_after_s` is no suspect. `max_attempts` bounds them all, whoever was to blame.
+    `cleared_after_s` is no suspect. `max_attempts` bounds all attempts, for any reason.
     """
 
     model: str

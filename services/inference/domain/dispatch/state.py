@@ -17,7 +17,7 @@ from schemas.inference import (
 )
 from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Assign, Moment, Withdraw
-from services.inference.domain.dispatch.memory import Verdict
+from services.inference.domain.dispatch.memory import PendingEnd
 from services.inference.domain.dispatch.requests import Requests
 from services.inference.domain.dispatch.tracked import State, Tracked
 from services.inference.domain.replicas import AttemptKey, Replica
@@ -39,7 +39,7 @@ class Dispatch(Requests):
         traceparent: str | None = None,
     ) -> list[Action]:
         """A record of a lane was read."""
-        if not self.ledger.read(position):
+        if not self.completions.read(position):
             return []
         known = self._tracked.get(request.request_id)
         if known is not None:
@@ -52,7 +52,7 @@ class Dispatch(Requests):
             actions = self._withdraw(known, "superseded")
             known.take(request, size_bytes, traceparent)
             return actions + self._begin(known, now)
-        if self.ledger.ended_before(request):
+        if self.completions.ended_before(request):
             return self._tell_ended(request, position)
         tracked = Tracked.of(
             request, position, now.monotonic_s, size_bytes=size_bytes, traceparent=traceparent
@@ -60,7 +60,7 @@ class Dispatch(Requests):
         self._tracked[request.request_id] = tracked
         return self._begin(tracked, now)
 
-    def on_body(self, request: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
+    def on_deferred(self, request: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
         """A record that had been left in the log was read again."""
         tracked = self.waiting.restore(request, position)
         if tracked is None:
@@ -84,14 +84,14 @@ class Dispatch(Requests):
         """A record of a lane cannot be read: its request fails, as far as `stand_in`
         says whose it is; its attempt is ANY_ATTEMPT where that is not known.
         """
-        if not self.ledger.read(position):
+        if not self.completions.read(position):
             return []
         said = stand_in.attempt
         known = 1 if said == ANY_ATTEMPT else said
         request = stand_in.model_copy(update={"attempt": known})
         tracked = self._tracked.get(request.request_id)
         if tracked is None:
-            if self.ledger.ended_before(request):
+            if self.completions.ended_before(request):
                 return self._tell_ended(request, position, said)
             tracked = Tracked.of(request, position, now.monotonic_s, size_bytes=0, traceparent=None)
             self._tracked[request.request_id] = tracked
@@ -99,11 +99,11 @@ class Dispatch(Requests):
             tracked.positions.append(position)
             if said <= tracked.attempt:  # of an attempt that is past
                 return []
-        verdict = Verdict(endings.unreadable(), said)
+        pending = PendingEnd(endings.unreadable(), said)
         if tracked.request is None:
-            return self._end_once_read(tracked, verdict)
+            return self._end_once_read(tracked, pending)
         tracked.request = tracked.request.model_copy(update={"attempt": max(tracked.attempt, known)})
-        return self._end_undelivered(tracked, verdict.end, now, told_attempt=said) + self._serve(now)
+        return self._end_undelivered(tracked, pending.end, now, told_attempt=said) + self._serve(now)
 
     def on_refused(self, request_id: str, attempt: int, now: Moment) -> list[Action]:
         """An assignment is too large for the bus."""
@@ -116,27 +116,27 @@ class Dispatch(Requests):
     def on_refusal(self, cancel: CancelRequested) -> None:
         """A request's client was told that the bus did not take it: it costs nothing."""
         if cancel.reason == ErrorCode.NOT_ACKNOWLEDGED:
-            self.ledger.refuse(cancel.request_id)
+            self.completions.refuse(cancel.request_id)
 
     def skip(self, position: LogPosition) -> None:
         """A record without a key asks for nothing."""
-        if self.ledger.read(position):
-            self.ledger.finish(position)
+        if self.completions.read(position):
+            self.completions.finish(position)
 
     def on_cancel(self, cancel: CancelRequested, now: Moment) -> list[Action]:
         """Nobody wants a request's answer any more."""
         self.on_refusal(cancel)
-        tracked, verdict = self._tracked.get(cancel.request_id), Verdict(End(outcome=Outcome.CANCELLED))
+        tracked, pending = self._tracked.get(cancel.request_id), PendingEnd(End(outcome=Outcome.CANCELLED))
         if tracked is None:
-            if cancel.request_id not in self.ledger.ended:
-                self._early.verdicts.remember(cancel.request_id, verdict)
+            if cancel.request_id not in self.completions.ended:
+                self._early.pending_ends.remember(cancel.request_id, pending)
             return []
         replica = self.fleet.get(tracked.replica_id)
         if tracked.state is State.ASSIGNED and replica is not None:
             return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, cancel.reason)]
         if tracked.request is None:
-            return self._end_once_read(tracked, verdict)
-        return self._end_undelivered(tracked, verdict.end, now)
+            return self._end_once_read(tracked, pending)
+        return self._end_undelivered(tracked, pending.end, now)
 
     def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
         """A replica's heartbeat; `live` False for one from before the takeover."""
@@ -162,8 +162,8 @@ class Dispatch(Requests):
         self.fleet.release(finished.replica_id, key)
         tracked = self._tracked.get(finished.request_id)
         if tracked is None or finished.attempt > tracked.attempt or tracked.request is None:
-            if finished.request_id not in self.ledger.ended:
-                self._early.ends.remember(key, finished)
+            if finished.request_id not in self.completions.ended:
+                self._early.finished.remember(key, finished)
             if tracked is not None and tracked.request is None:
                 self.waiting.demand(tracked)
             return self._serve(now)
@@ -181,7 +181,7 @@ class Dispatch(Requests):
         rules, gap_s = self.rules, now.monotonic_s - self._ticked_s
         self._ticked_s = now.monotonic_s
         if gap_s > rules.replica_silence_s:
-            self.suspects.note_disturbance(now.monotonic_s)
+            self.poison.note_disturbance(now.monotonic_s)
         if gap_s > rules.replica_silence_s / 2:
             self.fleet.forgive(now.monotonic_s + rules.reconnect_s - rules.replica_silence_s, gap_s)
             for tracked in self._tracked.values():
@@ -189,9 +189,9 @@ class Dispatch(Requests):
         actions: list[Action] = []
         silent = self.fleet.remove_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s)
         for replica in silent:
-            suspects = [self._tracked.get(key[0]) for key in self.suspects.of(replica)]
+            suspects = [self._tracked.get(key[0]) for key in self.poison.suspects_of(replica)]
             aboard = [one for one in suspects if one is not None and one.key in replica.assigned]
-            self.suspects.accuse(replica, aboard, now.monotonic_s)
+            self.poison.record_death(replica, aboard, now.monotonic_s)
             for key in list(replica.assigned):
                 actions += self._on_lost(replica, key, now)
         self.takeover.conclude(self.fleet, now.monotonic_s, rules.takeover_listen_s)
@@ -234,15 +234,15 @@ class Dispatch(Requests):
             return None
         if request.ended is not None:
             return self._end(tracked, request.ended, request.delivered, now)
-        early = self._early.ends.pop(tracked.key) if self._early.ends else None
+        early = self._early.finished.pop(tracked.key) if self._early.finished else None
         if early is not None:
             return self._on_attempt_ended(tracked, early, now)
-        verdict = self._early.verdicts.pop(request.request_id) if self._early.verdicts else None
-        if verdict is None and not self.takeover.under_way and request.deadline <= now.utc:
-            verdict = Verdict(endings.expired())
-        if verdict is None:
+        pending = self._early.pending_ends.pop(request.request_id) if self._early.pending_ends else None
+        if pending is None and not self.takeover.under_way and request.deadline <= now.utc:
+            pending = PendingEnd(endings.expired())
+        if pending is None:
             return None
-        return self._end_undelivered(tracked, verdict.end, now, told_attempt=verdict.told_attempt)
+        return self._end_undelivered(tracked, pending.end, now, told_attempt=pending.told_attempt)
 
     def _on_known_again(self, tracked: Tracked, now: Moment) -> list[Action] | None:
         """A request is at hand again, or what is known of it: what there is to do; None
@@ -303,9 +303,9 @@ class Dispatch(Requests):
         """The replica that beats, alive."""
         seen_s = now.monotonic_s if live else self.takeover.began_s
         if not live:  # another dispatcher was there, and may have died with replicas of its
-            self.suspects.note_disturbance(seen_s, deaths=2)
+            self.poison.note_disturbance(seen_s, deaths=2)
         if self.fleet.get(beat.replica_id) is None:
-            self.suspects.acquit(self._tracked.values(), beat.replica_id)
+            self.poison.clear_death(self._tracked.values(), beat.replica_id)
         caught_up = self.takeover.has_caught_up(beat, live=live)
         return self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
 
@@ -315,7 +315,7 @@ class Dispatch(Requests):
         """
         request_id, attempt = key
         tracked = self._tracked.get(request_id)
-        if tracked is None and request_id not in self.ledger.ended:
+        if tracked is None and request_id not in self.completions.ended:
             since_s = replica.unknown.setdefault(key, now.monotonic_s)
             if now.monotonic_s - since_s <= self.rules.lost_work_s or not self.takeover.lanes_read:
                 return []
@@ -333,7 +333,7 @@ class Dispatch(Requests):
     def _on_generating(self, replica: Replica, key: AttemptKey) -> None:
         """An attempt has tokens; after a while it is no suspect any more."""
         replica.note_generating(key, replica.beat_s)
-        if key in replica.suspects and self.suspects.is_cleared(replica, key):
+        if key in replica.suspects and self.poison.is_cleared(replica, key):
             replica.suspects.discard(key)
             tracked = self._tracked.get(key[0])
             if tracked is not None:
@@ -353,11 +353,7 @@ class Dispatch(Requests):
         if tracked is None or tracked.key != key or tracked.state is not State.ASSIGNED:
             return []
         died_of_it = replica.replica_id in tracked.killed
-        if (
-            tracked.request is not None
-            and died_of_it
-            and self.suspects.is_convicted(tracked, now.monotonic_s)
-        ):
+        if tracked.request is not None and died_of_it and self.poison.is_poison(tracked, now.monotonic_s):
             return self._end_undelivered(tracked, endings.killed_replicas(tracked.kills), now)
         if tracked.request is not None and tracked.faults >= self.rules.max_faults:
             return self._end_undelivered(tracked, endings.gave_up(tracked.attempt), now)

@@ -26,6 +26,10 @@ class Takeover:
     lanes_read: bool = field(default=True, init=False)
     """Whether the lanes were read to where the predecessor may have read them."""
 
+    def note_lanes(self, *, read: bool) -> None:
+        """Says whether the lanes were read that far."""
+        self.lanes_read = read
+
     def has_caught_up(self, beat: ReplicaBeat, *, live: bool) -> bool:
         """Whether this heartbeat tells all that its replica was given before."""
         return live and (not self.under_way or beat.inbox_position >= self.barrier.get(beat.inbox, 0))

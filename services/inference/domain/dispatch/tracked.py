@@ -55,7 +55,7 @@ class Tracked:
     replica_id: str = ""
     faults: int = 0
     killed: tuple[str, ...] = ()
-    doubtful: bool = False
+    ambiguous_death: bool = False
     """Whether something else may have caused the last of those deaths."""
     sender: Sender | None = None
     counted: bool = field(default=False)

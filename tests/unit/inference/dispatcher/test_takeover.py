@@ -12,7 +12,7 @@ from services.common.requests.model_catalogue import Price
 from services.inference.dispatcher.takeover import replay
 from tests.support.bus.records import record
 from tests.support.inference.dispatch_world import LANE, RULES, World, request
-from tests.support.inference.fake_log import FakeLog, intake_of, links_of
+from tests.support.inference.fake_log import FakeLog, adapter_of, connections_of
 
 
 @pytest.mark.parametrize(("reason", "free"), [("not_acknowledged", True), ("client_left", False)])
@@ -41,9 +41,9 @@ async def test_takeover_prices_no_end_before_it_knows_who_was_refused(reason: st
             ],
         }
     )
-    links = links_of(log, TopicPartition(LANE, 0))
-    await replay(links, world.dispatch, intake_of(links), 0)
-    assert "r1" in world.dispatch.ledger.ended
-    (ended,) = world.dispatch.ledger.ends
+    connections = connections_of(log, TopicPartition(LANE, 0))
+    await replay(connections, world.dispatch, adapter_of(connections), 0)
+    assert "r1" in world.dispatch.completions.ended
+    (ended,) = world.dispatch.completions.ends
     assert (ended.event.cost_usd == 0) == free
-    assert [one.offset for one in await links.commands.poll()] == [0, 1]
+    assert [one.offset for one in await connections.commands.poll()] == [0, 1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, Outcome, ReplyEnded
 from services.inference.dispatcher.messages import read_request, shortened, stand_in_of
-from services.inference.domain.dispatch import Tell
+from services.inference.domain.dispatch import Reply
 from services.inference.domain.unreadable import ANY_ATTEMPT, unreadable_attempt, unreadable_report
 from tests.support.bus.records import record
 from tests.support.inference.dispatch_world import LANE, TIGHT, World, position, request
@@ -36,9 +36,9 @@ def test_unreadable_request_ends_failed_by_its_key(value: bytes | None) -> None:
     world = World()
     world.pass_time(1)
     (told,) = world.dispatch.on_unreadable(stand_in, position(0), world.now())
-    assert isinstance(told, Tell)
-    assert isinstance(told.reply, ReplyEnded)
-    assert (told.reply.request_id, told.to is None) == ("chatcmpl-1", stand_in.reply_to.partition < 0)
+    assert isinstance(told, Reply)
+    assert isinstance(told.message, ReplyEnded)
+    assert (told.message.request_id, told.to is None) == ("chatcmpl-1", stand_in.reply_to.partition < 0)
     world.commit()
     (end,) = world.ends
     assert (end.outcome, end.error_code, end.kind) == (
@@ -203,6 +203,6 @@ def test_reply_too_large_is_told_without_its_text() -> None:
     told = world.told[-1]
     assert isinstance(told, ReplyEnded)
     assert told.choices
-    cut = shortened(Tell(asked.reply_to, told)).reply
+    cut = shortened(Reply(asked.reply_to, told)).message
     assert isinstance(cut, ReplyEnded)
     assert (cut.choices, cut.end) == ((), told.end)

@@ -16,6 +16,6 @@ def queue_status(dispatch: Dispatch, *, dispatcher_id: str, host: str, pid: int,
         waiting={lane: queue.waiting(lane) for lane in Lane},
         running=dispatch.fleet.running,
         slots=dispatch.fleet.slots,
-        eta_ms=dispatch.ledger.throughput.interval_ms(now_s),
+        eta_ms=dispatch.completions.throughput.interval_ms(now_s),
         positions=queue.positions(),
     )

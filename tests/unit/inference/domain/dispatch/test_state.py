@@ -198,7 +198,7 @@ def test_dispatch_attempt_of_a_request_that_an_earlier_dispatcher_ended_is_withd
 def test_dispatch_unknown_attempt_is_left_alone_while_pending_records_are_unread() -> None:
     """Its record may be among them."""
     world = World()
-    world.dispatch.takeover.lanes_read = False
+    world.dispatch.takeover.note_lanes(read=False)
     world.pass_time(1)
     name = world.add_replica()
     world.replicas[name]["r7", 1] = None

@@ -128,7 +128,7 @@ def test_running_request_that_ends_when_it_is_read_again_is_withdrawn() -> None:
     """Its deadline had passed: no replica computes for nobody."""
     world = adopted_and_deferred("r3", deadline_s=3)
     world.now_s += 3
-    world.act(world.dispatch.on_body(world.lane[3], position(3), world.now()))
+    world.act(world.dispatch.on_deferred(world.lane[3], position(3), world.now()))
     assert ("r3", 1) not in world.replicas["m#1"]
     world.commit()
     assert [(end.request_id, end.outcome) for end in world.ends] == [("r3", Outcome.EXPIRED)]

@@ -1,4 +1,4 @@
-"""Reads again the requests that were left in the log."""
+"""Reads deferred requests again, which were left in the log."""
 
 import asyncio
 from collections import deque
@@ -10,7 +10,7 @@ import structlog
 from services.common.bus import LogPosition, Record, Tail, TopicPartition, position_of
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
-from services.inference.dispatcher.intake import Intake, now
+from services.inference.dispatcher.bus_adapter import BusAdapter, now
 from services.inference.dispatcher.messages import read_request
 from services.inference.domain.dispatch import Dispatch
 
@@ -23,7 +23,7 @@ _GAP = 500
 
 
 @dataclass
-class BodyReader:
+class DeferredReader:
     """Gives a dispatch the records that it wants to have again, or says that they are gone.
 
     `queries` is asked where the log begins when it gives nothing.
@@ -32,7 +32,7 @@ class BodyReader:
     tails: dict[TopicPartition, Tail]
     queries: Tail
     dispatch: Dispatch
-    intake: Intake
+    adapter: BusAdapter
     _started: set[TopicPartition] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
@@ -72,8 +72,8 @@ class BodyReader:
             if request is None:
                 await self._miss(position_of(record))
             else:
-                actions = self.dispatch.on_body(request, position_of(record), now())
-                await self.intake.perform(self.dispatch, actions)
+                actions = self.dispatch.on_deferred(request, position_of(record), now())
+                await self.adapter.perform(self.dispatch, actions)
 
     async def _miss_lost(self, place: TopicPartition, missing: Iterable[int]) -> None:
         """Nothing came: the bus is away, or the log begins behind what is wanted, perhaps
@@ -90,7 +90,7 @@ class BodyReader:
         """Retention took a record before its turn came."""
         log.error("request_lost_to_retention", topic=position.topic, offset=position.offset)
         metrics.BUS_SKIPPED.labels(position.topic, "lost_to_retention").inc()
-        await self.intake.perform(self.dispatch, self.dispatch.on_gone(position, now()))
+        await self.adapter.perform(self.dispatch, self.dispatch.on_gone(position, now()))
 
     async def _seek(self, place: TopicPartition, offset: int) -> None:
         tail = self.tails[place]

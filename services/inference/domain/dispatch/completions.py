@@ -18,9 +18,9 @@ FREE = Price(input_per_million_usd=Decimal(0), output_per_million_usd=Decimal(0)
 
 
 @dataclass
-class Ledger:
-    """Every record's one effect, every request's one end; `trackers` has a lane's
-    records by its topic.
+class Completions:
+    """The offsets that are done and the ends to commit with them: each record is taken
+    once, each request ends once; `trackers` has a lane's records by its topic.
     """
 
     rules: DispatchRules

@@ -13,7 +13,7 @@ from schemas.topics import COMMANDS, STATUS_TOPIC
 from services.common.bus import MessageReader, ReadProgress, Record, position_of
 from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError
-from services.inference.dispatcher.links import Links
+from services.inference.dispatcher.connections import Connections
 from services.inference.dispatcher.messages import (
     CANCEL,
     read_request,
@@ -23,7 +23,7 @@ from services.inference.dispatcher.messages import (
     stand_in_of,
     work_record,
 )
-from services.inference.domain.dispatch import Action, Assign, Dispatch, Moment, Tell
+from services.inference.domain.dispatch import Action, Assign, Dispatch, Moment, Reply
 from services.inference.domain.unreadable import unreadable_report
 
 log = structlog.get_logger(__name__)
@@ -35,14 +35,14 @@ def now() -> Moment:
 
 
 @dataclass
-class Intake:
-    """Takes records for a dispatch and performs its actions.
+class BusAdapter:
+    """Gives records to a dispatch and puts its actions on the bus.
 
     `lanes` names the lane of each topic; `epoch` marks this leadership's assignments.
     `committing` is set once there is something to commit.
     """
 
-    links: Links
+    connections: Connections
     model: str
     lanes: dict[str, Lane]
     epoch: int
@@ -86,7 +86,7 @@ class Intake:
             await self.perform(dispatch, dispatch.on_cancel(cancel, now()))
 
     def on_refusals(self, dispatch: Dispatch, records: Iterable[Record]) -> None:
-        """The same, read only for whose clients were refused."""
+        """Reads only the cancellations of requests whose clients got 503."""
         for cancel in self._own_cancels(records):
             dispatch.on_refusal(cancel)
 
@@ -110,17 +110,17 @@ class Intake:
                     request = action.request
                     refused = dispatch.on_refused(request.request_id, request.attempt, now())
                     await self.perform(dispatch, refused)
-                elif isinstance(action, Tell):
+                elif isinstance(action, Reply):
                     await self._send(shortened(action))
-        if dispatch.ledger.ends or dispatch.ledger.finished_unrecorded:
+        if dispatch.completions.ends or dispatch.completions.finished_unrecorded:
             self.committing.set()
 
     async def _send(self, action: Action) -> None:
-        if isinstance(action, Tell):
+        if isinstance(action, Reply):
             for record in reply_records(action, self.reply_partitions):
-                await self.links.out.send_soon(record)
+                await self.connections.out.send_soon(record)
         else:
-            await self.links.out.send_soon(work_record(action, self.epoch))
+            await self.connections.out.send_soon(work_record(action, self.epoch))
 
     def _on_lane_record(self, dispatch: Dispatch, record: Record) -> list[Action]:
         position, request = position_of(record), read_request(record)

@@ -6,10 +6,10 @@ import pytest
 
 from schemas.errors import ErrorCode
 from services.common.bus import TopicPartition
-from services.inference.dispatcher.bodies import BodyReader
+from services.inference.dispatcher.deferred_reader import DeferredReader
 from tests.support.bus.records import record
 from tests.support.inference.dispatch_world import LANE, TIGHT, World, request
-from tests.support.inference.fake_log import FakeLog, FakeProducer, intake_of, links_of
+from tests.support.inference.fake_log import FakeLog, FakeProducer, adapter_of, connections_of
 
 
 @pytest.mark.parametrize(("begins", "lost"), [(9, 8), (20, 8), (5, 4), (0, 0)])
@@ -25,9 +25,11 @@ async def test_deferred_records_that_retention_took_end_their_requests_once(begi
         for offset, one in enumerate(world.lane)
         if offset >= begins
     ]
-    links = links_of(FakeLog({LANE: kept}, {LANE: begins}), place)
+    connections = connections_of(FakeLog({LANE: kept}, {LANE: begins}), place)
     world.replicas["m#1"] = {}
-    reader = BodyReader(links.bodies, links.queries, world.dispatch, intake_of(links))
+    reader = DeferredReader(
+        connections.deferred, connections.queries, world.dispatch, adapter_of(connections)
+    )
     reading = asyncio.create_task(reader.run())
     async with asyncio.timeout(10):
         while not settled(world, lost):
@@ -41,8 +43,8 @@ async def test_deferred_records_that_retention_took_end_their_requests_once(begi
     gone = [end for end in world.ends if end.error_code == ErrorCode.REQUEST_LOST]
     assert (len(gone), {end.cost_usd for end in gone} <= {0}) == (lost, True)
     assert len({end.request_id for end in world.ends}) == len(world.ends)
-    assert isinstance(links.out, FakeProducer)
-    assert len(links.out.sent) >= lost
+    assert isinstance(connections.out, FakeProducer)
+    assert len(connections.out.sent) >= lost
 
 
 def settled(world: World, lost: int) -> bool:

@@ -11,7 +11,7 @@ class Killing(World):
     """A world in which request 0 kills every replica that takes it, at its next beat."""
 
     def kill(self) -> None:
-        """Whoever has it dies; a new replica takes its place."""
+        """The replica that has it dies; a new one takes its place."""
         for name, held in list(self.replicas.items()):
             if any(key[0] == "r0" for key in held):
                 del self.replicas[name]
@@ -132,8 +132,8 @@ def test_replica_that_was_taken_for_dead_and_beats_again_clears_its_suspects() -
     assert world.dispatch.waiting.tracked["r1"].kills == 0
 
 
-def test_replica_that_no_dispatcher_heard_after_a_takeover_accuses_nobody() -> None:
-    """Who killed the dispatcher may have killed the replica, too."""
+def test_replica_that_no_dispatcher_heard_after_a_takeover_is_counted_against_no_request() -> None:
+    """What killed the dispatcher may have killed the replica, too."""
     world = World()
     world.pass_time(1)
     world.add_replica()
@@ -146,7 +146,7 @@ def test_replica_that_no_dispatcher_heard_after_a_takeover_accuses_nobody() -> N
     assert world.dispatch.waiting.tracked["r1"].kills == 0
 
 
-def test_request_beside_many_killers_is_never_blamed() -> None:
+def test_request_beside_many_poison_requests_is_not_taken_for_one() -> None:
     """Ten killers in a row beside one that generates: it outlives them all."""
     world = World(tokens=5)
     world.pass_time(1)
@@ -165,7 +165,7 @@ def test_request_beside_many_killers_is_never_blamed() -> None:
     assert ends["r1"] is Outcome.COMPLETED
 
 
-def test_attempt_given_to_a_replica_that_was_dead_already_is_innocent() -> None:
+def test_attempt_given_to_a_replica_that_was_dead_already_is_no_suspect() -> None:
     """A death is noticed a second late; what was assigned meanwhile has no part in it."""
     world = World()
     world.pass_time(1)

@@ -8,7 +8,7 @@ from services.common.bus import GroupConsumer, Producer, Tail, TopicPartition, T
 
 
 @dataclass
-class Links:
+class Connections:
     """What a leadership reads and writes.
 
     `lanes` and `out` are its member's and outlive it; the others are opened for it.
@@ -21,8 +21,8 @@ class Links:
     commands: Tail
     queries: Tail
     """Fetches nothing: a query need not wait behind a fetch's long poll."""
-    bodies: dict[TopicPartition, Tail]
-    """Read again what was left in the log."""
+    deferred: dict[TopicPartition, Tail]
+    """Read the deferred records again."""
 
     @classmethod
     def of(
@@ -34,8 +34,8 @@ class Links:
         lanes: GroupConsumer,
         out: Producer,
         places: tuple[TopicPartition, ...],
-    ) -> "Links":
-        """All links, none of them open."""
+    ) -> "Connections":
+        """All connections, none of them open."""
         return cls(
             lanes=lanes,
             out=out,
@@ -43,7 +43,7 @@ class Links:
             status=Tail(url=url, name=name, topic=STATUS_TOPIC.name),
             commands=Tail(url=url, name=name, topic=COMMANDS.name),
             queries=Tail(url=url, name=name),
-            bodies={place: Tail(url=url, name=f"{name}-bodies", topic=place.topic) for place in places},
+            deferred={place: Tail(url=url, name=f"{name}-deferred", topic=place.topic) for place in places},
         )
 
     async def open(self) -> None:
@@ -60,6 +60,6 @@ class Links:
 
     async def close(self) -> None:
         """Disconnects what was opened."""
-        for tail in (self.status, self.commands, self.queries, *self.bodies.values()):
+        for tail in (self.status, self.commands, self.queries, *self.deferred.values()):
             await tail.close()
         await self.ends.close()
