@@ -90,7 +90,7 @@ class Leadership:
             "leadership_begun",
             model=self.rules.model,
             dispatcher=self.dispatcher_id,
-            pending=dispatch.unfinished,
+            pending=len(dispatch.requests),
         )
         return _Serving(self.dispatcher_id, self.connections, tuple(self.lanes), adapter, dispatch)
 

@@ -225,7 +225,7 @@ class World:
     def running_for_nobody(self) -> list[tuple[str, int]]:
         """Attempts that replicas hold though their requests have ended."""
         held = [key for running in self.replicas.values() for key in running]
-        return [key for key in held if key[0] not in self.dispatch.waiting.tracked]
+        return [key for key in held if key[0] not in self.dispatch.requests]
 
     def settle(self) -> None:
         """Everything goes well until nothing is left to do."""

@@ -71,8 +71,8 @@ class PoisonRequests:
             self._deaths.append((now_s, dead.replica_id))
         suspects = list(aboard)
         for tracked in [one for one in suspects if one.kills] or suspects:
-            tracked.killed = (*tracked.killed, dead.replica_id)
-            tracked.ambiguous_death = len(suspects) > 1 and tracked.key in dead.generating
+            ambiguous = len(suspects) > 1 and tracked.key in dead.generating
+            tracked.count_death(dead.replica_id, ambiguous=ambiguous)
 
     def is_poison(self, tracked: Tracked, now_s: float) -> bool:
         """Whether a request has killed so many replicas that it is not tried again."""
@@ -83,7 +83,7 @@ class PoisonRequests:
         """A replica that was taken for dead beats: it died of none of these."""
         for one in tracked:
             if replica_id in one.killed:
-                one.killed = tuple(each for each in one.killed if each != replica_id)
+                one.clear_death(replica_id)
 
     def _disturbances(self, tracked: Tracked, now_s: float) -> int:
         """The deaths and disturbances of the last minute that are not its own."""

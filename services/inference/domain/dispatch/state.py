@@ -1,9 +1,11 @@
 """The state of one model's dispatching, and what each event does to it.
 
 A request is *waiting*, *assigned* to a replica, or *retrying*: its replica died, and
-whoever follows the stream is to publish the next attempt. How it ends is told in
-`requests.py`.
+the gateway that follows the stream is to publish the next attempt. How it ends is told
+in `request_ends.py`.
 """
+
+from dataclasses import dataclass
 
 from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import (
@@ -17,15 +19,36 @@ from schemas.inference import (
 )
 from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Assign, Moment, Withdraw
-from services.inference.domain.dispatch.memory import PendingEnd
-from services.inference.domain.dispatch.requests import Requests
+from services.inference.domain.dispatch.completions import Completions
+from services.inference.domain.dispatch.memory import EarlyReports, PendingEnd
+from services.inference.domain.dispatch.poison_requests import PoisonRequests
+from services.inference.domain.dispatch.queue.waiting import Waiting
+from services.inference.domain.dispatch.request_ends import RequestEnds
+from services.inference.domain.dispatch.request_table import RequestTable
+from services.inference.domain.dispatch.rules import DispatchRules
+from services.inference.domain.dispatch.takeover import Takeover
 from services.inference.domain.dispatch.tracked import State, Tracked
-from services.inference.domain.replicas import AttemptKey, Replica
+from services.inference.domain.offsets import OffsetTracker
+from services.inference.domain.replicas import AttemptKey, Fleet, Replica
 from services.inference.domain.unreadable import ANY_ATTEMPT
 
 
-class Dispatch(Requests):
-    """One model's dispatching from a takeover on."""
+@dataclass
+class Dispatch:
+    """One model's dispatching from a takeover on; `trackers` are by a lane's topic."""
+
+    rules: DispatchRules
+    trackers: dict[str, OffsetTracker]
+    takeover: Takeover
+
+    def __post_init__(self) -> None:
+        self.fleet, self.requests = Fleet(), RequestTable()
+        self.completions = Completions(self.rules, self.trackers)
+        self.waiting = Waiting(self.rules.read_ahead, self.trackers, self.requests)
+        self.poison = PoisonRequests(self.rules)
+        self._early = EarlyReports()
+        self._ends = RequestEnds(self.requests, self.fleet, self.waiting, self.completions, self._early)
+        self._ticked_s = self.takeover.began_s
 
     # What happens.
 
@@ -41,23 +64,23 @@ class Dispatch(Requests):
         """A record of a lane was read."""
         if not self.completions.read(position):
             return []
-        known = self._tracked.get(request.request_id)
+        known = self.requests.get(request.request_id)
         if known is not None:
             if position in known.positions:
                 return []
-            known.positions.append(position)
+            known.add_record(position)
             if request.attempt <= known.attempt:  # two reply streams may ask: the second's is a duplicate
                 return []
             self.waiting.supersede(known)
-            actions = self._withdraw(known, "superseded")
+            actions = self._ends.withdraw(known, "superseded")
             known.take(request, size_bytes, traceparent)
             return actions + self._begin(known, now)
         if self.completions.ended_before(request):
-            return self._tell_ended(request, position)
+            return self._ends.tell_ended(request, position)
         tracked = Tracked.of(
             request, position, now.monotonic_s, size_bytes=size_bytes, traceparent=traceparent
         )
-        self._tracked[request.request_id] = tracked
+        self.requests[request.request_id] = tracked
         return self._begin(tracked, now)
 
     def on_deferred(self, request: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
@@ -74,10 +97,10 @@ class Dispatch(Requests):
         tracked = self.waiting.lose(position)
         if tracked is None:
             return []
-        tracked.request = tracked.stand_in(self.rules.model)
+        tracked.restore(tracked.stand_in(self.rules.model))
         over = self._on_known_again(tracked, now)
         if over is None and tracked.state is State.WAITING:
-            over = self._end_undelivered(tracked, endings.lost(), now)
+            over = self._ends.end_undelivered(tracked, endings.lost(), now)
         return (over or []) + self._serve(now)
 
     def on_unreadable(self, stand_in: InferenceRequested, position: LogPosition, now: Moment) -> list[Action]:
@@ -89,29 +112,29 @@ class Dispatch(Requests):
         said = stand_in.attempt
         known = 1 if said == ANY_ATTEMPT else said
         request = stand_in.model_copy(update={"attempt": known})
-        tracked = self._tracked.get(request.request_id)
+        tracked = self.requests.get(request.request_id)
         if tracked is None:
             if self.completions.ended_before(request):
-                return self._tell_ended(request, position, said)
+                return self._ends.tell_ended(request, position, said)
             tracked = Tracked.of(request, position, now.monotonic_s, size_bytes=0, traceparent=None)
-            self._tracked[request.request_id] = tracked
+            self.requests[request.request_id] = tracked
         else:
-            tracked.positions.append(position)
+            tracked.add_record(position)
             if said <= tracked.attempt:  # of an attempt that is past
                 return []
         pending = PendingEnd(endings.unreadable(), said)
         if tracked.request is None:
-            return self._end_once_read(tracked, pending)
-        tracked.request = tracked.request.model_copy(update={"attempt": max(tracked.attempt, known)})
-        return self._end_undelivered(tracked, pending.end, now, told_attempt=said) + self._serve(now)
+            return self._ends.end_once_read(tracked, pending)
+        tracked.restore(tracked.request.model_copy(update={"attempt": max(tracked.attempt, known)}))
+        return self._ends.end_undelivered(tracked, pending.end, now, told_attempt=said) + self._serve(now)
 
     def on_refused(self, request_id: str, attempt: int, now: Moment) -> list[Action]:
         """An assignment is too large for the bus."""
-        tracked = self._tracked.get(request_id)
+        tracked = self.requests.get(request_id)
         if tracked is None or tracked.key != (request_id, attempt):
             return []
         self.fleet.release(tracked.replica_id, tracked.key)
-        return self._end_undelivered(tracked, endings.too_large(), now) + self._serve(now)
+        return self._ends.end_undelivered(tracked, endings.too_large(), now) + self._serve(now)
 
     def on_refusal(self, cancel: CancelRequested) -> None:
         """A request's client was told that the bus did not take it: it costs nothing."""
@@ -126,7 +149,7 @@ class Dispatch(Requests):
     def on_cancel(self, cancel: CancelRequested, now: Moment) -> list[Action]:
         """Nobody wants a request's answer any more."""
         self.on_refusal(cancel)
-        tracked, pending = self._tracked.get(cancel.request_id), PendingEnd(End(outcome=Outcome.CANCELLED))
+        tracked, pending = self.requests.get(cancel.request_id), PendingEnd(End(outcome=Outcome.CANCELLED))
         if tracked is None:
             if cancel.request_id not in self.completions.ended:
                 self._early.pending_ends.remember(cancel.request_id, pending)
@@ -135,8 +158,8 @@ class Dispatch(Requests):
         if tracked.state is State.ASSIGNED and replica is not None:
             return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, cancel.reason)]
         if tracked.request is None:
-            return self._end_once_read(tracked, pending)
-        return self._end_undelivered(tracked, pending.end, now)
+            return self._ends.end_once_read(tracked, pending)
+        return self._ends.end_undelivered(tracked, pending.end, now)
 
     def on_beat(self, beat: ReplicaBeat, now: Moment, *, live: bool) -> list[Action]:
         """A replica's heartbeat; `live` False for one from before the takeover."""
@@ -160,7 +183,7 @@ class Dispatch(Requests):
         """A replica is done with an attempt."""
         key = (finished.request_id, finished.attempt)
         self.fleet.release(finished.replica_id, key)
-        tracked = self._tracked.get(finished.request_id)
+        tracked = self.requests.get(finished.request_id)
         if tracked is None or finished.attempt > tracked.attempt or tracked.request is None:
             if finished.request_id not in self.completions.ended:
                 self._early.finished.remember(key, finished)
@@ -184,12 +207,12 @@ class Dispatch(Requests):
             self.poison.note_disturbance(now.monotonic_s)
         if gap_s > rules.replica_silence_s / 2:
             self.fleet.forgive(now.monotonic_s + rules.reconnect_s - rules.replica_silence_s, gap_s)
-            for tracked in self._tracked.values():
-                tracked.since_s += gap_s
+            for tracked in self.requests.values():
+                tracked.shift_clock(gap_s)
         actions: list[Action] = []
         silent = self.fleet.remove_silent(now.monotonic_s, rules.replica_silence_s, rules.takeover_silence_s)
         for replica in silent:
-            suspects = [self._tracked.get(key[0]) for key in self.poison.suspects_of(replica)]
+            suspects = [self.requests.get(key[0]) for key in self.poison.suspects_of(replica)]
             aboard = [one for one in suspects if one is not None and one.key in replica.assigned]
             self.poison.record_death(replica, aboard, now.monotonic_s)
             for key in list(replica.assigned):
@@ -213,13 +236,13 @@ class Dispatch(Requests):
 
     def _begin(self, tracked: Tracked, now: Moment) -> list[Action]:
         """A request, or a further attempt at it, was read."""
-        self._retrying.pop(tracked.request_id, None)
+        self.requests.note_attempt(tracked.request_id)
         over = self._already_over(tracked, now)
         if over is not None:
             return over
         if tracked.attempt > self.rules.max_attempts:
-            return self._end_undelivered(tracked, endings.gave_up(self.rules.max_attempts), now)
-        tracked.state, tracked.since_s = State.WAITING, now.monotonic_s
+            return self._ends.end_undelivered(tracked, endings.gave_up(self.rules.max_attempts), now)
+        tracked.wait(now.monotonic_s)
         self.waiting.watch_deadline(tracked)
         request, replica = tracked.request, None if self.takeover.under_way else self.fleet.idlest()
         if request is not None and replica is not None and not (tracked.killed or len(self.waiting.queue)):
@@ -233,7 +256,7 @@ class Dispatch(Requests):
         if request is None:
             return None
         if request.ended is not None:
-            return self._end(tracked, request.ended, request.delivered, now)
+            return self._ends.end(tracked, request.ended, request.delivered, now)
         early = self._early.finished.pop(tracked.key) if self._early.finished else None
         if early is not None:
             return self._on_attempt_ended(tracked, early, now)
@@ -242,7 +265,7 @@ class Dispatch(Requests):
             pending = PendingEnd(endings.expired())
         if pending is None:
             return None
-        return self._end_undelivered(tracked, pending.end, now, told_attempt=pending.told_attempt)
+        return self._ends.end_undelivered(tracked, pending.end, now, told_attempt=pending.told_attempt)
 
     def _on_known_again(self, tracked: Tracked, now: Moment) -> list[Action] | None:
         """A request is at hand again, or what is known of it: what there is to do; None
@@ -250,20 +273,20 @@ class Dispatch(Requests):
         """
         over = self._already_over(tracked, now)
         if over is None and tracked.state is State.RETRYING:
-            return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
+            return self._ends.ask_retry(tracked, RetryReason.REPLICA_LOST, now)
         return over
 
     def _on_attempt_ended(self, tracked: Tracked, finished: RequestFinished, now: Moment) -> list[Action]:
-        actions: list[Action] = []
+        actions, end = list[Action](), finished.end
         if finished.replica_id != tracked.replica_id:  # another had it, too
-            actions = self._withdraw(tracked, "superseded")
-            tracked.replica_id = finished.replica_id
-        if finished.end.retryable:
-            tracked.faults += 1
+            actions = self._ends.withdraw(tracked, "superseded")
+            tracked.note_finisher(finished.replica_id)
+        if end.retryable:
+            tracked.count_fault()
             if tracked.faults < self.rules.max_faults:
                 self.waiting.remove(tracked)
-                return actions + self._ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
-        return actions + self._end(tracked, finished.end, finished.choices, now, tell=finished.end.retryable)
+                return actions + self._ends.ask_retry(tracked, RetryReason.REPLICA_GAVE_UP, now)
+        return actions + self._ends.end(tracked, end, finished.choices, now, tell=end.retryable)
 
     def _serve(self, now: Moment) -> list[Action]:
         """Gives what waits to free slots; suspects of a replica's death one a replica."""
@@ -305,7 +328,7 @@ class Dispatch(Requests):
         if not live:  # another dispatcher was there, and may have died with replicas of its
             self.poison.note_disturbance(seen_s, deaths=2)
         if self.fleet.get(beat.replica_id) is None:
-            self.poison.clear_death(self._tracked.values(), beat.replica_id)
+            self.poison.clear_death(self.requests.values(), beat.replica_id)
         caught_up = self.takeover.has_caught_up(beat, live=live)
         return self.fleet.beat(beat, now_s=seen_s, confirmed=caught_up)
 
@@ -314,7 +337,7 @@ class Dispatch(Requests):
         attempt, withdrawn where it is past.
         """
         request_id, attempt = key
-        tracked = self._tracked.get(request_id)
+        tracked = self.requests.get(request_id)
         if tracked is None and request_id not in self.completions.ended:
             since_s = replica.unknown.setdefault(key, now.monotonic_s)
             if now.monotonic_s - since_s <= self.rules.lost_work_s or not self.takeover.lanes_read:
@@ -335,29 +358,29 @@ class Dispatch(Requests):
         replica.note_generating(key, replica.beat_s)
         if key in replica.suspects and self.poison.is_cleared(replica, key):
             replica.suspects.discard(key)
-            tracked = self._tracked.get(key[0])
+            tracked = self.requests.get(key[0])
             if tracked is not None:
-                tracked.killed = ()
+                tracked.clear_suspicion()
 
     def _on_forgotten(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
         """A living replica no longer knows of an attempt that it was given."""
-        tracked = self._tracked.get(key[0])
+        tracked = self.requests.get(key[0])
         if tracked is not None and tracked.key == key:
-            tracked.faults += 1
+            tracked.count_fault()
         return self._on_lost(replica, key, now)
 
     def _on_lost(self, replica: Replica, key: AttemptKey, now: Moment) -> list[Action]:
         """An attempt will not be finished by its replica."""
         replica.release(key)
-        tracked = self._tracked.get(key[0])
+        tracked = self.requests.get(key[0])
         if tracked is None or tracked.key != key or tracked.state is not State.ASSIGNED:
             return []
         died_of_it = replica.replica_id in tracked.killed
         if tracked.request is not None and died_of_it and self.poison.is_poison(tracked, now.monotonic_s):
-            return self._end_undelivered(tracked, endings.killed_replicas(tracked.kills), now)
+            return self._ends.end_undelivered(tracked, endings.killed_replicas(tracked.kills), now)
         if tracked.request is not None and tracked.faults >= self.rules.max_faults:
-            return self._end_undelivered(tracked, endings.gave_up(tracked.attempt), now)
-        return self._ask_retry(tracked, RetryReason.REPLICA_LOST, now)
+            return self._ends.end_undelivered(tracked, endings.gave_up(tracked.attempt), now)
+        return self._ends.ask_retry(tracked, RetryReason.REPLICA_LOST, now)
 
     # Ends.
 
@@ -369,11 +392,9 @@ class Dispatch(Requests):
             if tracked.request is None:
                 self.waiting.demand(tracked)
             elif tracked.state is State.WAITING or late_s > self.rules.overdue_s:
-                actions += self._end_undelivered(tracked, endings.expired(), now)
+                actions += self._ends.end_undelivered(tracked, endings.expired(), now)
             else:
                 self.waiting.watch_deadline(tracked, endings.later(tracked.deadline, self.rules.overdue_s))
-        for request_id in list(self._retrying):
-            tracked = self._tracked[request_id]
-            if now.monotonic_s - tracked.since_s > self.rules.retry_answer_s:
-                actions += self._end_undelivered(tracked, endings.unanswered(), now)
+        for tracked in self.requests.unanswered(now.monotonic_s, self.rules.retry_answer_s):
+            actions += self._ends.end_undelivered(tracked, endings.unanswered(), now)
         return actions

@@ -1,6 +1,6 @@
 """One request as its dispatcher follows it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -58,8 +58,6 @@ class Tracked:
     ambiguous_death: bool = False
     """Whether something else may have caused the last of those deaths."""
     sender: Sender | None = None
-    counted: bool = field(default=False)
-    """Whether the lane's read-ahead holds it."""
 
     @classmethod
     def of(
@@ -134,6 +132,22 @@ class Tracked:
             **self.sender._asdict(),
         )
 
+    def add_record(self, position: LogPosition) -> None:
+        """A further record of it was read."""
+        self.positions.append(position)
+
+    def restore(self, request: InferenceRequested | None) -> None:
+        """Its record was read again, or is replaced by what is known of it."""
+        self.request = request
+
+    def wait(self, now_s: float) -> None:
+        """It waits for a slot."""
+        self.state, self.since_s = State.WAITING, now_s
+
+    def await_retry(self, now_s: float) -> None:
+        """Its next attempt is asked for."""
+        self.state, self.since_s = State.RETRYING, now_s
+
     def assign(self, replica_id: str, now_s: float) -> None:
         """A replica has the current attempt."""
         self.state, self.replica_id, self.since_s = State.ASSIGNED, replica_id, now_s
@@ -143,3 +157,27 @@ class Tracked:
         self.request, self.attempt, self.replica_id = request, request.attempt, ""
         self.deadline, self.size_bytes = request.deadline, size_bytes
         self.traceparent = traceparent or self.traceparent
+
+    def note_finisher(self, replica_id: str) -> None:
+        """Another replica than the one it was assigned to has finished the attempt."""
+        self.replica_id = replica_id
+
+    def count_fault(self) -> None:
+        """The engine, or its replica, failed an attempt."""
+        self.faults += 1
+
+    def count_death(self, replica_id: str, *, ambiguous: bool) -> None:
+        """A replica may have died of it."""
+        self.killed, self.ambiguous_death = (*self.killed, replica_id), ambiguous
+
+    def clear_death(self, replica_id: str) -> None:
+        """That replica did not die."""
+        self.killed = tuple(one for one in self.killed if one != replica_id)
+
+    def clear_suspicion(self) -> None:
+        """No replica died of it."""
+        self.killed = ()
+
+    def shift_clock(self, gap_s: float) -> None:
+        """It has not aged for so long."""
+        self.since_s += gap_s

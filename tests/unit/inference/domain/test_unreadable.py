@@ -139,7 +139,7 @@ def test_unreadable_further_attempt_of_a_request_left_in_the_log_ends_it_as_its_
     world.pass_time(1)
     world.ask(*(request(number) for number in range(5)))
     give_unreadable(world, b"?", request_id="r4")
-    assert world.dispatch.waiting.tracked["r4"].request is None
+    assert world.dispatch.requests["r4"].request is None
     world.load()
     world.commit()
     assert [(end.request_id, end.key_id, end.attempts) for end in world.ends] == [("r4", "k", 1)]

@@ -1,6 +1,6 @@
 """The requests that wait for a slot: who is next, and which of their records are held."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,16 +14,18 @@ from services.inference.domain.dispatch.tracked import Tracked
 
 @dataclass
 class Waiting:
-    """Waiting requests of all lanes, held or deferred; `tracked` is the dispatcher's
-    table of all its requests.
+    """Waiting requests of all lanes, held or deferred; `table` has all that have not
+    ended, and is only read here.
     """
 
     limits: ReadAhead
     topics: Iterable[str]
-    tracked: dict[str, Tracked]
+    table: Mapping[str, Tracked]
     queue: FairQueue = field(default_factory=FairQueue)
     backlogs: dict[str, LaneBacklog] = field(init=False)
     _deadlines: Deadlines = field(default_factory=Deadlines, init=False)
+    _held: set[str] = field(default_factory=set, init=False)
+    """The requests that their lane's read-ahead counts."""
 
     def __post_init__(self) -> None:
         self.backlogs = {topic: LaneBacklog(self.limits) for topic in self.topics}
@@ -50,7 +52,7 @@ class Waiting:
 
     def remove(self, tracked: Tracked) -> None:
         """A request waits no more."""
-        if tracked.counted or tracked.request_id in self.queue:
+        if tracked.request_id in self._held or tracked.request_id in self.queue:
             self.queue.remove(tracked.request_id)
             self._let_go(tracked)
 
@@ -64,11 +66,11 @@ class Waiting:
 
         `passed_over` cannot be served now.
         """
-        known = self.tracked
+        known = self.table
         request_id = self.queue.pop(lambda one: known[one].request is not None and one not in passed_over)
         if request_id is None:
             return None
-        tracked = self.tracked[request_id]
+        tracked = self.table[request_id]
         self._let_go(tracked)
         return tracked
 
@@ -78,11 +80,11 @@ class Waiting:
 
     def restore(self, request: InferenceRequested, position: LogPosition) -> Tracked | None:
         """A deferred record was read again: its request, if there is still need of it."""
-        tracked = self.tracked.get(request.request_id)
+        tracked = self.table.get(request.request_id)
         deferred = self.backlogs[position.topic].restore(request.tenant, position.offset)
         if not deferred or tracked is None or tracked.request is not None:
             return None
-        tracked.request = request
+        tracked.restore(request)
         if tracked.request_id in self.queue:
             self._hold(tracked)
         return tracked
@@ -90,7 +92,7 @@ class Waiting:
     def lose(self, position: LogPosition) -> Tracked | None:
         """A deferred record is gone for good: its request, if there is one."""
         backlog = self.backlogs[position.topic]
-        tracked = self.tracked.get(backlog.request_at(position.offset) or "")
+        tracked = self.table.get(backlog.request_at(position.offset) or "")
         if tracked is None or tracked.request is not None:
             return None
         backlog.restore(tracked.tenant, position.offset)
@@ -108,16 +110,16 @@ class Waiting:
 
     def due(self, now: datetime) -> list[Tracked]:
         """The requests whose time has come since the last call."""
-        return [self.tracked[request_id] for request_id in self._deadlines.due(now)]
+        return [self.table[request_id] for request_id in self._deadlines.due(now)]
 
     def _hold(self, tracked: Tracked) -> None:
         self._backlog_of(tracked).hold(tracked.tenant, tracked.size_bytes)
-        tracked.counted = True
+        self._held.add(tracked.request_id)
 
     def _let_go(self, tracked: Tracked) -> None:
-        if tracked.counted:
+        if tracked.request_id in self._held:
             self._backlog_of(tracked).release(tracked.tenant, tracked.size_bytes)
-            tracked.counted = False
+            self._held.remove(tracked.request_id)
 
     def _backlog_of(self, tracked: Tracked) -> LaneBacklog:
         return self.backlogs[tracked.positions[0].topic]

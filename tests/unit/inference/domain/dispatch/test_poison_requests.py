@@ -35,7 +35,7 @@ def test_request_that_kills_its_replica_gets_two_attempts_and_its_neighbours_go_
         world.kill()
         world.read_lane()
         world.pass_time(0.5)
-        if all(one.request_id != "r0" for one in world.dispatch.waiting.tracked.values()):
+        if all(one.request_id != "r0" for one in world.dispatch.requests.values()):
             break
     world.tokens = tokens
     world.settle()
@@ -81,7 +81,7 @@ def test_suspect_where_other_replicas_die_too_is_given_one_more_attempt() -> Non
     world.pass_time(2)
     for attempt in (2, 3):
         world.read_lane()
-        assert world.dispatch.waiting.tracked["r1"].attempt == attempt
+        assert world.dispatch.requests["r1"].attempt == attempt
         world.add_replica()
         kill_with(world, "r1")
         world.pass_time(2)
@@ -126,10 +126,10 @@ def test_replica_that_was_taken_for_dead_and_beats_again_clears_its_suspects() -
     world.ask(request(1))
     silent = world.replicas.pop(name)
     world.pass_time(2)
-    assert world.dispatch.waiting.tracked["r1"].kills == 1
+    assert world.dispatch.requests["r1"].kills == 1
     world.replicas[name] = silent
     world.pass_time(0.25)
-    assert world.dispatch.waiting.tracked["r1"].kills == 0
+    assert world.dispatch.requests["r1"].kills == 0
 
 
 def test_replica_that_no_dispatcher_heard_after_a_takeover_is_counted_against_no_request() -> None:
@@ -143,7 +143,7 @@ def test_replica_that_no_dispatcher_heard_after_a_takeover_is_counted_against_no
     world.take_over()
     world.pass_time(5)
     assert [type(one).__name__ for one in world.told] == ["RetryNeeded"]
-    assert world.dispatch.waiting.tracked["r1"].kills == 0
+    assert world.dispatch.requests["r1"].kills == 0
 
 
 def test_request_beside_many_poison_requests_is_not_taken_for_one() -> None:
@@ -176,7 +176,7 @@ def test_attempt_given_to_a_replica_that_was_dead_already_is_no_suspect() -> Non
         world.act(world.dispatch.on_tick(world.now()))
     world.ask(request(1))
     world.pass_time(2)
-    assert world.dispatch.waiting.tracked["r1"].kills == 0
+    assert world.dispatch.requests["r1"].kills == 0
 
 
 def test_suspect_that_generates_is_cleared() -> None:
@@ -185,7 +185,7 @@ def test_suspect_that_generates_is_cleared() -> None:
     world.pass_time(1)
     for _ in range(6):
         world.add_replica()
-        if "r1" not in world.dispatch.waiting.tracked:
+        if "r1" not in world.dispatch.requests:
             world.ask(request(1))
         world.pass_time(0.25)
         world.tokens = 4

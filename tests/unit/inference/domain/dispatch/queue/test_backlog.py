@@ -141,7 +141,7 @@ def adopted_and_deferred(request_id: str, *, deadline_s: float = 1e6) -> World:
     world = World(TIGHT)
     world.pass_time(1)
     world.ask(*(request(number, deadline_s=deadline_s) for number in range(4)))
-    assert world.dispatch.waiting.tracked[request_id].request is None
+    assert world.dispatch.requests[request_id].request is None
     world.replicas["m#1"] = {(request_id, 1): None}
     world.beat()
     return world
