@@ -126,6 +126,11 @@ class Store:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.strip("/"):
             raise ConfigError("TOCSIN_CLICKHOUSE_URL must look like http://user:password@host:8123/database")
+        if "/" in parts.path.strip("/"):
+            raise ConfigError(
+                f"TOCSIN_CLICKHOUSE_URL has the path {parts.path!r}: it names one database, and a ClickHouse "
+                "behind a path prefix cannot be used; give it a host name or a port of its own"
+            )
         self._slots = asyncio.Semaphore(self.connections)
         # The driver logs each refused connection with a traceback; what it raises says
         # the same, once.
