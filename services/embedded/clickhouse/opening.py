@@ -20,6 +20,7 @@ from services.embedded.clickhouse.exchange import Exchange, Statement
 from services.embedded.clickhouse.http.request import Request
 from services.embedded.clickhouse.sql import rights, vocabulary
 from services.embedded.clickhouse.sql.analyst import rewritten, settings_clauses
+from services.embedded.clickhouse.sql.expansion import check_expansion
 from services.embedded.clickhouse.sql.inserts import first_word
 from services.embedded.clickhouse.sql.lexer import render, tokens
 from services.embedded.clickhouse.sql.settings import check_clause, check_settings
@@ -83,6 +84,7 @@ class Opener:
         changes = role is Role.SERVICE and first_word(statement.parsed) in _CHANGES
         if role is Role.ADMIN or statement.insert is not None or changes:
             return
+        check_expansion(statement.parsed)
         statement.parsed = list(tokens(self._engine.parse(statement.text)))
         statement.text = render(statement.parsed)
 

@@ -297,3 +297,17 @@ def test_identical_blocks_without_a_token_are_both_kept(store: RunningStore) -> 
         )
     assert store.ask(f"SELECT count() FROM {name}").text == "3"
     store.ask(f"DROP TABLE {name}")
+
+
+@pytest.mark.parametrize("depth", [12, 20, 40])
+@pytest.mark.parametrize("operator", ["BETWEEN", "NOT BETWEEN"])
+def test_statement_that_the_engine_would_write_far_longer_is_refused(
+    store: RunningStore, operator: str, depth: int
+) -> None:
+    """`(x BETWEEN y AND z)` doubles x: some nested ones stand for gigabytes."""
+    expression = "1"
+    for _ in range(depth):
+        expression = f"({expression}) {operator} 0 AND 1"
+    answer = store.ask(f"SELECT {expression}", user="analyst")
+    assert answer.code in (167, 168, 306), answer.text
+    assert store.ask("SELECT 1 BETWEEN 0 AND 1", user="analyst").text == "1"

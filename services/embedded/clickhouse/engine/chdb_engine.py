@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from services.embedded.clickhouse.engine.renderer import Renderer
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.sql.inserts import first_word
 from services.embedded.clickhouse.sql.lexer import quote, tokens
@@ -24,9 +24,6 @@ from services.embedded.clickhouse.sql.vocabulary import FIRST_WORDS
 from services.embedded.clickhouse.users import Role
 
 _PIECE = 1 << 20
-_PARSED_BYTES = 4 << 20
-_REMEMBERED, _REMEMBERED_CHARS = 256, 16 << 10
-"""How many renderings are kept, and of texts of which length: some 8 MB at most."""
 _CONFIG = """<clickhouse>
   <timezone>UTC</timezone>
   <users_config>{users}</users_config>
@@ -257,9 +254,8 @@ class Engine:
         self._connect: Any = None
         self._control: Handle | None = None
         self._control_lock = threading.Lock()
-        self._of_thread = threading.local()
-        self._parsers: list[Handle] = []
-        self._remembered = lru_cache(_REMEMBERED)(self._parse)
+        self._renderer = Renderer(lambda: self.handle(Role.ANALYST))
+        self.parse = self._renderer.render
         self.version = ""
         self.timezone = ""
 
@@ -303,32 +299,6 @@ class Engine:
         self._control.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
         self.version, self.timezone = self._control.command("SELECT version(), timezone()").decode().split()
 
-    def parse(self, sql: str) -> bytes:
-        """One statement as the engine's parser understands it: its own rendering, without
-        comments, in one line.
-
-        The rendering follows from the text alone, so that of a text that came before is
-        remembered. An analyst's statement is asked about twice, as it came and as it
-        shall run (ADR 5), and dashboards send the same ones again and again.
-
-        Raises:
-            StoreError: A syntax error, or more than one statement.
-        """
-        return self._remembered(sql) if len(sql) <= _REMEMBERED_CHARS else self._parse(sql)
-
-    def _parse(self, sql: str) -> bytes:
-        handle: Handle | None = getattr(self._of_thread, "parser", None)
-        if handle is None:
-            handle = self._of_thread.parser = self.handle(Role.ANALYST)
-            apply_settings(handle, {"max_query_size": str(_PARSED_BYTES), "implicit_select": "0"})
-            self._parsers.append(handle)
-        try:
-            rendered = handle.command(f"SELECT hex(formatQuerySingleLine({quote(sql)}))")
-        except StoreError as error:
-            message = error.message.partition(": In scope SELECT hex(formatQuerySingleLine(")[0]
-            raise StoreError(error.code, error.name, message) from error
-        return bytes.fromhex(rendered.decode())
-
     def handle(self, role: Role) -> Handle:
         """A new handle in the role, without settings and in no particular database."""
         reads_only = self.parse if role is Role.ANALYST else None
@@ -369,8 +339,7 @@ class Engine:
     def close(self) -> None:
         """Closes the last handle, which ends the engine."""
         with self._control_lock:
-            while self._parsers:
-                self._parsers.pop().close()
+            self._renderer.close()
             if self._control is not None:
                 self._control.close()
                 self._control = None

@@ -85,10 +85,16 @@ def rewritten(sql: list[Token]) -> str:
         return f"{_GRANTS} {render(sql[2:])}".rstrip()
     if names[:2] == ["show", "processlist"]:
         return f"{_NOBODYS_PROCESSES[1:-1]} {render(sql[2:])}".rstrip()
-    for at in reversed([at for at in range(len(sql)) if _is_replaced(sql, names, at)]):
-        table = Token("sign", _IN_PLACE_OF[names[at + 2]], sql[at].start, sql[at + 2].end)
-        sql = [*sql[:at], table, *sql[at + 3 :]]
-    return render(sql)
+    replaced: list[Token] = []
+    at = 0
+    while at < len(sql):
+        if _is_replaced(sql, names, at):
+            replaced.append(Token("sign", _IN_PLACE_OF[names[at + 2]], sql[at].start, sql[at + 2].end))
+            at += 3
+        else:
+            replaced.append(sql[at])
+            at += 1
+    return render(replaced)
 
 
 def settings_clauses(sql: list[Token]) -> dict[str, str]:
@@ -106,20 +112,19 @@ def settings_clauses(sql: list[Token]) -> dict[str, str]:
             and not after.is_word(*NO_SETTING)
             and not (at and (sql[at - 1].text == "." or sql[at - 1].is_word("show", "as")))
         ):
-            for name, value in _read_clause(sql[at + 1 :]):
+            for name, value in _read_clause(sql, at + 1):
                 if found.setdefault(name, value) != value:
                     raise _refused(name, "it has two values")
     return found
 
 
-def _read_clause(sql: list[Token]) -> list[tuple[str, str]]:
+def _read_clause(sql: list[Token], at: int) -> list[tuple[str, str]]:
     found = []
-    at = 0
     while True:
         name, value = sql[at].name if at < len(sql) else "", "1"
         at += 1
         if at < len(sql) and sql[at].text == "=":
-            value = _literal(sql[at + 1 :], name)
+            value = _literal(sql[at + 1] if at + 1 < len(sql) else None, name)
             at += 2
         found.append((name, value))
         if at < len(sql) and sql[at].text == "," and sql[at].kind == "sign":
@@ -130,8 +135,7 @@ def _read_clause(sql: list[Token]) -> list[tuple[str, str]]:
         return found
 
 
-def _literal(sql: list[Token], name: str) -> str:
-    token = sql[0] if sql else None
+def _literal(token: Token | None, name: str) -> str:
     if token and token.kind == "number":
         return token.text.removesuffix(".")
     if token and token.kind == "string" and token.text.startswith("'") and "\\" not in token.text:

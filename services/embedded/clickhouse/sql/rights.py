@@ -11,6 +11,7 @@ not, also as `APPLY(file)` or `arrayMap(file, …)`.
 
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.sql import vocabulary
@@ -39,9 +40,9 @@ def check_statement(
     check_text(sql)
     _check_first_word(sql, role)
     names = [token.name for token in sql]
-    for at, name in enumerate(names):
-        if name:
-            _check_name(name, sql[at + 1 :], names[at + 1 :])
+    for token, after in zip_longest(sql, sql[1:]):
+        if token.name:
+            _check_name(token.name, after)
     _check_engines(sql, names)
     for value in identifier_values(sql, parameters):
         _check_identifier(value, role)
@@ -62,6 +63,7 @@ def check_text(sql: list[Token]) -> None:
     Raises:
         StoreError: The text is refused.
     """
+    last = max((at for at, token in enumerate(sql) if token.text != ";"), default=0)
     for at, token in enumerate(sql):
         if token.kind == "broken":
             raise StoreError(
@@ -76,7 +78,7 @@ def check_text(sql: list[Token]) -> None:
                 "Syntax error: escape sequences in quoted identifiers are not supported (at byte "
                 f"{token.start})",
             )
-        if token.text == ";" and any(later.text != ";" for later in sql[at + 1 :]):
+        if token.text == ";" and at < last:
             raise StoreError(
                 62,
                 "SYNTAX_ERROR",
@@ -93,8 +95,8 @@ def _check_first_word(sql: list[Token], role: Role) -> None:
         raise denied(word.upper() or repr(sql[0].text), f"the user's role is {role.value}")
 
 
-def _check_name(name: str, after: list[Token], names_after: list[str]) -> None:
-    sign = after[0].text if after else ""
+def _check_name(name: str, after: Token | None) -> None:
+    sign = after.text if after else ""
     if name == "input" and sign == "(":
         raise StoreError(
             48,
@@ -107,9 +109,9 @@ def _check_name(name: str, after: list[Token], names_after: list[str]) -> None:
         raise denied(f"The setting {name}", "it is the store's own")
     if name == "default" and sign == ".":
         raise denied("The database `default`", f"it shows the machine's files; use {DATABASE}")
-    reason = vocabulary.FORBIDDEN_PAIRS.get((name, names_after[0])) if names_after else None
-    if reason:
-        raise denied(f"{name} {names_after[0]}".upper(), reason)
+    reason = vocabulary.FORBIDDEN_PAIRS.get((name, after.name)) if after else None
+    if after and reason:
+        raise denied(f"{name} {after.name}".upper(), reason)
 
 
 def _is_forbidden_word(name: str) -> bool:
@@ -136,11 +138,12 @@ def _check_engines(sql: list[Token], names: list[str]) -> None:
 
 def identifier_values(sql: list[Token], parameters: Mapping[str, str]) -> list[str]:
     """The values of those parameters that the statement uses as `{name:Identifier}`."""
-    found: list[str] = []
-    for at in range(len(sql) - 3):
-        if sql[at].text == "{" and sql[at + 2].text == ":" and sql[at + 3].name == "identifier":
-            found.extend(value for name, value in parameters.items() if name.lower() == sql[at + 1].name)
-    return found
+    used = {
+        sql[at + 1].name
+        for at in range(len(sql) - 3)
+        if sql[at].text == "{" and sql[at + 2].text == ":" and sql[at + 3].name == "identifier"
+    }
+    return [value for name, value in parameters.items() if name.lower() in used]
 
 
 def _check_identifier(value: str, role: Role) -> None:
