@@ -59,7 +59,7 @@ def check_expansion(sql: list[Token]) -> None:
             raise StoreError(
                 168,
                 "TOO_BIG_AST",
-                f"AST is too big: BETWEENs are nested more than {MOST_LEVELS} deep; write them as comparisons",
+                f"AST is too big: BETWEENs are nested over {MOST_LEVELS} deep; write them as comparisons",
             )
 
 

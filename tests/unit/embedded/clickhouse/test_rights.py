@@ -1,8 +1,5 @@
 """The statement filter, attacked."""
 
-from contextlib import suppress
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +7,7 @@ from hypothesis import strategies as st
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.sql import rights
 from services.embedded.clickhouse.sql.analyst import rewritten, settings_clauses
-from services.embedded.clickhouse.sql.lexer import Token, tokens
+from services.embedded.clickhouse.sql.lexer import tokens
 from services.embedded.clickhouse.sql.settings import check_clause, check_settings
 from services.embedded.clickhouse.users import Role
 
@@ -386,35 +383,3 @@ def test_check_database_of_default_is_tocsins_own() -> None:
     for role in (Role.ANALYST, Role.SERVICE):
         with pytest.raises(StoreError):
             rights.check_database("system", role)
-
-
-class CountedList(list[Token]):
-    """Tokens that count how many are copied out of them."""
-
-    copied = 0
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            self.copied += len(range(*at.indices(len(self))))
-        return super().__getitem__(at)
-
-
-@pytest.mark.parametrize(
-    ("begin", "repeated", "end"),
-    [
-        ("SELECT 1", ",a", " FROM system.users"),
-        ("SELECT 1", ";", " SELECT 2"),
-        ("SELECT 1 FROM system.settings", " JOIN system.settings", ""),
-        ("SELECT 1 SETTINGS a=1", ",a=1", ", b=0"),
-        ("SELECT {x:Identifier}", ",{y:Identifier}", " FROM system.users"),
-    ],
-)
-def test_check_of_a_long_statement_copies_it_a_few_times(begin: str, repeated: str, end: str) -> None:
-    """Where each word was held against all that follow, 16 KB took seven seconds."""
-    parsed = CountedList(tokens(f"{begin}{repeated * 2_000}{end}".encode()))
-    with suppress(StoreError):
-        rights.check_statement(parsed, Role.ANALYST, parameters={})
-    with suppress(StoreError):
-        settings_clauses(parsed)
-    rewritten(parsed)
-    assert parsed.copied < 10 * len(parsed)
