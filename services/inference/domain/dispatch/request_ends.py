@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from schemas.errors import RetryReason
-from schemas.inference import Delivered, End, InferenceRequested, LogPosition
+from schemas.inference import Delivered, End, InferenceRequested, LogPosition, Outcome
 from services.inference.domain.dispatch import endings
 from services.inference.domain.dispatch.actions import Action, Moment, Withdraw
 from services.inference.domain.dispatch.completions import Completions
@@ -25,9 +25,17 @@ class RequestEnds:
     early: EarlyReports
 
     def ask_retry(self, tracked: Tracked, reason: RetryReason, now: Moment) -> list[Action]:
-        """Asks for the next attempt; a record that is left in the log is read first."""
+        """Asks for the next attempt; a record that is left in the log is read first.
+
+        A request that was cancelled ends instead.
+        """
         tracked.await_retry(now.monotonic_s)
         request = tracked.request
+        if tracked.cancelled:
+            pending = PendingEnd(End(outcome=Outcome.CANCELLED))
+            if request is None:
+                return self.end_once_read(tracked, pending)
+            return self.end_undelivered(tracked, pending.end, now)
         if request is None:
             self.waiting.demand(tracked)
             return []

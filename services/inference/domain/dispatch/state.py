@@ -156,6 +156,7 @@ class Dispatch:
             return []
         replica = self.fleet.get(tracked.replica_id)
         if tracked.state is State.ASSIGNED and replica is not None:
+            tracked.note_cancel()
             return [Withdraw(replica.replica_id, replica.inbox, *tracked.key, cancel.reason)]
         if tracked.request is None:
             return self._ends.end_once_read(tracked, pending)
@@ -381,8 +382,6 @@ class Dispatch:
         if tracked.request is not None and tracked.faults >= self.rules.max_faults:
             return self._ends.end_undelivered(tracked, endings.gave_up(tracked.attempt), now)
         return self._ends.ask_retry(tracked, RetryReason.REPLICA_LOST, now)
-
-    # Ends.
 
     def _on_time(self, now: Moment) -> list[Action]:
         """What is overdue: deadlines, and attempts that nobody asks for."""

@@ -58,6 +58,8 @@ class Tracked:
     ambiguous_death: bool = False
     """Whether something else may have caused the last of those deaths."""
     sender: Sender | None = None
+    cancelled: bool = False
+    """Its replica was told to stop, and has not reported that yet."""
 
     @classmethod
     def of(
@@ -157,6 +159,10 @@ class Tracked:
         self.request, self.attempt, self.replica_id = request, request.attempt, ""
         self.deadline, self.size_bytes = request.deadline, size_bytes
         self.traceparent = traceparent or self.traceparent
+
+    def note_cancel(self) -> None:
+        """Its client left; the replica that has it is told."""
+        self.cancelled = True
 
     def note_finisher(self, replica_id: str) -> None:
         """Another replica than the one it was assigned to has finished the attempt."""
