@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from schemas.control import KeyChanged
 
+_CLOCKS_DIFFER_S = 60
+"""By so much, at most, a console's clock may be ahead of another's."""
 _TOKEN = re.compile(
     r"1\.([0-9a-f]{32})\.([0-9a-z]{8})\.(\d{1,12})\.(\d{1,12})\.([0-9A-Za-z_-]{43})", re.ASCII
 )
@@ -95,8 +97,9 @@ class EndedSessions:
         for digest in [one for one, began in ended.items() if began + self.longest_s < now_s]:
             del ended[digest]
         if len(ended) >= self.per_key and session_digest not in ended:
+            latest = max(min(ended_at, int(now_s)), *ended.values(), self._all_until.get(key_id, -1))
+            self._all_until[key_id] = min(latest, int(now_s) + _CLOCKS_DIFFER_S)
             ended.clear()
-            self._all_until[key_id] = min(ended_at, int(now_s))
         ended[session_digest] = began_at
 
     def has(self, session: Session) -> bool:

@@ -125,3 +125,19 @@ def test_log_out_of_a_session_that_is_over_anyway_takes_no_memory() -> None:
     for number in range(3):
         end(ended, Session(f"{number:032x}", KEY.key_id, NOW, NOW + 9), NOW + 9_999, now_s=NOW + 10)
     assert not ended.has(Session("a" * 32, KEY.key_id, NOW + 11, NOW + 3600))
+
+
+def test_logged_out_sessions_stay_out_where_the_consoles_clocks_differ() -> None:
+    """A console whose clock is ahead ends many; then one that is behind ends another."""
+    ended = EndedSessions(3600, per_key=2)
+    ahead = [Session(f"{number:032x}", KEY.key_id, NOW + 30, NOW + 3600) for number in range(6)]
+    behind = [Session(f"{number:032x}", KEY.key_id, NOW - 5, NOW + 3600) for number in range(6, 12)]
+    for session in ahead:
+        end(ended, session, NOW + 31, now_s=NOW)
+    for session in behind:
+        end(ended, session, NOW, now_s=NOW)
+    assert all(ended.has(session) for session in (*ahead, *behind))
+    far = Session("f" * 32, KEY.key_id, NOW + 10**9, NOW + 2 * 10**9)
+    for number in range(4):
+        end(ended, Session(f"{number:031x}f", KEY.key_id, far.began_at, far.expires_at), NOW, now_s=NOW)
+    assert not ended.has(Session("b" * 32, KEY.key_id, NOW + 100, NOW + 3600))
