@@ -1,7 +1,7 @@
 """Free TCP ports on loopback."""
 
 import itertools
-import random
+import secrets
 import socket
 from collections.abc import Collection, Mapping
 
@@ -61,14 +61,14 @@ def free_port(
     preferred: int = 0, *, taken: Collection[int] = (), count: int = 1, host: str = LOOPBACK
 ) -> int:
     """The preferred port if it is free and not among `taken`, else one drawn at random,
-    so that two who look at once seldom meet.
+    so that two who look at once seldom meet; also where both were given the same seed.
 
     With a `count` it is the first of so many consecutive ones.
 
     Raises:
         OSError: a thousand ports were tried and none was free.
     """
-    drawn = (random.randint(_LOWEST, _HIGHEST) for _ in range(_TRIES))  # noqa: S311 (no secret)
+    drawn = (_LOWEST + secrets.randbelow(_HIGHEST - _LOWEST + 1) for _ in range(_TRIES))
     for first in itertools.chain([preferred] if preferred else [], drawn):
         if all(port not in taken and is_free(port, host) for port in range(first, first + count)):
             return first

@@ -1,5 +1,6 @@
 """Ports that are free, and the same ones the next time."""
 
+import random
 import socket
 from collections.abc import Iterator
 
@@ -69,3 +70,12 @@ def test_wished_host_that_is_not_of_this_machine_is_refused(host: str) -> None:
 def test_wished_host_of_this_machine_is_taken(host: str) -> None:
     """Loopback where nothing is wished."""
     assert wished_host({"TOCSIN_HOST": host}) == (host or "127.0.0.1")
+
+
+def test_free_port_is_another_for_everybody_whatever_the_seed() -> None:
+    """Tests side by side begin with the same seed, as may two programs."""
+    drawn = set()
+    for _ in range(20):
+        random.seed(1)
+        drawn.add(free_port())
+    assert len(drawn) > 10
