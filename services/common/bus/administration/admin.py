@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.inference import Lane
 from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
 from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_topic
+from services.common.bus.connecting import start_driver
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options, without_password
+from services.common.kafka_address import connection_options
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.retry import retry
 
@@ -44,16 +45,7 @@ async def admin(url: str, timeout_s: float = 30.0) -> AsyncIterator[AIOKafkaAdmi
 
     async def connect() -> AIOKafkaAdminClient:
         client = AIOKafkaAdminClient(**connection_options(url), request_timeout_ms=15_000)
-        try:
-            await client.start()
-        except (KafkaError, OSError) as error:
-            await client.close()
-            raise BusUnavailableError(
-                f"no Kafka at {without_password(url)}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
-            ) from error
-        except BaseException:  # cancelled while it connects
-            await client.close()
-            raise
+        await start_driver(url, client.start, client.close)
         return client
 
     client = await retry(connect, timeout_s=timeout_s)

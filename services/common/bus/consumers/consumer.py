@@ -18,11 +18,12 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from services.common.bus.connecting import start_driver
 from services.common.bus.consumers.leader import LeaderAssignor
 from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options, without_password
+from services.common.kafka_address import connection_options
 from services.common.retry import retry
 
 _STALL_S = 60.0
@@ -127,17 +128,7 @@ class _Consumer:
                 isolation_level="read_committed" if self.committed_only else "read_uncommitted",
                 **options,
             )
-            try:
-                await driver.start()
-            except (KafkaError, OSError) as error:
-                await driver.stop()
-                raise BusUnavailableError(
-                    f"no Kafka at {without_password(self.url)}: {error}; is it running, and is "
-                    "TOCSIN_KAFKA_URL right?"
-                ) from error
-            except BaseException:  # cancelled while it connects
-                await driver.stop()
-                raise
+            await start_driver(self.url, driver.start, driver.stop)
             return driver
 
         self._driver = await retry(attempt, timeout_s=60.0)

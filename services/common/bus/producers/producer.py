@@ -17,6 +17,7 @@ from aiokafka.structs import RecordMetadata
 from schemas.base import Message
 from schemas.envelope import Envelope, Headers
 from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
+from services.common.bus.connecting import start_driver
 from services.common.bus.consumers.consumer import driver_offsets
 from services.common.bus.coordinates import CommittedOffset, LogPosition, TopicPartition, position_of
 from services.common.bus.log_rate_limit import limit_log_rate
@@ -226,20 +227,14 @@ class Producer:
             metadata_max_age_ms=60_000,
             **self._options(),
         )
-        try:
-            await driver.start()
-        except ProducerFenced as error:
-            await driver.stop()
-            raise FencedError(f"{self.name} was fenced by a newer producer") from error
-        except (KafkaError, OSError) as error:
-            await driver.stop()
-            raise BusUnavailableError(
-                f"no Kafka at {without_password(self.url)}: {error}; is it running, and is "
-                "TOCSIN_KAFKA_URL right?"
-            ) from error
-        except BaseException:  # cancelled while it connects
-            await driver.stop()
-            raise
+
+        async def start() -> None:
+            try:
+                await driver.start()
+            except ProducerFenced as error:
+                raise FencedError(f"{self.name} was fenced by a newer producer") from error
+
+        await start_driver(self.url, start, driver.stop)
         self._driver = driver
 
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
 from faststream import AckPolicy, BaseMiddleware, ContextRepo
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
@@ -18,13 +17,14 @@ from faststream.specification import AsyncAPI
 
 from services.common.bus.administration.admin import committed_offsets
 from services.common.bus.administration.inspection import partition_counts
+from services.common.bus.connecting import start_driver
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.bus.subscriber.delivery import DeadLetterSink, Delivery, Event
 from services.common.bus.subscriber.subscription import Consumption, Subscription
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options, without_password
+from services.common.kafka_address import connection_options
 from services.common.process.health import Reporter
 from services.common.retry import retry
 
@@ -174,17 +174,7 @@ class Subscriber:
             raise BusUnavailableError(
                 f"the topics {', '.join(missing)} are not there; `tocsin topics` creates them"
             )
-        try:
-            await self._broker.start()
-        except (KafkaError, OSError) as error:
-            await self._broker.stop()
-            raise BusUnavailableError(
-                f"no Kafka at {without_password(self._url)}: {error}; is it running, and is "
-                "TOCSIN_KAFKA_URL right?"
-            ) from error
-        except BaseException:  # cancelled while it connects
-            await self._broker.stop()
-            raise
+        await start_driver(self._url, self._broker.start, self._broker.stop)
 
 
 class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
