@@ -14,6 +14,7 @@ from services.analyzer.audit.domain.chain import DELETED, AuditRow, replace_hash
 from services.analyzer.audit.domain.verification import Verdict, verify
 from services.analyzer.audit.table import AUDIT_ROWS, ForkedChainError, StoredAuditTable
 from services.common.bus import Outgoing
+from services.common.bus.administration.admin import committed_offsets
 from services.common.bus.coordinates import TopicPartition
 from services.common.control import changes
 from services.common.store import Store
@@ -120,7 +121,7 @@ async def test_forked_chain_halts_the_audit_role_alone(scene: Scene, producer: C
     await _publish(producer, range(20))
     analyzer.start()
     try:
-        await eventually(lambda: _count(scene, 20), within_s=60, what="twenty rows")
+        await eventually(lambda: _committed(scene, 20), within_s=60, what="twenty rows, and that is noted")
         await scene.store.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(forged)], token="forged")
         await _publish(producer, range(20, 25))
         await eventually(lambda: _says(port, "audit.chain"), within_s=60, what="/ready names the chain")
@@ -221,6 +222,12 @@ async def test_columns_are_those_of_the_migrated_table(store: RunningStore) -> N
 async def _count(scene: Scene, count: int) -> bool:
     found = await scene.store.query("SELECT count() AS n FROM audit_log FINAL")
     return bool(found[0]["n"] >= count)
+
+
+async def _committed(scene: Scene, count: int) -> bool:
+    """The group has noted that so many entries are dealt with; their rows come before."""
+    offsets = await committed_offsets(scene.broker.bootstrap, "audit")
+    return sum(one.offset for one in offsets.values()) == count
 
 
 async def _whole(scene: Scene, producer: CountingProducer) -> bool:
