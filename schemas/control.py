@@ -20,12 +20,17 @@ EVERYBODY = "*"
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """What a key may do.
+
+    `admin` administers the key's own tenant; together with `platform` every tenant and
+    what holds for all of them.
+    """
 
     INFER = "infer"
     FEEDBACK = "feedback"
     READ = "read"
     ADMIN = "admin"
+    PLATFORM = "platform"
 
 
 class Limits(Message):

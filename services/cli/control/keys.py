@@ -1,27 +1,17 @@
 """`tocsin keys`: API keys."""
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.cli.control.scopes import ScopeName, Scopes
 
 app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
 
 
-class ScopeName(StrEnum):
-    """The values of `schemas.control.Scope`, which takes long to import."""
-
-    INFER = "infer"
-    FEEDBACK = "feedback"
-    READ = "read"
-    ADMIN = "admin"
-
-
 _Id = Annotated[str, typer.Argument(help="The eight characters after tsn_.")]
-_Scopes = Annotated[list[ScopeName], typer.Option(help="What it may do; repeatable.")]
 _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -30,7 +20,7 @@ def create(  # noqa: PLR0917 (typer turns them into options)
     name: Annotated[str, typer.Option(help="What the key is for.")],
     tenant: Annotated[str, typer.Option(help="Whose it is; `tocsin tenants create` makes one.")] = "default",
     user: Annotated[str, typer.Option(help="The user whom its requests count for.")] = "",
-    scope: _Scopes = [ScopeName.INFER, ScopeName.FEEDBACK],  # noqa: B006 (typer copies it)
+    scope: Scopes = [ScopeName.INFER, ScopeName.FEEDBACK],  # noqa: B006 (typer copies it)
     model: Annotated[
         list[str], typer.Option(help="A model that it may use; repeatable; none means all.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -60,7 +50,7 @@ def list_(as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a fla
 
 
 @app.command()
-def scopes(key_id: _Id, scope: _Scopes) -> None:
+def scopes(key_id: _Id, scope: Scopes) -> None:
     """Change what a key may do, on every gateway within a second."""
     run_beside_installation(lambda: _set_scopes(key_id, scope))
 
@@ -82,7 +72,7 @@ def _create(
     name: str,
     tenant: str,
     user: str,
-    scopes: list[ScopeName],
+    scopes: list[str],
     models: list[str],
     expires_in_days: float | None,
     as_json: bool,
@@ -128,7 +118,7 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _set_scopes(key_id: str, scopes: list[ScopeName]) -> int:
+def _set_scopes(key_id: str, scopes: list[str]) -> int:
     from services.cli.control.control import change
     from services.common.control.changes import edit
 

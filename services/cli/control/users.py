@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.keys import ScopeName
+from services.cli.control.scopes import ScopeName, Scopes
 
 if TYPE_CHECKING:
     from services.common.control.changes import Change
@@ -24,10 +24,7 @@ def create(
     user: _User,
     tenant: _Tenant = "default",
     name: Annotated[str, typer.Option(help="What people call them.")] = "",
-    scope: Annotated[
-        list[ScopeName],
-        typer.Option(help="What a token of an identity provider gives at most; repeatable."),
-    ] = [ScopeName.INFER, ScopeName.FEEDBACK],  # noqa: B006 (typer copies it)
+    scope: Scopes = [ScopeName.INFER, ScopeName.FEEDBACK],  # noqa: B006 (typer copies it)
     as_json: _Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Enter a user."""
@@ -88,7 +85,7 @@ def purge(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> N
     run_beside_installation(lambda: _change(what, f"{tenant}/{user} is gone", as_json=as_json))
 
 
-def _create(user: str, tenant: str, name: str, scopes: list[ScopeName], *, as_json: bool) -> int:
+def _create(user: str, tenant: str, name: str, scopes: list[str], *, as_json: bool) -> int:
     from schemas.control import Scope, UserChanged
     from services.common.clock import utc_now
     from services.common.control import changes

@@ -5,7 +5,7 @@ rule came.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,6 +18,7 @@ from schemas.control import (
     ModelChanged,
     PolicyChanged,
     RouteChanged,
+    Scope,
     TenantChanged,
     ThresholdsChanged,
     UserChanged,
@@ -85,11 +86,17 @@ def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
     yield from _tenant_there(state, key.tenant)
     if not key.scopes:
         yield "scopes", "a key without any scope may do nothing; name at least one"
+    yield from _scopes(key.scopes)
     if key.user and not _USER.fullmatch(key.user):
         yield "user", f"{key.user!r} is not allowed; use 1 to 128 characters without '/'"
     yield from _user_not_deleted(state, key.tenant, key.user)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
+
+
+def _scopes(scopes: Collection[Scope]) -> Iterator[Problem]:
+    if Scope.PLATFORM in scopes and Scope.ADMIN not in scopes:
+        yield "scopes", "platform widens admin to every tenant; name both, or neither"
 
 
 def _tenant(_state: ControlState, tenant: TenantChanged) -> Iterator[Problem]:
@@ -103,6 +110,7 @@ def _user(state: ControlState, user: UserChanged) -> Iterator[Problem]:
     yield from _tenant_there(state, user.tenant)
     if not _USER.fullmatch(user.user):
         yield "user", f"{user.user!r} is not allowed; use 1 to 128 characters without '/'"
+    yield from _scopes(user.scopes)
 
 
 def _budget(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:

@@ -245,7 +245,7 @@ class Installation:
             "create",
             "--name",
             "first",
-            *("--scope", "infer", "--scope", "feedback", "--scope", "read"),
+            *("--scopes", "infer,feedback,read,admin,platform"),
             "--json",
             cwd=ROOT,
             env=child_environment(os.environ, self.environment),

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+import typer
 from typer.testing import CliRunner
 
 from schemas.control import Scope
 from services.cli.app import app
-from services.cli.control.keys import ScopeName
+from services.cli.control.scopes import ScopeName, split_scopes
 
 
 def test_help_of_every_group_is_shown() -> None:
@@ -41,3 +43,15 @@ def test_help_imports_no_service_nor_driver() -> None:
 def test_scopes_of_the_command_are_those_of_the_schema() -> None:
     """Written twice, since the schema takes long to import."""
     assert {one.value for one in ScopeName} == {one.value for one in Scope}
+
+
+@pytest.mark.parametrize("given", [["read", "infer"], ["read, infer"], ["read,", "infer,read"]])
+def test_scopes_are_named_one_by_one_or_by_commas(given: list[str]) -> None:
+    """Each once."""
+    assert split_scopes(given) == ["read", "infer"]
+
+
+def test_scope_that_there_is_none_of_is_refused_by_name() -> None:
+    """A typo gives no key other rights."""
+    with pytest.raises(typer.BadParameter, match=r"'reed' is no scope; there are infer, .*platform"):
+        split_scopes(["infer,reed"])

@@ -142,6 +142,8 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
         (KEY.model_copy(update={"tenant": "nobody"}), "tenant"),
         (KEY.model_copy(update={"tenant": "closed"}), "tenant"),
         (KEY.model_copy(update={"scopes": ()}), "scopes"),
+        (KEY.model_copy(update={"scopes": (Scope.INFER, Scope.PLATFORM)}), "scopes"),
+        (UserChanged(tenant="acme", user="jo", scopes=(Scope.PLATFORM,), created_at=NOW), "scopes"),
         (KEY.model_copy(update={"user": "a/b"}), "user"),
         (KEY.model_copy(update={"name": "a\nb"}), "name"),
         (KEY.model_copy(update={"expires_at": NOW}), "expires_at"),
