@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import structlog
 
-from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.events.feedback import FeedbackSubmitted
 from schemas.topics import FEEDBACK
 from services.common.bus import Outgoing
 from services.common.clock import Clock
+from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError, StoreUnavailableError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.identity import pseudonym
@@ -111,7 +111,7 @@ class FeedbackDesk:
     pseudonym_key: str = field(repr=False)
     clock: Clock
 
-    async def submit(self, key: KeyChanged, body: FeedbackBody) -> FeedbackSubmitted:
+    async def submit(self, caller: Principal, body: FeedbackBody) -> FeedbackSubmitted:
         """Publishes a rating; returns once the bus has it.
 
         Raises:
@@ -119,8 +119,8 @@ class FeedbackDesk:
                 same; 429, the tenant asks too much; 503, it cannot be told, or the bus
                 does not take the rating.
         """
-        rated = await self.find(body.request_id, key.tenant)
-        if rated is None or rated.tenant != key.tenant:
+        rated = await self.find(body.request_id, caller.tenant)
+        if rated is None or rated.tenant != caller.tenant:
             raise ProblemError(
                 Problem(
                     404, ErrorCode.REQUEST_NOT_FOUND, "There is no such request for this key.", "request_id"
@@ -129,9 +129,9 @@ class FeedbackDesk:
         feedback = FeedbackSubmitted(
             feedback_id=uuid4().hex,
             request_id=body.request_id,
-            tenant=key.tenant,
-            key_id=key.key_id,
-            user=pseudonym(self.pseudonym_key, tenant=key.tenant, user=body.user or key.user),
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+            user=pseudonym(self.pseudonym_key, tenant=caller.tenant, user=body.user or caller.user),
             model=rated.model,
             rating=body.rating,
             comment=body.comment,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from schemas.topics import requests_topic
 from services.common.bus import TopicPartition
 from services.common.clock import Clock, MonotonicClock
+from services.common.control.principal import Principal
 from services.common.control.reader import ControlReader
 from services.common.http.authentication import Authenticator
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
@@ -61,7 +61,7 @@ class Serving:
 
 
 async def ask_chat(
-    serving: Serving, key: KeyChanged, body: ChatBody, *, stream: bool, traceparent: str | None
+    serving: Serving, caller: Principal, body: ChatBody, *, stream: bool, traceparent: str | None
 ) -> ReplyStream:
     """Publishes a chat completion's request. Returns once Kafka has it.
 
@@ -69,11 +69,11 @@ async def ask_chat(
         ProblemError: the body asks for what cannot be served, or the bus does not take
             it.
     """
-    model = serving.catalogue.find(body.model, key)
+    model = serving.catalogue.find(body.model, caller)
     sampling = chat_sampling(body, model, max_choices=serving.settings.max_choices)
     request = _request(
         serving,
-        key,
+        caller,
         body,
         model=model,
         kind="chat",
@@ -85,7 +85,7 @@ async def ask_chat(
 
 
 async def ask_completions(
-    serving: Serving, key: KeyChanged, body: CompletionBody, *, stream: bool, traceparent: str | None
+    serving: Serving, caller: Principal, body: CompletionBody, *, stream: bool, traceparent: str | None
 ) -> list[ReplyStream]:
     """Publishes a text completion, a request for each prompt. Returns once Kafka has
     them.
@@ -105,7 +105,7 @@ async def ask_completions(
     try:
         for prompt in body.prompts:
             begun.append(  # noqa: PERF401  what was begun before a failure must be known
-                await _ask_completion(serving, key, body, prompt, stream=stream, traceparent=traceparent)
+                await _ask_completion(serving, caller, body, prompt, stream=stream, traceparent=traceparent)
             )
     except BaseException as error:
         for reply_stream in begun:
@@ -118,17 +118,17 @@ async def ask_completions(
 
 async def _ask_completion(
     serving: Serving,
-    key: KeyChanged,
+    caller: Principal,
     body: CompletionBody,
     prompt: str,
     *,
     stream: bool,
     traceparent: str | None,
 ) -> ReplyStream:
-    model = serving.catalogue.find(body.model, key)
+    model = serving.catalogue.find(body.model, caller)
     sampling = completion_sampling(body, model, max_choices=serving.settings.max_choices)
     request = _request(
-        serving, key, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=prompt
+        serving, caller, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=prompt
     )
     return await _ask(serving, request, traceparent)
 
@@ -161,7 +161,7 @@ async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResp
             raise ProblemError(reply_stream.problem)
 
 
-async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
+async def cancel(serving: Serving, caller: Principal, request_id: str) -> None:
     """Takes a request back, whichever gateway it came to.
 
     Raises:
@@ -172,7 +172,7 @@ async def cancel(serving: Serving, key: KeyChanged, request_id: str) -> None:
         raise unavailable(
             "The message bus is away; nothing was cancelled. Try again.", code=ErrorCode.BUS_UNAVAILABLE
         )
-    request, _ = await serving.reattacher.find(request_id, key)
+    request, _ = await serving.reattacher.find(request_id, caller)
     if await serving.reattacher.has_ended(request):
         raise has_ended(request_id)
     serving.publisher.cancel(request, "asked")
@@ -204,7 +204,7 @@ async def _admit(serving: Serving, request: InferenceRequested, traceparent: str
 
 def _request(
     serving: Serving,
-    key: KeyChanged,
+    caller: Principal,
     body: ChatBody | CompletionBody,
     *,
     model: ModelConfig,
@@ -223,10 +223,10 @@ def _request(
         kind=kind,
         model=model.name,
         lane=lane,
-        tenant=key.tenant,
-        key_id=key.key_id,
+        tenant=caller.tenant,
+        key_id=caller.key_id,
         user=pseudonym(
-            settings.pseudonym_key.get_secret_value(), tenant=key.tenant, user=body.user or key.user
+            settings.pseudonym_key.get_secret_value(), tenant=caller.tenant, user=body.user or caller.user
         ),
         messages=messages,
         prompt=prompt,

@@ -8,8 +8,10 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from schemas.control import KeyChanged, Scope
+from services.common.control.principal import Principal, principal_of
 from services.common.control.state import ControlState
 from services.common.identity import is_secret_of, is_signed, parse_key
 
@@ -31,6 +33,13 @@ class Refusal(StrEnum):
     SCOPE = "scope"
 
 
+class _Known(NamedTuple):
+    """A record that was checked, and whom it stands for."""
+
+    record: KeyChanged
+    principal: Principal
+
+
 @dataclass
 class KeyChecker:
     """Checks keys under one pepper. Remembers whom it has let in, by the header's
@@ -39,30 +48,30 @@ class KeyChecker:
 
     pepper: str
     capacity: int = _CAPACITY
-    _known: dict[bytes, KeyChanged] = field(default_factory=dict, init=False)
+    _known: dict[bytes, _Known] = field(default_factory=dict, init=False)
 
     def check(
         self, state: ControlState, authorization: str | None, scope: Scope, *, now: datetime
-    ) -> KeyChanged | Refusal:
-        """The key that a header carries, or why it is not good for `scope` now.
+    ) -> Principal | Refusal:
+        """Whose key a header carries, or why it is not good for `scope` now.
 
         Without the secret nobody learns more than `UNKNOWN`.
         """
         digest = hashlib.sha256((authorization or "").encode(errors="replace")).digest()
-        key = self._known.get(digest)
-        if key is None or state.keys.get(key.key_id) is not key:
+        known = self._known.get(digest)
+        if known is None or state.keys.get(known.record.key_id) is not known.record:
             checked = self._check_secret(state, authorization)
             if isinstance(checked, Refusal):
                 self._known.pop(digest, None)
                 return checked
-            key = checked
-            self._remember(digest, key)
-        return _check_rights(state, key, scope, now) or key
+            known = _Known(checked, principal_of(checked))
+            self._remember(digest, known)
+        return _check_rights(state, known.record, scope, now) or known.principal
 
     def recheck(
         self, state: ControlState, key_id: str, scope: Scope, *, now: datetime
-    ) -> KeyChanged | Refusal:
-        """A key whose secret was shown earlier, if its record is good for `scope` still:
+    ) -> Principal | Refusal:
+        """Whose key this is whose secret was shown earlier, if its record is good for `scope` still:
         for sessions.
         """
         key = state.keys.get(key_id)
@@ -70,7 +79,7 @@ class KeyChecker:
             return Refusal.UNKNOWN
         if not is_signed(key, pepper=self.pepper):
             return Refusal.UNSIGNED
-        return _check_rights(state, key, scope, now) or key
+        return _check_rights(state, key, scope, now) or principal_of(key)
 
     def _check_secret(self, state: ControlState, authorization: str | None) -> KeyChanged | Refusal:
         scheme, _, clear = (authorization or "").partition(" ")
@@ -83,11 +92,11 @@ class KeyChecker:
             return Refusal.UNKNOWN
         return key if is_signed(key, pepper=self.pepper) else Refusal.UNSIGNED
 
-    def _remember(self, digest: bytes, key: KeyChanged) -> None:
+    def _remember(self, digest: bytes, known: _Known) -> None:
         """Forgets the oldest where there are too many."""
         if digest not in self._known and len(self._known) >= self.capacity:
             del self._known[next(iter(self._known))]
-        self._known[digest] = key
+        self._known[digest] = known
 
 
 def _check_rights(state: ControlState, key: KeyChanged, scope: Scope, now: datetime) -> Refusal | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
 from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.principal import Principal
 from services.common.control.reader import ControlReader
 from services.common.http.problems import ProblemError, forbidden, unauthenticated, unavailable
 
@@ -41,8 +42,8 @@ class Authenticator:
         """A key by its public part, good or not."""
         return self.control.state.keys.get(key_id)
 
-    def authenticate(self, authorization: str | None, scope: Scope, *, now: datetime) -> KeyChanged:
-        """The key that an Authorization header carries, if it is good for `scope`.
+    def authenticate(self, authorization: str | None, scope: Scope, *, now: datetime) -> Principal:
+        """Whom an Authorization header stands for, if it is good for `scope`.
 
         Raises:
             UnknownKeyError: 401, nobody knows it.
@@ -52,8 +53,8 @@ class Authenticator:
         self._require_caught_up()
         return self._or_problem(self.checker.check(self.control.state, authorization, scope, now=now), scope)
 
-    def recheck(self, key_id: str, scope: Scope, *, now: datetime) -> KeyChanged:
-        """A key whose secret was shown earlier, if it is good for `scope` still.
+    def recheck(self, key_id: str, scope: Scope, *, now: datetime) -> Principal:
+        """Whose key this is whose secret was shown earlier, if it is good for `scope` still.
 
         Raises:
             ProblemError: as for `authenticate`.
@@ -65,7 +66,7 @@ class Authenticator:
         if not self.control.caught_up:
             raise unavailable("The keys are not read yet. Try again.", code=ErrorCode.STARTING)
 
-    def _or_problem(self, checked: KeyChanged | Refusal, scope: Scope) -> KeyChanged:
+    def _or_problem(self, checked: Principal | Refusal, scope: Scope) -> Principal:
         if isinstance(checked, Refusal):
             self.on_refusal(checked)
             raise _problem(checked, scope)

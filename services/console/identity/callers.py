@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.control import KeyChanged, Scope
+from schemas.control import Scope
 from schemas.errors import ErrorCode
 from services.common.clock import Clock
+from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError
 from services.common.http.access_log import bind_log_fields
 from services.common.http.authentication import Authenticator, UnknownKeyError
@@ -29,20 +30,20 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key that is good for what is asked. `session` is None for a bearer."""
+    """Somebody who may do what is asked. `session` is None for a bearer."""
 
-    key: KeyChanged
+    principal: Principal
     session: Session | None = None
 
     @property
     def tenant(self) -> str:
         """Whose data it may see."""
-        return self.key.tenant
+        return self.principal.tenant
 
     @property
     def is_admin(self) -> bool:
         """Whether it may see where things run."""
-        return Scope.ADMIN in self.key.scopes
+        return self.principal.is_admin
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Callers:
             if authorization is None
             else Caller(self._check(request, authorization, scope))
         )
-        bind_log_fields(request.scope, tenant=found.key.tenant, key_id=found.key.key_id)
+        bind_log_fields(request.scope, tenant=found.principal.tenant, key_id=found.principal.key_id)
         return found
 
     def open_session(self, request: Request, clear: str) -> Caller:
@@ -86,16 +87,16 @@ class Callers:
         _require_same_site(request)
         now = self.clock()
         try:
-            key = self._check(request, f"Bearer {clear}", Scope.READ)
+            principal = self._check(request, f"Bearer {clear}", Scope.READ)
         except ProblemError as error:
             throttled = error.problem.status == 429
             metrics.CONSOLE_LOGINS.labels("throttled" if throttled else "refused").inc()
             raise
         metrics.CONSOLE_LOGINS.labels("opened").inc()
-        bind_log_fields(request.scope, tenant=key.tenant, key_id=key.key_id)
+        bind_log_fields(request.scope, tenant=principal.tenant, key_id=principal.key_id)
         began = int(now.timestamp())
         expires = began + int(min(self.settings.session_s, self.settings.session_longest_s))
-        return Caller(key, Session(self.new_session_id(), key.key_id, began, expires))
+        return Caller(principal, Session(self.new_session_id(), principal.key_id, began, expires))
 
     def renewed(self, session: Session) -> Session:
         """The session, longer if half of its time is over."""
@@ -119,11 +120,18 @@ class Callers:
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
 
-    def set_cookie(self, request: Request, response: Response, caller: Caller, session: Session) -> None:
-        """Has the browser keep a session."""
+    def set_cookie(self, request: Request, response: Response, session: Session) -> None:
+        """Has the browser keep a session.
+
+        Raises:
+            ProblemError: 401, its key is gone.
+        """
+        key = self.keys.find(session.key_id)
+        if key is None:
+            raise unauthenticated("The session's API key is gone.")
         response.set_cookie(
             COOKIE,
-            self.signer.token(session, caller.key),
+            self.signer.token(session, key),
             max_age=max(0, session.expires_at - int(self.clock().timestamp())),
             path="/",
             secure=self._is_secure(request),
@@ -137,8 +145,8 @@ class Callers:
             COOKIE, path="/", secure=self._is_secure(request), httponly=True, samesite="strict"
         )
 
-    def _check(self, request: Request, authorization: str, scope: Scope) -> KeyChanged:
-        """The key in an Authorization header.
+    def _check(self, request: Request, authorization: str, scope: Scope) -> Principal:
+        """Whom an Authorization header stands for.
 
         A good key is let in whatever others at its address have tried: a forgotten
         script must not lock its neighbours out.
@@ -168,7 +176,7 @@ class Callers:
             raise unauthenticated(
                 "Log in with POST /api/auth/session, or send 'Authorization: Bearer tsn_...'."
             )
-        key = self.keys.recheck(session.key_id, scope, now=now)
+        principal = self.keys.recheck(session.key_id, scope, now=now)
         if request.method not in _SAFE:
             _require_same_site(request)
             if not self.signer.is_csrf_token(session, request.headers.get(CSRF_HEADER, "")):
@@ -180,7 +188,7 @@ class Callers:
                         "GET /api/auth/session tells it.",
                     )
                 )
-        return Caller(key, session)
+        return Caller(principal, session)
 
     def _is_secure(self, request: Request) -> bool:
         if self.settings.session_cookie != "auto":

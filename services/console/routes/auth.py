@@ -77,18 +77,18 @@ def auth_router(callers: Callers, limits: BodyLimits) -> APIRouter:
 
 def _answer(callers: Callers, request: Request, caller: Caller, session: Session) -> Response:
     response = json_response(_describe(callers, caller, session), headers={"cache-control": "no-store"})
-    callers.set_cookie(request, response, caller, session)
+    callers.set_cookie(request, response, session)
     return response
 
 
 def _describe(callers: Callers, caller: Caller, session: Session | None) -> dict[str, Any]:
-    key = caller.key
+    principal = caller.principal
     return OpenSession(
-        tenant=key.tenant,
-        user=key.user,
-        key_id=key.key_id,
-        key_name=key.name,
-        scopes=list(key.scopes),
+        tenant=principal.tenant,
+        user=principal.user,
+        key_id=principal.key_id,
+        key_name=principal.name,
+        scopes=list(principal.scopes),
         expires_at=datetime.fromtimestamp(session.expires_at, UTC) if session else None,
         csrf_token=callers.signer.csrf_token(session) if session else None,
     ).model_dump(mode="json")

@@ -1,18 +1,19 @@
-"""Whose key a request carries."""
+"""Who makes a request."""
 
 from starlette.requests import Request
 
-from schemas.control import KeyChanged, Scope
+from schemas.control import Scope
+from services.common.control.principal import Principal
 from services.common.http.access_log import bind_log_fields
 from services.gateway.handlers import Serving
 
 
-def authenticated_key(serving: Serving, request: Request, scope: Scope) -> KeyChanged:
-    """The key that a request carries, if it is good for `scope`.
+def authenticated(serving: Serving, request: Request, scope: Scope) -> Principal:
+    """Who makes a request, if that is allowed `scope`.
 
     Raises:
         ProblemError: 401, 403 or 503.
     """
-    key = serving.keys.authenticate(request.headers.get("authorization"), scope, now=serving.clock())
-    bind_log_fields(request.scope, tenant=key.tenant, key_id=key.key_id)
-    return key
+    caller = serving.keys.authenticate(request.headers.get("authorization"), scope, now=serving.clock())
+    bind_log_fields(request.scope, tenant=caller.tenant, key_id=caller.key_id)
+    return caller

@@ -1,9 +1,9 @@
-"""The models that a key may use."""
+"""The models that a caller may use."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.control import KeyChanged
+from services.common.control.principal import Principal
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.problems import no_such_model
 
@@ -19,20 +19,20 @@ class Catalogue:
         self._created = created
         self._by_name = {name: model for model in self.models for name in model.served_names}
 
-    def find(self, name: str, key: KeyChanged) -> ModelConfig:
+    def find(self, name: str, caller: Principal) -> ModelConfig:
         """A model by name or alias.
 
         Raises:
-            ProblemError: 404, there is none, or this key may not use it.
+            ProblemError: 404, there is none, or this caller may not use it.
         """
         model = self._by_name.get(name)
-        if model is None or not _may_use(key, model):
+        if model is None or not _may_use(caller, model):
             raise no_such_model(name)
         return model
 
-    def open_to(self, key: KeyChanged) -> tuple[ModelConfig, ...]:
-        """All models that a key may use."""
-        return tuple(model for model in self.models if _may_use(key, model))
+    def open_to(self, caller: Principal) -> tuple[ModelConfig, ...]:
+        """All models that a caller may use."""
+        return tuple(model for model in self.models if _may_use(caller, model))
 
     def describe(self, model: ModelConfig, name: str | None = None) -> dict[str, Any]:
         """A model as OpenAI's API shows it."""
@@ -44,5 +44,5 @@ class Catalogue:
         }
 
 
-def _may_use(key: KeyChanged, model: ModelConfig) -> bool:
-    return not key.models or any(name in key.models for name in model.served_names)
+def _may_use(caller: Principal, model: ModelConfig) -> bool:
+    return not caller.models or any(name in caller.models for name in model.served_names)

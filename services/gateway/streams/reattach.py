@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from schemas.control import KeyChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, StreamTaken
 from schemas.topics import REPLIES
 from services.common.bus.coordinates import LogPosition, Record
 from services.common.clock import MonotonicClock
+from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError, TransientError
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
 from services.common.process import metrics
@@ -39,7 +39,7 @@ class Reattacher:
     gateway_id: str
     monotonic: MonotonicClock
 
-    async def find(self, request_id: str, key: KeyChanged) -> tuple[InferenceRequested, LogPosition]:
+    async def find(self, request_id: str, caller: Principal) -> tuple[InferenceRequested, LogPosition]:
         """A request of the caller's tenant as it was first published, and where.
 
         Raises:
@@ -51,11 +51,11 @@ class Reattacher:
             raise no_such_request(request_id)
         found = await self.finder.find(
             request_id,
-            tenant=key.tenant,
+            tenant=caller.tenant,
             topics=self.publisher.bus_monitor.present,
             now_ms=now.timestamp() * 1000,
         )
-        if found is None or found[0].tenant != key.tenant:
+        if found is None or found[0].tenant != caller.tenant:
             raise no_such_request(request_id)
         return found
 

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition
+from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
 from services.common.requests.model_catalogue import ModelConfig
@@ -56,9 +57,10 @@ async def test_bus_that_leaves_midway_is_503_that_says_what_had_begun(prompts: l
     """Nothing was begun only where nothing was; what was is cancelled."""
     stage = make_stage()
     _, key = signed_key()
+    caller = principal_of(key)
     body = CompletionBody(model="m", prompt=prompts)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(serving_of(stage, takes), key, body, stream=False, traceparent=None)
+        await ask_completions(serving_of(stage, takes), caller, body, stream=False, traceparent=None)
     problem = refused.value.problem
     assert (problem.status, problem.code) == (503, "bus_unavailable")
     assert ("nothing was begun" in problem.message) is (takes == 0)

@@ -10,7 +10,7 @@ from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
-from services.gateway.http.authentication import authenticated_key
+from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import body_of, errors, streamed_or_whole
 from services.gateway.http.prompt_batch import answer_prompts
@@ -94,12 +94,12 @@ async def answer(
 
 
 async def _chat(serving: Serving, request: Request) -> Response:
-    key = authenticated_key(serving, request, Scope.INFER)
+    caller = authenticated(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
     body = await read_json(request, ChatBody, serving.settings)
     stream = bool(body.stream)
     with span("gateway.chat", traceparent_of(request)) as traceparent:
-        reply_stream = await ask_chat(serving, key, body, stream=stream, traceparent=traceparent)
+        reply_stream = await ask_chat(serving, caller, body, stream=stream, traceparent=traceparent)
         return await answer(
             serving,
             request,
@@ -111,12 +111,12 @@ async def _chat(serving: Serving, request: Request) -> Response:
 
 
 async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
-    key = authenticated_key(serving, request, Scope.INFER)
+    caller = authenticated(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
     body = await read_json(request, CompletionBody, serving.settings)
     stream = always_stream or bool(body.stream)
     with span("gateway.completion", traceparent_of(request)) as traceparent:
-        reply_streams = await ask_completions(serving, key, body, stream=stream, traceparent=traceparent)
+        reply_streams = await ask_completions(serving, caller, body, stream=stream, traceparent=traceparent)
         headers = ignored_fields(body)
         if len(reply_streams) > 1:
             return await answer_prompts(serving, request, reply_streams, stream=stream, headers=headers)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from schemas.control import Scope
 from services.common.requests.feedback import FeedbackBody
 from services.gateway.handlers import Serving
-from services.gateway.http.authentication import authenticated_key
+from services.gateway.http.authentication import authenticated
 from services.gateway.http.openapi import body_of, errors
 from services.gateway.http.raw_route import RawRoute
 
@@ -27,7 +27,7 @@ def feedback_router(serving: Serving) -> APIRouter:
         """Rate an answer of one's tenant; of several ratings of a user for it the last
         counts.
         """
-        authenticated_key(serving, request, Scope.FEEDBACK)
+        authenticated(serving, request, Scope.FEEDBACK)
         return serving.console.forward
 
     return router

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from schemas.control import Scope
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving
-from services.gateway.http.authentication import authenticated_key
+from services.gateway.http.authentication import authenticated
 from services.gateway.http.openapi import errors
 
 
@@ -19,11 +19,11 @@ def models_router(serving: Serving) -> APIRouter:
     @router.get("/models", responses=errors(401, 403, 503))
     async def models(request: Request) -> Response:
         """The models that this key may use."""
-        key = authenticated_key(serving, request, Scope.INFER)
+        caller = authenticated(serving, request, Scope.INFER)
         return json_response(
             {
                 "object": "list",
-                "data": [serving.catalogue.describe(model) for model in serving.catalogue.open_to(key)],
+                "data": [serving.catalogue.describe(model) for model in serving.catalogue.open_to(caller)],
             }
         )
 
@@ -31,7 +31,7 @@ def models_router(serving: Serving) -> APIRouter:
     @router.get("/models/{model_id:path}", responses=errors(401, 403, 404, 503))
     async def model(request: Request, model_id: str) -> Response:
         """One model, by its name or an alias."""
-        key = authenticated_key(serving, request, Scope.INFER)
-        return json_response(serving.catalogue.describe(serving.catalogue.find(model_id, key), model_id))
+        caller = authenticated(serving, request, Scope.INFER)
+        return json_response(serving.catalogue.describe(serving.catalogue.find(model_id, caller), model_id))
 
     return router

@@ -10,7 +10,7 @@ from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, gather
-from services.gateway.http.authentication import authenticated_key
+from services.gateway.http.authentication import authenticated
 from services.gateway.http.openapi import body_of, errors, whole
 from services.gateway.http.request_input import traceparent_of, watched_for_leaving
 from services.gateway.openai.requests import ChatBody, GenerateBody
@@ -28,7 +28,7 @@ def platform_router(serving: Serving) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
         began = serving.monotonic()
-        key = authenticated_key(serving, request, Scope.INFER)
+        caller = authenticated(serving, request, Scope.INFER)
         given = await read_json(request, GenerateBody, serving.settings)
         body = ChatBody(
             model=given.model_name,
@@ -37,7 +37,7 @@ def platform_router(serving: Serving) -> APIRouter:
             temperature=given.temperature,
         )
         with span("gateway.generate", traceparent_of(request)) as traceparent:
-            reply_stream = await ask_chat(serving, key, body, stream=False, traceparent=traceparent)
+            reply_stream = await ask_chat(serving, caller, body, stream=False, traceparent=traceparent)
             asked = reply_stream.request
             bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=False)
             try:

@@ -11,7 +11,7 @@ from services.common.http.access_log import bind_log_fields
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
-from services.gateway.http.authentication import authenticated_key
+from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import EventStream
 from services.gateway.http.openapi import errors, header, streamed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
@@ -40,25 +40,25 @@ def requests_router(serving: Serving) -> APIRouter:
     @router.head("/streams/{request_id}", include_in_schema=False)
     async def has_stream(request: Request, request_id: str) -> Response:
         """Whether there is such a stream; nobody's is taken over by the question."""
-        await serving.reattacher.find(request_id, authenticated_key(serving, request, Scope.INFER))
+        await serving.reattacher.find(request_id, authenticated(serving, request, Scope.INFER))
         return Response(headers={"content-type": "text/event-stream"})
 
     @router.delete("/requests/{request_id}", status_code=202, responses=errors(401, 403, 404, 409, 429, 503))
     async def cancel_request(request: Request, request_id: str) -> Response:
         """Cancel a request."""
-        key = authenticated_key(serving, request, Scope.INFER)
-        await cancel(serving, key, request_id)
+        caller = authenticated(serving, request, Scope.INFER)
+        await cancel(serving, caller, request_id)
         return json_response({"id": request_id, "object": "request.cancellation", "cancelled": True}, 202)
 
     return router
 
 
 async def _reattach(serving: Serving, request: Request, request_id: str) -> Response:
-    key = authenticated_key(serving, request, Scope.INFER)
+    caller = authenticated(serving, request, Scope.INFER)
     window_s = resume_window_s(request, serving.settings.max_resume_window_s)
     after = _last_event_id(request)
     began = serving.monotonic()
-    found, origin = await serving.reattacher.find(request_id, key)
+    found, origin = await serving.reattacher.find(request_id, caller)
     reply_stream = await serving.reattacher.join(
         found, origin, after=after, traceparent=traceparent_of(request)
     )

@@ -1,5 +1,6 @@
 """Who is let in."""
 
+import dataclasses
 import sys
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from schemas.control import KeyChanged, Scope, UserChanged
 from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.principal import Principal, principal_of
 from services.common.control.state import ControlRecord, fold
 from services.common.identity import sign_key
 from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, state_of, tenant
@@ -26,8 +28,8 @@ def checked(
 
 def test_good_key_is_let_in() -> None:
     """By its record."""
-    assert checked(KEY) == KEY
-    assert checked(KEY, header=f"bearer  {CLEAR} ") == KEY
+    assert checked(KEY) == principal_of(KEY)
+    assert checked(KEY, header=f"bearer  {CLEAR} ") == principal_of(KEY)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_record_signed_for_one_key_does_not_serve_another() -> None:
 def test_signed_key_is_good_within_its_rights(fields: dict[str, Any], refusal: Refusal | None) -> None:
     """Time, tenant and scope."""
     key = sign_key(KEY.model_copy(update=fields), pepper=PEPPER)
-    assert checked(key) == (refusal or key)
+    assert checked(key) == (refusal or principal_of(key))
 
 
 def test_known_key_is_asked_again_once_anything_of_it_changes() -> None:
@@ -94,14 +96,14 @@ def test_known_key_is_asked_again_once_anything_of_it_changes() -> None:
     def outcome() -> object:
         return checker.check(state, HEADER, Scope.INFER, now=NOW)
 
-    assert outcome() == KEY
+    assert outcome() == principal_of(KEY)
     state = fold(state, [record_of(tenant("unrelated"))])
-    assert outcome() == KEY
+    assert outcome() == principal_of(KEY)
     widened = KEY.model_copy(update={"scopes": tuple(Scope), "version": 2})
     state = fold(state, [record_of(widened)])
     assert outcome() is Refusal.UNSIGNED
     state = fold(state, [record_of(sign_key(widened.model_copy(update={"version": 3}), pepper=PEPPER))])
-    assert isinstance(outcome(), KeyChanged)
+    assert isinstance(outcome(), Principal)
     state = fold(state, [record_of(tenant(version=2, suspended_at=NOW))])
     assert outcome() is Refusal.CLOSED
     state = fold(state, [record_of(tenant(version=3))])
@@ -118,7 +120,7 @@ def test_memory_of_the_checker_is_bounded_and_holds_no_key() -> None:
     keys = [signed_key() for _ in range(5)]
     checker, state = KeyChecker(PEPPER, capacity=3), state_of(tenant(), *(key for _, key in keys))
     for clear, key in keys * 2:
-        assert checker.check(state, f"Bearer {clear}", Scope.INFER, now=NOW) == key
+        assert checker.check(state, f"Bearer {clear}", Scope.INFER, now=NOW) == principal_of(key)
         assert checker.check(state, f"Bearer {clear}0", Scope.INFER, now=NOW) is Refusal.MALFORMED
         assert checker.check(state, f"Bearer {clear[:-1]}", Scope.INFER, now=NOW) is Refusal.MALFORMED
     assert len(checker._known) == 3
@@ -146,3 +148,14 @@ def test_wrong_key_costs_the_same_whether_or_not_its_id_is_known(header: str) ->
     finally:
         sys.setprofile(before)
     assert [getattr(one, "__name__", "") for one in digests] == ["digest", "hmac_digest", "compare_digest"]
+
+
+def test_principal_is_made_once_and_cannot_be_changed() -> None:
+    """A known key costs no new one; nobody who holds it can widen it."""
+    checker, state = KeyChecker(PEPPER), state_of(tenant(), KEY)
+    first = checker.check(state, HEADER, Scope.INFER, now=NOW)
+    assert checker.check(state, HEADER, Scope.INFER, now=NOW) is first
+    assert isinstance(first, Principal)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.tenant = "globex"  # type: ignore[misc]
+    assert (first.is_admin, first.is_platform_admin) == (False, False)

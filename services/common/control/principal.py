@@ -1,0 +1,47 @@
+"""Who makes a call, however that was shown. Pure."""
+
+from dataclasses import dataclass
+
+from schemas.control import KeyChanged, Limits, Scope
+
+_PLATFORM = "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller who was let in, and what it may do.
+
+    `key_id` is empty for the bearer of an identity provider's token. `models` empty
+    means all. `limits` are the key's own.
+    """
+
+    tenant: str
+    user: str
+    key_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    models: tuple[str, ...] = ()
+    limits: Limits | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it administers its tenant."""
+        return Scope.ADMIN in self.scopes
+
+    @property
+    def is_platform_admin(self) -> bool:
+        """Whether it administers all tenants."""
+        return _PLATFORM in self.scopes
+
+
+def principal_of(key: KeyChanged) -> Principal:
+    """The principal that a key stands for."""
+    return Principal(
+        tenant=key.tenant,
+        user=key.user,
+        key_id=key.key_id,
+        name=key.name,
+        scopes=key.scopes,
+        models=key.models,
+        limits=key.limits,
+    )

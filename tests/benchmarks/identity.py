@@ -1,0 +1,79 @@
+"""What letting somebody in costs; `python -m tests.benchmarks.identity`.
+
+A known key must cost at most 20 µs of CPU, with 10,000 of them in the state and each
+asking in turn.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from schemas.control import Scope, TenantChanged, UserChanged
+from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.state import ControlRecord, ControlState, fold
+from services.common.identity import create_key, sign_key
+
+KEYS = 10_000
+BAR_US = 20.0
+PEPPER = "a pepper for the benchmark only"
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def keys_and_state() -> tuple[list[str], ControlState]:
+    """Headers of as many keys, and the state that holds them."""
+    headers, records = [], []
+    for number in range(KEYS):
+        clear, key = create_key(pepper=PEPPER, name="n", tenant="acme", user=f"u{number % 500}", now=NOW)
+        signed = sign_key(key.model_copy(update={"version": 1}), pepper=PEPPER)
+        headers.append(f"Bearer {clear}")
+        records.append(ControlRecord(f"key:{key.key_id}", signed.encode()))
+    tenant = TenantChanged(tenant="acme", created_at=NOW, version=1)
+    records.append(ControlRecord("tenant:acme", tenant.encode()))
+    for number in range(500):
+        user = UserChanged(tenant="acme", user=f"u{number}", created_at=NOW, version=1)
+        records.append(ControlRecord(f"user:acme/u{number}", user.encode()))
+    return headers, fold(ControlState(), records)
+
+
+def microseconds(do: Callable[[], object], *, times: int, rounds: int = 5) -> float:
+    """CPU time of one call, of the best round."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.process_time()
+        for _ in range(times):
+            do()
+        best = min(best, (time.process_time() - began) / times * 1e6)
+    return best
+
+
+def main() -> None:
+    """Measures and prints."""
+    headers, state = keys_and_state()
+    checker = KeyChecker(PEPPER)
+    turn = itertools.cycle(headers)
+
+    def known() -> object:
+        return checker.check(state, next(turn), Scope.INFER, now=NOW)
+
+    for _ in headers:
+        known()
+    cost = microseconds(known, times=KEYS)
+    print(f"known key, {KEYS:,} of them in turn: {cost:.2f} us (bar {BAR_US:g}): {_verdict(cost)}")
+    fresh, strangers = KeyChecker(PEPPER), iter(headers)
+    cost = microseconds(
+        lambda: fresh.check(state, next(strangers), Scope.INFER, now=NOW), times=KEYS, rounds=1
+    )
+    print(f"key seen for the first time: {cost:.1f} us")
+    wrong = f"Bearer tsn_zzzzzzzz_{'x' * 43}"
+    cost = microseconds(lambda: checker.check(state, wrong, Scope.INFER, now=NOW), times=5000)
+    assert checker.check(state, wrong, Scope.INFER, now=NOW) is Refusal.UNKNOWN
+    print(f"key that nobody knows: {cost:.1f} us")
+
+
+def _verdict(cost_us: float) -> str:
+    return "held" if cost_us <= BAR_US else "missed"
+
+
+if __name__ == "__main__":
+    main()
