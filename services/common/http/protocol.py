@@ -120,6 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._quiet_bytes > self._limits.head_bytes and self._head_bytes() > self._limits.head_bytes:
             self._stop_parsing(*self._too_large())
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            self._stop_parsing(501, "transfer_coding", "Of the transfer codings only 'chunked' is served.")
         self._head_since, self._quiet_bytes = None, 0
         super().on_headers_complete()
         self._unset_keepalive_if_required()
@@ -168,6 +170,12 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_its_body(self) -> bool:
+        """Whether what comes is the body of the request being served, and that has no
+        part of an answer yet.
+        """
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _has_stalled(self, now: float) -> bool:
         if self._stalled is None:
@@ -219,11 +227,14 @@ class HttpProtocol(HttpToolsProtocol):
         raise httptools.HttpParserError(message)
 
     def _refuse(self, status: int, reason: str, message: str) -> None:
-        """Answers and hangs up; in the middle of an answer it only hangs up."""
+        """Answers and hangs up; while an answer is under way it only hangs up."""
         self._count(reason)
         if self._busy:
-            self.transport.abort()
-            return
+            if not self._is_its_body():
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True  # nobody hears what the application says from now on
+            self.cycle.message_event.set()
         body = message.encode()
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)

@@ -161,6 +161,47 @@ async def test_connect_is_refused(server: EmbeddedServer) -> None:
     assert (await exchange(server, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 400")
 
 
+MALFORMED_BODIES = [
+    b"zz\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabcd\r\n0\r\n\r\n",
+    b"-1\r\n\r\n",
+    b"10000000000000000\r\n",
+]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("body", MALFORMED_BODIES)
+async def test_malformed_chunk_is_400(server: EmbeddedServer, body: bytes, *, together: bool) -> None:
+    """The client is told, whether the application was called already or not."""
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await exchange(server, *([head + body] if together else [head, body]))
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"connection: close" in answer
+
+
+async def test_malformed_request_behind_one_under_way_ends_the_connection_only(
+    server: EmbeddedServer,
+) -> None:
+    """What is not the body of the request being served is not answered in its place."""
+    answer = await exchange(server, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n", b"nonsense\r\n\r\n")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"gzip,chunked", b"identity, chunked", b"x\r\nTransfer-Encoding: chunked"]
+)
+async def test_transfer_coding_that_is_not_served_is_501(server: EmbeddedServer, coding: bytes) -> None:
+    """The body would be taken for what it is not (RFC 9112, section 6.1)."""
+    answer = await exchange(
+        server,
+        b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    )
+    assert answer.startswith((b"HTTP/1.1 501", b"HTTP/1.1 400"))
+    assert b"HTTP/1.1 200" not in answer
+
+
 @needs("curl")
 async def test_curl_http2_gets_its_answer(server: EmbeddedServer) -> None:
     """`curl --http2` is answered over HTTP/1.1, with and without a body."""
