@@ -10,16 +10,22 @@ from typing import Any
 from schemas.topics import TOPICS
 from services.common.bus.administration.inspection import lag, topic_state
 from services.common.control.reader import read_control_state
-from services.common.errors import BusUnavailableError, TocsinError
+from services.common.errors import BusUnavailableError, StoreUnavailableError, TocsinError
 from services.common.process.settings import CommonSettings
 from services.common.requests.model_catalogue import ModelConfig
-from services.common.store import Store
+from services.common.store import Store, StoreMisconfiguredError
 from services.common.store.migrations import migration_states
 
 _GROUPS = {"recorder": "recorder", "audit": "audit"}
 """Who records a counted topic, as schemas.topics names it, with its consumer group."""
 _STORE_TIMEOUT_S = 10.0
 _BUS_TIMEOUT_S = 10.0
+_REMEDIES: Mapping[type[TocsinError], str] = {
+    BusUnavailableError: "start Kafka, or mend TOCSIN_KAFKA_URL",
+    StoreMisconfiguredError: "run `tocsin migrate`",
+    StoreUnavailableError: "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL; if it is only busy, ask again",
+}
+"""By what failed, the more particular first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +43,18 @@ async def examine(
 ) -> list[Finding]:
     """Runs every check; one that fails does not keep the others from running."""
     store = Store(settings.clickhouse_url, name="tocsin-doctor", timeout_s=_STORE_TIMEOUT_S)
-    checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
-        ("topics", lambda: _topics(settings, models), "start Kafka, or mend TOCSIN_KAFKA_URL"),
-        ("recorder", lambda: _recorder(settings, groups), "start Kafka, or mend TOCSIN_KAFKA_URL"),
-        ("control", lambda: _control(settings), "start Kafka, or mend TOCSIN_KAFKA_URL"),
-        ("migrations", lambda: _migrations(settings), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
-        ("store", lambda: _store(store), "start ClickHouse, or mend TOCSIN_CLICKHOUSE_URL"),
-        ("ledger", lambda: _ledger(store), "run `tocsin migrate`"),
-        ("rollups", lambda: _rollups(store), "run `tocsin migrate`"),
-        ("dead letters", lambda: _dead_letters(store), "run `tocsin migrate`"),
-    ]
+    checks: dict[str, Callable[[], Awaitable[Finding]]] = {
+        "topics": lambda: _topics(settings, models),
+        "recorder": lambda: _recorder(settings, groups),
+        "control": lambda: _control(settings),
+        "migrations": lambda: _migrations(settings),
+        "store": lambda: _store(store),
+        "ledger": lambda: _ledger(store),
+        "rollups": lambda: _rollups(store),
+        "dead letters": lambda: _dead_letters(store),
+    }
     try:
-        return [await _run(name, check, remedy) for name, check, remedy in checks]
+        return [await _run(name, check) for name, check in checks.items()]
     finally:
         await store.close()
 
@@ -69,11 +75,16 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return int(not all(one.ok for one in findings))
 
 
-async def _run(name: str, check: Callable[[], Awaitable[Finding]], remedy: str) -> Finding:
+async def _run(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
     try:
         return await check()
     except TocsinError as error:
-        return Finding(name, ok=False, detail=str(error), remedy=remedy)
+        return Finding(name, ok=False, detail=str(error), remedy=remedy_of(error))
+
+
+def remedy_of(error: TocsinError) -> str:
+    """What to do about a check that could not be made; empty where its message says it."""
+    return next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), "")
 
 
 async def _topics(settings: CommonSettings, models: Sequence[ModelConfig]) -> Finding:
