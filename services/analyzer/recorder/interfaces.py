@@ -7,7 +7,6 @@ from services.analyzer.recorder.rows import Row
 from services.common.bus import Record
 from services.common.bus.consumers.consumer import Assigned
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
-from services.common.bus.dead_letters.dead_letter import Failure
 from services.common.store import Store, Table
 
 
@@ -49,15 +48,6 @@ class Tables(Protocol):
 
     async def highest_offsets(self, table: Table) -> dict[TopicPartition, int]:
         """For each partition the highest offset that the table has."""
-
-
-class DeadLetterSink(Protocol):
-    """Where it sets records aside: `DeadLetters`
-    (services/common/bus/dead_letters/dead_letter.py), or a fake.
-    """
-
-    async def set_aside(self, failures: Sequence[Failure]) -> None:
-        """Sends records to their dead-letter topics."""
 
 
 class StoreTables:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.analyzer.recorder.interfaces import DeadLetterSink, Events, Tables
+from services.analyzer.recorder.interfaces import Events, Tables
 from services.analyzer.recorder.partition_buffer import Block, PartitionBuffer
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
-from services.common.bus.dead_letters.dead_letter import Failure, InvalidShare
+from services.common.bus.dead_letters.dead_letter import DeadLetterSink, Failure, InvalidShare
 from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.process import metrics
 from services.common.retry import DependencyRetry

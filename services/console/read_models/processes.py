@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from schemas.inference import STATUS, QueueStatus, ReplicaBeat, RequestFinished
 from schemas.topics import STATUS_TOPIC
 from services.common.bus import MessageReader, Record, Tail
+from services.common.bus.consumers.consumer import window_since
 from services.common.clock import Clock
 
 _FINISHED = b'"kind":"finished"'
@@ -37,11 +38,11 @@ class StatusWindow:
             BusUnavailableError: the topic cannot be read.
         """
         now_ms = int(self.clock().timestamp() * 1000)
-        begin, end = await self._range(now_ms - _WINDOW_MS)
+        begin, end = await window_since(self._tail(), 0, now_ms - _WINDOW_MS)
         last: dict[tuple[str, str], tuple[int, ReplicaBeat | QueueStatus]] = {}
         if begin >= end:
             return describe((), now_ms)
-        tail = Tail(self.url, f"{self.name}-status", topic=STATUS_TOPIC.name)
+        tail = self._tail()
         try:
             await tail.start([0], {0: max(begin, end - _MAX_RECORDS)})
             async for records in tail.read_to_end({0: end}):
@@ -51,16 +52,8 @@ class StatusWindow:
             await tail.close()
         return describe(last.values(), now_ms)
 
-    async def _range(self, since_ms: int) -> tuple[int, int]:
-        """Asked on a connection of its own: on one that fetches, a question waits."""
-        asking = Tail(self.url, f"{self.name}-status", topic=STATUS_TOPIC.name)
-        try:
-            await asking.start([], {})
-            begin = await asking.offsets_at(STATUS_TOPIC.name, [0], since_ms)
-            end = await asking.end_offsets(STATUS_TOPIC.name, [0])
-        finally:
-            await asking.close()
-        return begin[0], end[0]
+    def _tail(self) -> Tail:
+        return Tail(self.url, f"{self.name}-status", topic=STATUS_TOPIC.name)
 
     def _note(
         self, last: dict[tuple[str, str], tuple[int, ReplicaBeat | QueueStatus]], record: Record

@@ -63,30 +63,25 @@ async def lag(url: str, group: str, topics: Iterable[str], timeout_s: float = 10
         BusUnavailableError: no broker, or it did not answer within `timeout_s`.
     """
     wanted = set(topics)
-    consumer = AIOKafkaConsumer(
-        **connection_options(url), isolation_level="read_committed", enable_auto_commit=False
-    )
     try:
         async with asyncio.timeout(timeout_s):
-            await consumer.start()
             there = {
                 topic: count for topic, count in (await partition_counts(url)).items() if topic in wanted
             }
-            places = [DriverPartition(topic, one) for topic, count in there.items() for one in range(count)]
-            consumer.assign(places)
-            ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)
+            partitions = [
+                DriverPartition(topic, one) for topic, count in there.items() for one in range(count)
+            ]
+            begins, ends = await _ranges(url, partitions)
             committed = await committed_offsets(url, group)
     except (TimeoutError, KafkaError, OSError) as error:
         raise BusUnavailableError(
             f"Kafka at {without_password(url)} does not tell how far {group} is: {error!r}"
         ) from error
-    finally:
-        await consumer.stop()
     behind = dict.fromkeys(there, 0)
-    for place in places:
-        known = committed.get(TopicPartition(*place))
-        done = known.offset if known else begins[place]
-        behind[place.topic] += max(0, ends[place] - done)
+    for partition in partitions:
+        known = committed.get(TopicPartition(*partition))
+        done = known.offset if known else begins[partition]
+        behind[partition.topic] += max(0, ends[partition] - done)
     return behind
 
 
@@ -101,9 +96,8 @@ async def group_lags(url: str, timeout_s: float = 5.0) -> dict[str, dict[str, in
         async with asyncio.timeout(timeout_s), admin(url, timeout_s=timeout_s) as client:
             groups = sorted({str(one[0]) for one in await client.list_consumer_groups()})
             committed = {group: await client.list_consumer_group_offsets(group) for group in groups}
-        places = {place for offsets in committed.values() for place in offsets}
         async with asyncio.timeout(timeout_s):
-            ends = await _end_offsets(url, places) if places else {}
+            _, ends = await _ranges(url, {one for offsets in committed.values() for one in offsets})
     except (TimeoutError, KafkaError, OSError) as error:
         raise BusUnavailableError(
             f"Kafka at {without_password(url)} does not tell how far its groups are: {error!r}"
@@ -111,19 +105,26 @@ async def group_lags(url: str, timeout_s: float = 5.0) -> dict[str, dict[str, in
     lags: dict[str, dict[str, int]] = {}
     for group, offsets in committed.items():
         behind = lags.setdefault(group, {})
-        for place, done in offsets.items():
+        for partition, done in offsets.items():
             if done.offset >= 0:
-                behind[place.topic] = behind.get(place.topic, 0) + max(0, ends[place] - done.offset)
+                topic = partition.topic
+                behind[topic] = behind.get(topic, 0) + max(0, ends[partition] - done.offset)
     return lags
 
 
-async def _end_offsets(url: str, places: Iterable[DriverPartition]) -> dict[DriverPartition, int]:
+async def _ranges(
+    url: str, partitions: Iterable[DriverPartition]
+) -> tuple[dict[DriverPartition, int], dict[DriverPartition, int]]:
+    """The first offset of each partition, and its end for readers of committed records."""
+    asked = list(partitions)
+    if not asked:
+        return {}, {}
     consumer = AIOKafkaConsumer(
         **connection_options(url), isolation_level="read_committed", enable_auto_commit=False
     )
     try:
         await consumer.start()
-        ends: dict[DriverPartition, int] = await consumer.end_offsets(list(places))
-        return ends
+        consumer.assign(asked)
+        return await consumer.beginning_offsets(asked), await consumer.end_offsets(asked)
     finally:
         await consumer.stop()

@@ -210,6 +210,23 @@ class Tail(_Consumer):
         return {place.partition: found[place].offset if found.get(place) else ends[place] for place in places}
 
 
+async def window_since(asking: Tail, partition: int, since_ms: int) -> tuple[int, int]:
+    """From which offset on a partition's records are of `since_ms` (Unix milliseconds) or
+    later, and where it ends now. `asking` is a tail for this alone: on one that fetches,
+    a question waits behind its long poll.
+
+    Raises:
+        BusUnavailableError: no broker, or no such topic.
+    """
+    try:
+        await asking.start([], {})
+        begin = await asking.offsets_at(asking.topic, [partition], since_ms)
+        end = await asking.end_offsets(asking.topic, [partition])
+    finally:
+        await asking.close()
+    return begin[partition], end[partition]
+
+
 def driver_offsets(
     offsets: Mapping[TopicPartition, CommittedOffset],
 ) -> dict[DriverPartition, OffsetAndMetadata]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from services.common.bus.consumers.consumer import Tail
+from services.common.bus.consumers.consumer import Tail, window_since
 from services.common.bus.coordinates import Record
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, TransientError
@@ -180,7 +180,9 @@ class LogScan:
         """Each key's records, and those for whom there was no room."""
         kept = _Kept(batch, self.max_bytes)
         until = [one.until_ms for one in batch if one.until_ms is not None]
-        begin, end = await self._range(min(wanted.since_ms for wanted in batch))
+        begin, end = await window_since(
+            self.make_tail(self), self.partition, min(wanted.since_ms for wanted in batch)
+        )
         if begin >= end:
             return kept.found, kept.left
         tail = self.make_tail(self)
@@ -194,21 +196,6 @@ class LogScan:
         finally:
             await tail.close()
         return kept.found, kept.left
-
-    async def _range(self, since_ms: int) -> tuple[int, int]:
-        """Where to begin and to end.
-
-        Asked on a connection that fetches nothing: a broker answers in order, and a
-        fetch may wait for a second.
-        """
-        asking = self.make_tail(self)
-        try:
-            await asking.start([], {})
-            begin = await asking.offsets_at(asking.topic, [self.partition], since_ms)
-            end = await asking.end_offsets(self.topic, [self.partition])
-        finally:
-            await asking.close()
-        return begin[self.partition], end[self.partition]
 
 
 class _Kept:

@@ -11,7 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -80,6 +80,13 @@ class Failure(NamedTuple):
     record: Record
     error: Exception
     attempts: int = 1
+
+
+class DeadLetterSink(Protocol):
+    """Where records are set aside: `DeadLetters`, or a fake."""
+
+    async def set_aside(self, failures: Sequence[Failure]) -> None:
+        """Sends records to their dead-letter topics."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -16,7 +16,12 @@ from schemas.envelope import Envelope, EnvelopeError
 from schemas.topics import Topic
 from services.common.bus.consumers.parsing import Unknown, Unreadable, parse_known
 from services.common.bus.coordinates import Record, TopicPartition, partition_of
-from services.common.bus.dead_letters.dead_letter import Failure, InvalidShare, TooManyInvalidError
+from services.common.bus.dead_letters.dead_letter import (
+    DeadLetterSink,
+    Failure,
+    InvalidShare,
+    TooManyInvalidError,
+)
 from services.common.errors import (
     ConfigError,
     HaltError,
@@ -57,15 +62,6 @@ Handler = Callable[[Sequence[Event[Any]]], Awaitable[None]]
 
 class UnreadableEventError(PermanentError):
     """A record is not what its topic carries."""
-
-
-class DeadLetterSink(Protocol):
-    """Where records are set aside: `DeadLetters`
-    (services/common/bus/dead_letters/dead_letter.py), or a fake.
-    """
-
-    async def set_aside(self, failures: Sequence[Failure]) -> None:
-        """Sends records to their dead-letter topics."""
 
 
 @dataclass(frozen=True, slots=True)

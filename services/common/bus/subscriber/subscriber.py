@@ -19,8 +19,9 @@ from services.common.bus.administration.admin import committed_offsets
 from services.common.bus.administration.inspection import partition_counts
 from services.common.bus.connecting import start_driver
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
+from services.common.bus.dead_letters.dead_letter import DeadLetterSink
 from services.common.bus.log_rate_limit import limit_log_rate
-from services.common.bus.subscriber.delivery import DeadLetterSink, Delivery, Event
+from services.common.bus.subscriber.delivery import Delivery, Event
 from services.common.bus.subscriber.subscription import Consumption, Subscription
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
