@@ -60,8 +60,9 @@ class KeyChanged(ControlEntry):
 
     Only its HMAC travels, never the key. `models` empty means all; `revoked_at` in the
     past means refused. `record_mac` binds all other fields under the server's pepper: a
-    record that somebody else edited does not authenticate. `replaced_by` names the key
-    that a rotation made; both are good until this one's `expires_at`.
+    record that somebody else edited does not authenticate. Rotating a key changes its
+    secret and keeps its id, so that budgets and figures go on; the secret before it is
+    good until `previous_secret_until`. `replaced_by` is not used.
     """
 
     kind: Literal["key"] = "key"
@@ -77,6 +78,8 @@ class KeyChanged(ControlEntry):
     revoked_at: datetime | None = None
     limits: Limits | None = None
     replaced_by: str = ""
+    previous_secret_hmac: str = ""
+    previous_secret_until: datetime | None = None
     record_mac: str = ""
 
     @property

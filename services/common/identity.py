@@ -14,13 +14,14 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.control import KeyChanged, Scope
 
 RandomBytes = Callable[[int], bytes]
 
 _KEY = re.compile(r"tsn_([0-9a-z]{8})_([0-9A-Za-z_-]{43})", re.ASCII)
+_NEVER_ROTATED = datetime.max.replace(tzinfo=UTC)
 _ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -46,9 +47,16 @@ def secret_hmac(pepper: str, secret: str) -> str:
     return hmac.digest(pepper.encode(), secret.encode(), "sha256").hex()
 
 
-def is_secret_of(key: KeyChanged, secret: str, *, pepper: str) -> bool:
-    """Whether a secret belongs to a key, compared in constant time."""
-    return hmac.compare_digest(key.secret_hmac, secret_hmac(pepper, secret))
+def secret_good_until(key: KeyChanged, secret: str, *, pepper: str) -> datetime | None:
+    """Until when a secret opens a key, as far as rotations decide that; None where it
+    is not this key's. Compared in constant time.
+    """
+    sent = secret_hmac(pepper, secret)
+    is_present = hmac.compare_digest(key.secret_hmac, sent)
+    is_previous = hmac.compare_digest(key.previous_secret_hmac, sent)
+    if is_present:
+        return _NEVER_ROTATED
+    return key.previous_secret_until if is_previous else None
 
 
 def sign_key(key: KeyChanged, *, pepper: str) -> KeyChanged:
@@ -87,10 +95,10 @@ def create_key(
     The record is signed when it is written.
     """
     key_id = "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in random_bytes(8))
-    secret = _base64url(random_bytes(32))
+    clear, kept = create_secret(key_id, pepper=pepper, random_bytes=random_bytes)
     record = KeyChanged(
         key_id=key_id,
-        secret_hmac=secret_hmac(pepper, secret),
+        secret_hmac=kept,
         name=name,
         tenant=tenant,
         user=user,
@@ -99,7 +107,15 @@ def create_key(
         created_at=now,
         expires_at=expires_at,
     )
-    return f"tsn_{key_id}_{secret}", record
+    return clear, record
+
+
+def create_secret(
+    key_id: str, *, pepper: str, random_bytes: RandomBytes = secrets.token_bytes
+) -> tuple[str, str]:
+    """A key with a new secret: what the client is shown once, and what is kept of it."""
+    secret = _base64url(random_bytes(32))
+    return f"tsn_{key_id}_{secret}", secret_hmac(pepper, secret)
 
 
 def pseudonym(key: str, *, tenant: str, user: str) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from schemas.control import KeyChanged, Scope
 from services.common.control.principal import Principal, principal_of
 from services.common.control.state import ControlState
-from services.common.identity import is_secret_of, is_signed, parse_key
+from services.common.identity import is_signed, parse_key, secret_good_until
 
 _CAPACITY = 16_384
 _NOBODYS = KeyChanged(
@@ -34,10 +34,11 @@ class Refusal(StrEnum):
 
 
 class _Known(NamedTuple):
-    """A record that was checked, and whom it stands for."""
+    """A record that was checked, whom it stands for, and how long the secret is good."""
 
     record: KeyChanged
     principal: Principal
+    secret_until: datetime
 
 
 @dataclass
@@ -64,8 +65,10 @@ class KeyChecker:
             if isinstance(checked, Refusal):
                 self._known.pop(digest, None)
                 return checked
-            known = _Known(checked, principal_of(checked))
+            known = checked
             self._remember(digest, known)
+        if known.secret_until <= now:
+            return Refusal.EXPIRED
         return _check_rights(state, known.record, scope, now) or known.principal
 
     def recheck(
@@ -81,16 +84,18 @@ class KeyChecker:
             return Refusal.UNSIGNED
         return _check_rights(state, key, scope, now) or principal_of(key)
 
-    def _check_secret(self, state: ControlState, authorization: str | None) -> KeyChanged | Refusal:
+    def _check_secret(self, state: ControlState, authorization: str | None) -> _Known | Refusal:
         scheme, _, clear = (authorization or "").partition(" ")
         sent = parse_key(clear.strip()) if scheme.lower() == "bearer" else None
         if sent is None:
             return Refusal.MALFORMED
         key = state.keys.get(sent.key_id)
-        is_its_secret = is_secret_of(key or _NOBODYS, sent.secret, pepper=self.pepper)
-        if key is None or not is_its_secret:  # at the same cost, so that no time tells which ids there are
+        secret_until = secret_good_until(key or _NOBODYS, sent.secret, pepper=self.pepper)
+        if key is None or secret_until is None:  # at the same cost, so that no time tells which ids there are
             return Refusal.UNKNOWN
-        return key if is_signed(key, pepper=self.pepper) else Refusal.UNSIGNED
+        if not is_signed(key, pepper=self.pepper):
+            return Refusal.UNSIGNED
+        return _Known(key, principal_of(key), secret_until)
 
     def _remember(self, digest: bytes, known: _Known) -> None:
         """Forgets the oldest where there are too many."""

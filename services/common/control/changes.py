@@ -7,21 +7,28 @@ made.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from schemas.control import AnyEntry, BudgetChanged, KeyChanged, ModelChanged
-from services.common.control.errors import ConflictError, InvalidChangeError, NoSuchEntryError
+from services.common.control.errors import (
+    ConflictError,
+    InvalidChangeError,
+    NoSuchEntryError,
+    StaleError,
+)
 from services.common.control.state import DEFAULT_TENANT, KINDS, ControlState
 from services.common.control.validation import require_valid
 
-_SECRET = frozenset({"secret_hmac", "record_mac"})
+SECRET_FIELDS = frozenset({"secret_hmac", "previous_secret_hmac", "record_mac"})
+"""What nobody is shown."""
 _FIXED = frozenset(
     {
         *("kind", "key_id", "tenant", "user", "budget_id", "model", "route", "created_at"),
-        *("version", "changed_at", "changed_by", "deleted_at", "revoked_at", *_SECRET),
+        *("version", "changed_at", "changed_by", "deleted_at", "revoked_at", "replaced_by"),
+        *("previous_secret_until", *SECRET_FIELDS),
     }
 )
 
@@ -30,7 +37,7 @@ _FIXED = frozenset(
 class Plan:
     """A change of one entry: `after` None removes it for good.
 
-    `verb` is created, changed, deleted, restored or purged.
+    `verb` is created, changed, deleted, restored, purged, revoked or rotated.
     """
 
     kind: str
@@ -58,7 +65,7 @@ def etag(entry: AnyEntry) -> str:
 
 def public_fields(entry: AnyEntry) -> dict[str, Any]:
     """An entry as it may be shown and audited: without hashes of secrets."""
-    return entry.model_dump(mode="json", exclude=set(_SECRET))
+    return entry.model_dump(mode="json", exclude=set(SECRET_FIELDS))
 
 
 def create(entry: AnyEntry) -> Change:
@@ -89,7 +96,11 @@ def put(entry: AnyEntry, *, if_match: str | None = None) -> Change:
 
 
 def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str | None = None) -> Change:
-    """Changes some fields of an entry. Its ids and its history stay."""
+    """Changes some fields of an entry. Its ids and its history stay.
+
+    As RFC 7396 wants it: of an object only what is named, None takes it away; lists are
+    replaced whole.
+    """
 
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = _require_live(state, kind, entry_id, if_match)
@@ -167,14 +178,36 @@ def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def revoke_key(key_id: str) -> Change:
+def revoke_key(key_id: str, *, if_match: str | None = None) -> Change:
     """Ends a key; one that is revoked already stays as it is."""
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        known = _require_live(state, "key", key_id, None)
+        known = _require_live(state, "key", key_id, if_match)
         already = known.revoked_at if isinstance(known, KeyChanged) else None
         ended = known.model_copy(update={"revoked_at": already or now})
         return Plan("key", key_id, "revoked", known, _successor(known, ended))
+
+    return decide
+
+
+def rotate_key(
+    key_id: str, new_secret_hmac: str, *, overlap_s: float = 0, if_match: str | None = None
+) -> Change:
+    """Gives a key another secret; the present one is good for `overlap_s` more, any
+    before it no longer.
+    """
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        known = _require_live(state, "key", key_id, if_match)
+        assert isinstance(known, KeyChanged)  # noqa: S101  the state's keys are keys
+        if known.revoked_at is not None or (known.expires_at is not None and known.expires_at <= now):
+            raise ConflictError(f"the key {key_id!r} was revoked or has expired; make another")
+        fields = {
+            "secret_hmac": new_secret_hmac,
+            "previous_secret_hmac": known.secret_hmac if overlap_s > 0 else "",
+            "previous_secret_until": now + timedelta(seconds=overlap_s) if overlap_s > 0 else None,
+        }
+        return Plan("key", key_id, "rotated", known, _successor(known, known.model_copy(update=fields)))
 
     return decide
 
@@ -200,10 +233,20 @@ def _successor(known: AnyEntry | None, entry: AnyEntry) -> AnyEntry:
 
 def _checked(known: AnyEntry, fields: Mapping[str, Any]) -> AnyEntry:
     try:
-        return type(known).model_validate({**known.model_dump(), **fields})
+        return type(known).model_validate(_merged(known.model_dump(), fields))
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise InvalidChangeError(".".join(map(str, problem["loc"])), problem["msg"]) from error
+        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
+        raise InvalidChangeError(*first, *more) from error
+
+
+def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **known,
+        **{
+            name: _merged(known.get(name) or {}, value) if isinstance(value, Mapping) else value
+            for name, value in fields.items()
+        },
+    }
 
 
 def _require_known(state: ControlState, kind: str, entry_id: str, if_match: str | None) -> AnyEntry:
@@ -224,7 +267,7 @@ def _require_live(state: ControlState, kind: str, entry_id: str, if_match: str |
 def _require_match(kind: str, entry_id: str, known: AnyEntry | None, if_match: str | None) -> None:
     if if_match is not None and (known is None or etag(known) != if_match):
         now = f"its version is {etag(known)}" if known else "it is not there"
-        raise ConflictError(
+        raise StaleError(
             f"the {kind} {entry_id!r} is not as expected in version {if_match}: {now}; read it again"
         )
 

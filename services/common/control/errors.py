@@ -17,9 +17,16 @@ class ConflictError(ChangeRefusedError):
     """
 
 
-class InvalidChangeError(ChangeRefusedError):
-    """A field's value is not allowed; `field` names it."""
+class StaleError(ConflictError):
+    """The entry is not in the version that the caller has seen."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+
+class InvalidChangeError(ChangeRefusedError):
+    """Fields' values are not allowed: `problems` are their names and what is wrong,
+    `field` is the first.
+    """
+
+    def __init__(self, field: str, message: str, *more: tuple[str, str]) -> None:
         self.field = field
+        self.problems = ((field, message), *more)
+        super().__init__("; ".join(f"{name}: {text}" for name, text in self.problems))

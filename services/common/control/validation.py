@@ -30,21 +30,27 @@ Problem = tuple[str, str]
 """A field's name and what is wrong with it."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_USER = re.compile(r"[^\x00-\x1f\x7f/]{1,128}")
+_USER = re.compile(r"[^/]{1,128}")
+_SEGMENTS = frozenset({"", ".", ".."})
+"""What no part of a path can be: clients would send another path."""
 _NAME_LENGTH = 200
 _ID_RULE = (
     "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"
 )
+
+_USER_RULE = "use 1 to 128 printable characters without '/'"
 
 
 def require_valid(state: ControlState, entry: AnyEntry) -> None:
     """Passes where an entry may be written.
 
     Raises:
-        InvalidChangeError: a field's value is not allowed; the first one is named.
+        InvalidChangeError: fields' values are not allowed; each is named.
     """
-    for field, message in (*_common(entry), *_CHECKS[entry.kind](state, entry)):
-        raise InvalidChangeError(field, message)
+    problems = [*_common(entry), *_CHECKS[entry.kind](state, entry)]
+    if problems:
+        first, *more = problems
+        raise InvalidChangeError(*first, *more)
 
 
 def _common(entry: AnyEntry) -> Iterator[Problem]:
@@ -87,11 +93,15 @@ def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
     if not key.scopes:
         yield "scopes", "a key without any scope may do nothing; name at least one"
     yield from _scopes(key.scopes)
-    if key.user and not _USER.fullmatch(key.user):
-        yield "user", f"{key.user!r} is not allowed; use 1 to 128 characters without '/'"
+    if key.user and not _is_user(key.user):
+        yield "user", f"{key.user!r} is not allowed; {_USER_RULE}"
     yield from _user_not_deleted(state, key.tenant, key.user)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
+
+
+def _is_user(user: str) -> bool:
+    return bool(_USER.fullmatch(user)) and user.isprintable() and user not in _SEGMENTS
 
 
 def _scopes(scopes: Collection[Scope]) -> Iterator[Problem]:
@@ -108,8 +118,8 @@ def _tenant(_state: ControlState, tenant: TenantChanged) -> Iterator[Problem]:
 
 def _user(state: ControlState, user: UserChanged) -> Iterator[Problem]:
     yield from _tenant_there(state, user.tenant)
-    if not _USER.fullmatch(user.user):
-        yield "user", f"{user.user!r} is not allowed; use 1 to 128 characters without '/'"
+    if not _is_user(user.user):
+        yield "user", f"{user.user!r} is not allowed; {_USER_RULE}"
     yield from _scopes(user.scopes)
 
 
@@ -143,7 +153,7 @@ def _subject(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
 
 
 def _model(_state: ControlState, model: ModelChanged) -> Iterator[Problem]:
-    if not model.model:
+    if not model.model or not model.model.isprintable():
         yield "model", "name the model"
     days = [price.valid_from for price in model.prices]
     if sorted(set(days)) != days:
@@ -156,8 +166,8 @@ def _model(_state: ControlState, model: ModelChanged) -> Iterator[Problem]:
 
 def _route(state: ControlState, route: RouteChanged) -> Iterator[Problem]:
     yield from _tenant_or_everybody(state, route.tenant)
-    if not route.route:
-        yield "route", "name the route"
+    if not route.route.isprintable() or _SEGMENTS & set(route.route.split("/")):
+        yield "route", f"{route.route!r} is not allowed; use printable characters, a name between any two '/'"
     if not route.targets:
         yield "targets", "name at least one model"
     if any(not 0 < target.weight < float("inf") for target in route.targets):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.control import Scope
-from services.common.identity import create_key, is_secret_of, parse_key, pseudonym, secret_hmac
+from services.common.identity import create_key, parse_key, pseudonym, secret_good_until, secret_hmac
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -28,9 +28,9 @@ def test_created_key_reads_back_and_only_its_secret_fits(random: bytes) -> None:
     parsed = parse_key(clear)
     assert parsed is not None
     assert (parsed.key_id, len(parsed.secret)) == (record.key_id, 43)
-    assert is_secret_of(record, parsed.secret, pepper="p")
-    assert not is_secret_of(record, parsed.secret, pepper="q")
-    assert not is_secret_of(record, parsed.secret[::-1] + "x", pepper="p")
+    assert secret_good_until(record, parsed.secret, pepper="p")
+    assert not secret_good_until(record, parsed.secret, pepper="q")
+    assert not secret_good_until(record, parsed.secret[::-1] + "x", pepper="p")
     assert parsed.secret not in record.model_dump_json()
     assert parsed.secret not in repr(parsed)
 

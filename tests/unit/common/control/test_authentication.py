@@ -9,9 +9,10 @@ import pytest
 
 from schemas.control import KeyChanged, Scope, UserChanged
 from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.changes import rotate_key
 from services.common.control.principal import Principal, principal_of
 from services.common.control.state import ControlRecord, fold
-from services.common.identity import sign_key
+from services.common.identity import create_secret, sign_key
 from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, state_of, tenant
 
 CLEAR, KEY = signed_key(user="jo")
@@ -147,7 +148,12 @@ def test_wrong_key_costs_the_same_whether_or_not_its_id_is_known(header: str) ->
         assert checker.check(state, header, Scope.INFER, now=NOW) is Refusal.UNKNOWN
     finally:
         sys.setprofile(before)
-    assert [getattr(one, "__name__", "") for one in digests] == ["digest", "hmac_digest", "compare_digest"]
+    assert [getattr(one, "__name__", "") for one in digests] == [
+        "digest",
+        "hmac_digest",
+        "compare_digest",
+        "compare_digest",
+    ]
 
 
 def test_principal_is_made_once_and_cannot_be_changed() -> None:
@@ -159,3 +165,35 @@ def test_principal_is_made_once_and_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.tenant = "globex"  # type: ignore[misc]
     assert (first.is_admin, first.is_platform_admin) == (False, False)
+
+
+def test_rotated_key_opens_with_both_secrets_until_the_overlap_ends() -> None:
+    """Also where the old one was remembered; of two rotations the last one's stands."""
+    checker, state = KeyChecker(PEPPER), state_of(tenant(), KEY)
+
+    def rotated(overlap_s: float) -> str:
+        nonlocal state
+        clear, kept = create_secret(KEY.key_id, pepper=PEPPER)
+        plan = rotate_key(KEY.key_id, kept, overlap_s=overlap_s)(state, NOW)
+        assert isinstance(plan.after, KeyChanged)
+        state = fold(state, [record_of(sign_key(plan.after, pepper=PEPPER))])
+        return clear
+
+    def outcome(clear: str, after_s: float = 0) -> object:
+        now = NOW + timedelta(seconds=after_s)
+        found = checker.check(state, f"Bearer {clear}", Scope.INFER, now=now)
+        return found if isinstance(found, Refusal) else found.key_id
+
+    second = rotated(60)
+    assert [outcome(one, 59) for one in (CLEAR, second)] == [KEY.key_id] * 2
+    assert [outcome(one, 60) for one in (CLEAR, second)] == [Refusal.EXPIRED, KEY.key_id]
+    third = rotated(60)
+    assert [outcome(one) for one in (CLEAR, second, third)] == [Refusal.UNKNOWN, KEY.key_id, KEY.key_id]
+    fourth = rotated(0)
+    assert [outcome(one) for one in (second, third, fourth)] == [Refusal.UNKNOWN] * 2 + [KEY.key_id]
+
+
+@pytest.mark.parametrize("edit", [{"previous_secret_hmac": "f" * 64}, {"previous_secret_until": NOW}])
+def test_old_secret_written_into_a_record_on_the_bus_opens_nothing(edit: dict[str, Any]) -> None:
+    """The record's MAC binds what rotation wrote, too."""
+    assert checked(KEY.model_copy(update=edit)) is Refusal.UNSIGNED

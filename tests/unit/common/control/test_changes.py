@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.control import (
     BudgetChanged,
     KeyChanged,
+    Limits,
     ModelChanged,
     ModelPrice,
     PolicyChanged,
@@ -343,3 +344,46 @@ def _served(state: ControlState) -> set[str]:
         for one in state.keys.values()
         if one.deleted_at is None and state.is_open(one.tenant, one.user)
     }
+
+
+def test_only_a_key_that_is_good_can_be_rotated() -> None:
+    """A new secret must not wake what was ended; its id and its rights stay."""
+    plan = changes.rotate_key(KEY.key_id, "0" * 64, overlap_s=60)(state_of(tenant(), KEY), NOW)
+    assert plan.verb == "rotated"
+    assert plan.after is not None
+    assert {"secret_hmac", "previous_secret_hmac", "record_mac"}.isdisjoint(changes.public_fields(plan.after))
+    same = {"version", "secret_hmac", "previous_secret_hmac", "previous_secret_until"}
+    assert plan.after.model_dump(exclude=same) == KEY.model_dump(exclude=same)
+    for ended in ({"revoked_at": NOW}, {"expires_at": NOW}):
+        with pytest.raises(ConflictError, match="make another"):
+            changes.rotate_key(KEY.key_id, "0" * 64)(state_of(tenant(), KEY.model_copy(update=ended)), NOW)
+    with pytest.raises(NoSuchEntryError):
+        changes.rotate_key(KEY.key_id, "0" * 64)(
+            state_of(tenant(), KEY.model_copy(update={"deleted_at": NOW})), NOW
+        )
+
+
+def test_objects_are_merged_and_lists_replaced() -> None:
+    """RFC 7396: two editors of two limits both get theirs; null takes away."""
+    state = state_of(tenant(limits={"requests_per_minute": 5, "tokens_per_minute": 7}))
+    state = after(state, changes.edit("tenant", "acme", {"limits": {"requests_per_minute": None}}))
+    state = after(state, changes.edit("tenant", "acme", {"limits": {"concurrent_streams": 2}}))
+    assert state.tenants["acme"].limits == Limits(tokens_per_minute=7, concurrent_streams=2)
+    state = after(state, changes.edit("tenant", "acme", {"limits": None}))
+    assert state.tenants["acme"].limits is None
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    """Whoever fills in a form mends it in one go."""
+    wrong = {"name": "a\nb", "share": 0, "limits": {"requests_per_minute": -1}}
+    with pytest.raises(InvalidChangeError) as refused:
+        changes.edit("tenant", "acme", wrong)(state_of(tenant()), NOW)
+    assert [field for field, _ in refused.value.problems] == ["name", "limits.requests_per_minute", "share"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a\u202eb", "a\x9bb", "a/b", ""])
+def test_user_whose_name_no_path_or_terminal_can_hold_is_refused(name: str) -> None:
+    """Over HTTP a user's name is a part of the path; lists are read in terminals."""
+    user = UserChanged(tenant="acme", user=name, created_at=NOW)
+    with pytest.raises(InvalidChangeError):
+        changes.create(user)(state_of(tenant()), NOW)
