@@ -66,6 +66,30 @@ GATEWAY_FORGOTTEN_EARLY = Counter(
 GATEWAY_ENDS = Counter("tocsin_gateway_ends_total", "Requests that the gateway ended itself.", ["outcome"])
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
+# Limits and budgets. `subject` is whose: key, user, tenant or model.
+LIMITS_REFUSED = Counter(
+    "tocsin_limits_refused_total",
+    "Requests that were refused for a limit, by whose and which: requests, tokens, streams, risk.",
+    ["subject", "limit"],
+)
+LIMITS_RESERVED_TOKENS = Gauge(
+    "tocsin_limits_reserved_tokens", "Tokens that requests under way have reserved and not settled yet."
+)
+LIMITS_SHARES = Gauge("tocsin_limits_shares", "Gateways whose share of the limits is known, this one's too.")
+BUDGETS_REFUSED = Counter(
+    "tocsin_budgets_refused_total",
+    "Requests that were refused for a hard budget, by whose and its period: day, month.",
+    ["subject", "period"],
+)
+BUDGETS_WARNED = Counter(
+    "tocsin_budgets_warned_total",
+    "Warnings that a budget's share was spent, by whose and its period.",
+    ["subject", "period"],
+)
+BUDGETS_RESERVED_USD = Gauge(
+    "tocsin_budgets_reserved_usd", "Dollars that requests under way have reserved and not settled yet."
+)
+
 # Control state.
 CONTROL_ENTRIES = Gauge("tocsin_control_entries", "Entries known, deleted ones included.", ["kind"])
 
