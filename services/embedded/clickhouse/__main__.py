@@ -17,7 +17,7 @@ import structlog
 from services.common.errors import ConfigError
 from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.server import HttpServer
-from services.embedded.clickhouse.app import Store, StoreLimits
+from services.embedded.clickhouse.app import EmbeddedStore, StoreLimits
 from services.embedded.clickhouse.engine.admission import AdmissionLimits
 from services.embedded.clickhouse.engine.chdb_engine import EngineLimits
 from services.embedded.clickhouse.errors import StoreError
@@ -77,7 +77,7 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _serve(store: Store, listener: socket.socket) -> None:
+def _serve(store: EmbeddedStore, listener: socket.socket) -> None:
     config = HttpConfig(
         store,
         limits=HttpLimits(write_timeout_s=_WRITE_TIMEOUT_S),
@@ -117,7 +117,7 @@ def main(values: list[str] | None = None) -> int:
     try:
         users = Users.load(arguments.users)
         listener = _listen(arguments.port)
-        store = Store(arguments.path.resolve(), users, _limits(arguments))
+        store = EmbeddedStore(arguments.path.resolve(), users, _limits(arguments))
         store.prepare()
         store.confine()
         store.open()

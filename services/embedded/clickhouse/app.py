@@ -50,7 +50,7 @@ class StoreLimits:
     send_idle_s: float = 300.0
 
 
-class Store:
+class EmbeddedStore:
     """The ASGI application over one data directory."""
 
     def __init__(self, folder: Path, users: Users, limits: StoreLimits) -> None:

@@ -10,10 +10,10 @@ from services.embedded.clickhouse.engine.chdb_engine import Engine, EngineLimits
 from services.embedded.clickhouse.engine.workers import Workers
 from services.embedded.clickhouse.errors import ClientGoneError, StoreError
 from services.embedded.clickhouse.exchange import Exchange, Result
+from services.embedded.clickhouse.handle_factory import HandleFactory
 from services.embedded.clickhouse.http.native import for_protocol
 from services.embedded.clickhouse.http.request import Body
 from services.embedded.clickhouse.http.response import Response
-from services.embedded.clickhouse.opening import Opener
 from services.embedded.clickhouse.sql.inserts import InsertHead
 
 _PIECE = 1 << 20
@@ -26,7 +26,7 @@ class Execution:
 
     def __init__(self, engine: Engine, workers: Workers, limits: EngineLimits) -> None:
         self._workers = workers
-        self._opener = Opener(engine, limits)
+        self._handles = HandleFactory(engine, limits)
 
     async def run(self, exchange: Exchange) -> None:
         """Checks, runs and answers one statement.
@@ -45,12 +45,12 @@ class Execution:
 
     def end_sessions(self) -> None:
         """Closes the handles that sessions hold."""
-        self._opener.end_sessions()
+        self._handles.end_sessions()
 
     @contextlib.asynccontextmanager
     async def _handle(self, exchange: Exchange) -> AsyncIterator[Handle]:
         query_id = exchange.request.query_id
-        handle, close = await self._workers.run(partial(self._opener.open, exchange), query_id)
+        handle, close = await self._workers.run(partial(self._handles.open, exchange), query_id)
         try:
             yield handle
         finally:

@@ -110,7 +110,7 @@ def session_timeout_s(value: str | None) -> float:
     return seconds
 
 
-class Loan:
+class RequestSettings:
     """What one request sets on a session's handle, and takes back in the end, unless
     its statement changed it again (SET, USE).
     """
@@ -124,7 +124,7 @@ class Loan:
         apply_settings(handle, settings)
         self._applied = self._state()
 
-    def give_back(self) -> None:
+    def undo(self) -> None:
         """Puts back what was before the request."""
         now = self._state()
         undone = {

@@ -14,7 +14,7 @@ from services.embedded.clickhouse.engine.chdb_engine import (
     tag,
     use_database,
 )
-from services.embedded.clickhouse.engine.sessions import Loan, Session, Sessions, session_timeout_s
+from services.embedded.clickhouse.engine.sessions import RequestSettings, Session, Sessions, session_timeout_s
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.exchange import Exchange, Statement
 from services.embedded.clickhouse.http.request import Request
@@ -29,7 +29,7 @@ from services.embedded.clickhouse.users import Role, User
 _CHANGES = vocabulary.FIRST_WORDS[Role.SERVICE] - vocabulary.READS
 
 
-class Opener:
+class HandleFactory:
     """Opens handles for the statements of one store."""
 
     def __init__(self, engine: Engine, limits: EngineLimits) -> None:
@@ -102,16 +102,17 @@ class Opener:
     ) -> tuple[Handle, Callable[[], None]]:
         session = self._enter(request, user, session_id)
         try:
-            loan = Loan(session.handle, settings, database if "database" in request.interface else None)
+            asked = database if "database" in request.interface else None
+            applied = RequestSettings(session.handle, settings, asked)
             apply_parameters(session.handle, request.parameters)
         except StoreError:
             self._sessions.leave(session)
             raise
-        return session.handle, partial(self._leave, session, loan, close=request.flag("close_session"))
+        return session.handle, partial(self._leave, session, applied, close=request.flag("close_session"))
 
-    def _leave(self, session: Session, loan: Loan, *, close: bool) -> None:
+    def _leave(self, session: Session, applied: RequestSettings, *, close: bool) -> None:
         try:
-            loan.give_back()
+            applied.undo()
         except StoreError:
             self._sessions.end(session)
             raise
