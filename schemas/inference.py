@@ -283,11 +283,14 @@ class CancelRequested(Message):
 
 
 class Running(Message):
-    """An attempt that a replica holds, and how many tokens it has generated."""
+    """An attempt that a replica holds, how many tokens it has generated, and how many
+    its prompt has.
+    """
 
     request_id: str
     attempt: int
     tokens: int = 0
+    prompt_tokens: int = 0
 
 
 class ReplicaBeat(Message):
@@ -344,6 +347,8 @@ class InferenceCompleted(Message):
     """The one end of a request.
 
     Texts are None unless the operator stores raw text; `user` is a pseudonym.
+    `cached_tokens` are among those of the prompt. `cost_usd` is None where the model's
+    price is not known.
     """
 
     request_id: str
@@ -361,7 +366,8 @@ class InferenceCompleted(Message):
     replica_id: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
+    cached_tokens: int = 0
+    cost_usd: Decimal | None = None
     requested_at: datetime
     completed_at: datetime
     duration_ms: float

@@ -25,6 +25,7 @@ from services.common.http.server import EmbeddedServer
 from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import load_models
+from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
@@ -96,7 +97,7 @@ def make_serving(settings: Settings) -> Serving:
         publisher=publisher,
         ends=EndPublisher(
             CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
-            {model.name: model.price for model in models},
+            PriceList({model.name: model.price for model in models}, lambda: control.state),
             settings.store_text == "raw",
             utc_now,
             settings.max_in_flight,

@@ -14,8 +14,7 @@ from services.common.process.garbage import collect_less
 from services.common.process.telemetry import configure_logging, configure_tracing
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy
-from services.inference.dispatcher.dispatcher import Dispatcher
-from services.inference.domain.dispatch import DispatchRules
+from services.inference.dispatcher.dispatchers import Dispatchers
 from services.inference.engines import create_engine
 from services.inference.local_ray import keep_replica_on_loopback
 from services.inference.replica.replica import Replica
@@ -68,28 +67,21 @@ class DispatcherHost:
         configure_logging("dispatcher", settings)
         configure_tracing("dispatcher", settings)
         name = replica_name or serve.get_replica_context().replica_id.unique_id
-        self._dispatchers = [
-            Dispatcher(
-                url=settings.kafka_url,
-                dispatcher_id=f"{model.name}@{name}",
-                model=model,
-                rules=_rules(settings, model),
-            )
-            for model in models
-        ]
-        loop = asyncio.get_running_loop()
-        self._work = [loop.create_task(dispatcher.run()) for dispatcher in self._dispatchers]
+        self._dispatchers = Dispatchers(
+            settings.kafka_url, name, models, settings.store_text == "raw", settings.replica_silence_s
+        )
+        self._work = asyncio.get_running_loop().create_task(self._dispatchers.run())
         collect_less()
 
     async def check_health(self) -> None:
         """Raises where a dispatcher no longer works; Serve then replaces the process."""
-        for task in self._work:
-            if task.done():
-                raise RuntimeError(f"a dispatcher ended: {task.exception()!r}")
+        if self._work.done():
+            raise RuntimeError(f"the dispatchers ended: {self._work.exception()!r}")
 
     async def __del__(self) -> None:
         """Serve awaits this when it stops a process."""
-        await asyncio.gather(*(dispatcher.close() for dispatcher in self._dispatchers))
+        await self._dispatchers.close()
+        self._work.cancel()
 
 
 def model_application(settings: Settings, model: ModelConfig) -> serve.Application:
@@ -136,12 +128,3 @@ def _deployment(kind: type, name: str, options: dict[str, Any]) -> serve.Deploym
     decorate: Any = serve.deployment(name=name, **_HEALTH, **options)
     deployment: serve.Deployment = decorate(kind)
     return deployment
-
-
-def _rules(settings: Settings, model: ModelConfig) -> DispatchRules:
-    return DispatchRules(
-        model=model.name,
-        price=model.price,
-        store_text=settings.store_text == "raw",
-        replica_silence_s=settings.replica_silence_s,
-    )

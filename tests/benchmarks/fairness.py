@@ -28,7 +28,7 @@ from schemas.inference import (
     ReplicaBeat,
     RequestFinished,
 )
-from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import UNKNOWN
 from services.inference.domain.dispatch import Assign, Dispatch, DispatchRules, Moment, Takeover
 from services.inference.domain.dispatch.rules import ReadAhead
 from services.inference.domain.offsets import OffsetTracker
@@ -44,7 +44,7 @@ class Lane:
 
     def __init__(self, log: list[InferenceRequested], read_ahead: ReadAhead, *, window: bool) -> None:
         self.log, self.window, self.read_to, self.now_s = log, window, 0, 10.0
-        rules = DispatchRules(model="m", price=Price(), read_ahead=read_ahead)
+        rules = DispatchRules(model="m", price_at=lambda _: UNKNOWN, read_ahead=read_ahead)
         self.dispatch = Dispatch(rules, {"lane": OffsetTracker(0)}, Takeover({}, 0.0))
         self.running: list[tuple[str, int]] = []
         self.served: list[str] = []

@@ -141,6 +141,7 @@ async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: 
         "v_models_hourly",
         "v_models_minutely",
         "v_usage",
+        "v_costs",
         "v_feedback",
         "v_quality",
         "v_audit",

@@ -6,6 +6,7 @@ rule came.
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,6 +26,7 @@ from schemas.control import (
 )
 from services.common.control.errors import InvalidChangeError
 from services.common.control.state import DEFAULT_TENANT, ControlState
+from services.common.requests.model_catalogue import MAX_PRICE_USD, PRICE_DECIMALS
 
 Problem = tuple[str, str]
 """A field's name and what is wrong with it."""
@@ -34,6 +36,7 @@ _USER = re.compile(r"[^/]{1,128}")
 _SEGMENTS = frozenset({"", ".", ".."})
 """What no part of a path can be: clients would send another path."""
 _NAME_LENGTH = 200
+_MAX_LIMIT_USD = 10**12
 _ID_RULE = (
     "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"
 )
@@ -128,8 +131,7 @@ def _budget(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
     if not _ID.fullmatch(budget.budget_id):
         yield "budget_id", f"{budget.budget_id!r} is not allowed; {_ID_RULE}"
     yield from _subject(state, budget)
-    if budget.limit_usd < 0:
-        yield "limit_usd", f"{budget.limit_usd} is not allowed; use a number of dollars, 0 or more"
+    yield from _dollars("limit_usd", budget.limit_usd, _MAX_LIMIT_USD)
     if any(not 0 < share <= 10 for share in budget.warn_at):
         yield "warn_at", "shares are numbers above 0, such as 0.8 for 80 %"
     try:
@@ -160,8 +162,15 @@ def _model(_state: ControlState, model: ModelChanged) -> Iterator[Problem]:
         yield "prices", "each begins on a day of its own, the earliest first"
     for number, price in enumerate(model.prices):
         for field, value in price.model_dump(exclude={"valid_from"}, exclude_none=True).items():
-            if value < 0:
-                yield f"prices.{number}.{field}", f"{value} is not allowed; use 0 or more"
+            yield from _dollars(f"prices.{number}.{field}", value, MAX_PRICE_USD)
+
+
+def _dollars(field: str, value: Decimal, most: int) -> Iterator[Problem]:
+    if not 0 <= value <= most or value != round(value, PRICE_DECIMALS):
+        yield (
+            field,
+            f"{value} is not allowed; use 0 to {most} dollars, with {PRICE_DECIMALS} decimals at most",
+        )
 
 
 def _route(state: ControlState, route: RouteChanged) -> Iterator[Problem]:

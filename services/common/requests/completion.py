@@ -4,19 +4,10 @@ Pure; the dispatcher uses it for what was generated, a gateway for what it ends 
 """
 
 from datetime import datetime
-from decimal import Decimal
 
 from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested
 from services.common.requests.model_catalogue import Price
-
-_MILLION = Decimal(1_000_000)
-
-
-def cost_usd(price: Price, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
-    """US dollars for a request's tokens, exact."""
-    return (
-        price.input_per_million_usd * prompt_tokens + price.output_per_million_usd * completion_tokens
-    ) / _MILLION
+from services.common.requests.pricing import cost_usd
 
 
 def completed_event(
@@ -56,9 +47,8 @@ def completed_event(
         replica_id=replica_id,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        cost_usd=cost_usd(
-            price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-        ),
+        cached_tokens=min(usage.cached_tokens, usage.prompt_tokens),
+        cost_usd=cost_usd(price, usage, end.outcome),
         requested_at=request.requested_at,
         completed_at=now,
         duration_ms=max(0.0, (now - request.requested_at).total_seconds() * 1000),

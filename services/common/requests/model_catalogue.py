@@ -86,11 +86,30 @@ class Replicas(_Frozen):
         return self
 
 
-class Price(_Frozen):
-    """US dollars for a million tokens."""
+MAX_PRICE_USD = 10_000
+PRICE_DECIMALS = 6
+"""As large and as fine as the store's cost of a request can bear."""
+Dollars = Annotated[Decimal, Field(ge=0, le=MAX_PRICE_USD, decimal_places=PRICE_DECIMALS)]
 
-    input_per_million_usd: Decimal = Field(default=Decimal(0), ge=0)
-    output_per_million_usd: Decimal = Field(default=Decimal(0), ge=0)
+
+class Price(_Frozen):
+    """US dollars for a million tokens and for a request. None means unknown: what costs
+    nothing says 0.
+
+    Cached tokens are those of the prompt that the engine need not compute again; left
+    out, they cost as much as the others.
+    """
+
+    input_per_million_usd: Dollars | None = None
+    cached_input_per_million_usd: Dollars | None = None
+    output_per_million_usd: Dollars | None = None
+    per_request_usd: Dollars = Decimal(0)
+
+    @property
+    def cached_rate(self) -> Decimal | None:
+        """What a million cached tokens cost."""
+        cached = self.cached_input_per_million_usd
+        return self.input_per_million_usd if cached is None else cached
 
 
 class SamplingDefaults(_Frozen):

@@ -1,6 +1,5 @@
 """Ends that the gateway makes itself: of requests that no dispatcher ever sees."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,7 +14,7 @@ from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.process import metrics
 from services.common.requests.completion import completed_event
-from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import PriceList
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +28,11 @@ class EndPublisher:
     """
 
     producer: CountingProducer
-    prices: Mapping[str, Price]
+    prices: PriceList
     store_text: bool
     clock: Clock
     capacity: int
     _under_way: int = field(default=0, init=False)
-    _free: Price = field(default_factory=Price, init=False)
 
     async def end(
         self,
@@ -74,7 +72,7 @@ class EndPublisher:
             end,
             choices,
             replica_id="",
-            price=self.prices.get(request.model, self._free),
+            price=self.prices.at(request.model, request.requested_at),
             store_text=self.store_text,
             now=self.clock(),
         )

@@ -91,6 +91,11 @@ class Generation:
         """Tokens that this attempt has generated."""
         return sum(choice.tokens for choice in self._choices) - self._tokens_before
 
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's tokens, once the engine has counted them."""
+        return self._usage.prompt_tokens if self._usage is not None else 0
+
     def cancel(self) -> None:
         """Stops generating.
 

@@ -208,7 +208,12 @@ class Replica:
                 tokens_per_s=self._rate(),
                 draining=self.draining,
                 running=tuple(
-                    Running(request_id=request_id, attempt=attempt, tokens=generation.tokens)
+                    Running(
+                        request_id=request_id,
+                        attempt=attempt,
+                        tokens=generation.tokens,
+                        prompt_tokens=generation.prompt_tokens,
+                    )
                     for (request_id, attempt), generation in self._generations.items()
                 ),
             )

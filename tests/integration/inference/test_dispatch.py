@@ -143,7 +143,7 @@ async def test_tenant_behind_anothers_flood_is_served_next_and_the_flood_to_its_
     """What was left in the log is read again, each request once."""
     model = scripted_model(slots=2)
     rules = DispatchRules(
-        model=model.name, price=model.price, read_ahead=ReadAhead(per_tenant=8, per_lane=20)
+        model=model.name, price_at=lambda _: model.price, read_ahead=ReadAhead(per_tenant=8, per_lane=20)
     )
     async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
         flood = [await client.ask(f"f{number}", max_tokens=1, tenant="flood") for number in range(400)]

@@ -20,7 +20,7 @@ from schemas.inference import (
     Running,
     Usage,
 )
-from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import UNKNOWN
 from services.inference.domain.dispatch import (
     Action,
     Assign,
@@ -36,8 +36,8 @@ from services.inference.domain.offsets import OffsetTracker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LANE = "lane"
-RULES = DispatchRules(model="m", price=Price())
-TIGHT = DispatchRules(model="m", price=Price(), read_ahead=ReadAhead(per_tenant=1, per_lane=2))
+RULES = DispatchRules(model="m", price_at=lambda _: UNKNOWN)
+TIGHT = DispatchRules(model="m", price_at=lambda _: UNKNOWN, read_ahead=ReadAhead(per_tenant=1, per_lane=2))
 """Nearly everything is left in the log and read again."""
 
 

@@ -82,7 +82,7 @@ class Stage:
 
     async def add_dispatcher(self, rules: DispatchRules | None = None) -> RunningPart:
         """Starts a dispatcher."""
-        wanted = rules or DispatchRules(model=self.model.name, price=self.model.price)
+        wanted = rules or DispatchRules(model=self.model.name, price_at=lambda _: self.model.price)
         dispatcher = Dispatcher(
             url=self.url, dispatcher_id=f"{self.model.name}@{uuid4().hex[:6]}", model=self.model, rules=wanted
         )

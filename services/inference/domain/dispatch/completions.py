@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from schemas.inference import Delivered, End, InferenceRequested, LogPosition
 from services.common.requests.completion import completed_event
-from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import FREE
 from services.inference.domain.dispatch.actions import Ended, Moment
 from services.inference.domain.dispatch.memory import EndMemory, Memory
 from services.inference.domain.dispatch.queue.throughput import Throughput
@@ -14,7 +14,6 @@ from services.inference.domain.dispatch.tracked import Tracked
 from services.inference.domain.offsets import OffsetTracker
 
 _FREE = 65_536
-FREE = Price(input_per_million_usd=Decimal(0), output_per_million_usd=Decimal(0))
 
 
 @dataclass
@@ -50,12 +49,13 @@ class Completions:
         self.finished_unrecorded = True
         self.ended.remember(request.request_id, end, choices)
         self.throughput.note_end(now.monotonic_s)
+        is_free = bool(self.free) and request.request_id in self.free
         event = completed_event(
             request,
             end,
             choices,
             replica_id=tracked.replica_id,
-            price=FREE if self.free and request.request_id in self.free else self.rules.price,
+            price=FREE if is_free else self.rules.price_at(request.requested_at),
             store_text=self.rules.store_text,
             now=now.utc,
         )

@@ -58,8 +58,9 @@ class RequestEnds:
     def end_undelivered(
         self, tracked: Tracked, end: End, now: Moment, *, told_attempt: int | None = None
     ) -> list[Action]:
-        """An end that the dispatcher makes, with what was delivered so far."""
+        """An end that the dispatcher makes, with what was delivered and used so far."""
         delivered = tracked.request.delivered if tracked.request else ()
+        end = end.model_copy(update={"usage": tracked.usage()})
         return self.end(tracked, end, delivered, now, tell=True, told_attempt=told_attempt)
 
     def end(

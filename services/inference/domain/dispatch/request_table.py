@@ -1,5 +1,8 @@
 """The requests of one model that have not ended."""
 
+from collections.abc import Iterable
+
+from schemas.inference import Running
 from services.inference.domain.dispatch.tracked import Tracked
 
 
@@ -17,6 +20,13 @@ class RequestTable(dict[str, Tracked]):
     def note_attempt(self, request_id: str) -> None:
         """An attempt was read: none is waited for."""
         self._retrying.pop(request_id, None)
+
+    def note_tokens(self, running: Iterable[Running]) -> None:
+        """A replica says how far its attempts are."""
+        for one in running:
+            tracked = self.get(one.request_id)
+            if tracked is not None and tracked.attempt == one.attempt:
+                tracked.note_tokens(generated=one.tokens, prompt=one.prompt_tokens)
 
     def unanswered(self, now_s: float, after_s: float) -> list[Tracked]:
         """The requests whose next attempt did not come within `after_s`."""

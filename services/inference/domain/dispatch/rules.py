@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import PriceAt
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DispatchRules:
     """
 
     model: str
-    price: Price
+    price_at: PriceAt
     store_text: bool = False
     max_attempts: int = 32
     max_faults: int = 5

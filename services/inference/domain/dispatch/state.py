@@ -166,6 +166,7 @@ class Dispatch:
         """A replica's heartbeat; `live` False for one from before the takeover."""
         replica = self._hear(beat, now, live=live)
         held = {(one.request_id, one.attempt) for one in beat.running}
+        self.requests.note_tokens(beat.running)
         actions: list[Action] = []
         for one in beat.running:
             key = (one.request_id, one.attempt)

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from schemas.inference import InferenceRequested, Lane, LogPosition, ReplyTo
+from schemas.inference import InferenceRequested, Lane, LogPosition, ReplyTo, Usage
 from services.inference.domain.replicas import AttemptKey
 
 
@@ -60,6 +60,10 @@ class Tracked:
     sender: Sender | None = None
     cancelled: bool = False
     """Its replica was told to stop, and has not reported that yet."""
+    generated: int = 0
+    """Tokens of the current attempt, as its replica last said."""
+    prompt_tokens: int = 0
+    """The prompt's, as a replica said."""
 
     @classmethod
     def of(
@@ -157,8 +161,20 @@ class Tracked:
     def take(self, request: InferenceRequested, size_bytes: int, traceparent: str | None) -> None:
         """A further attempt takes the place of the one before."""
         self.request, self.attempt, self.replica_id = request, request.attempt, ""
+        self.generated = 0
         self.deadline, self.size_bytes = request.deadline, size_bytes
         self.traceparent = traceparent or self.traceparent
+
+    def note_tokens(self, *, generated: int, prompt: int) -> None:
+        """Its replica says how far it is."""
+        self.generated, self.prompt_tokens = generated, prompt or self.prompt_tokens
+
+    def usage(self) -> Usage:
+        """What was used so far, as far as that is known: what was delivered, and what the
+        replica of the current attempt last told.
+        """
+        delivered = sum(one.tokens for one in self.request.delivered) if self.request else 0
+        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=delivered + self.generated)
 
     def note_cancel(self) -> None:
         """Its client left; the replica that has it is told."""

@@ -10,9 +10,11 @@ import pytest
 
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, ReplyTo, Usage
 from services.common.bus import Outgoing
+from services.common.control.state import ControlState
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import ProblemError
 from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import PriceList
 from services.gateway.bus.ends import EndPublisher
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -49,7 +51,7 @@ class FakeProducer:
 def publisher(producer: FakeProducer, **more: Any) -> EndPublisher:
     """A publisher with one price."""
     values = {
-        "prices": {"m": Price(output_per_million_usd=Decimal(2))},
+        "prices": PriceList({"m": Price(output_per_million_usd=Decimal(2))}, ControlState),
         "store_text": False,
         "clock": lambda: NOW,
         "capacity": 2,
@@ -64,13 +66,13 @@ async def test_end_is_published_once_priced_and_under_its_request() -> None:
     hit = End(outcome=Outcome.CACHE_HIT, usage=Usage(completion_tokens=3))
     choices = (Delivered(text="abc", tokens=3, finish_reason="stop"),)
     await publisher(producer).end(REQUEST, hit, choices, traceparent="00-a-b-01")
-    await publisher(producer).end(REQUEST.model_copy(update={"model": "free"}), hit, choices)
+    await publisher(producer).end(REQUEST.model_copy(update={"model": "unheard-of"}), hit, choices)
     first, second = producer.sent
     assert (first.topic, first.subject, first.tenant) == ("inference.completed.v1", "cmpl-1", "acme")
     event: Any = first.value
     assert (event.outcome, event.cost_usd, event.response_chars) == ("cache_hit", Decimal("0.000006"), 3)
     assert first.traceparent == "00-a-b-01"
-    assert getattr(second.value, "cost_usd", None) == 0
+    assert getattr(second.value, "cost_usd", 0) is None
 
 
 async def test_ends_under_way_are_bounded() -> None:

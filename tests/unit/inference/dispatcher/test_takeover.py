@@ -20,7 +20,7 @@ async def test_takeover_prices_no_end_before_it_knows_who_was_refused(reason: st
     """The replica's report lies in another topic than the refusal: both are read before
     the first end can be committed, and the cancellation is read again afterwards.
     """
-    world = World(rules=replace(RULES, price=Price(output_per_million_usd=Decimal(1))))
+    world = World(rules=replace(RULES, price_at=lambda _: Price(output_per_million_usd=Decimal(1))))
     world.ask(request(1))
     finished = RequestFinished(
         replica_id="m#1",

@@ -14,7 +14,8 @@ from services.inference.dispatcher.messages import refused_meanwhile
 from tests.support.bus.records import record
 from tests.support.inference.dispatch_world import RULES, START, World, request
 
-PRICED = replace(RULES, price=Price(input_per_million_usd=Decimal(1), output_per_million_usd=Decimal(1)))
+_PRICE = Price(input_per_million_usd=Decimal(1), output_per_million_usd=Decimal(1))
+PRICED = replace(RULES, price_at=lambda _: _PRICE)
 
 
 def cancel(world: World, reason: str) -> None:

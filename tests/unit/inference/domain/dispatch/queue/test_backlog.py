@@ -8,6 +8,7 @@ import pytest
 from schemas.errors import ErrorCode
 from schemas.inference import CancelRequested, InferenceRequested, Lane, LogPosition, Outcome
 from services.common.requests.model_catalogue import Price
+from services.common.requests.pricing import UNKNOWN
 from services.inference.domain.dispatch import Dispatch, DispatchRules, Takeover
 from services.inference.domain.dispatch.queue.backlog import LaneBacklog
 from services.inference.domain.dispatch.rules import ReadAhead
@@ -90,7 +91,7 @@ def test_deadline_passes_in_the_log_ends_expired() -> None:
 def test_record_lost_to_retention_in_the_log_ends_failed_at_no_cost(kept_from: int) -> None:
     """Its sender is told, once, and it is recorded as theirs; the others are served."""
     priced = Price(input_per_million_usd=Decimal(1), output_per_million_usd=Decimal(1))
-    world = World(replace(TIGHT, price=priced))
+    world = World(replace(TIGHT, price_at=lambda _: priced))
     world.pass_time(1)
     world.ask(*(request(number, kind="chat", user="u", stream=True) for number in range(9)))
     world.kept_from = kept_from
@@ -170,7 +171,7 @@ def test_full_batch_lane_leaves_room_in_the_interactive_one() -> None:
     """A thousand, or a hundred thousand, unread batch requests stop nobody: lanes are
     bounded each by itself.
     """
-    rules = DispatchRules(model="m", price=Price())
+    rules = DispatchRules(model="m", price_at=lambda _: UNKNOWN)
     trackers = {"interactive": OffsetTracker(0), "batch": OffsetTracker(0)}
     dispatch, world = Dispatch(rules, trackers, Takeover({}, 0.0)), World()
 
