@@ -22,6 +22,7 @@ from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
 from schemas.events.kpi import KpiBreached
+from schemas.events.limits import LimitShares
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.events.security import SecurityFinding
 from schemas.events.sessions import SessionEnded
@@ -175,6 +176,16 @@ SESSIONS = Topic(
     ("console",),
     "Sessions that were logged out, so that they are over at every console.",
 )
+LIMIT_SHARES = Topic(
+    "limits.shares.v1",
+    TypeAdapter(LimitShares),
+    "gateway_id",
+    1,
+    _HOUR,
+    ("gateway",),
+    ("gateway",),
+    "Each gateway's part in the use of limits. An hour of it is what a starting gateway reads back.",
+)
 FEEDBACK = Topic(
     "feedback.submitted.v1",
     TypeAdapter(FeedbackSubmitted),
@@ -283,6 +294,7 @@ TOPICS: tuple[Topic, ...] = (
     COMPLETED,
     CONTROL,
     SESSIONS,
+    LIMIT_SHARES,
     FEEDBACK,
     AUDIT,
     FINDINGS,

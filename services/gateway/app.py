@@ -1,14 +1,15 @@
 """The gateway's wiring, and nothing else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from schemas.inference import Lane
-from schemas.topics import REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
+from schemas.topics import LIMIT_SHARES, REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
 from services.common.bus.consumers.consumer import Tail
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
@@ -24,7 +25,7 @@ from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.process import metrics
 from services.common.process.health import HealthState
-from services.common.requests.model_catalogue import load_models
+from services.common.requests.model_catalogue import ModelConfig, load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
 from services.gateway.bus.bus_clock import BusClock
@@ -42,6 +43,12 @@ from services.gateway.http.routes.feedback import feedback_router
 from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
+from services.gateway.limits.admission import Admission
+from services.gateway.limits.estimate import TokenEstimates
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.rules import RuleBook, parse_defaults
+from services.gateway.limits.shares import Shares
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
@@ -83,6 +90,7 @@ def make_serving(settings: Settings) -> Serving:
         monotonic=monotonic_s,
     )
     readers = ReaderPool(reader, bus_monitor)
+    admission, peer_share = make_admission(settings, models, control, publisher)
     return Serving(
         settings=settings,
         health=health,
@@ -114,9 +122,37 @@ def make_serving(settings: Settings) -> Serving:
             monotonic_s,
         ),
         console=ConsoleProxy(settings),
+        admission=admission,
+        peer_share=peer_share,
         clock=utc_now,
         monotonic=monotonic_s,
     )
+
+
+def make_admission(
+    settings: Settings, models: Sequence[ModelConfig], control: ControlReader, publisher: RequestPublisher
+) -> tuple[Admission, PeerShare]:
+    """The limits, and what carries them from gateway to gateway."""
+    url, name = settings.kafka_url, f"gateway-{settings.instance}"
+    shares = Shares(settings.instance, uuid4().hex[:12])
+    limiter = Limiter(shares)
+    peer_share = PeerShare(
+        Tail(url, f"{name}-limits", topic=LIMIT_SHARES.name),
+        publisher.producer,
+        shares,
+        publisher.bus_clock.now_ms,
+        monotonic_s,
+        limiter.on_used,
+    )
+    admission = Admission(
+        RuleBook(parse_defaults(settings.limits_defaults)),
+        limiter,
+        TokenEstimates({model.name: model.context_length for model in models}),
+        lambda: control.state,
+        monotonic_s,
+        peer_share.hurry,
+    )
+    return admission, peer_share
 
 
 def make_app(serving: Serving) -> AccessLogMiddleware:
@@ -190,6 +226,7 @@ class Gateway:
         await reader.start(inbox_partition(serving.settings.instance, partitions))
         await serving.publisher.producer.start()
         await serving.ends.producer.start()
+        await serving.peer_share.start()
         await serving.bus_monitor.start(reader.partition)
         await serving.publisher.warm_up(serving.settings.instance)
 
@@ -204,6 +241,7 @@ class Gateway:
                 serving.registry.queue_positions,
                 serving.publisher,
                 serving.bus_monitor,
+                serving.peer_share,
             ):
                 tasks.create_task(work.run())
 
@@ -220,6 +258,8 @@ class Gateway:
         )
         await self._server.close()
         serving.watchdog.close()
+        serving.registry.settle_all()
+        await serving.peer_share.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()

@@ -1,7 +1,8 @@
 """What the gateway does for its clients, one use case a function."""
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,8 @@ from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
+from services.gateway.limits.admission import Admission, Permit
+from services.gateway.limits.peer_share import PeerShare
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse
@@ -56,6 +59,8 @@ class Serving:
     watchdog: Watchdog
     reattacher: Reattacher
     console: ConsoleProxy
+    admission: Admission
+    peer_share: PeerShare
     clock: Clock
     monotonic: MonotonicClock
 
@@ -81,14 +86,15 @@ async def ask_chat(
         stream=stream,
         messages=tuple(body.messages),
     )
-    return await _ask(serving, request, traceparent)
+    [permit] = await _admit(serving, caller, [request], traceparent)
+    return await _ask(serving, request, permit, traceparent)
 
 
 async def ask_completions(
     serving: Serving, caller: Principal, body: CompletionBody, *, stream: bool, traceparent: str | None
 ) -> list[ReplyStream]:
     """Publishes a text completion, a request for each prompt. Returns once Kafka has
-    them.
+    them. None is published where together they exceed a limit.
 
     Raises:
         ProblemError: the body asks for what cannot be served, or the bus does not take
@@ -101,36 +107,35 @@ async def ask_completions(
             "are given.",
             "prompt" if len(body.prompts) > 1 else "n",
         )
+    model = serving.catalogue.find(body.model, caller)
+    sampling = completion_sampling(body, model, max_choices=most)
+    requests = [
+        _request(
+            serving,
+            caller,
+            body,
+            model=model,
+            kind="completion",
+            sampling=sampling,
+            stream=stream,
+            prompt=prompt,
+        )
+        for prompt in body.prompts
+    ]
+    permits = await _admit(serving, caller, requests, traceparent)
     begun: list[ReplyStream] = []
     try:
-        for prompt in body.prompts:
-            begun.append(  # noqa: PERF401  what was begun before a failure must be known
-                await _ask_completion(serving, caller, body, prompt, stream=stream, traceparent=traceparent)
-            )
+        for request, permit in zip(requests, permits, strict=True):
+            begun.append(await _ask(serving, request, permit, traceparent))
     except BaseException as error:
         for reply_stream in begun:
             serving.registry.release(reply_stream)
+        for permit in permits[len(begun) :]:
+            permit.abandon()
         if begun and isinstance(error, ProblemError):
             raise not_all_begun(error.problem, begun=len(begun), prompts=len(body.prompts)) from error
         raise
     return begun
-
-
-async def _ask_completion(
-    serving: Serving,
-    caller: Principal,
-    body: CompletionBody,
-    prompt: str,
-    *,
-    stream: bool,
-    traceparent: str | None,
-) -> ReplyStream:
-    model = serving.catalogue.find(body.model, caller)
-    sampling = completion_sampling(body, model, max_choices=serving.settings.max_choices)
-    request = _request(
-        serving, caller, body, model=model, kind="completion", sampling=sampling, stream=stream, prompt=prompt
-    )
-    return await _ask(serving, request, traceparent)
 
 
 async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResponse, dict[str, Any]]:
@@ -178,20 +183,47 @@ async def cancel(serving: Serving, caller: Principal, request_id: str) -> None:
     serving.publisher.cancel(request, "asked")
 
 
-async def _ask(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
+async def _admit(
+    serving: Serving, caller: Principal, requests: Sequence[InferenceRequested], traceparent: str | None
+) -> Sequence[Permit]:
+    """Permits for the requests of one call, or the reason why none of them is served.
+
+    A request that is refused for what it is has its end recorded; one that is refused
+    for now was never made, and is only counted.
+    """
+    first = requests[0]
     try:
-        return await _admit(serving, request, traceparent)
+        serving.registry.require_room()
+        await _require_servable(serving, first, traceparent)
+        return await serving.admission.admit(caller, requests)
     except ProblemError as error:
-        error.request_id = request.request_id
+        error.request_id = first.request_id
         raise
 
 
-async def _admit(serving: Serving, request: InferenceRequested, traceparent: str | None) -> ReplyStream:
-    serving.registry.require_room()
+async def _require_servable(serving: Serving, request: InferenceRequested, traceparent: str | None) -> None:
     if (end := refusal(serving.control.state, request)) is not None:
         await serving.ends.end(request, end, traceparent=traceparent)
         raise ProblemError(problem_of_end(end) or CLIENT_LEFT)
-    reply_stream = serving.registry.follow(request, serving.readers.own, traceparent=traceparent)
+
+
+async def _ask(
+    serving: Serving, request: InferenceRequested, permit: Permit, traceparent: str | None
+) -> ReplyStream:
+    try:
+        return await _publish(serving, request, permit, traceparent)
+    except ProblemError as error:
+        error.request_id = request.request_id
+        error.problem = replace(error.problem, headers=(*permit.headers, *error.problem.headers))
+        raise
+
+
+async def _publish(
+    serving: Serving, request: InferenceRequested, permit: Permit, traceparent: str | None
+) -> ReplyStream:
+    reply_stream = serving.registry.follow(
+        request, serving.readers.own, traceparent=traceparent, permit=permit
+    )
     try:
         origin = await serving.publisher.ask(request, traceparent, begun=lambda: reply_stream.begun)
     except BaseException:

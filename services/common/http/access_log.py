@@ -4,7 +4,7 @@ in the metrics; no exception gets past it.
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
+_ANSWER_HEADERS = "tocsin.answer_headers"
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -44,7 +45,11 @@ class AccessLogMiddleware:
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 noted["status"] = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_marks(noted, began)]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *scope.get(_ANSWER_HEADERS, ()),
+                    *_marks(noted, began),
+                ]
             await send(message)
 
         try:
@@ -76,6 +81,13 @@ def bind_log_fields(scope: Scope, **fields: Any) -> None:
     `request_id` becomes its x-request-id.
     """
     scope["tocsin"].update(fields)
+
+
+def bind_answer_headers(scope: Scope, headers: Iterable[tuple[str, str]]) -> None:
+    """Adds headers to the request's answer, whatever that turns out to be."""
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if encoded:
+        scope.setdefault(_ANSWER_HEADERS, []).extend(encoded)
 
 
 def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:

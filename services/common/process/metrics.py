@@ -76,6 +76,13 @@ LIMITS_RESERVED_TOKENS = Gauge(
     "tocsin_limits_reserved_tokens", "Tokens that requests under way have reserved and not settled yet."
 )
 LIMITS_SHARES = Gauge("tocsin_limits_shares", "Gateways whose share of the limits is known, this one's too.")
+LIMITS_UNTOLD = Counter(
+    "tocsin_limits_untold_total",
+    "Reports of this gateway's use that the bus did not take; a later one tells the same.",
+)
+LIMITS_FORGOTTEN = Counter(
+    "tocsin_limits_forgotten_total", "Limits whose use was forgotten before its time, for want of memory."
+)
 BUDGETS_REFUSED = Counter(
     "tocsin_budgets_refused_total",
     "Requests that were refused for a hard budget, by whose and its period: day, month.",

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from schemas.inference import End, Outcome, Piece, Usage
-from services.common.http.access_log import bind_log_fields
+from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.problems import CLIENT_LEFT, ProblemError
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, gather
@@ -38,6 +38,7 @@ async def answer_prompts(
 ) -> Response:
     """Serves the requests of several prompts as one answer, and gives them back."""
     first = reply_streams[0].request
+    bind_answer_headers(request.scope, reply_streams[0].permit.headers)
     bind_log_fields(
         request.scope,
         request_id=first.request_id,

@@ -18,6 +18,7 @@ from services.common.errors import RecordTooLargeError
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
 from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.limits.admission import UNLIMITED, Permit
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
@@ -105,9 +106,10 @@ class StreamRegistry:
         *,
         traceparent: str | None = None,
         replaying: bool = False,
+        permit: Permit = UNLIMITED,
     ) -> ReplyStream:
         """A new reply stream of a request, which hears from now on what its reader
-        reads.
+        reads. Its permit is settled when it is followed no more.
         """
         reply_stream = ReplyStream(
             request,
@@ -117,6 +119,7 @@ class StreamRegistry:
             next_attempt=self._ask_again,
             traceparent=traceparent,
             replaying=replaying,
+            permit=permit,
         )
         self._readers[reply_stream] = reader
         self._serving.add(reply_stream)
@@ -127,6 +130,7 @@ class StreamRegistry:
     def forget(self, reply_stream: ReplyStream) -> None:
         """Nothing came of the request: it is followed no more."""
         if self._stop_serving(reply_stream):
+            reply_stream.permit.abandon()
             self.drop(reply_stream)
 
     def release(self, reply_stream: ReplyStream, *, window_s: float = 0.0) -> None:
@@ -150,6 +154,7 @@ class StreamRegistry:
     def remember(self, reply_stream: ReplyStream, now: float) -> None:
         """The request has ended: it is followed a little longer, while memory allows."""
         self._leaving.pop(reply_stream, None)
+        reply_stream.settle()
         size_bytes = reply_stream.size_bytes()
         self._ended.append(_Remembered(now + _AFTERLIFE_S, reply_stream, size_bytes))
         self._ended_bytes += size_bytes
@@ -165,6 +170,7 @@ class StreamRegistry:
     def drop(self, reply_stream: ReplyStream) -> None:
         """Follows a request no more; dropping it again changes nothing."""
         self._leaving.pop(reply_stream, None)
+        reply_stream.settle()
         reader = self._readers.pop(reply_stream, None)
         if reader is not None:
             reader.remove(reply_stream)
@@ -179,6 +185,11 @@ class StreamRegistry:
             if reply_stream.request.stream:
                 reply_stream.give_away()
             reply_stream.fail(unavailable(message, code=ErrorCode.GATEWAY_STOPPING).problem)
+
+    def settle_all(self) -> None:
+        """The gateway stops: nothing stays reserved for what it follows."""
+        for reply_stream in self._readers:
+            reply_stream.settle()
 
     async def wait_for_departure(self, timeout_s: float) -> bool:
         """Waits until a client leaves before its request has ended; False where none

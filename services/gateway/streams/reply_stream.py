@@ -12,6 +12,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
+from services.gateway.limits.admission import UNLIMITED, Permit
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024
@@ -53,9 +54,11 @@ class ReplyStream:
         next_attempt: NextAttempt,
         traceparent: str | None = None,
         replaying: bool = False,
+        permit: Permit = UNLIMITED,
     ) -> None:
         self.request = request
         self.traceparent = traceparent
+        self.permit = permit
         self.key = request.request_id.encode()
         self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
         self._origin: LogPosition | None = None
@@ -189,6 +192,20 @@ class ReplyStream:
         self._muted = True
         self._buffer.clear()
         self._buffered_bytes = 0
+
+    def settle(self) -> None:
+        """Tells the request's limits what it took, as far as that is known here. A
+        stream that another gateway serves goes on there.
+        """
+        state = self.state
+        delivered = sum(choice.tokens for choice in state.choices)
+        if state.end is not None:
+            usage = state.end.usage
+            self.permit.settle(usage.prompt_tokens, max(usage.completion_tokens, delivered))
+        elif self._taken:
+            self.permit.keep()
+        else:
+            self.permit.settle_delivered(delivered, begun=self.begun or delivered > 0)
 
     async def take(self, timeout_s: float) -> list[Arrival]:
         """What has arrived since the last call, at once or when there is something.

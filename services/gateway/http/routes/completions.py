@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.http.access_log import bind_log_fields
+from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
@@ -32,7 +32,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/chat/completions",
         openapi_extra=body_of(ChatBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
     )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
@@ -41,7 +41,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
     )
     async def completions(request: Request) -> Response:
         """Continue a text."""
@@ -50,7 +50,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions/stream",
         openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504),
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
     )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""
@@ -69,6 +69,7 @@ async def answer(
     headers: dict[str, str] | None,
 ) -> Response:
     """Serves a reply stream's request as a stream or in one piece."""
+    bind_answer_headers(request.scope, reply_stream.permit.headers)
     bind_log_fields(
         request.scope,
         request_id=reply_stream.request.request_id,

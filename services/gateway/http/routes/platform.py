@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.http.access_log import bind_log_fields
+from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
@@ -23,7 +23,7 @@ def platform_router(serving: Serving) -> APIRouter:
     @router.post(
         "/generate",
         openapi_extra=body_of(GenerateBody),
-        responses=whole() | errors(400, 401, 403, 404, 408, 413, 415, 503, 504, problem=True),
+        responses=whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504, problem=True),
     )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
@@ -39,6 +39,7 @@ def platform_router(serving: Serving) -> APIRouter:
         with span("gateway.generate", traceparent_of(request)) as traceparent:
             reply_stream = await ask_chat(serving, caller, body, stream=False, traceparent=traceparent)
             asked = reply_stream.request
+            bind_answer_headers(request.scope, reply_stream.permit.headers)
             bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=False)
             try:
                 with watched_for_leaving(request.receive, reply_stream, after_s=0.25):

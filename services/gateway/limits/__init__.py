@@ -1,0 +1,1 @@
+"""How much a caller may ask for: requests and tokens a minute, requests at a time."""

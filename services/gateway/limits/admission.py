@@ -1,0 +1,115 @@
+"""Lets requests in by their limits, before they are published."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from schemas.inference import InferenceRequested
+from services.common.clock import MonotonicClock
+from services.common.control.principal import Principal
+from services.common.control.state import ControlState
+from services.common.http.problems import Headers, ProblemError
+from services.common.process import metrics
+from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
+from services.gateway.limits.estimate import TokenEstimates, prompt_tokens
+from services.gateway.limits.limiter import Cost, Grant, Limiter
+from services.gateway.limits.rules import Kind, Rule, RuleBook
+
+
+@dataclass(slots=True)
+class Permit:
+    """Lets one request in. Whoever follows it says how it ended; the first word counts."""
+
+    headers: Headers = ()
+    _taken: "tuple[Admission, InferenceRequested, Grant] | None" = None
+
+    def settle(self, prompt: int, completion: int) -> None:
+        """The request ended and took so many tokens."""
+        if self._taken is not None:
+            (admission, request, grant), self._taken = self._taken, None
+            admission.settle(request, grant, prompt=prompt, completion=completion)
+
+    def settle_delivered(self, completion: int, *, begun: bool) -> None:
+        """How the request ended is not known, only what was heard of its answer."""
+        if self._taken is not None:
+            self.settle(prompt_tokens(self._taken[1]) if begun else 0, completion)
+
+    def abandon(self) -> None:
+        """Nothing came of the request."""
+        self.settle(0, 0)
+
+    def keep(self) -> None:
+        """The request goes on elsewhere: what was reserved counts as used."""
+        if self._taken is not None:
+            self.settle(self._taken[2].tokens, 0)
+
+
+UNLIMITED = Permit()
+
+
+@dataclass
+class Admission:
+    """Checks all that is asked at once, so that of several prompts none is begun where
+    one is too many.
+
+    Refusals are counted, not recorded as ends: a flood of them would be one on the bus
+    and in the store, too.
+    """
+
+    rule_book: RuleBook
+    limiter: Limiter
+    estimates: TokenEstimates
+    state: Callable[[], ControlState]
+    monotonic: MonotonicClock
+    on_news: Callable[[], None] = field(default=lambda: None)
+
+    async def admit(self, caller: Principal, requests: Sequence[InferenceRequested]) -> list[Permit]:
+        """A permit for each of the requests of one call, which are for one model.
+
+        Raises:
+            ProblemError: 429, a limit is reached; nothing was taken.
+        """
+        rules = self.rule_book.rules_of(caller, requests[0].model, self.state())
+        if not rules:
+            return [UNLIMITED] * len(requests)
+        now_s = self.monotonic()
+        costs = [Cost(one.sampling.n, self.estimates.tokens_of(one)) for one in requests]
+        refused = self.limiter.refusal(rules, _sum(costs), now_s)
+        if refused is not None:
+            metrics.LIMITS_REFUSED.labels(refused.rule.scope, refused.rule.kind.value).inc()
+            raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
+        grants = [self.limiter.take(rules, cost, now_s) for cost in costs]
+        metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
+        self._tell()
+        headers = self._headers(rules, now_s)
+        return [
+            Permit(headers, (self, request, grant)) for request, grant in zip(requests, grants, strict=True)
+        ]
+
+    def settle(self, request: InferenceRequested, grant: Grant, *, prompt: int, completion: int) -> None:
+        """A request ended and took so many tokens."""
+        self.estimates.learn(request, completion)
+        metrics.LIMITS_RESERVED_TOKENS.dec(grant.tokens)
+        self.limiter.settle(grant, prompt + completion, self.monotonic())
+        self._tell()
+
+    def _headers(self, rules: Sequence[Rule], now_s: float) -> Headers:
+        requests, tokens = (
+            tightest(self.limiter.allowance(rule, now_s) for rule in rules if rule.kind is kind)
+            for kind in (Kind.REQUESTS, Kind.TOKENS)
+        )
+        return limit_headers(requests, tokens)
+
+    def _tell(self) -> None:
+        if self.limiter.has_news:
+            self.limiter.has_news = False
+            self.on_news()
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    if len(costs) == 1:
+        return costs[0]
+    return Cost(
+        sum(cost.requests for cost in costs),
+        sum(cost.tokens for cost in costs),
+        sum(cost.streams for cost in costs),
+    )

@@ -1,0 +1,73 @@
+"""What a client is told of its limits: headers, and why it was refused. Pure."""
+
+import math
+from collections.abc import Iterable
+
+from schemas.errors import ErrorCode
+from services.common.http.problems import Headers, Problem
+from services.gateway.limits.limiter import Allowance, Refused
+from services.gateway.limits.rules import Kind
+
+_WHOSE = {
+    "key": "this API key",
+    "user": "this key's user",
+    "tenant": "this key's tenant",
+    "model": "this model, over all its users,",
+}
+_WHAT = {
+    Kind.REQUESTS: "requests a minute",
+    Kind.TOKENS: "tokens a minute",
+    Kind.STREAMS: "requests at a time",
+}
+_NEVER: Headers = (("x-should-retry", "false"),)
+
+
+def limit_headers(requests: Allowance | None, tokens: Allowance | None) -> Headers:
+    """`x-ratelimit-*` as OpenAI's API sends them; nothing of what is not limited."""
+    return tuple(
+        header
+        for what, allowance in (("requests", requests), ("tokens", tokens))
+        if allowance is not None
+        for header in (
+            (f"x-ratelimit-limit-{what}", str(allowance.limit)),
+            (f"x-ratelimit-remaining-{what}", str(allowance.remaining)),
+            (f"x-ratelimit-reset-{what}", duration(allowance.reset_s)),
+        )
+    )
+
+
+def tightest(allowances: Iterable[Allowance]) -> Allowance | None:
+    """The limit of which the least remains."""
+    return min(allowances, key=lambda one: (one.remaining, one.limit), default=None)
+
+
+def duration(seconds: float) -> str:
+    """A time as OpenAI's API writes it: `0s`, `12ms`, `7.66s`, `6m0s`, `1h0m0s`."""
+    if seconds <= 0:
+        return "0s"
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{math.ceil(seconds * 100) / 100:g}s"
+    whole = math.ceil(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}h{minutes}m{whole % 60}s" if hours else f"{minutes}m{whole % 60}s"
+
+
+def retry_headers(wait_s: float) -> Headers:
+    """When to ask again."""
+    wait_ms = max(1, math.ceil(wait_s * 1000))
+    return (("retry-after", str(math.ceil(wait_ms / 1000))), ("retry-after-ms", str(wait_ms)))
+
+
+def refusal_problem(refused: Refused, headers: Headers) -> Problem:
+    """429: which limit, of whom, and when to ask again."""
+    rule = refused.rule
+    limit = f"{_WHOSE[rule.scope]} may have {rule.limit} {_WHAT[rule.kind]}"
+    if refused.wait_s is None:
+        message = f"Rate limit reached: {limit}, and this request asks for more than that."
+        return Problem(429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *_NEVER))
+    message = f"Rate limit reached: {limit}. Try again in {duration(refused.wait_s)}."
+    return Problem(
+        429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *retry_headers(refused.wait_s))
+    )

@@ -1,0 +1,155 @@
+"""Whether a request is within its limits, and what it takes of them. Pure; the time is
+an argument.
+
+A refused request takes nothing of any limit, so whoever keeps asking is let in as soon
+as whoever waits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.gateway.limits.meters import Meter, Meters
+from services.gateway.limits.rules import Kind, Rule
+
+_NEWS_SHARE = 0.1
+"""What the other gateways should know soon: so much of a limit."""
+_STREAM_WAIT_S = 1.0
+"""When a stream ends is not known."""
+_ROUNDING = 1e-9
+
+
+class PeerShares(Protocol):
+    """The other gateways' part in the limits."""
+
+    def set(self, name: str, amount: float) -> float:
+        """This gateway now holds so much; by how much that differs from what the others
+        know.
+        """
+
+    def use(self, name: str, seconds: float) -> float:
+        """So much more was used here; how much the others do not know yet."""
+
+    def others(self, name: str) -> float:
+        """What the others hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request takes: requests (its choices), tokens as estimated, streams."""
+
+    requests: int
+    tokens: int
+    streams: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How a limit stands: whole again in `reset_s`."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The limit that a request exceeds. It may be sent again in `wait_s`; None: it asks
+    for more than the limit ever allows.
+    """
+
+    rule: Rule
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a request took of its limits: tokens as estimated, and what is reserved of
+    which limit until it is settled.
+    """
+
+    tokens: int
+    held: tuple[tuple[Rule, Meter, float], ...]
+
+
+@dataclass
+class Limiter:
+    """Meters the limits of one gateway, and of the others as far as it was told."""
+
+    shares: PeerShares
+    meters: Meters = field(default_factory=Meters)
+    has_news: bool = False
+    """Whether the others should be told soon; set back by who tells them."""
+
+    def refusal(self, rules: Sequence[Rule], cost: Cost, now_s: float) -> Refused | None:
+        """The first limit that a request exceeds; None where it may go on."""
+        for rule in rules:
+            wait_s = self._wait_s(rule, cost, now_s)
+            if wait_s != 0.0:
+                return Refused(rule, wait_s)
+        return None
+
+    def take(self, rules: Sequence[Rule], cost: Cost, now_s: float) -> Grant:
+        """Takes a request's part of every limit, whether or not it is within them."""
+        held = []
+        for rule in rules:
+            meter = self.meters.of(rule.name, now_s)
+            if rule.kind is Kind.REQUESTS:
+                self._use(rule, meter, cost.requests, now_s)
+                continue
+            amount = cost.streams if rule.kind is Kind.STREAMS else min(cost.tokens, rule.limit)
+            self._hold(rule, meter, amount)
+            held.append((rule, meter, float(amount)))
+        return Grant(cost.tokens, tuple(held))
+
+    def settle(self, grant: Grant, tokens: int, now_s: float) -> None:
+        """A request ended and took so many tokens; to be said once."""
+        for rule, meter, amount in grant.held:
+            self._hold(rule, meter, -amount)
+            if rule.kind is Kind.TOKENS and tokens > 0:
+                self._use(rule, meter, tokens, now_s)
+
+    def on_used(self, name: str, seconds: float, at_s: float) -> None:
+        """Another gateway used so much."""
+        if seconds > 0:
+            self.meters.of(name, at_s).use(seconds, at_s)
+
+    def allowance(self, rule: Rule, now_s: float) -> Allowance:
+        """How a limit of requests or tokens stands, reservations counted as used."""
+        used_s = self._used_s(rule, self.meters.of(rule.name, now_s), now_s)
+        free_s = max(0.0, rule.period_s - used_s)
+        remaining = int(free_s / rule.period_s * rule.limit + _ROUNDING * rule.limit)
+        return Allowance(rule.limit, remaining, max(0.0, used_s))
+
+    def _wait_s(self, rule: Rule, cost: Cost, now_s: float) -> float | None:
+        """In how long a request is within a limit: 0 at once, None never."""
+        meter = self.meters.of(rule.name, now_s)
+        if rule.kind is Kind.STREAMS:
+            if cost.streams > rule.limit:
+                return None
+            held = meter.held + self.shares.others(rule.name) + cost.streams
+            return _STREAM_WAIT_S if held > rule.limit else 0.0
+        amount = cost.requests if rule.kind is Kind.REQUESTS else min(cost.tokens, rule.limit)
+        if amount > rule.limit or not rule.limit:
+            return None
+        excess_s = self._used_s(rule, meter, now_s) + amount * rule.unit_s - rule.period_s
+        return excess_s if excess_s > _ROUNDING * rule.period_s else 0.0
+
+    def _used_s(self, rule: Rule, meter: Meter, now_s: float) -> float:
+        used_s = meter.used_s(now_s)
+        if rule.kind is Kind.TOKENS and rule.limit:
+            used_s += (meter.held + self.shares.others(rule.name)) * rule.unit_s
+        return used_s
+
+    def _use(self, rule: Rule, meter: Meter, amount: int, now_s: float) -> None:
+        if not rule.limit:
+            return
+        seconds = amount * rule.unit_s
+        meter.use(seconds, now_s)
+        if self.shares.use(rule.name, seconds) >= _NEWS_SHARE * rule.period_s:
+            self.has_news = True
+
+    def _hold(self, rule: Rule, meter: Meter, amount: float) -> None:
+        meter.held = max(0.0, meter.held + amount)
+        if self.shares.set(rule.name, meter.held) >= _NEWS_SHARE * rule.limit:
+            self.has_news = True

@@ -1,0 +1,135 @@
+"""Carries each gateway's part in the limits over the bus, four times a second or, where
+a limit's use changes fast, every 25 ms.
+
+At its start a gateway reads back what was used, so that no limit begins anew with it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import TypeAdapter
+
+from schemas.events.limits import LimitShares
+from schemas.topics import LIMIT_SHARES
+from services.common.bus import Acknowledged, MessageReader, Outgoing, Producer, Record, Start, Tail
+from services.common.clock import MonotonicClock
+from services.common.errors import BusUnavailableError, PermanentError
+from services.common.process import metrics
+from services.gateway.limits.shares import Shares
+
+log = structlog.get_logger(__name__)
+
+OnUsed = Callable[[str, float, float], None]
+
+_INTERVAL_S = 0.25
+_SHORTEST_S = 0.025
+_SIGN_OF_LIFE_S = 1.0
+_READ_BACK_S = 3600.0
+_READ_BACK_TIMEOUT_S = 15.0
+_SEND_TIMEOUT_S = 2.0
+
+
+@dataclass
+class PeerShare:
+    """Publishes this gateway's part and follows the others'.
+
+    `on_used` hears of what another gateway used, and when (monotonic seconds).
+    """
+
+    tail: Tail
+    producer: Producer
+    shares: Shares
+    now_ms: Callable[[], int]
+    monotonic: MonotonicClock
+    on_used: OnUsed
+    _messages: "MessageReader[LimitShares]" = field(
+        default_factory=lambda: MessageReader(TypeAdapter(LimitShares), LIMIT_SHARES.name), init=False
+    )
+    _hurried: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def hurry(self) -> None:
+        """Tells the others soon."""
+        if self.shares.live:
+            self._hurried.set()
+
+    async def start(self) -> None:
+        """Connects, and reads what was used in the last hour.
+
+        Raises:
+            BusUnavailableError: no broker, or no such topic.
+        """
+        await self.tail.start([0], Start.END)
+        since_ms = int(self.now_ms() - _READ_BACK_S * 1000)
+        try:
+            async with asyncio.timeout(_READ_BACK_TIMEOUT_S):
+                begin = await self.tail.offsets_at(LIMIT_SHARES.name, [0], since_ms)
+                self.tail.seek(LIMIT_SHARES.name, 0, begin[0])
+                async for records in self.tail.read_to_end():
+                    self._take(records, self.now_ms())
+        except TimeoutError:
+            log.warning("limits_not_read_back", timeout_s=_READ_BACK_TIMEOUT_S)
+
+    async def run(self) -> None:
+        """Publishes and follows, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish())
+            tasks.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Tells the others that nothing is held here any more, and disconnects."""
+        with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
+            await self._send(self.shares.farewell())
+        await self.tail.close()
+
+    async def _follow(self) -> None:
+        while True:
+            self._take(await self.tail.poll(), None)
+            metrics.LIMITS_SHARES.set(self.shares.live + 1)
+
+    def _take(self, records: Iterable[Record], now_ms: int | None) -> None:
+        """Takes records as heard now, or where `now_ms` is given, when the broker
+        appended them.
+        """
+        now_s = self.monotonic()
+        for record in records:
+            told = self._messages.read(record)
+            if told is not None:
+                at_s = now_s if now_ms is None else now_s - max(0, now_ms - record.timestamp) / 1000
+                for name, seconds in self.shares.hear(told, at_s).items():
+                    self.on_used(name, seconds, at_s)
+
+    async def _publish(self) -> None:
+        told_s = float("-inf")
+        while True:
+            self._hurried.clear()
+            await asyncio.sleep(_SHORTEST_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_INTERVAL_S - _SHORTEST_S):
+                    await self._hurried.wait()
+            if self.shares.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
+                told_s = self.monotonic()
+                with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
+                    await self._send(self.shares.take(told_s))
+
+    async def _send(self, record: LimitShares) -> None:
+        """Hands a record to the producer; what it does not take, or the broker refuses,
+        comes with a later one.
+        """
+        try:
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                sent = await self.producer.send_soon(
+                    Outgoing(LIMIT_SHARES.name, record, subject=record.gateway_id, tenant="", partition=0)
+                )
+        except (BusUnavailableError, PermanentError, TimeoutError):
+            metrics.LIMITS_UNTOLD.inc()
+            self.shares.give_back(record)
+            raise
+        sent.add_done_callback(lambda done: self._note(record, done))
+
+    def _note(self, record: LimitShares, sent: "asyncio.Future[Acknowledged]") -> None:
+        if not sent.cancelled() and sent.exception() is not None:
+            metrics.LIMITS_UNTOLD.inc()
+            self.shares.give_back(record)

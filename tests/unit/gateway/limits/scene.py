@@ -1,0 +1,79 @@
+"""A gateway's limits on a clock that the test moves."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas.control import Limits, Scope
+from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
+from services.common.control.principal import Principal
+from services.common.control.state import ControlState
+from services.gateway.limits.admission import Admission
+from services.gateway.limits.estimate import TokenEstimates
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.rules import RuleBook, parse_defaults
+from services.gateway.limits.shares import Shares
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def caller(limits: Limits | None = None, **fields: Any) -> Principal:
+    """A key of a tenant's."""
+    given = {"tenant": "acme", "user": "", "key_id": "key00001", "name": "n", "scopes": (Scope.INFER,)}
+    return Principal(**(given | fields), limits=limits)
+
+
+def request(**fields: Any) -> InferenceRequested:
+    """A request of twelve characters, four tokens by the estimate."""
+    given = {
+        "request_id": "cmpl-1",
+        "kind": "completion",
+        "model": "m",
+        "lane": Lane.INTERACTIVE,
+        "tenant": "acme",
+        "key_id": "key00001",
+        "prompt": "twelve chars",
+        "sampling": Sampling(max_tokens=16),
+        "reply_to": ReplyTo(partition=0, gateway_id="g"),
+        "requested_at": NOW,
+        "deadline": NOW + timedelta(seconds=30),
+    }
+    return InferenceRequested(**(given | fields))
+
+
+@dataclass
+class LimitsScene:
+    """One gateway's admission."""
+
+    defaults: str = ""
+    gateway_id: str = "g1"
+    state: ControlState = field(default_factory=ControlState)
+    time_s: float = 1000.0
+    told: int = 0
+    shares: Shares = field(init=False)
+    limiter: Limiter = field(init=False)
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shares = Shares(self.gateway_id, f"{self.gateway_id}/1")
+        self.limiter = Limiter(self.shares)
+        self.admission = Admission(
+            RuleBook(parse_defaults(self.defaults)),
+            self.limiter,
+            TokenEstimates({"m": 100}),
+            lambda: self.state,
+            lambda: self.time_s,
+            self._tell,
+        )
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def exchange(self, *others: "LimitsScene") -> None:
+        """Every gateway hears what every one has to tell."""
+        everybody = (self, *others)
+        records = [one.shares.take(one.time_s) for one in everybody]
+        for one in everybody:
+            for record in records:
+                for name, seconds in one.shares.hear(record, one.time_s).items():
+                    one.limiter.on_used(name, seconds, one.time_s)

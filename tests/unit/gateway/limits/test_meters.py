@@ -1,0 +1,124 @@
+"""The generic cell rate algorithm, held to its own promise."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.limits.limiter import Cost, Limiter
+from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
+from services.gateway.limits.rules import Kind, Rule
+from services.gateway.limits.shares import Shares
+
+STEPS = st.lists(st.tuples(st.floats(0, 90, allow_nan=False), st.integers(1, 5)), min_size=1, max_size=120)
+
+
+def limiter() -> Limiter:
+    """A gateway that is alone."""
+    return Limiter(Shares("g", "g/1"))
+
+
+@given(steps=STEPS, limit=st.integers(1, 40), period_s=st.sampled_from([1.0, 60.0, 3600.0]))
+def test_requests_admitted_in_any_window_stay_within_burst_and_rate(
+    steps: list[tuple[float, int]], limit: int, period_s: float
+) -> None:
+    """However they come: in any window at most N and N for each period of it."""
+    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit, period_s), limiter(), 1000.0
+    admitted: list[tuple[float, int]] = []
+    for pause_s, count in steps:
+        now_s += pause_s * period_s / 60
+        cost = Cost(count, 0)
+        if limits.refusal([rule], cost, now_s) is None:
+            limits.take([rule], cost, now_s)
+            admitted.append((now_s, count))
+    for first, (begin_s, _) in enumerate(admitted):
+        total = 0
+        for at_s, count in admitted[first:]:
+            total += count
+            assert total <= limit + limit * (at_s - begin_s) / period_s + 1e-6
+
+
+@given(steps=STEPS, limit=st.integers(1, 40))
+def test_refused_request_is_let_in_when_it_was_told_to_come_back(
+    steps: list[tuple[float, int]], limit: int
+) -> None:
+    """Not before, and then surely: `wait_s` is exact where nobody else asks."""
+    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit), limiter(), 1000.0
+    for pause_s, count in steps:
+        now_s += pause_s
+        cost = Cost(count, 0)
+        refused = limits.refusal([rule], cost, now_s)
+        if refused is None:
+            limits.take([rule], cost, now_s)
+        elif refused.wait_s is None:
+            assert count > limit
+        else:
+            assert limits.refusal([rule], cost, now_s + refused.wait_s * 0.99 - 1e-3) is not None
+            assert limits.refusal([rule], cost, now_s + refused.wait_s) is None
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.floats(0, 20), st.integers(1, 400), st.integers(0, 1000), st.integers(0, 9)), max_size=80
+    ),
+    limit=st.integers(1, 500),
+)
+def test_settled_tokens_in_any_window_stay_within_burst_and_rate(
+    steps: list[tuple[float, int, int, int]], limit: int
+) -> None:
+    """Where no answer takes more than was reserved. Nothing that was given back is ever
+    left behind, and no meter runs away.
+    """
+    rule, limits, now_s = Rule("t", "key", Kind.TOKENS, limit), limiter(), 1000.0
+    running, settled = [], list[tuple[float, int]]()
+
+    def settle(used: int) -> None:
+        grant = running.pop(0)
+        took = min(used, grant.tokens, limit)
+        limits.settle(grant, took, now_s)
+        settled.append((now_s, took))
+
+    for pause_s, estimate, used, end in steps:
+        now_s += pause_s
+        if limits.refusal([rule], Cost(1, estimate), now_s) is None:
+            running.append(limits.take([rule], Cost(1, estimate), now_s))
+        if running and end < 6:
+            settle(used)
+        meter = limits.meters.of("t", now_s)
+        assert meter.held >= 0
+        assert meter.used_s(now_s) <= 60 + 1e-6
+    while running:
+        settle(0)
+    assert limits.meters.of("t", now_s).held == 0
+    for first, (begin_s, _) in enumerate(settled):
+        total = 0
+        for at_s, took in settled[first:]:
+            total += took
+            assert total <= limit + limit * (at_s - begin_s) / 60 + 1e-6
+
+
+@given(seconds=st.lists(st.floats(0, 1e12, allow_nan=False), max_size=20), pauses=st.lists(st.floats(0, 10)))
+def test_meter_stays_finite_whatever_is_used(seconds: list[float], pauses: list[float]) -> None:
+    """An answer a thousand times larger than its estimate blocks nobody for ever."""
+    meter, now_s = Meter(), 5.0
+    for amount, pause_s in zip(seconds, pauses, strict=False):
+        now_s += pause_s
+        meter.use(amount, now_s)
+        assert 0 <= meter.used_s(now_s) <= LONGEST_DEBT_S
+        assert math.isfinite(meter.full_at_s)
+
+
+def test_meters_beyond_their_number_are_forgotten_idle_ones_first() -> None:
+    """A reservation is never forgotten, a use only where nothing else can go."""
+    meters = Meters(capacity=3)
+    meters.of("held", 0.0).held = 5
+    meters.of("used", 0.0).use(30, 0.0)
+    meters.of("idle", 0.0)
+    meters.of("new", 1.0)
+    assert (len(meters), meters.forgotten) == (3, 0)
+    assert meters.of("held", 1.0).held == 5
+    assert meters.of("used", 1.0).used_s(1.0) == 29
+    meters.of("new", 1.0).use(1, 1.0)
+    meters.of("another", 1.0)
+    assert (len(meters), meters.forgotten) == (3, 1)
+    assert meters.of("held", 1.0).held == 5

@@ -1,0 +1,138 @@
+"""Carrying the use of limits over the bus, without one."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas.events.limits import LimitShares
+from services.common.bus import Outgoing
+from services.common.errors import BusUnavailableError
+from services.common.process import metrics
+from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.shares import Shares
+
+
+@dataclass
+class FakeProducer:
+    """Keeps what is sent; `fails` says what becomes of each record: not taken, or
+    refused by the broker afterwards.
+    """
+
+    fails: list[str] = field(default_factory=list)
+    sent: list[LimitShares] = field(default_factory=list)
+
+    async def send_soon(self, record: Outgoing) -> "asyncio.Future[Any]":
+        how = self.fails.pop(0) if self.fails else ""
+        if how == "not taken":
+            raise BusUnavailableError("the buffer is full")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if how == "refused":
+            future.set_exception(BusUnavailableError("no leader"))
+        else:
+            assert isinstance(record.value, LimitShares)
+            self.sent.append(record.value)
+            future.set_result(None)
+        return future
+
+
+class FakeTail:
+    """A topic that others have written to."""
+
+    def __init__(self, *records: Any) -> None:
+        self.records = list(records)
+        self.sought: list[int] = []
+        self.asked_ms = 0
+
+    async def start(self, *_: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def seek(self, _topic: str, _partition: int, offset: int) -> None:
+        self.sought.append(offset)
+
+    async def offsets_at(self, _topic: str, _partitions: Any, time_ms: int) -> dict[int, int]:
+        self.asked_ms = time_ms
+        return {0: 17}
+
+    async def read_to_end(self) -> Any:
+        yield self.records
+
+    async def poll(self) -> list[Any]:
+        await asyncio.sleep(0.01)
+        found, self.records = self.records, []
+        return found
+
+
+def record(told: LimitShares, timestamp: int = 0) -> Any:
+    """A record of the log."""
+    return SimpleNamespace(value=told.encode(), timestamp=timestamp, partition=0, offset=0)
+
+
+def peer_share(producer: FakeProducer, tail: FakeTail) -> tuple[PeerShare, list[tuple[str, float, float]]]:
+    """A gateway's part, at 1000 s, and what it hears of others' use."""
+    heard: list[tuple[str, float, float]] = []
+    made = PeerShare(
+        tail,  # type: ignore[arg-type]
+        producer,  # type: ignore[arg-type]
+        Shares("g1", "g1/1"),
+        lambda: 5_000_000,
+        lambda: 1000.0,
+        lambda name, seconds, at_s: heard.append((name, seconds, at_s)),
+    )
+    return made, heard
+
+
+async def test_start_reads_back_an_hour_of_use_with_its_age() -> None:
+    """Of every gateway, former lives of this one included: a restart resets no limit."""
+    tail = FakeTail(
+        record(LimitShares(gateway_id="g2", incarnation="x", used={"a": 6.0}), 4_970_000),
+        record(LimitShares(gateway_id="g1", incarnation="g1/0", used={"b": 1.0}), 5_000_500),
+    )
+    share, heard = peer_share(FakeProducer(), tail)
+    await share.start()
+    assert heard == [("a", 6.0, 970.0), ("b", 1.0, 1000.0)]
+    assert (tail.sought, tail.asked_ms) == ([17], 5_000_000 - 3_600_000)
+
+
+@pytest.mark.parametrize("how", ["not taken", "refused"])
+async def test_record_that_the_bus_refuses_is_told_again_and_counted(how: str) -> None:
+    """The next record carries it."""
+    producer = FakeProducer([how])
+    share, _ = peer_share(producer, FakeTail())
+    before = metrics.LIMITS_UNTOLD._value.get()
+    share.shares.use("a", 6.0)
+    share.shares.set("b", 2.0)
+    running = asyncio.create_task(share.run())
+    async with asyncio.timeout(10):
+        while not producer.sent:  # noqa: ASYNC110  what is looked at has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (producer.sent[0].used, producer.sent[0].held) == ({"a": 6.0}, {"b": 2.0})
+    assert metrics.LIMITS_UNTOLD._value.get() == before + 1
+
+
+async def test_garbage_on_the_topic_is_passed_over() -> None:
+    """Not a record, and not a number."""
+    nonsense = [
+        SimpleNamespace(value=value, timestamp=0, partition=0, offset=0)
+        for value in (None, b"{", b'{"gateway_id":"g","incarnation":"i","used":{"a":"NaN"}}')
+    ]
+    good = record(LimitShares(gateway_id="g2", incarnation="x", used={"a": 1.0}))
+    share, heard = peer_share(FakeProducer(), FakeTail(*nonsense, good))
+    await share.start()
+    assert [name for name, _, _ in heard] == ["a"]
+
+
+async def test_close_tells_that_nothing_is_held_any_more() -> None:
+    """A clean stop frees at once what it held; a bus that is away does not hinder it."""
+    producer = FakeProducer(["not taken"])
+    share, _ = peer_share(producer, FakeTail())
+    share.shares.set("b", 2.0)
+    await share.close()
+    assert producer.sent == []
+    await share.close()
+    assert producer.sent[0].stopping
