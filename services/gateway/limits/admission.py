@@ -79,6 +79,9 @@ class Admission:
             raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
         grants = [self.limiter.take(rules, cost, now_s) for cost in costs]
         metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
+        if self.limiter.meters.forgotten:
+            metrics.LIMITS_FORGOTTEN.inc(self.limiter.meters.forgotten)
+            self.limiter.meters.forgotten = 0
         self._tell()
         headers = self._headers(rules, now_s)
         return [
