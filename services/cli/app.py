@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from services.cli import dead_letters, installation, operations
+from services.cli import costs, dead_letters, installation, operations
 from services.cli.control import keys, models, policies, tenants, users
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 installation.add_to(app)
 operations.add_to(app)
+costs.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(users.app, name="users")

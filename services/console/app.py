@@ -35,12 +35,14 @@ from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
 from services.console.read_models.cached_read import CachedRead
+from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.processes import StatusWindow
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
 from services.console.routes.auth import auth_router
+from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
 from services.console.routes.quality import quality_router
@@ -154,6 +156,7 @@ class Console:
             auth_router(self._callers, settings),
             status_router(self._callers, self._status),
             quality_router(self._callers, Satisfaction(self._store, utc_now)),
+            costs_router(self._callers, Costs(self._store), utc_now),
             feedback_router(self._callers, self._feedback, settings),
             operations_router(self.health),
         ):

@@ -1,0 +1,72 @@
+"""`tocsin costs`: what requests cost, the same figures as GET /api/costs."""
+
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.beside import run_beside_installation
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to `tocsin`."""
+    app.command()(costs)
+
+
+def costs(
+    *,
+    begin: Annotated[str, typer.Option("--from", help="A day, or a time with its offset; else --days.")] = "",
+    end: Annotated[str, typer.Option("--to", help="The same: the first that does not count; else now.")] = "",
+    days: Annotated[int, typer.Option(min=1, max=400, help="So many days up to now, today being one.")] = 30,
+    time_zone: Annotated[str, typer.Option(help="Whose days; a name such as Europe/Paris.")] = "UTC",
+    group_by: Annotated[str, typer.Option(help="Any of tenant,user,model,key,day.")] = "model",
+    tenant: Annotated[str, typer.Option(help="Of this tenant only.")] = "",
+    user: Annotated[str, typer.Option(help="Of this user's pseudonym only.")] = "",
+    model: Annotated[str, typer.Option(help="Of this model only.")] = "",
+    key: Annotated[str, typer.Option(help="Of this key only, by its id.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show what requests cost, of all tenants unless one is named."""
+    from services.console.domain.cost_question import AskedCosts
+
+    asked = AskedCosts(begin, end, days, time_zone, group_by)
+    only = {"tenant": tenant, "user": user, "model": model, "key": key}
+    run_beside_installation(lambda: _show(asked, only, as_json=as_json))
+
+
+def _show(asked: Any, only: dict[str, str], *, as_json: bool) -> int:
+    import asyncio
+    import json
+
+    from services.common.clock import utc_now
+    from services.common.process.settings import CommonSettings
+
+    question = asked.question(utc_now(), only)
+    found = asyncio.run(_read(CommonSettings.load().clickhouse_url, question))
+    if as_json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['since']} to {found['until']}")
+    for group in found["groups"]:
+        print(_line(" ".join(group[name] or "-" for name in found["group_by"]), group))
+    print(_line("total", found["total"]))
+    if found["has_more_groups"]:
+        print("more groups than shown; the total has them all")
+    return 0
+
+
+async def _read(store_url: str, question: Any) -> dict[str, Any]:
+    from services.common.store import Store
+    from services.console.read_models.costs import Costs
+
+    store = Store(store_url, name="tocsin-cli", timeout_s=60.0)
+    try:
+        return await Costs(store).read(question)
+    finally:
+        await store.close()
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    unpriced = figures["unpriced_requests"]
+    without = f", {unpriced} of them without a known price" if unpriced else ""
+    tokens = f"{figures['prompt_tokens']} + {figures['completion_tokens']} tokens"
+    return f"{name:<40} {figures['cost_usd']:>20} USD  {figures['requests']} requests{without}, {tokens}"

@@ -1,0 +1,1 @@
+"""What budgets and reports of money share."""

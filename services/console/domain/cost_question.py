@@ -1,0 +1,102 @@
+"""What is asked about costs, read from text. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from services.common.budgets.periods import start_of_day
+from services.common.errors import TocsinError
+
+Dimension = Literal["tenant", "user", "model", "key", "day"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+
+class InvalidQuestionError(TocsinError):
+    """A part of the question makes no sense; `name` says which."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class CostQuestion:
+    """Requests that ended from `since` on, up to but without `until`, by the dimensions
+    of `group_by`; days are of `zone`. `only` holds what they have in common: a tenant, a
+    user's pseudonym, a model or a key. At most `limit` groups are told, the dearest.
+    """
+
+    since: datetime
+    until: datetime
+    zone: ZoneInfo
+    group_by: tuple[Dimension, ...] = ()
+    only: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCosts:
+    """The question as text. `begin` empty: the last `days` days, today being one; `end`
+    empty: now.
+    """
+
+    begin: str = ""
+    end: str = ""
+    days: int = 30
+    time_zone: str = "UTC"
+    group_by: str = "model"
+
+    def question(self, now: datetime, only: Mapping[str, str], limit: int = 1000) -> CostQuestion:
+        """What it means now; an empty value of `only` does not count.
+
+        Raises:
+            InvalidQuestionError: a part of it makes no sense.
+        """
+        zone = _zone(self.time_zone)
+        until = _moment(self.end, zone, "to") if self.end else now
+        first_day = now.astimezone(zone).date() - timedelta(days=self.days - 1)
+        since = _moment(self.begin, zone, "from") if self.begin else start_of_day(first_day, zone)
+        if since >= until:
+            raise InvalidQuestionError(
+                "from", f"from is {since.isoformat()}, which is not before {until.isoformat()}."
+            )
+        chosen = {name: value for name, value in only.items() if value}
+        return CostQuestion(since, until, zone, _dimensions(self.group_by), chosen, limit)
+
+
+def _dimensions(text: str) -> tuple[Dimension, ...]:
+    wanted = dict.fromkeys(one.strip() for one in text.split(",") if one.strip())
+    for one in wanted:
+        if one not in DIMENSIONS:
+            raise InvalidQuestionError(
+                "group_by", f"group_by has {one!r}; use any of {', '.join(DIMENSIONS)}."
+            )
+    return tuple(one for one in DIMENSIONS if one in wanted)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidQuestionError(
+            "time_zone", f"time_zone {name!r} is unknown; use a name such as Europe/Paris."
+        ) from error
+
+
+def _moment(text: str, zone: ZoneInfo, name: str) -> datetime:
+    """A day's beginning, or a time with its offset; a plus sign may have become a space
+    on its way.
+    """
+    try:
+        if len(text) == len("2026-01-01"):
+            return start_of_day(date.fromisoformat(text), zone)
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidQuestionError(
+        name, f"{name} is {text!r}; use a day like 2026-11-27, or a time like 2026-11-27T08:00:00Z."
+    )

@@ -1,0 +1,128 @@
+"""What requests cost, read from the requests themselves: equal to any other sum over
+them, to the last digit.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+from services.common.store import Store
+from services.console.domain.cost_question import CostQuestion, Dimension
+
+_FILTERS: Mapping[str, str] = {"tenant": "tenant", "user": "user", "model": "model", "key": "key_id"}
+"""Each filter with its column."""
+
+_EXPRESSIONS: Mapping[Dimension, str] = {
+    "tenant": "tenant",
+    "user": "user",
+    "model": "model",
+    "key": "key_id",
+    "day": "toString(toDate(completed_at, {zone:String}))",
+}
+_FIGURES = """
+    count() AS requests,
+    countIf(cost_usd IS NULL) AS unpriced_requests,
+    sum(toUInt64(prompt_tokens)) AS sum_prompt,
+    sum(toUInt64(cached_tokens)) AS sum_cached,
+    sum(toUInt64(completion_tokens)) AS sum_completion,
+    sumIf(toUInt64(prompt_tokens) + completion_tokens, cost_usd IS NOT NULL) AS priced_tokens,
+    sum(ifNull(cost_usd, toDecimal64(0, 12))) AS sum_cost
+"""
+_STEP = Decimal(1).scaleb(-12)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Reads costs."""
+
+    store: Store
+
+    async def read(self, question: CostQuestion) -> dict[str, Any]:
+        """The figures in all and by group, from one look at the store.
+
+        Raises:
+            StoreUnavailableError: not now.
+        """
+        rows = await self.store.query(_sql(question), _parameters(question))
+        return describe(question, rows)
+
+
+def describe(question: CostQuestion, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The body of the API. Of the rows one is the total: the one of level 1; where there
+    are no groups, the only one.
+    """
+    listed = list(rows)
+    totals = [row for row in listed if row["level"]]
+    groups = [row for row in listed if not row["level"]]
+    named = [
+        {name: str(row[f"by_{name}"]) for name in question.group_by} | _figures(row)
+        for row in groups[: question.limit]
+    ]
+    return {
+        "since": question.since.astimezone(UTC).isoformat(),
+        "until": question.until.astimezone(UTC).isoformat(),
+        "time_zone": question.zone.key,
+        "group_by": list(question.group_by),
+        "total": _figures(totals[0] if totals else _NOTHING),
+        "groups": named,
+        "has_more_groups": len(groups) > question.limit,
+    }
+
+
+_NOTHING = dict.fromkeys(
+    (
+        "requests",
+        "unpriced_requests",
+        "sum_prompt",
+        "sum_cached",
+        "sum_completion",
+        "priced_tokens",
+        "sum_cost",
+    ),
+    0,
+)
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    cost = Decimal(row["sum_cost"])
+    priced = int(row["requests"]) - int(row["unpriced_requests"])
+    return {
+        "requests": int(row["requests"]),
+        "unpriced_requests": int(row["unpriced_requests"]),
+        "prompt_tokens": int(row["sum_prompt"]),
+        "cached_tokens": int(row["sum_cached"]),
+        "completion_tokens": int(row["sum_completion"]),
+        "cost_usd": _text(cost),
+        "cost_per_request_usd": _text(cost / priced) if priced else None,
+        "cost_per_token_usd": _text(cost / int(row["priced_tokens"])) if row["priced_tokens"] else None,
+    }
+
+
+def _text(dollars: Decimal) -> str:
+    """A number of dollars without an exponent, rounded to the store's twelve decimals."""
+    return f"{dollars.quantize(_STEP).normalize():f}"
+
+
+def _sql(question: CostQuestion) -> str:
+    """The total is of the same scan as the groups, so that it is their sum."""
+    names = [f"by_{name}" for name in question.group_by]
+    columns = "".join(f"{_EXPRESSIONS[name]} AS by_{name}, " for name in question.group_by)
+    where = "".join(f" AND {_FILTERS[name]} = {{only_{name}:String}}" for name in question.only)
+    level = f"grouping({names[0]})" if names else "1"
+    grouping = f"GROUP BY GROUPING SETS (({', '.join(names)}), ()) " if names else ""
+    order = ", ".join(["level DESC", "sum_cost DESC", *names])
+    return (
+        f"SELECT {columns}{level} AS level, {_FIGURES} FROM inference_events "  # noqa: S608  names of ours
+        "WHERE completed_at >= {since:DateTime64(3, 'UTC')} AND completed_at < {until:DateTime64(3, 'UTC')}"
+        f"{where} {grouping}ORDER BY {order} LIMIT {question.limit + 2}"
+    )
+
+
+def _parameters(question: CostQuestion) -> dict[str, Any]:
+    return {
+        "since": question.since.astimezone(UTC),
+        "until": question.until.astimezone(UTC),
+        "zone": question.zone.key,
+    } | {f"only_{name}": value for name, value in question.only.items()}

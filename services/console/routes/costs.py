@@ -1,0 +1,171 @@
+"""/api/costs: what requests cost."""
+
+import csv
+import io
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from schemas.errors import ErrorCode
+from services.common.clock import Clock
+from services.common.errors import StoreUnavailableError
+from services.common.http.problems import forbidden, malformed, unavailable
+from services.common.http.responses import json_response
+from services.console.domain.cost_question import (
+    DIMENSIONS,
+    AskedCosts,
+    CostQuestion,
+    InvalidQuestionError,
+)
+from services.console.identity.callers import Caller, Callers
+from services.console.read_models.costs import Costs
+from services.console.routes.documentation import problems
+
+_LONGEST_DAYS = 400
+
+
+class CostFigures(BaseModel):
+    """Requests, tokens and dollars; dollars are decimal strings with twelve decimals at
+    most.
+
+    Requests whose price is not known are counted in `unpriced_requests`, and cost
+    nothing here; means are over the others.
+    """
+
+    requests: int
+    unpriced_requests: int
+    prompt_tokens: int
+    cached_tokens: int = Field(description="Of the prompt's.")
+    completion_tokens: int
+    cost_usd: str
+    cost_per_request_usd: str | None
+    cost_per_token_usd: str | None
+
+
+class CostGroup(CostFigures):
+    """Those of a group, which has a name by each dimension that was asked for."""
+
+    tenant: str | None = None
+    user: str | None = Field(None, description="A pseudonym.")
+    model: str | None = None
+    key: str | None = None
+    day: date | None = None
+
+
+class CostsAnswer(BaseModel):
+    """Costs of a span of time."""
+
+    since: datetime
+    until: datetime
+    time_zone: str
+    group_by: list[str]
+    total: CostFigures
+    groups: list[CostGroup]
+    has_more_groups: bool
+
+
+class CostParameters(BaseModel, extra="forbid"):
+    """A day means its beginning in the time zone; so `to` is the first day that does not
+    count.
+    """
+
+    from_: str = Field("", alias="from", description="A day, or a time with its offset.", max_length=40)
+    to: str = Field("", description="The same; left out: now.", max_length=40)
+    days: int = Field(
+        30,
+        ge=1,
+        le=_LONGEST_DAYS,
+        description="Instead of `from`: so many days up to now, today being one.",
+    )
+    time_zone: str = Field("UTC", max_length=64, description="A name such as Europe/Paris.")
+    group_by: str = Field(
+        "model", max_length=40, description=f"Any of {', '.join(DIMENSIONS)}, separated by commas; or none."
+    )
+    tenant: str = Field("", max_length=200, description="Of this tenant only.")
+    user: str = Field("", max_length=200, description="Of this pseudonym only.")
+    model: str = Field("", max_length=200, description="Of this model only.")
+    key: str = Field("", max_length=200, description="Of this key only, by its id.")
+    limit: int = Field(1000, ge=1, le=10_000, description="Most groups, the dearest first.")
+
+
+def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
+    """Costs."""
+    router = APIRouter(prefix="/api", tags=["Costs"])
+
+    def reader(request: Request) -> Caller:
+        return callers.caller(request, Scope.READ)
+
+    @router.get(
+        "/costs",
+        response_model=CostsAnswer,
+        responses=problems(400, 401, 403, 429, 503) | {200: {"content": {"text/csv": {}}}},
+    )
+    async def show(
+        request: Request,
+        caller: Annotated[Caller, Depends(reader)],
+        asked: Annotated[CostParameters, Query()],
+    ) -> Response:
+        """Tell what the requests of the caller's tenant cost, in all and by group; with
+        `Accept: text/csv` the groups as CSV. A platform administrator may ask for any
+        tenant, or for all.
+        """
+        question = _question(asked, clock(), _tenant(caller, asked.tenant))
+        try:
+            found = await costs.read(question)
+        except StoreUnavailableError as error:
+            raise unavailable(
+                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
+            ) from error
+        if "text/csv" in request.headers.get("accept", ""):
+            return Response(_csv(found), media_type="text/csv")
+        return json_response(found)
+
+    return router
+
+
+def _tenant(caller: Caller, asked: str) -> str:
+    """Whose costs may be told; empty for all tenants'.
+
+    Raises:
+        ProblemError: 403, another tenant's.
+    """
+    if caller.principal.is_platform_admin:
+        return asked
+    if asked in ("", caller.tenant):
+        return caller.tenant
+    raise forbidden(f"This key sees the costs of the tenant {caller.tenant!r} only; leave `tenant` out.")
+
+
+def _question(asked: CostParameters, now: datetime, tenant: str) -> CostQuestion:
+    """The question that the parameters make.
+
+    Raises:
+        ProblemError: 400, one of them makes no sense.
+    """
+    text = AskedCosts(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
+    only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
+    try:
+        return text.question(now, only, asked.limit)
+    except InvalidQuestionError as error:
+        raise malformed(str(error), error.name) from error
+
+
+def _csv(found: dict[str, Any]) -> str:
+    """The groups, or without any the total."""
+    rows = found["groups"] if found["group_by"] else [found["total"]]
+    text = io.StringIO()
+    names = [*found["group_by"], *found["total"]]
+    writer = csv.DictWriter(text, names, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(row[name]) for name in names} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is kept from being one."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
