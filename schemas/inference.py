@@ -85,11 +85,14 @@ class Sampling(Message):
 
 
 class Delivered(Message):
-    """What the client has of one choice: its text and how many tokens that was."""
+    """What the client has of one choice: its text, its tool calls with their parts
+    joined, and how many tokens that was.
+    """
 
     text: str = ""
     tokens: int = 0
     finish_reason: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
 
 
 class ErrorDetail(Message):

@@ -41,18 +41,22 @@ _ALL = (
     | {"chat", "completion", "logit_bias", "response_format.json_object", "response_format.json_schema"}
 )
 ENGINE_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
-    "llamacpp": (_ALL - _TOOLS) | _EXTRA_SAMPLING,
+    "llamacpp": _ALL | _EXTRA_SAMPLING,
     "transformers": frozenset({"chat", "completion", "max_tokens", "temperature", "top_p", "stop", "n"}),
-    "vllm": (_ALL - _TOOLS) | _EXTRA_SAMPLING,
+    "vllm": _ALL | _EXTRA_SAMPLING,
     "openai_compatible": _ALL,
     "scripted": frozenset({"chat", "completion", "max_tokens", "stop", "seed", "n", "logprobs"}),
 }
 """What each engine honours: the kinds of request, and the request's fields by their own
 names.
 """
-OPTIONAL_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {"openai_compatible": _EXTRA_SAMPLING}
+OPTIONAL_CAPABILITIES: Mapping[EngineName, frozenset[str]] = {
+    "openai_compatible": _EXTRA_SAMPLING,
+    "scripted": _ALL,
+}
 """What an engine honours only where the models file says so: it depends on the
-upstream.
+upstream, or (of `scripted`, which has no probabilities to bend) on what a test wants to
+see taken.
 """
 
 ENGINE_CONTINUATION: Mapping[EngineName, Continuation] = {

@@ -73,6 +73,8 @@ def chat_sampling(body: ChatBody, model: ModelConfig, *, max_choices: int) -> Sa
         )
     if body.top_logprobs and not body.logprobs:
         raise malformed("top_logprobs needs logprobs to be true.", "top_logprobs")
+    if not body.tools and body.tool_choice not in (None, "none", "auto"):
+        raise malformed("tool_choice needs tools to choose from.", "tool_choice")
     if body.guided_json is not None and body.response_format is not None:
         raise malformed("guided_json and response_format say the same; send one of them.", "guided_json")
     _check(model, "chat", _asked_of_chat(body))

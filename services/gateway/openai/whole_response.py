@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas.inference import Logprob, Piece, Usage
 from services.common.requests.request_ids import Kind, created_of
+from services.common.requests.tool_calls import ToolCalls, join_tool_calls
 from services.gateway.openai.chunks import completion_logprobs, usage_body
 
 
@@ -13,7 +14,7 @@ from services.gateway.openai.chunks import completion_logprobs, usage_body
 class _Choice:
     texts: list[str] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
-    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tool_calls: ToolCalls = ()
     finish_reason: str | None = None
 
 
@@ -33,8 +34,8 @@ class WholeResponse:
             choice.texts.append(piece.text)
             choice.logprobs.extend(piece.logprobs or ())
             choice.finish_reason = piece.finish_reason or choice.finish_reason
-            for call in piece.tool_calls or ():
-                _join_call(choice.tool_calls, call)
+            if piece.tool_calls:
+                choice.tool_calls = join_tool_calls(choice.tool_calls, piece.tool_calls)
 
     @property
     def text(self) -> str:
@@ -57,7 +58,9 @@ class WholeResponse:
 def _chat_choice(index: int, choice: _Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.texts), "refusal": None}
     if choice.tool_calls:
-        message["tool_calls"] = [choice.tool_calls[key] for key in sorted(choice.tool_calls)]
+        message["tool_calls"] = [
+            {name: value for name, value in call.items() if name != "index"} for call in choice.tool_calls
+        ]
         message["content"] = message["content"] or None
     logprobs = {"content": choice.logprobs, "refusal": None} if choice.logprobs else None
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
@@ -71,17 +74,3 @@ def _completion_choice(index: int, choice: _Choice) -> dict[str, Any]:
         "logprobs": logprobs,
         "finish_reason": choice.finish_reason,
     }
-
-
-def _join_call(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
-    """Joins a part of a tool call to what came of it before: the first part brings id
-    and name, all bring arguments.
-    """
-    index = int(part.get("index", len(calls)))
-    given = part.get("function") or {}
-    call = calls.setdefault(
-        index, {"id": None, "type": "function", "function": {"name": None, "arguments": ""}}
-    )
-    call["id"] = call["id"] or part.get("id")
-    call["function"]["name"] = call["function"]["name"] or given.get("name")
-    call["function"]["arguments"] += given.get("arguments") or ""

@@ -32,6 +32,7 @@ from schemas.inference import (
     ReplyEnded,
     RetryNeeded,
 )
+from services.common.requests.tool_calls import join_tool_calls, rest_of_tool_calls
 
 StreamReply = ReplyChunk | ReplyBeat | ReplyEnded | RetryNeeded
 
@@ -212,6 +213,9 @@ def _deliver_wanted(
                 text=have.text + piece.text,
                 tokens=have.tokens + piece.tokens,
                 finish_reason=piece.finish_reason,
+                tool_calls=join_tool_calls(have.tool_calls, piece.tool_calls)
+                if piece.tool_calls
+                else have.tool_calls,
             )
             wanted.append(piece)
     return tuple(wanted), tuple(after)
@@ -225,13 +229,17 @@ def _rest(choices: tuple[Delivered, ...], whole: tuple[Delivered, ...]) -> tuple
         full.text.startswith(have.text) for have, full in zip(choices, whole, strict=True)
     ):
         return None
-    return tuple(
-        Piece(
+    pieces = []
+    for index, (have, full) in enumerate(zip(choices, whole, strict=True)):
+        calls = rest_of_tool_calls(have.tool_calls, full.tool_calls)
+        if calls is None:
+            return None
+        piece = Piece(
             index=index,
             text=full.text[len(have.text) :],
             tokens=max(0, full.tokens - have.tokens),
             finish_reason=full.finish_reason,
+            tool_calls=calls or None,
         )
-        for index, (have, full) in enumerate(zip(choices, whole, strict=True))
-        if have.finish_reason is None
-    )
+        pieces += [piece] if have.finish_reason is None else []
+    return tuple(pieces)

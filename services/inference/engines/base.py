@@ -12,6 +12,7 @@ The interface is frozen: a change is announced here. Changes since the first com
 delivered cannot be continued. `GenerationRequest.delivered_finish` is new: choices that
 had their end before a failover get no more pieces. `Usage` may come early, too.
 `Sampling.top_k`, `min_p` and `repetition_penalty` are new.
+`GenerationRequest.delivered_calls` is new: what the client has of tool calls.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -89,6 +90,18 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A part of a tool call; `id` and `name` come with its first part, `arguments` is
+    JSON text in pieces.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One attempt at one request.
 
@@ -96,8 +109,9 @@ class GenerationRequest:
     otherwise. After a failover `delivered` holds, per choice, the text that the client
     already has, and `delivered_tokens` its length in tokens: the engine goes on exactly
     behind it, and counts `max_tokens` and stop strings over the whole. A choice whose
-    `delivered_finish` is set is over and gets no more pieces. All three are empty on a
-    first attempt.
+    `delivered_finish` is set is over and gets no more pieces. `delivered_calls` holds
+    what the client has of each tool call, its parts joined. All are empty on a first
+    attempt.
     """
 
     request_id: str
@@ -108,6 +122,7 @@ class GenerationRequest:
     delivered: tuple[str, ...] = ()
     delivered_tokens: tuple[int, ...] = ()
     delivered_finish: tuple[FinishReason | None, ...] = ()
+    delivered_calls: tuple[tuple[ToolCall, ...], ...] = ()
 
     @property
     def open_choices(self) -> tuple[int, ...]:
@@ -124,6 +139,10 @@ class GenerationRequest:
         tokens = self.delivered_tokens[choice] if choice < len(self.delivered_tokens) else 0
         return text, tokens
 
+    def calls_of(self, choice: int) -> tuple[ToolCall, ...]:
+        """The tool calls that the client already has of a choice, whole or in part."""
+        return self.delivered_calls[choice] if choice < len(self.delivered_calls) else ()
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
@@ -134,18 +153,6 @@ class TokenLogprob:
     token: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A part of a tool call; `id` and `name` come with its first part, `arguments` is
-    JSON text in pieces.
-    """
-
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

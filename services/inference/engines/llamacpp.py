@@ -9,8 +9,8 @@ What one should know of it:
   of the tokens that it holds back.
 - Continuation: the prompt and what was delivered are read again, then generation goes
   on; sampled text differs from an undisturbed run's. Output bound by a grammar
-  (`response_format`) cannot begin in the middle; it is generated again with the same
-  seed and what was delivered is skipped.
+  (`response_format`, `tools`) cannot begin in the middle; it is generated again with
+  the same seed and what was delivered is skipped.
 - A request without a seed gets one from its id, so that every attempt at it has the
   same.
 """
@@ -27,9 +27,9 @@ import xllamacpp
 
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.choice_text import ChoiceText
+from services.inference.domain.redelivery import Redelivery
 from services.inference.engines.base import (
     ContextLengthError,
-    ContinuationError,
     EngineFailedError,
     FinishReason,
     GenerationRequest,
@@ -38,8 +38,9 @@ from services.inference.engines.base import (
     TokenLogprob,
     Usage,
 )
-from services.inference.engines.chat_text import plain_text
-from services.inference.engines.json_grammar import GrammarCheck, wanted_grammar
+from services.inference.engines.formats.call_text import CallText
+from services.inference.engines.formats.chat_messages import text_messages
+from services.inference.engines.formats.json_grammar import Constraint, GrammarCheck, wanted_constraint
 from services.inference.engines.llamacpp_server import LlamaCppOptions, load_server
 from services.inference.engines.thread_stream import ThreadStream
 
@@ -83,8 +84,9 @@ class LlamaCppEngine:
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
         budget = request.sampling.max_tokens or self._config.default_max_tokens
-        choices = [_Choice(request, index, budget) for index in request.open_choices] or [
-            _Choice(request, 0, 0)
+        constraint = wanted_constraint(request.sampling, several_calls=self._options.parallel_tool_calls)
+        choices = [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
+            _Choice(request, 0, 0, constraint)
         ]
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
@@ -129,20 +131,21 @@ class LlamaCppEngine:
 class _Choice:
     """One choice's way from llama-server's chunks to pieces."""
 
-    def __init__(self, request: GenerationRequest, index: int, budget: int | None) -> None:
+    def __init__(
+        self, request: GenerationRequest, index: int, budget: int | None, constraint: Constraint | None
+    ) -> None:
         self.index = index
+        self.constraint = constraint
         self.delivered, self.delivered_tokens = request.delivered_of(index)
-        self.replays = bool(self.delivered) and request.sampling.response_format is not None
+        calls = request.calls_of(index)
+        self.replays = constraint is not None and bool(self.delivered or calls)
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self._prompt_param = "messages" if request.kind == "chat" else "prompt"
-        self._param = "response_format" if request.sampling.response_format else self._prompt_param
-        self._text = ChoiceText(
-            index, request.sampling.stop, delivered="" if self.replays else self.delivered
-        )
-        self._to_skip = self.delivered if self.replays else ""
-        self.grammar = wanted_grammar(request.sampling.response_format)
-        self._check = GrammarCheck(self.grammar) if self.grammar else None
+        self._param = constraint.param if constraint else self._prompt_param
+        self._text = _text_of(request, index, constraint)
+        self._redelivery = Redelivery(self.delivered, calls) if self.replays else Redelivery("")
+        self._check = GrammarCheck(constraint) if constraint else None
         self._predicted = 0
         self.tokens_left = None if budget is None else budget - (0 if self.replays else self.delivered_tokens)
         self._top_logprobs = request.sampling.top_logprobs
@@ -185,25 +188,7 @@ class _Choice:
         return self._text.write(tokens, [None] * (len(tokens) - len(logprobs)) + logprobs, end=reason)
 
     def _skip_delivered(self, piece: Piece | None) -> Piece | None:
-        if not piece or not self._to_skip:
-            return piece
-        skipped = min(len(piece.text), len(self._to_skip))
-        if piece.text[:skipped] != self._to_skip[:skipped] or (
-            piece.finish_reason and skipped < len(self._to_skip)
-        ):
-            raise ContinuationError(
-                "constrained output cannot be continued: generated again, it differs from what was delivered"
-            )
-        self._to_skip = self._to_skip[skipped:]
-        if len(piece.text) == skipped and not piece.finish_reason:
-            return None
-        return Piece(
-            index=piece.index,
-            text=piece.text[skipped:],
-            tokens=piece.tokens,
-            logprobs=piece.logprobs,
-            finish_reason=piece.finish_reason,
-        )
+        return self._redelivery.rest_of(piece) if piece else None
 
     def _read_prompt_progress(self, chunk: Chunk) -> None:
         progress = chunk.get("prompt_progress")
@@ -227,6 +212,15 @@ class _Choice:
         if 400 <= int(error.get("code", 500)) < 500 and not self._predicted:
             return InvalidRequestError(message, param=self._param)
         return EngineFailedError(f"llama.cpp failed: {message}")
+
+
+def _text_of(request: GenerationRequest, index: int, constraint: Constraint | None) -> ChoiceText | CallText:
+    stops = request.sampling.stop
+    if constraint is None:
+        return ChoiceText(index, stops, delivered=request.delivered_of(index)[0])
+    if constraint.tools is None:
+        return ChoiceText(index, stops)
+    return CallText(index, stops, ids_from=f"{request.request_id}/{index}")
 
 
 _Stream = ThreadStream[tuple[_Choice, Chunk | Exception]]
@@ -309,15 +303,10 @@ def _completion_fields(request: GenerationRequest, choice: _Choice) -> dict[str,
 def _chat_fields(request: GenerationRequest, choice: _Choice) -> dict[str, Any]:
     if not request.messages:
         raise InvalidRequestError("messages is empty: there is nothing to answer", param="messages")
-    messages = [
-        {
-            "role": "system" if message["role"] == "developer" else message["role"],
-            "content": plain_text(message),
-        }
-        for message in request.messages
-    ]
+    constraint = choice.constraint
+    messages = text_messages(request.messages, constraint.tools if constraint else None)
     if choice.delivered and not choice.replays:
         if messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": ""})
         messages[-1]["content"] += choice.delivered
-    return {"messages": messages} | ({"grammar": choice.grammar} if choice.grammar else {})
+    return {"messages": messages} | ({"grammar": constraint.grammar} if constraint else {})

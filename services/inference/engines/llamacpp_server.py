@@ -43,6 +43,17 @@ class LlamaCppOptions(BaseModel):
     )
     top_k: int = Field(default=40, ge=0, description="0: off.")
     min_p: float = Field(default=0.05, ge=0, le=1, description="0: off.")
+    parallel_tool_calls: bool = Field(
+        default=True,
+        description="Whether an answer may call several tools where the request leaves it open; small models "
+        "repeat one call.",
+    )
+    longest_tool_argument: int | None = Field(
+        default=None,
+        ge=1,
+        description="Characters and items at most in a tool's arguments whose schema sets no bound; small "
+        "models go on to the limit.",
+    )
     chat_template: str = Field(default="", description="A Jinja template in place of the GGUF's own.")
 
 

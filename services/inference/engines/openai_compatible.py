@@ -181,6 +181,8 @@ class OpenAICompatibleEngine:
 
     def _remaining_budget(self, request: GenerationRequest) -> int | None:
         budget = request.sampling.max_tokens or self._config.default_max_tokens
+        if any(request.delivered_calls):
+            raise ContinuationError("tool calls cannot be continued: an upstream would begin them anew")
         if not any(request.delivered):
             return budget
         if self._config.continuation == "none":

@@ -12,10 +12,10 @@ from services.inference.engines.base import (
     GenerationRequest,
     Piece,
     TokenLogprob,
-    ToolCall,
     Usage,
 )
-from services.inference.engines.chat_text import plain_text
+from services.inference.engines.formats.chat_text import plain_text
+from services.inference.engines.formats.upstream_calls import UpstreamCalls
 
 _CHARACTERS_PER_TOKEN = 4
 """For upstreams that report no usage; OpenAI's rule of thumb for English."""
@@ -77,6 +77,7 @@ class ChunkReader:
     def __init__(self, request: GenerationRequest) -> None:
         self._request = request
         self._unfinished = set(range(request.sampling.n))
+        self._calls: dict[int, UpstreamCalls] = {}
         self._counted = 0
         self._reported: Mapping[str, Any] | None = None
         self._done = False
@@ -137,9 +138,12 @@ class ChunkReader:
         index = int(choice["index"])
         delta = choice.get("delta") or {}
         text = choice.get("text") or delta.get("content") or delta.get("refusal") or ""
-        tool_calls = tuple(_tool_call(call) for call in delta.get("tool_calls") or ())
+        calls = self._calls.setdefault(index, UpstreamCalls(f"{self._request.request_id[-24:]}_{index}"))
+        tool_calls = calls.read(delta.get("tool_calls") or ())
         logprobs = tuple(_logprobs(choice.get("logprobs") or {}))
         reason = _finish_reason(choice.get("finish_reason"))
+        if reason == "stop" and calls.begun:
+            reason = "tool_calls"
         if reason:
             self._unfinished.discard(index)
         if not (text or tool_calls or reason):
@@ -169,16 +173,6 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
         return None
     known: dict[str, FinishReason] = {name: name for name in get_args(FinishReason)}
     return known.get(reason, "stop")
-
-
-def _tool_call(call: Mapping[str, Any]) -> ToolCall:
-    function = call.get("function") or {}
-    return ToolCall(
-        index=int(call.get("index", 0)),
-        id=call.get("id"),
-        name=function.get("name"),
-        arguments=function.get("arguments") or "",
-    )
 
 
 def _logprobs(given: Mapping[str, Any]) -> Iterator[TokenLogprob]:

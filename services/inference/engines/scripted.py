@@ -2,12 +2,13 @@
 
 The i-th token is a pure function of seed, choice, prompt and i (`scripted_token`), so a
 test can say what a client must receive, and an attempt that continues gives exactly the
-rest of what an undisturbed one would have given.
+rest of what an undisturbed one would have given. Tools, schemas and set texts:
+`scripted_answers`.
 """
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +22,8 @@ from services.inference.engines.base import (
     TokenLogprob,
     Usage,
 )
-from services.inference.engines.chat_text import plain_text
+from services.inference.engines.formats.chat_text import plain_text
+from services.inference.engines.scripted_answers import ScriptChoice, script_of
 
 _VOCABULARY = (
     "amber anchor apple arrow autumn badge basket beacon birch bridge candle canyon carbon castle cedar "
@@ -109,7 +111,13 @@ class ScriptedEngine:
                 f"{self._context_length} tokens"
             )
             raise ContextLengthError(message, param="messages" if request.kind == "chat" else "prompt")
-        choices = [_ScriptedChoice(request, index, prompt, budget) for index in request.open_choices]
+        script = script_of(request)
+        choices: list[_ScriptedChoice | ScriptChoice] = [
+            _ScriptedChoice(request, index, prompt, budget)
+            if script is None
+            else ScriptChoice(request, index, script, request.sampling.max_tokens)
+            for index in request.open_choices
+        ]
         yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(request.delivered_tokens))
         self.running += 1
         try:
@@ -120,7 +128,7 @@ class ScriptedEngine:
         new_tokens = sum(choice.new_tokens for choice in choices)
         yield Usage(prompt_tokens=prompt_tokens, completion_tokens=sum(request.delivered_tokens) + new_tokens)
 
-    async def _play(self, choices: "list[_ScriptedChoice]") -> AsyncGenerator[Piece, None]:
+    async def _play(self, choices: "Sequence[_ScriptedChoice | ScriptChoice]") -> AsyncGenerator[Piece, None]:
         clock = asyncio.get_running_loop().time
         rate = self._options.tokens_per_s
         first_at = clock() + self._options.time_to_first_token_s

@@ -42,7 +42,7 @@ from services.inference.engines.base import (
     Piece,
     Usage,
 )
-from services.inference.engines.chat_text import plain_text
+from services.inference.engines.formats.chat_text import plain_text
 
 _LOOK_EVERY_S = 1.0
 _STOP_TIMEOUT_S = 10.0

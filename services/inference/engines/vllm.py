@@ -4,17 +4,20 @@ GPUs, in an image of its own.
 Written against vLLM 0.33 (`AsyncLLM`), whose pins do not go together with the rest of
 Tocsin's, and tested with a stand-in for it only: it has not run on a GPU yet. Choices
 share one vLLM request, so several choices cannot be continued after a failover; nor can
-output bound by a grammar, which cannot begin in the middle. Stop strings are found
-here, so that tokens are counted with the text they bring.
+output bound by a grammar (`response_format`, `tools`), which cannot begin in the
+middle. Grammars are llguidance's, as for llama.cpp, so vLLM's backend for them is set
+to guidance. Stop strings are found here, so that tokens are counted with the text they
+bring.
 """
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -35,7 +38,9 @@ from services.inference.engines.base import (
     TokenLogprob,
     Usage,
 )
-from services.inference.engines.chat_text import plain_text
+from services.inference.engines.formats.call_text import CallText
+from services.inference.engines.formats.chat_messages import text_messages
+from services.inference.engines.formats.json_grammar import Constraint, wanted_constraint
 
 _STOP_TIMEOUT_S = 20.0
 
@@ -72,6 +77,7 @@ class VllmEngine:
             "model": self._options.model,
             "max_model_len": self._config.context_length,
             "max_num_seqs": self.slots,
+            "structured_outputs_config": StructuredOutputsConfig(backend="guidance"),
         }
         try:
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments | self._options.engine_args))
@@ -100,35 +106,37 @@ class VllmEngine:
         """See `Engine.generate`."""
         if self._engine is None:
             raise EngineFailedError(f"model {self.name} is not loaded")
-        _check_continuation(request)
+        constraint = wanted_constraint(request.sampling)
+        _check_continuation(request, constraint)
         tokenizer = self._engine.get_tokenizer()
-        prompt = _prompt(request, tokenizer)
+        prompt = _prompt(request, tokenizer, constraint)
         prompt_ids = self._encoded(request, tokenizer, prompt)
         delivered, delivered_tokens = request.delivered_of(0)
         read_ids = self._encoded(request, tokenizer, prompt + delivered) if delivered else prompt_ids
         yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(request.delivered_tokens))
         left = self._tokens_left(request, len(read_ids), delivered_tokens) if request.open_choices else 0
-        texts = [
-            ChoiceText(index, request.sampling.stop, delivered=request.delivered_of(index)[0])
-            for index in range(request.sampling.n)
-        ]
+        texts = [_text_of(request, index, constraint) for index in range(request.sampling.n)]
         if left < 1:
             for text in (texts[index] for index in request.open_choices):
                 yield text.write([], end="length") or Piece(index=0, text="")
         else:
-            async with aclosing(self._play(request, read_ids, left, texts)) as pieces:
+            async with aclosing(
+                self._play(request, read_ids, self._sampling_params(request, left, constraint), texts)
+            ) as pieces:
                 async for piece in pieces:
                     yield piece
         completion = sum(request.delivered_of(index)[1] + text.tokens for index, text in enumerate(texts))
         yield Usage(prompt_tokens=len(prompt_ids), completion_tokens=completion)
 
     async def _play(
-        self, request: GenerationRequest, prompt_ids: list[int], left: int, texts: list[ChoiceText]
+        self,
+        request: GenerationRequest,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        texts: "list[ChoiceText | CallText]",
     ) -> AsyncGenerator[Piece, None]:
         attempt = f"{request.request_id}/{next(self._attempts)}"
-        outputs = self._engine.generate(
-            {"prompt_token_ids": prompt_ids}, self._sampling_params(request, left), attempt
-        )
+        outputs = self._engine.generate({"prompt_token_ids": prompt_ids}, params, attempt)
         try:
             async with aclosing(outputs):
                 async for output in outputs:
@@ -156,7 +164,9 @@ class VllmEngine:
             raise ContextLengthError(message, param="messages" if request.kind == "chat" else "prompt")
         return ids
 
-    def _sampling_params(self, request: GenerationRequest, left: int) -> SamplingParams:
+    def _sampling_params(
+        self, request: GenerationRequest, left: int, constraint: Constraint | None
+    ) -> SamplingParams:
         sampling, defaults = request.sampling, self._config.sampling
         return SamplingParams(
             n=sampling.n,
@@ -171,28 +181,35 @@ class VllmEngine:
             repetition_penalty=sampling.repetition_penalty or 1.0,
             logit_bias={int(token): bias for token, bias in sampling.logit_bias.items()} or None,
             logprobs=sampling.top_logprobs if sampling.logprobs else None,
-            structured_outputs=_structured(sampling.response_format),
+            structured_outputs=StructuredOutputsParams(grammar=constraint.grammar) if constraint else None,
             output_kind=RequestOutputKind.DELTA,
         )
 
 
-def _check_continuation(request: GenerationRequest) -> None:
-    if not any(request.delivered):
+def _text_of(request: GenerationRequest, index: int, constraint: Constraint | None) -> ChoiceText | CallText:
+    stops = request.sampling.stop
+    if constraint is not None and constraint.tools is not None:
+        return CallText(index, stops, ids_from=f"{request.request_id}/{index}")
+    return ChoiceText(index, stops, delivered=request.delivered_of(index)[0])
+
+
+def _check_continuation(request: GenerationRequest, constraint: Constraint | None) -> None:
+    if not any(request.delivered) and not any(request.delivered_calls):
         return
     if request.sampling.n > 1:
         raise ContinuationError("several choices cannot be continued in one vLLM request")
-    if _structured(request.sampling.response_format):
+    if constraint is not None:
         raise ContinuationError(
             "constrained output cannot be continued: its grammar cannot begin in the middle"
         )
 
 
-def _prompt(request: GenerationRequest, tokenizer: Any) -> str:
+def _prompt(request: GenerationRequest, tokenizer: Any, constraint: Constraint | None) -> str:
     if request.kind == "completion":
         if not request.prompt:
             raise InvalidRequestError("the prompt is empty: there is nothing to complete", param="prompt")
         return request.prompt
-    messages = [{**message, "content": plain_text(message)} for message in request.messages]
+    messages = text_messages(request.messages, constraint.tools if constraint else None)
     try:
         return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     except Exception as error:  # templates raise whatever they like
@@ -201,21 +218,7 @@ def _prompt(request: GenerationRequest, tokenizer: Any) -> str:
         ) from error
 
 
-def _structured(response_format: Mapping[str, Any] | None) -> StructuredOutputsParams | None:
-    if not response_format or response_format.get("type") == "text":
-        return None
-    if response_format.get("type") == "json_object":
-        return StructuredOutputsParams(json_object=True)
-    schema = (response_format.get("json_schema") or {}).get("schema")
-    if not isinstance(schema, Mapping):
-        raise InvalidRequestError(
-            f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object",
-            param="response_format",
-        )
-    return StructuredOutputsParams(json=dict(schema))
-
-
-def _pieces(output: Any, texts: list[ChoiceText], *, top: int) -> list[Piece]:
+def _pieces(output: Any, texts: "list[ChoiceText | CallText]", *, top: int) -> list[Piece]:
     pieces = []
     for part in output.outputs:
         text = texts[part.index]

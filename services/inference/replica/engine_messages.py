@@ -1,7 +1,8 @@
 """Between the bus's messages and the engines' own types."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import orjson
 
@@ -43,6 +44,7 @@ def for_engine(request: InferenceRequested) -> base.GenerationRequest:
         delivered_finish=tuple(
             cast("base.FinishReason | None", one.finish_reason) for one in request.delivered
         ),
+        delivered_calls=tuple(tuple(map(_delivered_call, one.tool_calls)) for one in request.delivered),
     )
 
 
@@ -68,6 +70,13 @@ def _logprob(token: base.TokenLogprob) -> dict[str, object]:
     }
 
 
+def _delivered_call(call: Mapping[str, Any]) -> base.ToolCall:
+    function = call["function"]
+    return base.ToolCall(
+        index=call["index"], id=call["id"], name=function["name"], arguments=function["arguments"]
+    )
+
+
 def _tool_call(call: base.ToolCall) -> dict[str, object]:
     function = {"arguments": call.arguments} | ({"name": call.name} if call.name else {})
     return {"index": call.index, "function": function} | (
@@ -80,6 +89,18 @@ def json_bytes(text: str) -> int:
     return len(orjson.dumps(text)) - 2
 
 
+_CALL_BYTES = 100
+"""What a tool call takes in a message beside its arguments."""
+
+
+def tool_call_bytes(piece: base.Piece) -> int:
+    """What the parts of calls in a piece add to the whole answer's message."""
+    return sum(
+        json_bytes(call.arguments) + (_CALL_BYTES + len(call.name) if call.name else 0)
+        for call in piece.tool_calls
+    )
+
+
 def piece_bytes(piece: Piece) -> int:
     """What a piece takes in a message, roughly where it is text alone."""
     if piece.logprobs is None and piece.tool_calls is None:
@@ -89,7 +110,22 @@ def piece_bytes(piece: Piece) -> int:
 
 def encodable(piece: base.Piece) -> base.Piece:
     """The piece without halves of surrogate pairs, which no JSON can carry."""
+    if piece.tool_calls:
+        piece = replace(piece, tool_calls=tuple(map(_encodable_call, piece.tool_calls)))
     if piece.text.isascii():
         return piece
-    text = piece.text.encode("utf-8", errors="replace").decode()
+    text = _encodable_text(piece.text)
     return piece if text == piece.text else replace(piece, text=text)
+
+
+def _encodable_call(call: base.ToolCall) -> base.ToolCall:
+    return replace(
+        call,
+        id=call.id and _encodable_text(call.id),
+        name=call.name and _encodable_text(call.name),
+        arguments=_encodable_text(call.arguments),
+    )
+
+
+def _encodable_text(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode()

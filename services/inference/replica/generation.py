@@ -27,6 +27,7 @@ from schemas.inference import (
 from schemas.limits import CHUNK_BYTES, MARGIN_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_CHARS, MAX_RECORD_BYTES
 from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError, TocsinError
+from services.common.requests.tool_calls import join_tool_calls
 from services.inference.engines import base
 from services.inference.replica.engine_messages import (
     encodable,
@@ -34,6 +35,7 @@ from services.inference.replica.engine_messages import (
     json_bytes,
     piece_bytes,
     to_message,
+    tool_call_bytes,
 )
 
 log = structlog.get_logger(__name__)
@@ -71,7 +73,7 @@ class Generation:
             _Choice(Delivered()) for _ in range(request.sampling.n)
         ]
         self._tokens_before = sum(choice.tokens for choice in self._choices)
-        self._answer_bytes = sum(json_bytes(delivered.text) for delivered in request.delivered)
+        self._answer_bytes = sum(len(delivered.encode()) for delivered in request.delivered)
         self._gathered: list[Piece] = []
         self._gathered_bytes = 0
         self._generating: asyncio.Task[None] | None = None
@@ -223,12 +225,12 @@ class Generation:
         if self._first_token_at is None:
             self._first_token_at = utc_now()
         piece = encodable(piece)
-        self._answer_bytes += json_bytes(piece.text)
+        self._answer_bytes += json_bytes(piece.text) + tool_call_bytes(piece)
         if self._answer_bytes > MAX_ANSWER_BYTES:
             raise RecordTooLargeError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         message = to_message(piece)
         await self._make_room(piece_bytes(message))
-        self._choices[piece.index].add(piece)
+        self._choices[piece.index].add(message)
         for token in piece.logprobs or ():
             self._logprob_sum += token.logprob
             self._logprob_count += 1
@@ -327,14 +329,22 @@ class _Choice:
         self._texts = [delivered.text]
         self.tokens = delivered.tokens
         self._finish_reason = delivered.finish_reason
+        self._tool_calls = delivered.tool_calls
 
-    def add(self, piece: base.Piece) -> None:
+    def add(self, piece: Piece) -> None:
         self._texts.append(piece.text)
+        if piece.tool_calls:
+            self._tool_calls = join_tool_calls(self._tool_calls, piece.tool_calls)
         self.tokens += piece.tokens
         self._finish_reason = piece.finish_reason or self._finish_reason
 
     def delivered(self) -> Delivered:
-        return Delivered(text="".join(self._texts), tokens=self.tokens, finish_reason=self._finish_reason)
+        return Delivered(
+            text="".join(self._texts),
+            tokens=self.tokens,
+            finish_reason=self._finish_reason,
+            tool_calls=self._tool_calls,
+        )
 
 
 def _milliseconds(start: datetime, end: datetime) -> float:

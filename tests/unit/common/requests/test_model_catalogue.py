@@ -24,7 +24,7 @@ def test_load_models_default_file_offers_smollm2_only() -> None:
     """What a fresh installation serves, with four slots; nothing scripted."""
     (model,) = load_models(MODELS / "models.yaml")
     assert (model.name, model.engine, model.slots) == ("smollm2-135m", "llamacpp", 4)
-    assert "tools" not in model.capabilities
+    assert "tools" in model.capabilities
     assert model.price.output_per_million_usd > model.price.input_per_million_usd > Decimal(0)
 
 
@@ -53,7 +53,7 @@ def test_load_models_declared_capabilities_narrow_the_engines(tmp_path: Path) ->
         ("models: [{name: a, engine: magic, context_length: 8}]", r"model 'a'.*magic"),
         ("models: [{name: a b, engine: scripted, context_length: 8}]", "name .*'a b'"),
         ("models: [{name: a, engine: scripted, context_length: 8, slot: 2}]", r"models\.0\.slot "),
-        ("models: [{name: a, engine: scripted, context_length: 8, capabilities: [tools]}]", "tools.*remove"),
+        ("models: [{name: a, engine: scripted, context_length: 8, capabilities: [zork]}]", "zork.*remove"),
         (
             "models: [{name: a, engine: scripted, context_length: 8, replicas: {min: 3, max: 2}}]",
             "raise max or lower min",

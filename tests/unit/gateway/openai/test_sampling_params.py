@@ -131,7 +131,7 @@ def test_schema_asked_for_twice_is_refused() -> None:
 def test_tool_call_in_the_history_is_refused_by_a_model_that_cannot_read_it(message: dict[str, Any]) -> None:
     """A template that leaves it out would make another conversation of it."""
     messages = [{"role": "user", "content": "hi"}, message]
-    assert refusal(chat(messages=messages), LLAMA)[0] == "messages"
+    assert refusal(chat(messages=messages), SCRIPTED)[0] == "messages"
     assert chat_sampling(chat(messages=messages), UPSTREAM, max_choices=4).n == 1
 
 
@@ -166,3 +166,10 @@ def test_completion_field_that_nothing_serves_is_refused(field: dict[str, Any]) 
     """By name."""
     body = CompletionBody.model_validate({"model": "m", "prompt": "hi"} | field)
     assert refusal(body, LLAMA)[0] == next(iter(field))
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_tool_choice_without_tools_is_refused(choice: Any) -> None:
+    """There is nothing to choose from; `none` and `auto` ask for nothing."""
+    assert refusal(chat(tool_choice=choice), LLAMA)[0] == "tool_choice"
+    assert chat_sampling(chat(tool_choice="none"), SCRIPTED, max_choices=1).tool_choice is None

@@ -64,6 +64,7 @@ class FakeAsyncLLM:
     """
 
     last: "FakeAsyncLLM"
+    script = LETTERS
 
     def __init__(self, arguments: Params) -> None:
         self.arguments = arguments
@@ -97,10 +98,10 @@ class FakeAsyncLLM:
         """DELTA outputs, as vLLM's."""
         assert request_id
         self.asked.append((prompt["prompt_token_ids"], params))
-        said = "".join(map(chr, prompt["prompt_token_ids"])).partition(":")[2]
+        said = "".join(map(chr, prompt["prompt_token_ids"])).rpartition(":")[2]
         ended = False
         try:
-            for position, letter in enumerate(LETTERS[len(said) :], 1):
+            for position, letter in enumerate(self.script[len(said) :], 1):
                 reason = "length" if position == params.max_tokens else None
                 chances = {
                     ord(letter): SimpleNamespace(logprob=-0.5, decoded_token=letter),
@@ -130,6 +131,7 @@ async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
     """A started engine on the stand-in."""
     names = {
         "vllm": {},
+        "vllm.config": {"StructuredOutputsConfig": Params},
         "vllm.engine": {},
         "vllm.engine.arg_utils": {"AsyncEngineArgs": Params},
         "vllm.exceptions": {"VLLMClientError": ClientError},
@@ -149,7 +151,7 @@ async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
         monkeypatch.setitem(sys.modules, name, module)
     options = {"model": "big", "engine_args": {"tensor_parallel_size": 2}}
     engine = create_engine(
-        ModelConfig(name="big", engine="vllm", options=options, context_length=60, slots=8)
+        ModelConfig(name="big", engine="vllm", options=options, context_length=1500, slots=8)
     )
     await engine.start()
     yield engine
@@ -182,8 +184,9 @@ async def test_vllm_chat_streams_deltas_and_counts(engine: Engine) -> None:
     assert usage == Usage(prompt_tokens=3, completion_tokens=5)
     assert vars(FakeAsyncLLM.last.arguments) == {
         "model": "big",
-        "max_model_len": 60,
+        "max_model_len": 1500,
         "max_num_seqs": 8,
+        "structured_outputs_config": Params(backend="guidance"),
         "tensor_parallel_size": 2,
     }
     params = FakeAsyncLLM.last.asked[0][1]
@@ -229,11 +232,28 @@ async def test_vllm_that_dies_is_an_engine_failure(engine: Engine) -> None:
 
 async def test_vllm_requests_that_it_cannot_serve_are_refused(engine: Engine) -> None:
     """Too long, badly bound, or impossible to continue."""
-    with pytest.raises(InvalidRequestError, match="context only 60"):
-        await answer(engine, GenerationRequest("r", "completion", prompt="x" * 60))
+    with pytest.raises(InvalidRequestError, match="context only 1500"):
+        await answer(engine, GenerationRequest("r", "completion", prompt="x" * 1500))
     with pytest.raises(InvalidRequestError, match="JSON Schema"):
         await answer(engine, chat(response_format={"type": "json_schema"}))
     with pytest.raises(ContinuationError, match="grammar"):
         await answer(engine, chat(delivered="{", response_format={"type": "json_object"}))
     with pytest.raises(ContinuationError, match="several choices"):
         await answer(engine, chat(delivered="a", n=2))
+
+
+async def test_vllm_tools_are_shown_constrained_and_read_back(
+    engine: Engine,
+) -> None:
+    """The prompt introduces them, a grammar binds the answer, and a call in it comes as
+    parts of a call.
+    """
+    script = FakeAsyncLLM.last.script = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    tools = ({"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},)
+    pieces, _ = await answer(engine, chat(tools=tools, tool_choice="required", max_tokens=len(script)))
+    prompt, params = FakeAsyncLLM.last.asked[0]
+    assert '"name": "add"' in "".join(map(chr, prompt))
+    assert params.structured_outputs.grammar.startswith("%llguidance")
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert (calls[0].name, "".join(call.arguments for call in calls)) == ("add", '{"a": 1}')
+    assert sum(piece.tokens for piece in pieces) == len(script)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.inference.engines.base import InvalidRequestError
-from services.inference.engines.json_grammar import GrammarCheck, wanted_grammar
+from services.inference.engines.base import InvalidRequestError, Sampling
+from services.inference.engines.formats.json_grammar import GrammarCheck, wanted_constraint
 
 
 def of_schema(schema: Any) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def of_schema(schema: Any) -> dict[str, Any]:
         None,
     ],
 )
-def test_wanted_grammar_of_a_schema_that_cannot_be_held_is_refused_by_name(schema: Any) -> None:
+def test_wanted_constraint_of_a_schema_that_cannot_be_held_is_refused_by_name(schema: Any) -> None:
     """One 400 that names response_format, before anything is generated."""
     with pytest.raises(InvalidRequestError) as raised:
-        wanted_grammar(of_schema(schema))
+        wanted_constraint(Sampling(response_format=of_schema(schema)))
     assert raised.value.param == "response_format"
 
 
@@ -49,9 +49,9 @@ def test_wanted_grammar_of_a_schema_that_cannot_be_held_is_refused_by_name(schem
         ({"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}, {"a": "x"}, {"b": 1}),
     ],
 )
-def test_wanted_grammar_holds_patterns_and_bounds(schema: Any, good: Any, bad: Any) -> None:
+def test_wanted_constraint_holds_patterns_and_bounds(schema: Any, good: Any, bad: Any) -> None:
     """What llama.cpp's own conversion leaves out is part of the grammar."""
-    grammar = wanted_grammar(of_schema(schema))
+    grammar = wanted_constraint(Sampling(response_format=of_schema(schema)))
     assert grammar is not None
     GrammarCheck(grammar).follow(json.dumps(good))
     with pytest.raises(InvalidRequestError, match="too large"):
@@ -65,11 +65,11 @@ def test_wanted_grammar_holds_patterns_and_bounds(schema: Any, good: Any, bad: A
         ({"type": "json_object", "schema": {"type": "object", "required": ["a"]}}, '{"a": 1}'),
     ],
 )
-def test_wanted_grammar_of_a_json_object_takes_objects_only(
+def test_wanted_constraint_of_a_json_object_takes_objects_only(
     response_format: dict[str, Any], text: str
 ) -> None:
     """With a schema of its own or without."""
-    grammar = wanted_grammar(response_format)
+    grammar = wanted_constraint(Sampling(response_format=response_format))
     assert grammar is not None
     GrammarCheck(grammar).follow(text)
     with pytest.raises(InvalidRequestError):
@@ -77,6 +77,6 @@ def test_wanted_grammar_of_a_json_object_takes_objects_only(
 
 
 @pytest.mark.parametrize("response_format", [None, {}, {"type": "text"}])
-def test_wanted_grammar_of_plain_text_is_none(response_format: dict[str, Any] | None) -> None:
+def test_wanted_constraint_of_plain_text_is_none(response_format: dict[str, Any] | None) -> None:
     """Nothing is constrained where nothing is asked."""
-    assert wanted_grammar(response_format) is None
+    assert wanted_constraint(Sampling(response_format=response_format)) is None

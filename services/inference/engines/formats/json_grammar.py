@@ -1,0 +1,181 @@
+r"""JSON Schemas and tool calls as grammars that constrain a model's output.
+
+llama.cpp's own conversion of schemas leaves out what it cannot express (`\d` in a
+pattern, bounds of numbers) and accepts anything there. So the grammar is llguidance's,
+which llama.cpp is built with. What it cannot hold it says beforehand; where llama.cpp
+generates without it all the same, as it does with some that grow too large, the answer
+is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer
+
+from services.inference.engines.base import InvalidRequestError, Sampling
+from services.inference.engines.formats.tools import CALL_BEGINS, CALL_ENDS, WantedTools, wanted_tools
+
+_ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""One way to write JSON: small models fill free white space with blank lines."""
+_COMPLAINT = "failed to compile JSON schema:"
+_COMBINED = ("allOf", "anyOf", "oneOf", "not", "if", "$ref", "dependentSchemas", "patternProperties")
+_NARROWING = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
+_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
+_FIXED = frozenset({"maxLength", "pattern", "format", "enum", "const"})
+_BYTES = LLTokenizer("byte")
+_FREE_TEXT = rf"TEXT: /(.|\n)*/ & ~/(.|\n)*{CALL_BEGINS}(.|\n)*/"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer must look like; `tools` may be called in it, `param` asked for it."""
+
+    grammar: str
+    param: str
+    tools: WantedTools | None = None
+
+
+def wanted_constraint(
+    sampling: Sampling, *, several_calls: bool = True, longest: int | None = None
+) -> Constraint | None:
+    """The grammar that a request asks for; None for plain text.
+
+    `several_calls`: see `wanted_tools`. `longest`: so many characters and items at most
+    in a tool's arguments where their schema sets no bound.
+
+    Raises:
+        InvalidRequestError: there is no schema where there must be one, no grammar can
+            hold it, or the tools are none.
+    """
+    schema = wanted_schema(sampling.response_format)
+    tools = wanted_tools(sampling, several=several_calls)
+    if tools is not None:
+        constraint = Constraint(_tools_grammar(tools, schema, longest), "tools", tools)
+    elif schema is not None:
+        constraint = Constraint(f"%llguidance {{}}\nstart: {_json(schema)}", "response_format")
+    else:
+        return None
+    if complaint := _complaint(constraint.grammar):
+        raise _refusal(complaint, constraint.param)
+    return constraint
+
+
+class GrammarCheck:
+    """Holds generated text against its grammar."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._param = constraint.param
+        self._matcher = LLMatcher(_BYTES, constraint.grammar, log_level=0)
+
+    def follow(self, text: str) -> None:
+        """Takes the next text.
+
+        Raises:
+            InvalidRequestError: it is not of the grammar, so llama.cpp did not apply it.
+        """
+        encoded = list(text.encode())
+        if self._matcher.try_consume_tokens(encoded) < len(encoded):
+            raise _refusal("it is too large to be applied; simplify it", self._param)
+
+
+def wanted_schema(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The JSON Schema that an answer shall have; None for plain text.
+
+    Raises:
+        InvalidRequestError: there is none where there must be one.
+    """
+    if not response_format or response_format.get("type") == "text":
+        return None
+    if response_format.get("type") == "json_object":
+        schema = response_format.get("schema") or _ANY_OBJECT
+    else:
+        schema = (response_format.get("json_schema") or {}).get("schema")
+    if not isinstance(schema, Mapping):
+        raise InvalidRequestError(
+            f"response_format.json_schema.schema is {schema!r}: give a JSON Schema object",
+            param="response_format",
+        )
+    return schema
+
+
+def _tools_grammar(tools: WantedTools, text_schema: Mapping[str, Any] | None, longest: int | None) -> str:
+    """Text (or JSON of `text_schema`), or text and calls, or calls alone."""
+    calls = f'call ("\\n{CALL_BEGINS}" call){{0,{tools.most - 1}}}' if tools.most > 1 else "call"
+    lines = ["%llguidance {}"]
+    if tools.must or text_schema is not None:
+        text = "" if tools.must else " | text"
+        lines += [f'start: "{CALL_BEGINS}" {calls}{text}']
+        lines += [f"text: {_json(text_schema)}"] if text and text_schema is not None else []
+    else:
+        lines += [f"start: TEXT | lead {calls}", f'lead[suffix="{CALL_BEGINS}"]: /(.|\\n)*/', _FREE_TEXT]
+    names = [f"function{number}" for number in range(len(tools.callable))]
+    lines.append(f'call: "\\n" ({" | ".join(names)}) "\\n{CALL_ENDS}"')
+    for name, function in zip(names, tools.callable, strict=True):
+        begin = json.dumps(f'{{"name": {json.dumps(function.name)}, "arguments": ')
+        lines.append(f'{name}: {begin} {name}_arguments "}}"')
+        schema = _closed(_as_object(function.schema))
+        lines.append(f"{name}_arguments: {_json(schema if longest is None else _bounded(schema, longest))}")
+    return "\n".join(lines)
+
+
+def _as_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments are an object, whatever else their schema says or leaves out."""
+    return schema if any(key in schema for key in ("type", *_COMBINED)) else {"type": "object", **schema}
+
+
+def _closed(schema: Any) -> Any:
+    """The schema without further properties where it names some: a small model would
+    invent them without end. What it lets through, the given one does too.
+    """
+    if not isinstance(schema, Mapping) or any(key in schema for key in _COMBINED):
+        return schema
+    closed = dict(schema)
+    if isinstance(schema.get("properties"), Mapping):
+        closed["properties"] = {name: _closed(one) for name, one in schema["properties"].items()}
+        closed.setdefault("additionalProperties", False)
+    if "items" in schema:
+        closed["items"] = _closed(schema["items"])
+    return closed
+
+
+def _bounded(schema: Any, longest: int) -> Any:
+    """The schema with a bound on every string and array that has none: a small model
+    goes on without end. What it lets through, the given one does too.
+    """
+    if isinstance(schema, list):
+        return [_bounded(one, longest) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    bounded = dict(schema)
+    for key in _NARROWING & schema.keys():
+        bounded[key] = _bounded(schema[key], longest)
+    for key in _NAMED & schema.keys():
+        if isinstance(schema[key], Mapping):
+            bounded[key] = {name: _bounded(one, longest) for name, one in schema[key].items()}
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "string" in kinds and not _FIXED & schema.keys():
+        bounded["maxLength"] = max(longest, schema.get("minLength", 0))
+    if "array" in kinds and "maxItems" not in schema:
+        bounded["maxItems"] = max(longest, schema.get("minItems", 0))
+    return bounded
+
+
+def _json(schema: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': _COMPACT})}"
+
+
+@lru_cache(maxsize=256)
+def _complaint(grammar: str) -> str:
+    """What is wrong with a grammar; empty where nothing is."""
+    found = str(LLMatcher.validate_grammar(grammar))
+    said = found.partition(_COMPLAINT)[2] or found
+    return " ".join(said.partition("\n   1 | ")[0].split())[:500]
+
+
+def _refusal(why: str, param: str) -> InvalidRequestError:
+    return InvalidRequestError(f"the model's grammar cannot hold this schema: {why}", param=param)
