@@ -84,7 +84,11 @@ class LlamaCppEngine:
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
         budget = request.sampling.max_tokens or self._config.default_max_tokens
-        constraint = wanted_constraint(request.sampling, several_calls=self._options.parallel_tool_calls)
+        constraint = wanted_constraint(
+            request.sampling,
+            several_calls=self._options.parallel_tool_calls,
+            longest=self._options.longest_tool_argument,
+        )
         choices = [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
             _Choice(request, 0, 0, constraint)
         ]

@@ -221,3 +221,24 @@ def test_text_messages_refuse_a_call_without_a_name() -> None:
         text_messages([{"role": "assistant", "tool_calls": [{"id": "c"}]}], None)
     cut = {"function": {"name": "f", "arguments": '{"a": '}}
     assert '"{\\"a\\": "' in text_messages([{"role": "assistant", "tool_calls": [cut]}], None)[0]["content"]
+
+
+def test_bounds_hold_strings_and_arrays_that_have_none() -> None:
+    """Wherever they stand; a bound of the schema's own stays."""
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"anyOf": [text, {"type": "null"}]},
+            "b": {"type": "array", "items": {"$ref": "#/$defs/t"}},
+            "c": {"type": "string", "maxLength": 50},
+        },
+        "$defs": {"t": text},
+    }
+    tools = ({"type": "function", "function": {"name": "f", "parameters": schema}},)
+    constraint = wanted_constraint(Sampling(tools=tools, tool_choice="required"), longest=4)
+    assert constraint is not None
+    GrammarCheck(constraint).follow(call("f", '{"a": "abcd", "b": ["abcd"], "c": "abcdefgh"}'))
+    for beyond in ('{"a": "abcde"}', '{"b": ["abcde"]}', '{"b": ["a", "a", "a", "a", "a"]}'):
+        with pytest.raises(InvalidRequestError):
+            GrammarCheck(constraint).follow(call("f", beyond))
