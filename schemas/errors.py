@@ -33,6 +33,9 @@ class ErrorCode(StrEnum):
     REQUEST_FINISHED = "request_finished"
     STREAM_EXPIRED = "stream_expired"
     NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    PRECONDITION_FAILED = "precondition_failed"
+    PRECONDITION_REQUIRED = "precondition_required"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     HTTP_ERROR = "http_error"
     # Ends that are no completion.

@@ -17,7 +17,9 @@ from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.authentication import KeyChecker
+from services.common.control.errors import ChangeRefusedError
 from services.common.control.reader import ControlReader
+from services.common.control.writer import ControlWriter
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.authentication import Authenticator
 from services.common.http.operations import operations_router
@@ -30,6 +32,10 @@ from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
+from services.console.administration.callers import Administrators
+from services.console.administration.desk import AdminDesk
+from services.console.administration.refusals import on_refused
+from services.console.administration.serial_changes import SerialChanges, Write
 from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
@@ -41,6 +47,7 @@ from services.console.read_models.processes import StatusWindow
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
+from services.console.routes.admin import admin_router
 from services.console.routes.auth import auth_router
 from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
@@ -53,11 +60,11 @@ from services.console.settings import Settings
 class Console:
     """A running console; see `services.common.process.runner.App`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, write: Write | None = None) -> None:
         self.health = HealthState()
         url, name = settings.kafka_url, f"console-{settings.instance}"
         pepper = settings.key_pepper.get_secret_value()
-        self._control = ControlReader(url, name, self.health)
+        self.control = ControlReader(url, name, self.health)
         self._store = Store(
             settings.clickhouse_url, name="tocsin-console", timeout_s=settings.store_timeout_s
         )
@@ -67,8 +74,8 @@ class Console:
         self._log_outs = LogOuts(
             url, name, self._events.send, utc_now, EndedSessions(settings.session_longest_s)
         )
-        keys = Authenticator(self._control, KeyChecker(pepper))
-        self._callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
+        keys = Authenticator(self.control, KeyChecker(pepper))
+        self.callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
         self._scans = LogScans(url, name, wait_s=10.0)
         models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
@@ -76,6 +83,16 @@ class Console:
             RequestLookup(self._store, RequestFinder(self._scans, monotonic_s), lanes, utc_now).find,
             self._events.send,
             settings.pseudonym_key.get_secret_value(),
+            utc_now,
+        )
+        self._admins = Administrators(
+            self.callers, settings.pseudonym_key.get_secret_value(), settings.proxy_networks
+        )
+        self.desk = AdminDesk(
+            self.control,
+            SerialChanges(write or _writer(url, pepper), self.control),
+            pepper,
+            frozenset(model.name for model in models),
             utc_now,
         )
         self._status = PlatformStatus(
@@ -88,9 +105,10 @@ class Console:
                 "ledger": _cached("ledger", Ledger(self._store).read, timeout_s=5.0, fresh_s=10.0),
             }
         )
+        self.app = self._make_app(settings)
         self._server = EmbeddedServer(
             HttpConfig(
-                self._make_app(settings),
+                self.app,
                 host=settings.host,
                 port=settings.port,
                 timeout_keep_alive=75,
@@ -109,14 +127,14 @@ class Console:
         The store is not waited for: what it cannot tell says so.
         """
         await self._server.start()
-        await asyncio.gather(self._control.start(), self._log_outs.start())
+        await asyncio.gather(self.control.start(), self._log_outs.start())
         await self._bus.start([], {})
         await self._events.start()
 
     async def run(self) -> None:
         """Serves until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._control.run())
+            group.create_task(self.control.run())
             group.create_task(self._log_outs.run())
 
     async def drain(self) -> None:
@@ -129,7 +147,7 @@ class Console:
         await self._status.close()
         await asyncio.gather(
             self._services.close(),
-            self._control.close(),
+            self.control.close(),
             self._log_outs.close(),
             self._bus.close(),
             self._events.close(),
@@ -153,15 +171,17 @@ class Console:
             redirect_slashes=False,
         )
         for router in (
-            auth_router(self._callers, settings),
-            status_router(self._callers, self._status),
-            quality_router(self._callers, Satisfaction(self._store, utc_now)),
-            costs_router(self._callers, Costs(self._store), utc_now),
-            feedback_router(self._callers, self._feedback, settings),
+            auth_router(self.callers, settings),
+            status_router(self.callers, self._status),
+            quality_router(self.callers, Satisfaction(self._store, utc_now)),
+            costs_router(self.callers, Costs(self._store), utc_now),
+            admin_router(self._admins, self.desk, settings),
+            feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
         ):
             app.include_router(router)
         answer_problems(app)
+        app.add_exception_handler(ChangeRefusedError, on_refused)
         app.add_exception_handler(RequestValidationError, _on_invalid)
         document(app)
         return AccessLogMiddleware(
@@ -172,6 +192,10 @@ class Console:
 def build(settings: Settings) -> Console:
     """A console, joined but not started."""
     return Console(settings)
+
+
+def _writer(url: str, pepper: str) -> Write:
+    return lambda actor, change: ControlWriter(url, actor, pepper).apply(change)
 
 
 def _cached(name: str, read: Any, *, timeout_s: float = 3.0, fresh_s: float = 1.0) -> CachedRead:

@@ -22,9 +22,11 @@ _TITLES = {
     405: "Method not allowed",
     408: "Body not in time",
     409: "Conflict",
+    412: "Changed meanwhile",
     413: "Body too large",
     415: "Encoding not served",
     422: "Not processable",
+    428: "If-Match is missing",
     429: "Too many requests",
     503: "Not available now",
     504: "Not in time",
@@ -33,13 +35,16 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as the client shall see it."""
+    """An error as the client shall see it. `errors` are all fields that are wrong, where
+    they are known one by one, each with what is wrong; `param` is the first.
+    """
 
     status: int
     code: str
     message: str
     param: str | None = None
     headers: Headers = field(default=())
+    errors: tuple[tuple[str, str], ...] = ()
 
     @property
     def type(self) -> str:
@@ -53,13 +58,15 @@ class Problem:
     def problem_body(self) -> dict[str, Any]:
         """The body elsewhere: RFC 9457."""
         title = _TITLES.get(self.status, "Error")
-        body = {
+        body: dict[str, Any] = {
             "type": "about:blank",
             "title": title,
             "status": self.status,
             "detail": self.message,
             "code": self.code,
         }
+        if self.errors:
+            body["errors"] = [{"field": name, "message": text} for name, text in self.errors]
         return body | ({"param": self.param} if self.param else {})
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,7 +40,20 @@ def problem_of(error: ValidationError, body: bytes) -> ProblemError:
     rule = ", or ".join([rules[0], *(_uncapitalised(text) for text in rules[1:])])
     code = ErrorCode.MISSING_PARAMETER if one["type"] == "missing" else ErrorCode.INVALID_VALUE
     text = f"{'.'.join(map(str, place)) or 'The body'}: {rule}{_shown(one)}."
-    return malformed(text, str(first[0]) if first else None, code)
+    problem = malformed(text, str(first[0]) if first else None, code).problem
+    return ProblemError(replace(problem, errors=_by_field(found, given)))
+
+
+def _by_field(found: Sequence[Any], given: Any) -> tuple[tuple[str, str], ...]:
+    """Every wrong field with the first thing that is wrong with it; not the object or
+    list that it is in, which only follows.
+    """
+    fields: dict[str, str] = {}
+    for one in found:
+        place = _place(one, given) or one["loc"]
+        fields.setdefault(".".join(map(str, place)), str(one["msg"]).removeprefix("Value error, "))
+    inner = [name for name in fields if not any(other.startswith(f"{name}.") for other in fields)]
+    return tuple((name, fields[name]) for name in inner)
 
 
 def refuse_constants(body: bytes) -> None:

@@ -1,5 +1,7 @@
 """Parts of the OpenAPI document that FastAPI cannot find in the routes' signatures."""
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,13 +20,25 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "code": {"type": "string"},
         "param": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
     },
 }
 _MEANINGS = {
-    400: "The request is malformed: `param` names the field.",
+    400: "The request is malformed: `param` names the field, `errors` all of them.",
     401: "No good key, and no session.",
     403: "The key lacks the scope, the CSRF token is missing or wrong, or another site sent the request.",
     404: "There is no such thing for this key.",
+    409: "The present state does not allow it.",
+    412: "It was changed since the version that If-Match names.",
+    415: "The body's encoding is not served.",
+    428: "It replaces a list whole: send If-Match.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     429: "Too many failures or look-ups: see `retry-after`.",
@@ -38,9 +52,53 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": model.model_json_schema()}},
+            "content": {"application/json": {"schema": schema_of(model)}},
         }
     }
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema that refers to nothing outside itself."""
+    schema = model.model_json_schema()
+    inlined: dict[str, Any] = _inlined(schema, schema.pop("$defs", {}))
+    return inlined
+
+
+def query_of(model: type[BaseModel], known: Collection[str]) -> dict[str, Any]:
+    """A query string that the route reads itself."""
+    fields = schema_of(model)["properties"]
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "schema": fields[name]} for name in known
+        ]
+    }
+
+
+def path_of(path: str) -> dict[str, Any]:
+    """The parameters of a path that the route reads itself."""
+    names = re.findall(r"{(\w+)(?::path)?}", path)
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
+    }
+
+
+def header_of(name: str, description: str) -> dict[str, Any]:
+    """A header that may be sent."""
+    schema = {"type": "string"}
+    return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        found = definitions[schema["$ref"].removeprefix("#/$defs/")]
+        schema = found | {key: value for key, value in schema.items() if key != "$ref"}
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def problems(*statuses: int) -> Responses:

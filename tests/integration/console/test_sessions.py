@@ -8,7 +8,7 @@ import pytest
 from schemas.control import Scope
 from services.common.control import changes
 from tests.integration.console.conftest import READ, Platform, StartConsole, bearer
-from tests.support.console_passage import gateway
+from tests.support.console.passage import gateway
 from tests.support.control import control_writer, make_key
 
 _LOGIN = "/api/auth/session"

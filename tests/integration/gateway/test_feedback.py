@@ -6,8 +6,8 @@ from aiohttp import web
 
 from schemas.control import Scope
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of
+from tests.support.console.fake import FakeConsole
 from tests.support.control import make_key
-from tests.support.fake_console import FakeConsole
 
 
 async def test_rating_of_a_good_key_reaches_the_console_as_it_came(

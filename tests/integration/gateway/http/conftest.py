@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from tests.support.fake_console import FakeConsole
+from tests.support.console.fake import FakeConsole
 
 
 @pytest.fixture

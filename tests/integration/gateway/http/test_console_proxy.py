@@ -8,8 +8,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from tests.support.console_passage import gateway
-from tests.support.fake_console import FakeConsole
+from tests.support.console.fake import FakeConsole
+from tests.support.console.passage import gateway
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/x", "/api/a%2Fb?c=%20d&e", "/dashboard", "/dashboard/p/q.js"])

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 from aiohttp import web
 
-from tests.support.console_passage import gateway
-from tests.support.fake_console import FakeConsole
+from tests.support.console.fake import FakeConsole
+from tests.support.console.passage import gateway
 
 
 async def test_body_that_is_too_large_never_reaches_the_console(console: FakeConsole) -> None:

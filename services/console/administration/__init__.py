@@ -1,0 +1,1 @@
+"""Administration over HTTP: who may change what, the bodies, and the changes made."""

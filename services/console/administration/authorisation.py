@@ -1,0 +1,252 @@
+"""Who may see and change which entries: one table, and the rules that no table tells.
+Pure.
+
+A platform administrator (scopes `admin` and `platform`) may do everything everywhere; a
+tenant's administrator (`admin` alone) what `TENANT_ADMIN` says, in his own tenant only.
+What lies outside it is not there for him: 404, never 403, so that no name leaks. What
+his table forbids is 403, whatever the id. Nobody grants more than he has.
+
+Rights are decided on the state that the change is decided on: between the request and
+its turn another administrator may have taken them away.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from schemas.control import AnyEntry, BudgetChanged, KeyChanged, RouteChanged, Scope, UserChanged
+from schemas.errors import ErrorCode
+from services.common.control.changes import Change, Plan
+from services.common.control.principal import Principal
+from services.common.control.state import ControlState
+from services.common.http.problems import Problem, ProblemError, forbidden, malformed, unauthenticated
+
+
+class Verb(StrEnum):
+    """What is done to an entry."""
+
+    READ = "read"
+    CREATE = "create"
+    CHANGE = "change"
+    DELETE = "delete"
+    RESTORE = "restore"
+    ROTATE = "rotate"
+    REVOKE = "revoke"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a tenant's administrator may do with a kind of entry.
+
+    `fields` are those that he may change, where not all; `subjects` the kinds of
+    subjects that his budgets may have.
+    """
+
+    verbs: frozenset[Verb] = frozenset()
+    fields: frozenset[str] | None = None
+    subjects: frozenset[str] = field(default=frozenset())
+
+
+_KEEPS = frozenset(Verb) - {Verb.PURGE}
+TENANT_ADMIN: Mapping[str, Rights] = {
+    # Limits, share and suspension of a tenant are set by the platform.
+    "tenant": Rights(frozenset({Verb.READ, Verb.CHANGE}), fields=frozenset({"name"})),
+    "user": Rights(_KEEPS),
+    "key": Rights(_KEEPS),
+    # Dividing up among its keys and users what it has is the tenant's own matter; how
+    # much it has, in all and of a model, the platform's.
+    "budget": Rights(_KEEPS, subjects=frozenset({"key", "user"})),
+    "model": Rights(),
+    "route": Rights(_KEEPS),
+    # They decide how much a user may ask for: limits, which the platform sets.
+    "thresholds": Rights(frozenset({Verb.READ})),
+    "policy": Rights(_KEEPS),
+}
+"""Each kind of entry with a tenant administrator's rights in his own tenant. `purge`
+leaves no trace but the audit's, so only the platform does it.
+"""
+
+
+def require_verb(principal: Principal, kind: str, verb: Verb) -> None:
+    """Passes where a caller may do this with some entries of a kind.
+
+    Raises:
+        ProblemError: 403.
+    """
+    if not principal.is_platform_admin and verb not in TENANT_ADMIN[kind].verbs:
+        raise _platform_only(f"to {verb} {kind} entries")
+
+
+def may_see(principal: Principal, entry: AnyEntry) -> bool:
+    """Whether an entry is there for a caller."""
+    return principal.is_platform_admin or getattr(entry, "tenant", "") == principal.tenant
+
+
+def tenant_for(principal: Principal, named: str | None) -> str:
+    """Whose a new entry shall be.
+
+    Raises:
+        ProblemError: 404, it is another's; 400, a platform administrator named none.
+    """
+    if principal.is_platform_admin:
+        if named is None:
+            raise malformed(
+                "tenant: say whose it shall be; your key administers all tenants.",
+                "tenant",
+                ErrorCode.MISSING_PARAMETER,
+            )
+        return named
+    if named not in (None, principal.tenant):
+        raise not_found(f"there is no tenant {named!r}", "tenant")
+    return principal.tenant
+
+
+def guarded(principal: Principal, kind: str, verb: Verb, entry_id: str | None, change: Change) -> Change:
+    """A change that is made only if its caller may make it. `entry_id` is that of an
+    entry which must be there, None for a new one.
+    """
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        _require_still_admin(principal, state, now)
+        require_verb(principal, kind, verb)
+        if entry_id is not None:
+            known = state.get(kind, entry_id)
+            if known is None or not may_see(principal, known):
+                raise not_found(f"there is no {kind} {entry_id!r}")
+        plan = change(state, now)
+        _require_allowed(principal, state, verb, plan)
+        return plan
+
+    return decide
+
+
+def require_within_rights(principal: Principal, key: KeyChanged) -> None:
+    """Passes where a key can no more than its caller: who gets its secret gets its
+    rights.
+
+    Raises:
+        ProblemError: 403.
+    """
+    _require_grantable(principal, key.scopes, (), "scopes")
+    _require_models(principal, key.models)
+
+
+def not_found(message: str, param: str | None = None) -> ProblemError:
+    """404, the same for what is not there and for what is another's."""
+    return ProblemError(Problem(404, ErrorCode.NOT_FOUND, f"{message[:1].upper()}{message[1:]}.", param))
+
+
+def _require_still_admin(principal: Principal, state: ControlState, now: datetime) -> None:
+    """A key that lost its rights while its change waited makes none."""
+    if not principal.key_id:
+        return
+    key = state.keys.get(principal.key_id)
+    ended = key is None or any(at is not None and at <= now for at in (key.revoked_at, key.expires_at))
+    if key is None or ended or key.deleted_at or not state.is_open(key.tenant, key.user):
+        raise unauthenticated("The API key was revoked, has expired, or its owner was suspended.")
+    if not set(key.scopes) >= set(principal.scopes):
+        raise forbidden("The API key has lost scopes since this was asked for. Ask again.")
+
+
+def _require_allowed(principal: Principal, state: ControlState, verb: Verb, plan: Plan) -> None:
+    """Judges what a change would come to, whichever way it was asked for."""
+    entries = [one for one in (plan.before, plan.after) if one is not None]
+    if not principal.is_platform_admin:
+        for entry in entries:
+            if not may_see(principal, entry):
+                raise not_found(f"there is no {plan.kind} {plan.entry_id!r}")
+            _require_not_platforms(state, entry)
+        _require_fields(principal, plan)
+        _require_subjects(plan.kind, entries)
+    if verb in (Verb.CREATE, Verb.CHANGE, Verb.RESTORE, Verb.ROTATE):
+        _require_no_more_rights(principal, verb, plan)
+
+
+def _require_fields(principal: Principal, plan: Plan) -> None:
+    allowed = TENANT_ADMIN[plan.kind].fields
+    if allowed is None or plan.before is None or plan.after is None:
+        return
+    before, after = plan.before.model_dump(), plan.after.model_dump()
+    changed = {name for name in after if after[name] != before.get(name)} - {"version"}
+    for name in sorted(changed - allowed):
+        raise _platform_only(f"to change {name} of {principal.tenant!r}", name)
+
+
+def _require_subjects(kind: str, entries: Iterable[AnyEntry]) -> None:
+    for entry in entries:
+        if isinstance(entry, BudgetChanged) and entry.subject.kind not in TENANT_ADMIN[kind].subjects:
+            raise _platform_only(f"to set budgets of a {entry.subject.kind}", "subject.kind")
+
+
+def _require_not_platforms(state: ControlState, entry: AnyEntry) -> None:
+    """A platform administrator's key or user may live in any tenant; its administrator
+    shall not shut the platform out.
+    """
+    user = entry.entry_id if isinstance(entry, UserChanged) else ""
+    key_id = entry.entry_id if isinstance(entry, KeyChanged) else ""
+    if isinstance(entry, BudgetChanged):
+        user = entry.subject.id if entry.subject.kind == "user" else ""
+        key_id = entry.subject.id if entry.subject.kind == "key" else ""
+    known_user, known_key = state.users.get(user), state.keys.get(key_id)
+    scopes: set[Scope] = {
+        *(known_user.scopes if known_user else ()),
+        *(known_key.scopes if known_key else ()),
+    }
+    if user:
+        keys = (key for key in state.keys.values() if f"{key.tenant}/{key.user}" == user)
+        scopes.update(scope for key in keys for scope in key.scopes)
+    if Scope.PLATFORM in scopes:
+        raise _platform_only("to change what a platform administrator uses")
+
+
+def _require_no_more_rights(principal: Principal, verb: Verb, plan: Plan) -> None:
+    entry = plan.after
+    # Who restores a key or learns its new secret gives all of its rights anew.
+    before = plan.before if verb is Verb.CHANGE else None
+    if isinstance(entry, KeyChanged | UserChanged):
+        had = before.scopes if isinstance(before, KeyChanged | UserChanged) else ()
+        _require_grantable(principal, entry.scopes, had, "scopes")
+    if isinstance(entry, KeyChanged) and not (
+        isinstance(before, KeyChanged) and before.models == entry.models
+    ):
+        _require_models(principal, entry.models)
+    if isinstance(entry, RouteChanged) and not principal.is_platform_admin:
+        _require_models(principal, [*(one.model for one in entry.targets), *entry.fallbacks], "targets")
+
+
+def _require_grantable(
+    principal: Principal, scopes: Collection[Scope], had: Collection[Scope], param: str
+) -> None:
+    more = [scope for scope in scopes if scope not in principal.scopes and scope not in had]
+    if more:
+        raise ProblemError(
+            Problem(
+                403,
+                ErrorCode.INSUFFICIENT_PERMISSIONS,
+                f"You cannot give the scope {', '.join(more)}: your own key lacks it.",
+                param,
+            )
+        )
+
+
+def _require_models(principal: Principal, models: Collection[str], param: str = "models") -> None:
+    if not principal.models:
+        return
+    more = [one for one in models if one not in principal.models]
+    if more or not models:
+        raise ProblemError(
+            Problem(
+                403,
+                ErrorCode.INSUFFICIENT_PERMISSIONS,
+                f"You cannot give the use of {', '.join(more) or 'all models'}: your own key may use "
+                f"{', '.join(principal.models)} only.",
+                param,
+            )
+        )
+
+
+def _platform_only(what: str, param: str | None = None) -> ProblemError:
+    message = f"Only a platform administrator (a key with the scopes admin and platform) may do this: {what}."
+    return ProblemError(Problem(403, ErrorCode.INSUFFICIENT_PERMISSIONS, message, param))

@@ -1,0 +1,57 @@
+"""Who administers: a caller with the scope `admin`, as the audit shall name him."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from schemas.control import Scope
+from schemas.events.audit import Actor
+from services.common.control.principal import Principal
+from services.common.http.forwarding import Network, client_of
+from services.common.identity import pseudonym
+from services.console.administration.desk import Administrator
+from services.console.identity.callers import Callers
+
+_SHOWN_BITS = {4: 24, 6: 48}
+
+
+@dataclass(frozen=True)
+class Administrators:
+    """Lets administrators in."""
+
+    callers: Callers
+    pseudonym_key: str = field(repr=False)
+    trusted: Sequence[Network]
+
+    def principal(self, request: Request, scope: Scope = Scope.ADMIN) -> Principal:
+        """Who calls.
+
+        Raises:
+            ProblemError: 401, 403, 429 or 503.
+        """
+        return self.callers.caller(request, scope).principal
+
+    def administrator(self, request: Request, scope: Scope = Scope.ADMIN) -> Administrator:
+        """Who calls, with the name under which a change is audited: the key's id, or of
+        who has none the user's pseudonym; and the network, not the whole address.
+
+        Raises:
+            ProblemError: 401, 403, 429 or 503.
+        """
+        principal = self.principal(request, scope)
+        address = truncated(client_of(request.scope, self.trusted))
+        if principal.key_id:
+            return Administrator(principal, Actor(kind="key", id=principal.key_id, address=address))
+        name = pseudonym(self.pseudonym_key, tenant=principal.tenant, user=principal.user)
+        return Administrator(principal, Actor(kind="user", id=name, address=address))
+
+
+def truncated(address: str) -> str:
+    """The network that an address is in; empty where it is none."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((found, _SHOWN_BITS[found.version]), strict=False))

@@ -1,0 +1,126 @@
+"""Every kind of entry with what the API needs to know of it: paths, bodies, filters."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, create_model
+
+from schemas.control import (
+    AnyEntry,
+    BudgetChanged,
+    ControlEntry,
+    KeyChanged,
+    ModelChanged,
+    PolicyChanged,
+    RouteChanged,
+    TenantChanged,
+    ThresholdsChanged,
+    UserChanged,
+)
+from services.common.control.changes import SECRET_FIELDS, etag, public_fields
+from services.console.administration import bodies
+from services.console.administration.bodies import Body
+
+_UNUSED = frozenset({"replaced_by"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of entry: its name, its plural in paths, and how its id is written in a
+    path; `filters` are the fields that a list can be narrowed by.
+    """
+
+    name: str
+    plural: str
+    path: str
+    entry: type[ControlEntry]
+    create: type[Body]
+    change: type[Body]
+    filters: tuple[str, ...] = ("tenant",)
+
+    @property
+    def view(self) -> type[BaseModel]:
+        """An entry as it is shown."""
+        return VIEWS[self.name]
+
+    def entry_id(self, path: Mapping[str, str]) -> str:
+        """The id in a path's parameters."""
+        return "/".join(path.values())
+
+    def location(self, entry_id: str) -> tuple[str, ...]:
+        """The path of an entry below /api/admin, by its parts."""
+        return (self.plural, *entry_id.split("/"))
+
+
+KINDS = (
+    Kind("tenant", "tenants", "{tenant}", TenantChanged, bodies.CreateTenant, bodies.ChangeTenant),
+    Kind(
+        "user",
+        "users",
+        "{tenant}/{user}",
+        UserChanged,
+        bodies.CreateUser,
+        bodies.ChangeUser,
+        ("tenant", "user"),
+    ),
+    Kind("key", "keys", "{key_id}", KeyChanged, bodies.CreateKey, bodies.ChangeKey, ("tenant", "user")),
+    Kind("budget", "budgets", "{budget_id}", BudgetChanged, bodies.CreateBudget, bodies.ChangeBudget),
+    Kind("model", "models", "{model}", ModelChanged, bodies.CreateModel, bodies.ChangeModel, ()),
+    Kind("route", "routes", "{tenant}/{route:path}", RouteChanged, bodies.CreateRoute, bodies.ChangeRoute),
+    Kind(
+        "thresholds",
+        "thresholds",
+        "{tenant}",
+        ThresholdsChanged,
+        bodies.CreateThresholds,
+        bodies.ChangeThresholds,
+    ),
+    Kind("policy", "policies", "{tenant}", PolicyChanged, bodies.CreatePolicy, bodies.ChangePolicy),
+)
+
+
+def _view_of(kind: Kind) -> type[BaseModel]:
+    shown: dict[str, Any] = {
+        name: (info.annotation, info)
+        for name, info in kind.entry.model_fields.items()
+        if name not in SECRET_FIELDS | _UNUSED
+    }
+    return create_model(
+        kind.name.capitalize(), __doc__=kind.entry.__doc__, id=(str, ...), etag=(str, ...), **shown
+    )
+
+
+VIEWS: Mapping[str, type[BaseModel]] = {kind.name: _view_of(kind) for kind in KINDS}
+
+
+def shown(entry: AnyEntry) -> dict[str, Any]:
+    """An entry as it is shown: its id, its ETag, its fields without secrets."""
+    fields = {name: value for name, value in public_fields(entry).items() if name not in _UNUSED}
+    return {"id": entry.entry_id, "etag": etag(entry), **fields}
+
+
+def new_entry(kind: Kind, body: Body, tenant: str, now: datetime) -> AnyEntry:
+    """The entry that a body makes; keys are made elsewhere, with their secret."""
+    fields = body.model_dump() | ({"tenant": tenant} if "tenant" in kind.entry.model_fields else {})
+    if "created_at" in kind.entry.model_fields:
+        fields["created_at"] = now
+    if kind.name == "budget":
+        fields["budget_id"] = fields["budget_id"] or f"budget-{secrets.token_hex(6)}"
+    made: AnyEntry = kind.entry.model_validate(fields)  # type: ignore[assignment]
+    return made
+
+
+def changed_fields(body: Body, now: datetime) -> dict[str, Any]:
+    """What a body changes, by the entry's own names."""
+    fields = body.model_dump(exclude_unset=True)
+    if "suspended" in fields:
+        fields["suspended_at"] = now if fields.pop("suspended") else None
+    return fields
+
+
+def replaces_a_list(body: Body) -> bool:
+    """Whether a change takes the place of what another may have just added to."""
+    return any(isinstance(value, tuple) for value in body.model_dump(exclude_unset=True).values())

@@ -1,0 +1,30 @@
+"""A query string as a model: what it does not know is an error."""
+
+from collections.abc import Collection
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from services.common.http.problems import malformed
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+def read_query(request: Request, kind: type[Query], known: Collection[str]) -> Query:
+    """The parameters of a request.
+
+    Raises:
+        ProblemError: 400, one is not known, comes twice, or is not as it must be.
+    """
+    given = request.query_params.multi_items()
+    for name, _ in given:
+        if name not in known:
+            raise malformed(f"{name!r} is no parameter here; there are {', '.join(known)}.", name)
+        if sum(name == other for other, _ in given) > 1:
+            raise malformed(f"{name}: send it once.", name)
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        errors = [(str(one["loc"][0]), str(one["msg"])) for one in error.errors()]
+        raise malformed("; ".join(f"{name}: {text}" for name, text in errors) + ".", errors[0][0]) from error
