@@ -24,7 +24,7 @@ from schemas.events.feedback import FeedbackSubmitted
 from schemas.events.kpi import KpiBreached
 from schemas.events.limits import LimitShares
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
-from schemas.events.security import SecurityFinding
+from schemas.events.security import SecurityFinding, UserRisk
 from schemas.events.sessions import SessionEnded
 from schemas.inference import (
     REPLY,
@@ -224,6 +224,16 @@ FINDINGS = Topic(
     ledger=True,
     dead_letters=True,
 )
+RISK = Topic(
+    "security.risk.v1",
+    TypeAdapter(UserRisk),
+    "tenant/user",
+    1,
+    None,
+    ("security",),
+    ("gateway",),
+    "How suspicious each user's requests were lately: limits tighten by it.",
+)
 BREACHES = Topic(
     "kpi.breaches.v1",
     TypeAdapter(KpiBreached),
@@ -298,6 +308,7 @@ TOPICS: tuple[Topic, ...] = (
     FEEDBACK,
     AUDIT,
     FINDINGS,
+    RISK,
     BREACHES,
     DRIFT,
     ALERTS,

@@ -76,3 +76,19 @@ class SecurityFinding(Message):
     explanation: tuple[str, ...] = ()
     masked_text: str | None = Field(None, max_length=MAX_MASKED_CHARS)
     neighbours: tuple[Neighbour, ...] = ()
+
+
+class UserRisk(Message):
+    """How suspicious a user's requests were lately: security.risk, the newest record of
+    each `tenant/user` holds, an empty one ends it.
+
+    `findings` counts what was found in the time that the analysis looks back over, up
+    to `assessed_at`; from then on it wanes. `user` is a pseudonym.
+    """
+
+    tenant: str
+    user: str
+    findings: int = 0
+    level: RiskLevel = RiskLevel.NONE
+    score: Finite = 0.0
+    assessed_at: datetime

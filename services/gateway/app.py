@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from schemas.inference import Lane
-from schemas.topics import LIMIT_SHARES, REPLIES, STATUS_TOPIC, inbox_partition, requests_topic
+from schemas.topics import LIMIT_SHARES, REPLIES, RISK, STATUS_TOPIC, inbox_partition, requests_topic
 from services.common.bus.consumers.consumer import Tail
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
@@ -23,6 +23,7 @@ from services.common.http.operations import operations_router
 from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
+from services.common.identity import pseudonym
 from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import ModelConfig, load_models
@@ -47,6 +48,8 @@ from services.gateway.limits.admission import Admission
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.risk import RiskTable
+from services.gateway.limits.risk_reader import RiskReader
 from services.gateway.limits.rules import RuleBook, parse_defaults
 from services.gateway.limits.shares import Shares
 from services.gateway.routing.catalogue import Catalogue
@@ -78,7 +81,13 @@ def make_serving(settings: Settings) -> Serving:
         settings.ack_timeout_s,
     )
     queue_positions = QueuePositions(Tail(url, f"{name}-queues", topic=STATUS_TOPIC.name))
-    registry = StreamRegistry(settings, publisher, queue_positions, monotonic_s)
+    registry = StreamRegistry(
+        settings,
+        publisher,
+        queue_positions,
+        monotonic_s,
+        lambda tenant: control.state.share_of(tenant),  # noqa: PLW0108  each change makes another state
+    )
     watchdog = Watchdog(
         registry,
         publisher,
@@ -90,7 +99,7 @@ def make_serving(settings: Settings) -> Serving:
         monotonic=monotonic_s,
     )
     readers = ReaderPool(reader, bus_monitor)
-    admission, peer_share = make_admission(settings, models, control, publisher)
+    admission, peer_share, risks = make_admission(settings, models, control, publisher)
     return Serving(
         settings=settings,
         health=health,
@@ -124,6 +133,7 @@ def make_serving(settings: Settings) -> Serving:
         console=ConsoleProxy(settings),
         admission=admission,
         peer_share=peer_share,
+        risks=risks,
         clock=utc_now,
         monotonic=monotonic_s,
     )
@@ -131,7 +141,7 @@ def make_serving(settings: Settings) -> Serving:
 
 def make_admission(
     settings: Settings, models: Sequence[ModelConfig], control: ControlReader, publisher: RequestPublisher
-) -> tuple[Admission, PeerShare]:
+) -> tuple[Admission, PeerShare, RiskReader]:
     """The limits, and what carries them from gateway to gateway."""
     url, name = settings.kafka_url, f"gateway-{settings.instance}"
     shares = Shares(settings.instance, uuid4().hex[:12])
@@ -144,15 +154,21 @@ def make_admission(
         monotonic_s,
         limiter.on_used,
     )
+    risks = RiskReader(
+        Tail(url, f"{name}-risk", topic=RISK.name), RiskTable(settings.limits_risk_half_life_s)
+    )
     admission = Admission(
         RuleBook(parse_defaults(settings.limits_defaults)),
+        risks.table,
         limiter,
         TokenEstimates({model.name: model.context_length for model in models}),
         lambda: control.state,
+        lambda tenant, user: pseudonym(settings.pseudonym_key.get_secret_value(), tenant=tenant, user=user),
+        utc_now,
         monotonic_s,
         peer_share.hurry,
     )
-    return admission, peer_share
+    return admission, peer_share, risks
 
 
 def make_app(serving: Serving) -> AccessLogMiddleware:
@@ -227,6 +243,7 @@ class Gateway:
         await serving.publisher.producer.start()
         await serving.ends.producer.start()
         await serving.peer_share.start()
+        await serving.risks.start()
         await serving.bus_monitor.start(reader.partition)
         await serving.publisher.warm_up(serving.settings.instance)
 
@@ -242,6 +259,7 @@ class Gateway:
                 serving.publisher,
                 serving.bus_monitor,
                 serving.peer_share,
+                serving.risks,
             ):
                 tasks.create_task(work.run())
 
@@ -260,6 +278,7 @@ class Gateway:
         serving.watchdog.close()
         serving.registry.settle_all()
         await serving.peer_share.close()
+        await serving.risks.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()

@@ -27,6 +27,7 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.limits.admission import Admission, Permit
 from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.risk_reader import RiskReader
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse
@@ -61,6 +62,7 @@ class Serving:
     console: ConsoleProxy
     admission: Admission
     peer_share: PeerShare
+    risks: RiskReader
     clock: Clock
     monotonic: MonotonicClock
 
@@ -193,7 +195,7 @@ async def _admit(
     """
     first = requests[0]
     try:
-        serving.registry.require_room()
+        serving.registry.require_room(caller.tenant, len(requests))
         await _require_servable(serving, first, traceparent)
         return await serving.admission.admit(caller, requests)
     except ProblemError as error:

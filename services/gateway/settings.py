@@ -75,6 +75,11 @@ class Settings(CommonSettings):
         "the scopes key, user, tenant, model and the limits requests_per_minute, tokens_per_minute, "
         "concurrent_streams; or the preset plain, key.requests_per_minute=10. Empty: none.",
     )
+    limits_risk_half_life_s: float = Field(
+        6 * 3600.0,
+        gt=0,
+        description="After this time what was found of a user counts half as much for its limit.",
+    )
     max_choices: int = Field(16, ge=1, le=128, description="Largest `n` of a request.")
     ack_timeout_s: float = Field(
         5.0, gt=0, description="How long Kafka may take to acknowledge a request before the client gets 503."

@@ -96,6 +96,11 @@ class ControlState:
         person = self.users.get(f"{tenant}/{user}") if user else None
         return person is None or (person.deleted_at is None and person.suspended_at is None)
 
+    def share_of(self, tenant: str) -> float:
+        """By which a tenant's turns and places are weighed; 1 where nothing is said."""
+        known = self.tenants.get(tenant)
+        return 1.0 if known is None else min(max(known.share, 0.01), 100.0)
+
     def policy_of(self, tenant: str) -> PolicyChanged:
         """A tenant's policy: its own, else everybody's, else the defaults."""
         return _own_or_common(self.policies, tenant) or PolicyChanged()

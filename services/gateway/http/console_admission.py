@@ -29,7 +29,8 @@ class ConcurrencyLimit:
 
     @contextlib.contextmanager
     def acquire(self, client: str) -> Iterator[None]:
-        """Takes a slot for as long as the block lasts.
+        """Takes a slot for as long as the block lasts. The client's first word says what
+        it is: an address, a tenant.
 
         Raises:
             ProblemError: 503, all are taken; 429, this client has its share.
@@ -41,7 +42,7 @@ class ConcurrencyLimit:
                 Problem(
                     429,
                     ErrorCode.RATE_LIMIT_EXCEEDED,
-                    f"{self.per_client} {self.what} from this address. Try again.",
+                    f"{self.per_client} {self.what} from this {client.partition(' ')[0]}. Try again.",
                     headers=(("retry-after", "1"),),
                 )
             )

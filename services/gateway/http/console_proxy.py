@@ -3,12 +3,13 @@
 Answers pass as they come: each event of an event stream before the next is there. Who a
 client is, is told by its connection, or by an ingress that is trusted, never by itself;
 a client that leaves ends the console's work too. No client can take all of the passage:
-bodies that come and exchanges with the console are counted apart, in all and by
-address.
+bodies that come and exchanges with the console are counted apart, in all and by tenant,
+or by address where the tenant is not known here.
 """
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +90,13 @@ class ConsoleProxy:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def forward_of(self, tenant: str) -> ASGIApp:
+        """The same as `forward` for a caller whose tenant is known: what it takes of the
+        passage counts as the tenant's, not as everybody's at its address.
+        """
+        return functools.partial(self.forward, tenant=tenant)
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, *, tenant: str = "") -> None:
         """Asks the console in a client's name and passes its answer on.
 
         An answer that breaks off is broken off: the connection ends without its end.
@@ -100,7 +107,7 @@ class ConsoleProxy:
                 slow.
         """
         client = client_of(scope, self._trusted)
-        subscriber = client_network(client)
+        subscriber = f"tenant {tenant}" if tenant else f"address {client_network(client)}"
         with self._memory.counted(receive) as counting:
             body = b""
             if _has_body(scope):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
-from services.common.clock import MonotonicClock
+from services.common.clock import Clock, MonotonicClock
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
@@ -12,6 +12,7 @@ from services.common.process import metrics
 from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
 from services.gateway.limits.estimate import TokenEstimates, prompt_tokens
 from services.gateway.limits.limiter import Cost, Grant, Limiter
+from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.rules import Kind, Rule, RuleBook
 
 
@@ -56,9 +57,12 @@ class Admission:
     """
 
     rule_book: RuleBook
+    risks: RiskTable
     limiter: Limiter
     estimates: TokenEstimates
     state: Callable[[], ControlState]
+    pseudonym_of: Callable[[str, str], str]
+    clock: Clock
     monotonic: MonotonicClock
     on_news: Callable[[], None] = field(default=lambda: None)
 
@@ -68,14 +72,14 @@ class Admission:
         Raises:
             ProblemError: 429, a limit is reached; nothing was taken.
         """
-        rules = self.rule_book.rules_of(caller, requests[0].model, self.state())
+        rules = self._rules(caller, requests[0])
         if not rules:
             return [UNLIMITED] * len(requests)
         now_s = self.monotonic()
         costs = [Cost(one.sampling.n, self.estimates.tokens_of(one)) for one in requests]
         refused = self.limiter.refusal(rules, _sum(costs), now_s)
         if refused is not None:
-            metrics.LIMITS_REFUSED.labels(refused.rule.scope, refused.rule.kind.value).inc()
+            metrics.LIMITS_REFUSED.labels(*_whose_and_which(refused.rule)).inc()
             raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
         grants = [self.limiter.take(rules, cost, now_s) for cost in costs]
         metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
@@ -87,6 +91,17 @@ class Admission:
         return [
             Permit(headers, (self, request, grant)) for request, grant in zip(requests, grants, strict=True)
         ]
+
+    def _rules(self, caller: Principal, request: InferenceRequested) -> tuple[Rule, ...]:
+        """All limits of a request. Of suspicious users both count, whom the key belongs
+        to and whom the body names: naming another one loosens nothing.
+        """
+        state = self.state()
+        rules = self.rule_book.rules_of(caller, request.model, state)
+        if not (self.risks or state.thresholds):
+            return rules
+        users = {request.user, self.pseudonym_of(caller.tenant, caller.user)}
+        return rules + self.risks.rules_of(caller.tenant, users, state, self.clock())
 
     def settle(self, request: InferenceRequested, grant: Grant, *, prompt: int, completion: int) -> None:
         """A request ended and took so many tokens."""
@@ -106,6 +121,10 @@ class Admission:
         if self.limiter.has_news:
             self.limiter.has_news = False
             self.on_news()
+
+
+def _whose_and_which(rule: Rule) -> tuple[str, str]:
+    return ("user", "risk") if rule.scope == "risk" else (rule.scope, rule.kind.value)
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

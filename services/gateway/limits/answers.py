@@ -13,6 +13,7 @@ _WHOSE = {
     "user": "this key's user",
     "tenant": "this key's tenant",
     "model": "this model, over all its users,",
+    "risk": "this user, for what was found in its recent requests,",
 }
 _WHAT = {
     Kind.REQUESTS: "requests a minute",
@@ -63,7 +64,8 @@ def retry_headers(wait_s: float) -> Headers:
 def refusal_problem(refused: Refused, headers: Headers) -> Problem:
     """429: which limit, of whom, and when to ask again."""
     rule = refused.rule
-    limit = f"{_WHOSE[rule.scope]} may have {rule.limit} {_WHAT[rule.kind]}"
+    what = "requests an hour" if rule.period_s == 3600 else _WHAT[rule.kind]
+    limit = f"{_WHOSE[rule.scope]} may have {rule.limit} {what}"
     if refused.wait_s is None:
         message = f"Rate limit reached: {limit}, and this request asks for more than that."
         return Problem(429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *_NEVER))

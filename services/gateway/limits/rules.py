@@ -15,6 +15,7 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 
 _MINUTE_S = 60.0
+_HOUR_S = 3600.0
 _NAME_CHARS = 120
 _CAPACITY = 16_384
 _FIELDS = ("requests_per_minute", "tokens_per_minute", "concurrent_streams")
@@ -93,6 +94,12 @@ class RuleBook:
             del self._known[next(iter(self._known))]
         self._known[scope, subject_id] = limits, rules
         return rules
+
+
+def hourly_rule(tenant: str, user: str, limit: int) -> Rule:
+    """What a user may ask for in an hour, by how suspicious it is."""
+    name = rule_name("risk", f"{tenant}/{user}", Kind.REQUESTS)
+    return Rule(name, "risk", Kind.REQUESTS, max(0, limit), _HOUR_S)
 
 
 def parse_defaults(text: str) -> dict[str, Limits]:

@@ -79,7 +79,7 @@ class Reattacher:
                 f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.",
                 "last-event-id",
             )
-        self.registry.require_room()
+        self.registry.require_room(request.tenant)
         try:
             reader = await self.readers.reader_of(partition)
         except BusUnavailableError as error:

@@ -6,7 +6,7 @@ What becomes of them where no record tells, `watchdog.py` judges.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,10 +15,11 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import InferenceRequested, LogPosition
 from services.common.clock import MonotonicClock
 from services.common.errors import RecordTooLargeError
-from services.common.http.problems import Problem, unavailable
+from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.process import metrics
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.limits.admission import UNLIMITED, Permit
+from services.gateway.limits.tenant_room import TenantRoom
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
@@ -55,6 +56,10 @@ class StreamRegistry:
     publisher: RequestPublisher
     queue_positions: QueuePositions
     monotonic: MonotonicClock
+    share_of: Callable[[str], float] = lambda _tenant: 1.0
+    """By which a tenant's part of the requests in flight is weighed."""
+    _room: TenantRoom = field(init=False)
+    _placed: set[ReplyStream] = field(default_factory=set, init=False)
     _departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
     _serving: set[ReplyStream] = field(default_factory=set, init=False)
@@ -63,6 +68,9 @@ class StreamRegistry:
     _ended_bytes: int = field(default=0, init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
+    def __post_init__(self) -> None:
+        self._room = TenantRoom(self.settings.max_in_flight)
+
     @property
     def serving(self) -> int:
         """How many clients are being served."""
@@ -70,8 +78,10 @@ class StreamRegistry:
 
     @property
     def followed(self) -> int:
-        """How many requests are followed that have not ended, with or without a client."""
-        return len(self._serving) + len(self._leaving)
+        """How many requests are followed that have not ended, with or without a client:
+        one that is kept for its client to come back is among them.
+        """
+        return self._room.total
 
     @property
     def served(self) -> Sequence[ReplyStream]:
@@ -87,17 +97,23 @@ class StreamRegistry:
         """The reader that feeds a stream."""
         return self._readers[reply_stream]
 
-    def require_room(self) -> None:
-        """Passes while there is room for another request.
+    def require_room(self, tenant: str, count: int = 1) -> None:
+        """Passes while there is room for so many more requests of a tenant.
 
         Raises:
-            ProblemError: 503, there is none.
+            ProblemError: 503, there is none; 429, the tenant has its share, and others
+                ask, too.
         """
-        if self.followed >= self.settings.max_in_flight:
+        may_take = self._room.may_take(tenant, self.monotonic(), weight=self.share_of(tenant), count=count)
+        if not self._room.has_room(count):
             raise unavailable(
-                f"This gateway already serves {self.settings.max_in_flight} requests. Try again.",
+                f"This gateway serves {self._room.total} of at most {self.settings.max_in_flight} requests, "
+                f"and {count} more do not fit. Try again.",
                 code=ErrorCode.OVERLOADED,
             )
+        if not may_take:
+            metrics.LIMITS_REFUSED.labels("tenant", "share").inc()
+            raise _has_its_share(self._room.taken_by(tenant), self.settings.max_in_flight)
 
     def follow(
         self,
@@ -122,6 +138,8 @@ class StreamRegistry:
             permit=permit,
         )
         self._readers[reply_stream] = reader
+        self._placed.add(reply_stream)
+        self._room.take(request.tenant)
         self._serving.add(reply_stream)
         metrics.GATEWAY_FOLLOWED.set(len(self._serving))
         reader.add(reply_stream)
@@ -154,7 +172,7 @@ class StreamRegistry:
     def remember(self, reply_stream: ReplyStream, now: float) -> None:
         """The request has ended: it is followed a little longer, while memory allows."""
         self._leaving.pop(reply_stream, None)
-        reply_stream.settle()
+        self._conclude(reply_stream)
         size_bytes = reply_stream.size_bytes()
         self._ended.append(_Remembered(now + _AFTERLIFE_S, reply_stream, size_bytes))
         self._ended_bytes += size_bytes
@@ -170,7 +188,7 @@ class StreamRegistry:
     def drop(self, reply_stream: ReplyStream) -> None:
         """Follows a request no more; dropping it again changes nothing."""
         self._leaving.pop(reply_stream, None)
-        reply_stream.settle()
+        self._conclude(reply_stream)
         reader = self._readers.pop(reply_stream, None)
         if reader is not None:
             reader.remove(reply_stream)
@@ -221,6 +239,13 @@ class StreamRegistry:
 
         self.publisher.ask_again(request, reply_stream.traceparent, acknowledged, refused)
 
+    def _conclude(self, reply_stream: ReplyStream) -> None:
+        """The request is over as far as this gateway goes; a second time changes nothing."""
+        reply_stream.settle()
+        if reply_stream in self._placed:
+            self._placed.remove(reply_stream)
+            self._room.leave(reply_stream.request.tenant)
+
     def _forget_oldest(self) -> None:
         oldest = self._ended.popleft()
         self._ended_bytes -= oldest.size_bytes
@@ -233,6 +258,19 @@ class StreamRegistry:
         metrics.GATEWAY_FOLLOWED.set(len(self._serving))
         self._changed.set()
         return True
+
+
+def _has_its_share(taken: int, places: int) -> ProblemError:
+    return ProblemError(
+        Problem(
+            429,
+            ErrorCode.RATE_LIMIT_EXCEEDED,
+            f"This tenant has {taken} requests under way at this gateway, of {places} that it serves at a "
+            "time: its share while other tenants ask, too. Those that wait for their client to come back "
+            "count. Try again in 1s.",
+            headers=(("retry-after", "1"), ("retry-after-ms", "1000")),
+        )
+    )
 
 
 def _cannot_go_on(error: BaseException) -> Problem:

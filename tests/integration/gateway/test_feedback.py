@@ -44,3 +44,39 @@ async def test_rating_without_the_right_to_is_refused_at_the_door(
         assert (await client.post("/v1/feedback", headers={"authorization": ""})).status_code == 401
         away = await client.post("/v1/feedback", json={"request_id": "r", "rating": 1})
     assert (away.status_code, away.json()["error"]["code"]) == (503, "console_unavailable")
+
+
+async def test_flood_of_one_tenants_ratings_costs_its_neighbours_nothing(
+    scene: Scene, start_gateway: StartGateway
+) -> None:
+    """Its share of the passage is its own: another tenant at the same address, and a
+    person without a key, pass.
+    """
+    clear, _ = await make_key(scene.url, tenant="neighbour")
+    held, come = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("x-hold"):
+            come.set()
+            await held.wait()
+        return web.json_response({"id": "f1"}, status=201)
+
+    console = FakeConsole(hold)
+    await console.start()
+    try:
+        gateway = await start_gateway(console_url=console.url)
+        gateway.serving.console._exchanges.per_client = 1
+        async with client_of(gateway, scene) as client, asyncio.timeout(20):
+            rating = {"request_id": "r", "rating": 1}
+            flood = asyncio.create_task(client.post("/v1/feedback", json=rating, headers={"x-hold": "1"}))
+            await come.wait()
+            refused = await client.post("/v1/feedback", json=rating)
+            neighbour = {"authorization": f"Bearer {clear}"}
+            other = await client.post("/v1/feedback", json=rating, headers=neighbour)
+            person = await client.get("/api/status", headers={"authorization": ""})
+            held.set()
+            assert (await flood).status_code == 201
+    finally:
+        await console.stop()
+    assert (refused.status_code, other.status_code, person.status_code) == (429, 201, 201)
+    assert "from this tenant" in refused.json()["error"]["message"]

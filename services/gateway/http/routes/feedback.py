@@ -27,7 +27,7 @@ def feedback_router(serving: Serving) -> APIRouter:
         """Rate an answer of one's tenant; of several ratings of a user for it the last
         counts.
         """
-        authenticated(serving, request, Scope.FEEDBACK)
-        return serving.console.forward
+        caller = authenticated(serving, request, Scope.FEEDBACK)
+        return serving.console.forward_of(caller.tenant)
 
     return router

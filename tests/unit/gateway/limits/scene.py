@@ -11,6 +11,7 @@ from services.common.control.state import ControlState
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.rules import RuleBook, parse_defaults
 from services.gateway.limits.shares import Shares
 
@@ -50,6 +51,7 @@ class LimitsScene:
     state: ControlState = field(default_factory=ControlState)
     time_s: float = 1000.0
     told: int = 0
+    risks: RiskTable = field(default_factory=lambda: RiskTable(3600.0))
     shares: Shares = field(init=False)
     limiter: Limiter = field(init=False)
     admission: Admission = field(init=False)
@@ -59,9 +61,12 @@ class LimitsScene:
         self.limiter = Limiter(self.shares)
         self.admission = Admission(
             RuleBook(parse_defaults(self.defaults)),
+            self.risks,
             self.limiter,
             TokenEstimates({"m": 100}),
             lambda: self.state,
+            lambda tenant, user: f"u_{tenant}_{user}" if user else "",
+            lambda: NOW + timedelta(seconds=self.time_s - 1000),
             lambda: self.time_s,
             self._tell,
         )

@@ -64,14 +64,14 @@ class Stage:
     time_s: float = 0.0
     offset: int = 0
 
-    def follow(self, *, stream: bool = True, prompt: str = "", **more: Any) -> ReplyStream:
+    def follow(self, *, stream: bool = True, prompt: str = "", tenant: str = "t", **more: Any) -> ReplyStream:
         """A reply stream of a new request."""
         request = InferenceRequested(
             request_id="r",
             kind="chat",
             model="m",
             lane=Lane.INTERACTIVE,
-            tenant="t",
+            tenant=tenant,
             key_id="k",
             stream=stream,
             prompt=prompt,

@@ -44,11 +44,11 @@ def test_requests_beyond_the_bound_are_refused() -> None:
     first, _ = stage.follow(), stage.follow()
     stage.registry.release(first, window_s=60)
     with pytest.raises(ProblemError) as caught:
-        stage.registry.require_room()
+        stage.registry.require_room("t")
     assert caught.value.problem.code == "overloaded"
     stage.hear(first, chunk(0, end=DONE))
     stage.tick()
-    stage.registry.require_room()
+    stage.registry.require_room("t")
 
 
 def test_size_of_a_request_counts_all_its_text() -> None:
@@ -63,3 +63,33 @@ def test_size_of_a_request_counts_all_its_text() -> None:
     assert reply_stream.size_bytes() > empty + 10_000
     stage.hear(reply_stream, chunk(0, "y" * 10_000))
     assert reply_stream.size_bytes() > empty + 20_000
+
+
+def test_streams_that_wait_for_their_client_count_against_their_tenant() -> None:
+    """A resume window is no way around a tenant's share; others still get in."""
+    stage = make_stage(max_in_flight=9)
+    stage.registry.require_room("small")
+    for _ in range(9):
+        try:
+            stage.registry.require_room("t")
+        except ProblemError:
+            break
+        stage.registry.release(stage.follow(), window_s=300)
+    assert (stage.registry.serving, stage.registry.followed) == (0, 8)
+    with pytest.raises(ProblemError) as refused:
+        stage.registry.require_room("t")
+    assert (refused.value.problem.status, refused.value.problem.code) == (429, "rate_limit_exceeded")
+    assert "This tenant has 8 requests under way at this gateway, of 9" in refused.value.problem.message
+    stage.registry.require_room("small")
+    stage.pass_time(301)
+    assert stage.registry.followed == 0
+    stage.registry.require_room("t")
+
+
+def test_call_with_more_prompts_than_places_is_refused_before_any_is_begun() -> None:
+    """All of its requests need a place."""
+    stage = make_stage(max_in_flight=3)
+    stage.registry.require_room("t", 3)
+    with pytest.raises(ProblemError) as refused:
+        stage.registry.require_room("t", 4)
+    assert refused.value.problem.code == "overloaded"

@@ -1,0 +1,76 @@
+"""Which users are limited for what was found in their requests. Pure.
+
+What was found wanes: after a half-life it counts half. So limits loosen again by
+themselves, whether or not anybody assesses the user anew.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.control import EVERYBODY
+from schemas.events.security import UserRisk
+from services.common.control.state import ControlState
+from services.gateway.limits.rules import Rule, hourly_rule
+
+_CAPACITY = 100_000
+
+
+@dataclass
+class RiskTable:
+    """The newest assessment of each user, of at most `capacity` users: those that were
+    assessed longest ago go first.
+    """
+
+    half_life_s: float
+    capacity: int = _CAPACITY
+    forgotten: int = 0
+    _risks: "OrderedDict[str, UserRisk]" = field(default_factory=OrderedDict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._risks)
+
+    def take(self, subject: str, risk: UserRisk | None) -> None:
+        """The newest record of `tenant/user`; None ends it. One that tells of another
+        user than its key changes nothing.
+        """
+        if risk is not None and subject != f"{risk.tenant}/{risk.user}":
+            return
+        self._risks.pop(subject, None)
+        if risk is None:
+            return
+        self._risks[subject] = risk
+        if len(self._risks) > self.capacity:
+            self._risks.popitem(last=False)
+            self.forgotten += 1
+
+    def findings_of(self, tenant: str, user: str, now: datetime) -> int:
+        """What was found of a user, waned; 0 where nothing was."""
+        risk = self._risks.get(f"{tenant}/{user}")
+        if risk is None or risk.findings <= 0:
+            return 0
+        age_s = max(0.0, (now - risk.assessed_at).total_seconds())
+        return int(risk.findings * 0.5 ** min(age_s / self.half_life_s, 60.0) + 0.5)
+
+    def rules_of(self, tenant: str, users: set[str], state: ControlState, now: datetime) -> tuple[Rule, ...]:
+        """The limits of suspicious users, by the tenant's thresholds.
+
+        Who is not suspicious is limited only where an administrator set thresholds:
+        their defaults are for those of whom something was found.
+        """
+        is_set = _has_thresholds(state, tenant)
+        if not (self._risks or is_set):
+            return ()
+        rules = []
+        for user in sorted(users):
+            findings = self.findings_of(tenant, user, now)
+            if user and (findings or is_set):
+                none, some, many = state.thresholds_of(tenant).requests_per_hour
+                limit = none if not findings else some if findings <= 3 else many
+                rules.append(hourly_rule(tenant, user, limit))
+        return tuple(rules)
+
+
+def _has_thresholds(state: ControlState, tenant: str) -> bool:
+    entries = (state.thresholds.get(tenant), state.thresholds.get(EVERYBODY))
+    return any(entry is not None and entry.deleted_at is None for entry in entries)

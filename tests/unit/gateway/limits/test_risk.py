@@ -1,0 +1,153 @@
+"""Limits that tighten for what was found in a user's requests."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.control import EVERYBODY, ThresholdsChanged
+from schemas.events.security import UserRisk
+from services.common.control.state import ControlState
+from services.common.http.problems import ProblemError
+from services.gateway.limits.risk import RiskTable
+from services.gateway.limits.risk_reader import RiskReader
+from tests.unit.gateway.limits.scene import NOW, LimitsScene, caller, request
+
+ANN = "u_acme_ann"
+
+
+def risk(findings: int, user: str = ANN, **fields: Any) -> UserRisk:
+    """An assessment of the present."""
+    return UserRisk(**({"tenant": "acme", "user": user, "findings": findings, "assessed_at": NOW} | fields))
+
+
+async def admitted(scene: LimitsScene, count: int, **fields: Any) -> int:
+    """How many of Ann's requests are let in."""
+    permits = 0
+    for _ in range(count):
+        try:
+            await scene.admission.admit(caller(user="ann"), [request(**({"user": ANN} | fields))])
+        except ProblemError:
+            break
+        permits += 1
+    return permits
+
+
+@pytest.mark.parametrize(("findings", "an_hour"), [(1, 50), (3, 50), (4, 10), (1000, 10)])
+async def test_findings_tighten_a_users_limit_at_once(findings: int, an_hour: int) -> None:
+    """Up to three: 50 an hour; more: 10. Nobody else is touched."""
+    scene = LimitsScene()
+    assert await admitted(scene, 200) == 200
+    scene.risks.take(f"acme/{ANN}", risk(findings))
+    assert await admitted(scene, 200) == an_hour
+    [permit] = await scene.admission.admit(caller(user="bob"), [request(user="u_acme_bob")])
+    assert permit.headers == ()
+
+
+async def test_refusal_says_why_and_nothing_of_what_was_found() -> None:
+    """No rule, no score, no level."""
+    scene = LimitsScene()
+    scene.risks.take(f"acme/{ANN}", risk(9, score=77.7))
+    await admitted(scene, 10)
+    with pytest.raises(ProblemError) as refused:
+        await scene.admission.admit(caller(user="ann"), [request(user=ANN)])
+    assert refused.value.problem.message == (
+        "Rate limit reached: this user, for what was found in its recent requests, may have 10 requests an "
+        "hour. Try again in 6m0s."
+    )
+
+
+async def test_limit_loosens_as_findings_wane() -> None:
+    """Four of them: two after a half-life, one after two, none after four."""
+    scene = LimitsScene()
+    scene.risks.take(f"acme/{ANN}", risk(4))
+    limits = []
+    for half_lives in (0, 1, 2, 3, 4):
+        scene.time_s = 1000 + half_lives * 3600
+        rules = scene.admission._rules(caller(user="ann"), request(user=ANN))
+        limits.append(rules[0].limit if rules else None)
+    assert limits == [10, 50, 50, 50, None]
+
+
+async def test_naming_another_user_in_the_body_loosens_nothing() -> None:
+    """The key's owner counts whoever is named; a suspicious one who is named counts too."""
+    scene = LimitsScene()
+    scene.risks.take(f"acme/{ANN}", risk(9))
+    assert await admitted(scene, 30, user="u_acme_somebody_else") == 10
+    other = LimitsScene()
+    other.risks.take("acme/u_named", risk(9, "u_named"))
+    assert await admitted(other, 30, user="u_named") == 10
+
+
+async def test_users_without_findings_are_limited_only_where_thresholds_were_set() -> None:
+    """100 an hour is the default of a threshold, not of everybody."""
+    assert await admitted(LimitsScene(), 150) == 150
+    for tenant in ("acme", EVERYBODY):
+        scene = LimitsScene(state=ControlState(thresholds={tenant: ThresholdsChanged(tenant=tenant)}))
+        assert await admitted(scene, 150) == 100
+    elsewhere = ThresholdsChanged(tenant="other")
+    assert await admitted(LimitsScene(state=ControlState(thresholds={"other": elsewhere})), 150) == 150
+    deleted = ThresholdsChanged(tenant="acme", deleted_at=NOW)
+    assert await admitted(LimitsScene(state=ControlState(thresholds={"acme": deleted})), 150) == 150
+
+
+async def test_tenants_own_thresholds_set_the_numbers() -> None:
+    """Configurable."""
+    own = ThresholdsChanged(tenant="acme", requests_per_hour=(7, 5, 0))
+    scene = LimitsScene(state=ControlState(thresholds={"acme": own}))
+    assert await admitted(scene, 20) == 7
+    scene.risks.take(f"acme/{ANN}", risk(4))
+    assert await admitted(scene, 20) == 0
+
+
+def test_table_is_bounded_and_takes_no_record_under_a_wrong_key() -> None:
+    """Those assessed longest ago go first; a tombstone ends one."""
+    table = RiskTable(3600.0, capacity=3)
+    for number in range(5):
+        table.take(f"acme/u{number}", risk(9, f"u{number}"))
+    table.take("acme/u0", risk(9, "u4"))
+    assert (len(table), table.forgotten, table.findings_of("acme", "u1", NOW)) == (3, 2, 0)
+    table.take("acme/u4", None)
+    assert (len(table), table.findings_of("acme", "u4", NOW)) == (2, 0)
+
+
+@given(findings=st.integers(-(2**60), 2**60), age_s=st.floats(-1e9, 1e9))
+def test_waned_findings_are_a_count_whatever_was_recorded(findings: int, age_s: float) -> None:
+    """From the future, a thousand years old, negative: never an error, never more."""
+    table = RiskTable(60.0)
+    table.take("acme/u", risk(findings, "u", assessed_at=NOW - timedelta(seconds=age_s)))
+    assert 0 <= table.findings_of("acme", "u", NOW) <= max(0, findings)
+
+
+class FakeTail:
+    """A compacted topic."""
+
+    def __init__(self, *records: Any) -> None:
+        self.records = records
+
+    async def start(self, *_: Any) -> None: ...
+
+    async def read_to_end(self, **_: Any) -> Any:
+        yield self.records
+
+
+async def test_reader_takes_the_newest_of_each_user_and_passes_over_garbage() -> None:
+    """Garbage leaves what was known; an empty record ends it."""
+
+    def record(user: str, value: bytes | None) -> Any:
+        return SimpleNamespace(key=f"acme/{user}".encode(), value=value, partition=0, offset=0)
+
+    tail = FakeTail(
+        record("a", risk(1, "a").encode()),
+        record("a", risk(5, "a").encode()),
+        record("a", b"{"),
+        record("b", risk(2, "b").encode()),
+        record("b", None),
+        SimpleNamespace(key=None, value=b"{}", partition=0, offset=0),
+    )
+    reader = RiskReader(tail, RiskTable(3600.0))  # type: ignore[arg-type]
+    await reader.start()
+    assert (reader.table.findings_of("acme", "a", NOW), len(reader.table)) == (5, 1)
