@@ -74,7 +74,9 @@ class Console:
         self._log_outs = LogOuts(
             url, name, self._events.send, utc_now, EndedSessions(settings.session_longest_s)
         )
-        keys = Authenticator(self.control, KeyChecker(pepper))
+        keys = Authenticator(
+            self.control, KeyChecker(pepper), settings.token_checker(monotonic_s), settings.proxy_networks
+        )
         self.callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
         self._scans = LogScans(url, name, wait_s=10.0)
         models = load_models(Path(settings.models_file))
@@ -135,6 +137,7 @@ class Console:
         """Serves until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.control.run())
+            group.create_task(self.callers.keys.run())
             group.create_task(self._log_outs.run())
 
     async def drain(self) -> None:

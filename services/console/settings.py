@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from services.common.access.settings import AccessSettings
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
-from services.common.process.settings import CommonSettings
 
 
-class Settings(CommonSettings):
+class Settings(AccessSettings):
     """The console's settings; each is a `TOCSIN_*` variable."""
 
     port: int = Field(
@@ -18,11 +18,6 @@ class Settings(CommonSettings):
         le=65535,
         validation_alias=AliasChoices("port", "TOCSIN_CONSOLE_PORT"),
         description="The port of the platform API; 0 takes a free one.",
-    )
-    key_pepper: SecretStr = Field(
-        min_length=16,
-        description="Secret under which API keys are hashed, the gateways' own; sessions are signed with a "
-        "key derived from it.",
     )
     pseudonym_key: SecretStr = Field(
         min_length=16, description="Secret under which users are renamed, the gateways' own."

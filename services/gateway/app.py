@@ -108,7 +108,8 @@ def make_serving(settings: Settings) -> Serving:
         keys=Authenticator(
             control,
             KeyChecker(settings.key_pepper.get_secret_value()),
-            lambda refusal: metrics.GATEWAY_REFUSED.labels(refusal).inc(),
+            settings.token_checker(monotonic_s),
+            settings.proxy_networks,
         ),
         bus_monitor=bus_monitor,
         publisher=publisher,
@@ -254,6 +255,7 @@ class Gateway:
             for work in (
                 serving.readers,
                 serving.control,
+                serving.keys,
                 serving.watchdog,
                 serving.registry.queue_positions,
                 serving.publisher,

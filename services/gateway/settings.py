@@ -5,14 +5,18 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from services.common.access.settings import AccessSettings
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
+<<<<<<< HEAD
 from services.common.process.settings import CommonSettings
 from services.gateway.limits.rules import parse_defaults
+=======
+>>>>>>> 9280ab5 (Tokens of an identity provider and short ones for API keys are let in; guesses are slowed at gateway and console alike, by address and key)
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
 
-class Settings(CommonSettings):
+class Settings(AccessSettings):
     """The gateway's settings; each is a `TOCSIN_*` variable."""
 
     port: int = Field(
@@ -21,11 +25,6 @@ class Settings(CommonSettings):
         le=65535,
         validation_alias=AliasChoices("port", "TOCSIN_GATEWAY_PORT"),
         description="The port of the HTTP API; 0 takes a free one.",
-    )
-    key_pepper: SecretStr = Field(
-        min_length=16,
-        description="Secret under which API keys are hashed, at least 16 characters, the same on every "
-        "gateway.",
     )
     pseudonym_key: SecretStr = Field(
         min_length=16,

@@ -22,7 +22,7 @@ _NOBODYS = KeyChanged(
 
 
 class Refusal(StrEnum):
-    """Why a caller is not let in."""
+    """Why a caller is not let in; from `FORGED` on, with a token."""
 
     MALFORMED = "malformed"
     UNKNOWN = "unknown"
@@ -31,6 +31,17 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     CLOSED = "closed"
     SCOPE = "scope"
+    FORGED = "forged"
+    AUDIENCE = "audience"
+    ISSUER = "issuer"
+    OVER = "over"
+    EARLY = "early"
+    TOO_LONG = "too_long"
+    CLAIMS = "claims"
+    TENANT = "tenant"
+    USER = "user"
+    KEY_CHANGED = "key_changed"
+    ISSUER_KEYS = "issuer_keys"
 
 
 class _Known(NamedTuple):
@@ -52,9 +63,10 @@ class KeyChecker:
     _known: dict[bytes, _Known] = field(default_factory=dict, init=False)
 
     def check(
-        self, state: ControlState, authorization: str | None, scope: Scope, *, now: datetime
+        self, state: ControlState, authorization: str | None, scope: Scope | None, *, now: datetime
     ) -> Principal | Refusal:
-        """Whose key a header carries, or why it is not good for `scope` now.
+        """Whose key a header carries, or why it is not good for `scope`, or for any,
+        now.
 
         Without the secret nobody learns more than `UNKNOWN`.
         """
@@ -69,20 +81,20 @@ class KeyChecker:
             self._remember(digest, known)
         if known.secret_until <= now:
             return Refusal.EXPIRED
-        return _check_rights(state, known.record, scope, now) or known.principal
+        return check_rights(state, known.record, scope, now) or known.principal
 
     def recheck(
         self, state: ControlState, key_id: str, scope: Scope, *, now: datetime
     ) -> Principal | Refusal:
-        """Whose key this is whose secret was shown earlier, if its record is good for `scope` still:
-        for sessions.
+        """Whose key this is whose secret was shown earlier, if its record is good for
+        `scope` still: for sessions.
         """
         key = state.keys.get(key_id)
         if key is None:
             return Refusal.UNKNOWN
         if not is_signed(key, pepper=self.pepper):
             return Refusal.UNSIGNED
-        return _check_rights(state, key, scope, now) or principal_of(key)
+        return check_rights(state, key, scope, now) or principal_of(key)
 
     def _check_secret(self, state: ControlState, authorization: str | None) -> _Known | Refusal:
         scheme, _, clear = (authorization or "").partition(" ")
@@ -104,11 +116,12 @@ class KeyChecker:
         self._known[digest] = known
 
 
-def _check_rights(state: ControlState, key: KeyChanged, scope: Scope, now: datetime) -> Refusal | None:
+def check_rights(state: ControlState, key: KeyChanged, scope: Scope | None, now: datetime) -> Refusal | None:
+    """Why a signed key is not good for `scope`, or for any, now; None where it is."""
     if key.deleted_at is not None or (key.revoked_at is not None and key.revoked_at <= now):
         return Refusal.REVOKED
     if key.expires_at is not None and key.expires_at <= now:
         return Refusal.EXPIRED
     if not state.is_open(key.tenant, key.user):
         return Refusal.CLOSED
-    return None if scope in key.scopes else Refusal.SCOPE
+    return None if scope is None or scope in key.scopes else Refusal.SCOPE

@@ -1,10 +1,8 @@
 """Who makes a call, however that was shown. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.control import KeyChanged, Limits, Scope
-
-_PLATFORM = "platform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,11 @@ class Principal:
     @property
     def is_platform_admin(self) -> bool:
         """Whether it administers all tenants."""
-        return _PLATFORM in self.scopes
+        return Scope.PLATFORM in self.scopes
+
+    def narrowed_to(self, scopes: tuple[Scope, ...]) -> "Principal":
+        """The same, with those of its scopes that are among these."""
+        return replace(self, scopes=tuple(scope for scope in self.scopes if scope in scopes))
 
 
 def principal_of(key: KeyChanged) -> Principal:

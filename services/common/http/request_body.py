@@ -64,8 +64,10 @@ async def read_body(request: Request, limit_bytes: int, timeout_s: float) -> byt
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def read_json(request: Request, kind: type[Body], limits: BodyLimits) -> Body:
-    """The body as a model.
+async def read_json(
+    request: Request, kind: type[Body], limits: BodyLimits, *, empty: Body | None = None
+) -> Body:
+    """The body as a model; `empty` where there is none, if that is allowed.
 
     Raises:
         ProblemError: 413, it is too large; 415, its Content-Encoding is not served;
@@ -74,6 +76,8 @@ async def read_json(request: Request, kind: type[Body], limits: BodyLimits) -> B
     """
     encoding = _content_encoding(request.scope)
     body = await read_body(request, limits.max_body_bytes, limits.body_timeout_s)
+    if not body and empty is not None:
+        return empty
     if encoding:
         body = decode(body, encoding, limits.max_body_bytes)
     return parse_json(body, kind)

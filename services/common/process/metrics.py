@@ -31,6 +31,13 @@ HTTP_CUT = Counter(
     "tocsin_http_cut_total", "Connections that were cut or refused before a request was served.", ["reason"]
 )
 
+# Callers, at gateways and consoles.
+AUTH_REFUSED = Counter("tocsin_auth_refused_total", "Callers that were not let in, by why.", ["reason"])
+AUTH_SLOWED = Counter("tocsin_auth_slowed_total", "Guesses that were told to wait, by address or key.")
+AUTH_ISSUER_READS = Counter(
+    "tocsin_auth_issuer_reads_total", "Readings of the identity provider's keys: read, failed.", ["outcome"]
+)
+
 # Gateway.
 GATEWAY_REQUESTS = Counter("tocsin_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
 GATEWAY_SECONDS = Histogram(
@@ -59,7 +66,6 @@ GATEWAY_ACCEPTED_LATE = Counter(
     "tocsin_gateway_accepted_late_total",
     "Requests that a broker dated later than it could by what is known of its clock; they are refused.",
 )
-GATEWAY_REFUSED = Counter("tocsin_gateway_refused_total", "Callers that were not let in, by why.", ["reason"])
 GATEWAY_FORGOTTEN_EARLY = Counter(
     "tocsin_gateway_forgotten_early_total", "Ended requests forgotten before their time, for want of memory."
 )

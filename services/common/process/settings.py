@@ -114,7 +114,9 @@ def _text(value: Any) -> str:
 
 
 def _explain(settings: type[CommonSettings], problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "?"
+    if not problem["loc"]:  # of several settings, which the message names
+        return str(problem["msg"])
+    name = str(problem["loc"][0])
     field = settings.model_fields.get(name)
     purpose = f" It is: {field.description}" if field and field.description else ""
     # What may hold a secret is not shown, not even where it is wrong.

@@ -1,8 +1,9 @@
 """Who makes a call, by its Authorization header or its session's cookie."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,12 +14,10 @@ from services.common.clock import Clock
 from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError
 from services.common.http.access_log import bind_log_fields
-from services.common.http.authentication import Authenticator, UnknownKeyError
-from services.common.http.forwarding import Network, client_network, client_of
-from services.common.http.problems import Problem, ProblemError, unauthenticated, unavailable
+from services.common.http.authentication import Authenticator
+from services.common.http.problems import Problem, ProblemError, forbidden, unauthenticated, unavailable
 from services.common.process import metrics
 from services.console.identity.log_outs import LogOuts
-from services.console.identity.login_throttle import LoginThrottle
 from services.console.identity.sessions import Session, SessionSigner
 from services.console.settings import Settings
 
@@ -46,6 +45,26 @@ class Caller:
         return self.principal.is_admin
 
 
+class TokenWanted(Protocol):
+    """What is asked of a token: None means all that the key gives."""
+
+    @property
+    def scopes(self) -> Sequence[Scope] | None:
+        """What it shall give."""
+
+    @property
+    def expires_in_s(self) -> int | None:
+        """How long it shall last."""
+
+
+class Exchange(NamedTuple):
+    """A token for a key."""
+
+    token: str
+    expires_in_s: int
+    scopes: tuple[Scope, ...]
+
+
 @dataclass
 class Callers:
     """Lets callers in, and opens and ends sessions."""
@@ -55,12 +74,7 @@ class Callers:
     clock: Clock
     signer: SessionSigner
     log_outs: LogOuts
-    throttle: LoginThrottle = field(default_factory=LoginThrottle)
     new_session_id: Callable[[], str] = field(default=lambda: secrets.token_hex(16))
-    _trusted: tuple[Network, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._trusted = self.settings.proxy_networks
 
     def caller(self, request: Request, scope: Scope) -> Caller:
         """Who calls, if that is allowed `scope`. An Authorization header counts before
@@ -73,7 +87,7 @@ class Callers:
         found = (
             self._by_session(request, scope)
             if authorization is None
-            else Caller(self._check(request, authorization, scope))
+            else Caller(self.keys.caller(request, scope, now=self.clock()))
         )
         bind_log_fields(request.scope, tenant=found.principal.tenant, key_id=found.principal.key_id)
         return found
@@ -87,7 +101,13 @@ class Callers:
         _require_same_site(request)
         now = self.clock()
         try:
-            principal = self._check(request, f"Bearer {clear}", Scope.READ)
+            principal = self.keys.authenticate(
+                f"Bearer {clear}",
+                Scope.READ,
+                now=now,
+                address=lambda: self.keys.address_of(request),
+                with_token=False,
+            )
         except ProblemError as error:
             throttled = error.problem.status == 429
             metrics.CONSOLE_LOGINS.labels("throttled" if throttled else "refused").inc()
@@ -97,6 +117,33 @@ class Callers:
         began = int(now.timestamp())
         expires = began + int(min(self.settings.session_s, self.settings.session_longest_s))
         return Caller(principal, Session(self.new_session_id(), principal.key_id, began, expires))
+
+    def exchange(self, request: Request, clear: str, wanted: TokenWanted) -> Exchange:
+        """A short token for the owner of this key. One for a token there is not: it
+        would last for ever.
+
+        Raises:
+            ProblemError: 401, 403, 429 or 503; 403 too where more is wanted than the key
+                gives.
+        """
+        now = self.clock()
+        principal = self.keys.authenticate(
+            f"Bearer {clear}",
+            None,
+            now=now,
+            address=lambda: self.keys.address_of(request),
+            with_token=False,
+        )
+        bind_log_fields(request.scope, tenant=principal.tenant, key_id=principal.key_id)
+        scopes = principal.scopes if wanted.scopes is None else tuple(wanted.scopes)
+        if more := [scope for scope in scopes if scope not in principal.scopes]:
+            raise forbidden(f"The API key itself lacks the scope {more[0].value!r}.")
+        now_s = int(now.timestamp())
+        lasts_s = min(wanted.expires_in_s or self.settings.token_longest_s, self.settings.token_longest_s)
+        token, until_s = self.keys.exchanged(
+            clear, scopes, now_s=now_s, until_s=now_s + lasts_s, jti=self.new_session_id()
+        )
+        return Exchange(token, until_s - now_s, scopes)
 
     def renewed(self, session: Session) -> Session:
         """The session, longer if half of its time is over."""
@@ -145,27 +192,6 @@ class Callers:
             COOKIE, path="/", secure=self._is_secure(request), httponly=True, samesite="strict"
         )
 
-    def _check(self, request: Request, authorization: str, scope: Scope) -> Principal:
-        """Whom an Authorization header stands for.
-
-        A good key is let in whatever others at its address have tried: a forgotten
-        script must not lock its neighbours out.
-
-        Raises:
-            ProblemError: 401, 403 or 503; 429 instead of 401 for a key that nobody
-                knows, where too many came from there.
-        """
-        now = self.clock()
-        try:
-            return self.keys.authenticate(authorization, scope, now=now)
-        except UnknownKeyError:
-            client = client_network(client_of(request.scope, self._trusted))
-            wait_s = self.throttle.wait_s(client, now.timestamp())
-            self.throttle.failed(client, now.timestamp())
-            if wait_s > 0:
-                raise _too_many_failures(wait_s) from None
-            raise
-
     def _by_session(self, request: Request, scope: Scope) -> Caller:
         now = self.clock()
         token = request.cookies.get(COOKIE)
@@ -204,16 +230,3 @@ def _require_same_site(request: Request) -> None:
         raise ProblemError(
             Problem(403, ErrorCode.CSRF_FAILED, "Another site may not do this in a session's name.")
         )
-
-
-def _too_many_failures(wait_s: float) -> ProblemError:
-    retry_after_s = int(wait_s) + 1
-    return ProblemError(
-        Problem(
-            429,
-            ErrorCode.RATE_LIMIT_EXCEEDED,
-            "The API key is not known, and neither were many before it from this address: "
-            f"wait {retry_after_s} s.",
-            headers=(("retry-after", str(retry_after_s)),),
-        )
-    )

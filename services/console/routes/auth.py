@@ -1,7 +1,7 @@
-"""/api/auth/session: logging in with an API key, and out."""
+"""/api/auth: logging in with an API key, and out; short tokens for API keys."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from services.common.access.exchange import LONGEST_S
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.identity.callers import Caller, Callers
@@ -20,6 +21,34 @@ class Login(BaseModel):
     """Who logs in."""
 
     key: str = Field(max_length=256, description="An API key with the scope `read`.")
+
+
+class TokenRequest(BaseModel):
+    """What a token shall be good for."""
+
+    key: str | None = Field(
+        None,
+        max_length=256,
+        description="The API key; left out, that of the Authorization header.",
+    )
+    scopes: list[Scope] | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="Fewer scopes than the key has; left out, all of them.",
+    )
+    expires_in_s: int | None = Field(
+        None, ge=1, le=LONGEST_S, description="Seconds that it lasts; at most, and if left out, what is set."
+    )
+
+
+class Token(BaseModel):
+    """A token, as OAuth 2.0 answers with it (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  a kind of token
+    expires_in: int = Field(description="Seconds until it ends, or sooner with its key.")
+    scope: str = Field(description="What it gives, separated by spaces.")
 
 
 class OpenSession(BaseModel):
@@ -56,6 +85,23 @@ def auth_router(callers: Callers, limits: BodyLimits) -> APIRouter:
         assert caller.session is not None  # noqa: S101  open_session makes one
         return _answer(callers, request, caller, caller.session)
 
+    @router.post(
+        "/token",
+        response_model=Token,
+        openapi_extra=body_of(TokenRequest, required=False),
+        responses=problems(400, 401, 403, 408, 413, 415, 429, 503),
+    )
+    async def exchange(request: Request) -> Response:
+        """Exchange an API key for a short token (a JWT), which gateway and console
+        accept as they do the key, and which ends with it.
+        """
+        wanted = await read_json(request, TokenRequest, limits, empty=TokenRequest())
+        clear = wanted.key if wanted.key is not None else _bearer(request)
+        made = callers.exchange(request, clear.strip(), wanted)
+        scope = " ".join(made.scopes)
+        token = Token(access_token=made.token, expires_in=made.expires_in_s, scope=scope)
+        return json_response(token.model_dump(), headers={"cache-control": "no-store"})
+
     @router.get("/session", response_model=OpenSession, responses=problems(401, 403, 429, 503))
     async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell who is logged in; renews a session of which half is over."""
@@ -73,6 +119,11 @@ def auth_router(callers: Callers, limits: BodyLimits) -> APIRouter:
         return response
 
     return router
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, clear = request.headers.get("authorization", "").partition(" ")
+    return clear if scheme.lower() == "bearer" else ""
 
 
 def _answer(callers: Callers, request: Request, caller: Caller, session: Session) -> Response:

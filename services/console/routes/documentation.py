@@ -37,21 +37,23 @@ _MEANINGS = {
     404: "There is no such thing for this key.",
     409: "The present state does not allow it.",
     412: "It was changed since the version that If-Match names.",
-    415: "The body's encoding is not served.",
     428: "It replaces a list whole: send If-Match.",
     408: "The body did not come in time.",
     413: "The body is too large.",
+    415: "The body's Content-Encoding is not served.",
     429: "Too many failures or look-ups: see `retry-after`.",
     503: "Not now: see `retry-after`.",
 }
 _OPEN = frozenset({"/health", "/ready", "/metrics"})
+_BY_KEY = frozenset({("/api/auth/session", "post"), ("/api/auth/token", "post")})
+"""They take the key in the body too."""
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """A JSON body that the route reads itself, bounded."""
     return {
         "requestBody": {
-            "required": True,
+            "required": required,
             "content": {"application/json": {"schema": schema_of(model)}},
         }
     }
@@ -122,7 +124,7 @@ def document(app: FastAPI) -> None:
             for path, operations in found["paths"].items():
                 for method, operation in operations.items():
                     operation["responses"].pop("422", None)
-                    if path not in _OPEN and (path, method) != ("/api/auth/session", "post"):
+                    if path not in _OPEN and (path, method) not in _BY_KEY:
                         operation["security"] = [{"key": []}, {"session": []}]
             app.openapi_schema = found
         return app.openapi_schema

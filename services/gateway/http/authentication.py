@@ -12,8 +12,8 @@ def authenticated(serving: Serving, request: Request, scope: Scope) -> Principal
     """Who makes a request, if that is allowed `scope`.
 
     Raises:
-        ProblemError: 401, 403 or 503.
+        ProblemError: 401, 403, 429 or 503.
     """
-    caller = serving.keys.authenticate(request.headers.get("authorization"), scope, now=serving.clock())
+    caller = serving.keys.caller(request, scope, now=serving.clock())
     bind_log_fields(request.scope, tenant=caller.tenant, key_id=caller.key_id)
     return caller

@@ -16,7 +16,7 @@ def models_router(serving: Serving) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
     @router.head("/models", include_in_schema=False)
-    @router.get("/models", responses=errors(401, 403, 503))
+    @router.get("/models", responses=errors(401, 403, 429, 503))
     async def models(request: Request) -> Response:
         """The models that this key may use."""
         caller = authenticated(serving, request, Scope.INFER)
@@ -28,7 +28,7 @@ def models_router(serving: Serving) -> APIRouter:
         )
 
     @router.head("/models/{model_id:path}", include_in_schema=False)
-    @router.get("/models/{model_id:path}", responses=errors(401, 403, 404, 503))
+    @router.get("/models/{model_id:path}", responses=errors(401, 403, 404, 429, 503))
     async def model(request: Request, model_id: str) -> Response:
         """One model, by its name or an alias."""
         caller = authenticated(serving, request, Scope.INFER)

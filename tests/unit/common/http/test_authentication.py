@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from schemas.control import KeyChanged, Scope
+from services.common.access.exchange import TokenExchange
+from services.common.access.tokens import TokenChecker
 from services.common.bus import Record
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
@@ -42,7 +44,7 @@ def authenticator_of(*values: tuple[str, bytes | None]) -> Authenticator:
     )  # type: ignore[assignment]
     asyncio.run(reader.start())
     assert health.dependencies["control"].ok
-    return Authenticator(reader, KeyChecker(PEPPER))
+    return Authenticator(reader, KeyChecker(PEPPER), TokenChecker(TokenExchange(PEPPER)))
 
 
 def refused(
@@ -61,7 +63,10 @@ def test_key_is_good_for_its_scopes_until_it_ends() -> None:
     clear, key = signed_key(expires_at=NOW + timedelta(hours=1))
     authenticator = authenticator_of(record_of(tenant()), record_of(key))
     assert refused(authenticator, clear) == (0, "")
-    assert refused(authenticator, clear, Scope.ADMIN) == (403, "The API key lacks the scope 'admin'.")
+    assert refused(authenticator, clear, Scope.ADMIN) == (
+        403,
+        "The API key or token lacks the scope 'admin'.",
+    )
     assert refused(authenticator, clear, hours=1) == (401, "The API key has expired.")
     assert refused(authenticator, clear[:-1] + ("A" if clear[-1] != "A" else "B"))[0] == 401
     gone = authenticator_of(record_of(tenant()), record_of(key), (f"key:{key.key_id}", None))
@@ -109,5 +114,76 @@ def test_nobody_is_let_in_before_the_keys_are_read() -> None:
     """503, so that a client tries again."""
     clear, key = signed_key()
     assert isinstance(key, KeyChanged)
-    unread = Authenticator(ControlReader("", "test"), KeyChecker(PEPPER))
+    unread = Authenticator(ControlReader("", "test"), KeyChecker(PEPPER), TokenChecker(TokenExchange(PEPPER)))
     assert refused(unread, clear)[0] == 503
+
+
+def guess(authenticator: Authenticator, clear: str, address: str, *, at_s: float = 0.0) -> int:
+    """The status that a bearer from an address gets; 0 where it is let in."""
+    try:
+        authenticator.authenticate(
+            f"Bearer {clear}", Scope.INFER, now=NOW + timedelta(seconds=at_s), address=lambda: address
+        )
+    except ProblemError as error:
+        return error.problem.status
+    return 0
+
+
+WRONG_TOKEN = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize("wrong", ["tsn_zzzzzzzz_" + "x" * 43, "tsn_", "sk-something", WRONG_TOKEN])
+def test_address_that_keeps_guessing_is_slowed_and_its_good_keys_get_in(wrong: str) -> None:
+    """Keys that nobody knows, what is no key, forged tokens: all count."""
+    clear, key = signed_key()
+    authenticator = authenticator_of(record_of(tenant()), record_of(key))
+    statuses = [guess(authenticator, wrong, "192.0.2.1") for _ in range(7)]
+    assert statuses == [401] * 5 + [429] * 2
+    assert guess(authenticator, clear, "192.0.2.1") == 0
+    assert guess(authenticator, wrong, "192.0.2.1", at_s=3600) == 401
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_key_that_is_guessed_at_from_many_addresses_is_slowed_whether_or_not_it_exists(known: bool) -> None:  # noqa: FBT001
+    """And its owner gets in all the while: a stranger cannot lock a key."""
+    clear, key = signed_key()
+    authenticator = authenticator_of(record_of(tenant()), record_of(key))
+    key_id = key.key_id if known else "zzzzzzzz"
+    statuses = [
+        guess(authenticator, f"tsn_{key_id}_{number:043d}", f"192.0.2.{number}") for number in range(8)
+    ]
+    assert statuses == [401] * 5 + [429] * 3
+    assert guess(authenticator, clear, "192.0.2.77") == 0
+    assert guess(authenticator, "tsn_yyyyyyyy_" + "x" * 43, "192.0.2.77") == 401
+
+
+def test_what_once_was_good_is_no_guess() -> None:
+    """A forgotten script with an expired key slows nobody; nor does a missing header."""
+    clear, key = signed_key(expires_at=NOW)
+    authenticator = authenticator_of(record_of(tenant()), record_of(key))
+    assert [guess(authenticator, clear, "192.0.2.1") for _ in range(9)] == [401] * 9
+    for _ in range(9):
+        with pytest.raises(ProblemError) as caught:
+            authenticator.authenticate(None, Scope.INFER, now=NOW, address=lambda: "192.0.2.1")
+        assert caught.value.problem.status == 401
+
+
+def test_throttle_that_millions_fill_stays_small() -> None:
+    """Addresses and key ids are whatever a stranger sends."""
+    throttle = authenticator_of().throttle
+    for number in range(10_000):
+        throttle.guessed(address=f"a{number}", key_id=f"k{number}", now_s=0.0)
+    assert len(throttle.by_address._failures) == len(throttle.by_key._failures) == 4096
+
+
+def test_token_is_made_for_a_key_no_longer_than_the_key_lasts() -> None:
+    """And none for a token: `with_token` off lets only keys in."""
+    clear, key = signed_key(expires_at=NOW + timedelta(seconds=60))
+    authenticator = authenticator_of(record_of(tenant()), record_of(key))
+    now_s = int(NOW.timestamp())
+    token, until_s = authenticator.exchanged(clear, key.scopes, now_s=now_s, until_s=now_s + 600, jti="j")
+    assert until_s == now_s + 60
+    assert guess(authenticator, token, "192.0.2.1") == 0
+    with pytest.raises(ProblemError) as caught:
+        authenticator.authenticate(f"Bearer {token}", None, now=NOW, with_token=False)
+    assert caught.value.problem.status == 401

@@ -1,0 +1,1 @@
+"""Who is let in: tokens beside API keys, and what slows down those who guess."""
