@@ -7,11 +7,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.access.settings import AccessSettings
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
-<<<<<<< HEAD
-from services.common.process.settings import CommonSettings
 from services.gateway.limits.rules import parse_defaults
-=======
->>>>>>> 9280ab5 (Tokens of an identity provider and short ones for API keys are let in; guesses are slowed at gateway and console alike, by address and key)
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
