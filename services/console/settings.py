@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from services.common.access.settings import AccessSettings
+from services.common.control.access.settings import AccessSettings
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 
 

@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
-from services.common.access.throttle import GuessThrottle
-from services.common.access.tokens import TokenChecker
+from services.common.control.access.throttle import GuessThrottle
+from services.common.control.access.tokens import TokenChecker
 from services.common.control.authentication import KeyChecker, Refusal
 from services.common.control.principal import Principal
 from services.common.control.reader import ControlReader

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.access.exchange import LONGEST_S
+from services.common.control.access.exchange import LONGEST_S
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.identity.callers import Caller, Callers

@@ -11,8 +11,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.common.access.jwks import JwksKeys
-from services.common.access.signatures import VerifyingKey
+from services.common.control.access.jwks import JwksKeys
+from services.common.control.access.signatures import VerifyingKey
 from services.common.control.authentication import Refusal
 from tests.support.issuer import jwk
 

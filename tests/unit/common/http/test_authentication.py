@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from schemas.control import KeyChanged, Scope
-from services.common.access.exchange import TokenExchange
-from services.common.access.tokens import TokenChecker
 from services.common.bus import Record
+from services.common.control.access.exchange import TokenExchange
+from services.common.control.access.tokens import TokenChecker
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
 from services.common.http.authentication import Authenticator

@@ -18,7 +18,7 @@ from joserfc.jwk import OctKey
 from joserfc.jws import serialize_compact
 
 from schemas.control import KeyChanged, Scope
-from services.common.access.signatures import Expected, VerifyingKey, verified_claims
+from services.common.control.access.signatures import Expected, VerifyingKey, verified_claims
 from services.common.control.authentication import Refusal
 
 ISSUER = "tocsin"

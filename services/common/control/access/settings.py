@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from schemas.control import Scope
-from services.common.access.claims import ClaimMapping
-from services.common.access.exchange import LONGEST_S, TokenExchange
-from services.common.access.jwks import JwksKeys, SharedSecret
-from services.common.access.signatures import ALGORITHMS, Expected, shared_key
-from services.common.access.tokens import Issuer, IssuerKeys, TokenChecker
 from services.common.clock import MonotonicClock
+from services.common.control.access.claims import ClaimMapping
+from services.common.control.access.exchange import LONGEST_S, TokenExchange
+from services.common.control.access.jwks import JwksKeys, SharedSecret
+from services.common.control.access.signatures import ALGORITHMS, Expected, shared_key
+from services.common.control.access.tokens import Issuer, IssuerKeys, TokenChecker
 from services.common.process.settings import CommonSettings
 
 _NEVER_BY_TOKEN_ALONE = frozenset({Scope.ADMIN, Scope.PLATFORM})

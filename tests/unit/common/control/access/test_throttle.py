@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.access.throttle import FailureThrottle
+from services.common.control.access.throttle import FailureThrottle
 
 
 def failing(throttle: FailureThrottle, client: str, times: int, at_s: float = 0.0) -> None:

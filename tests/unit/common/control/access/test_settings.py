@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from schemas.control import Scope
-from services.common.access.jwks import JwksKeys, SharedSecret
-from services.common.access.settings import AccessSettings
+from services.common.control.access.jwks import JwksKeys, SharedSecret
+from services.common.control.access.settings import AccessSettings
 from services.common.errors import ConfigError
 
 WHOLE = {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from schemas.control import KeyChanged, Scope, UserChanged
-from services.common.access.claims import ClaimMapping, bearer_of, claim_at
-from services.common.access.exchange import TokenExchange
-from services.common.access.signatures import Expected, VerifyingKey, public_key
-from services.common.access.tokens import Issuer, TokenChecker
+from services.common.control.access.claims import ClaimMapping, bearer_of, claim_at
+from services.common.control.access.exchange import TokenExchange
+from services.common.control.access.signatures import Expected, VerifyingKey, public_key
+from services.common.control.access.tokens import Issuer, TokenChecker
 from services.common.control.authentication import Refusal
 from services.common.control.principal import Principal
 from services.common.control.state import ControlRecord, ControlState, fold

@@ -12,8 +12,8 @@ import aiohttp
 import orjson
 import structlog
 
-from services.common.access.signatures import VerifyingKey, public_key
 from services.common.clock import MonotonicClock
+from services.common.control.access.signatures import VerifyingKey, public_key
 from services.common.control.authentication import Refusal
 from services.common.process import metrics
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from schemas.control import KeyChanged, Scope, UserChanged
-from services.common.access.claims import Bearer, ClaimMapping, bearer_of, principal_of_bearer
-from services.common.access.exchange import TokenExchange
-from services.common.access.signatures import Expected, VerifyingKey, verified_claims
+from services.common.control.access.claims import Bearer, ClaimMapping, bearer_of, principal_of_bearer
+from services.common.control.access.exchange import TokenExchange
+from services.common.control.access.signatures import Expected, VerifyingKey, verified_claims
 from services.common.control.authentication import Refusal, check_rights
 from services.common.control.principal import Principal, principal_of
 from services.common.control.state import ControlState

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, RSAKey
 
-from services.common.access.signatures import (
+from services.common.control.access.signatures import (
     Expected,
     VerifyingKey,
     public_key,
