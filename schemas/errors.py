@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     INSUFFICIENT_PERMISSIONS = "insufficient_permissions"
     CSRF_FAILED = "csrf_failed"
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    INSUFFICIENT_QUOTA = "insufficient_quota"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_DISABLED = "model_disabled"
     REQUEST_NOT_FOUND = "request_not_found"

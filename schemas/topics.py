@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from schemas.control import CONTROL_CHANGE
 from schemas.events.alerts import AlertRaised
 from schemas.events.audit import AuditEntry
+from schemas.events.budgets import BudgetWarned
 from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
@@ -150,7 +151,7 @@ COMPLETED = Topic(
     12,
     _WEEK,
     ("dispatcher", "gateway"),
-    ("recorder",),
+    ("recorder", "gateway"),
     "The one end of each request.",
     scaled=True,
     ledger=True,
@@ -270,6 +271,16 @@ ALERTS = Topic(
     ledger=True,
     dead_letters=True,
 )
+BUDGETS_WARNED = Topic(
+    "budgets.warned.v1",
+    TypeAdapter(BudgetWarned),
+    "budget_id",
+    1,
+    None,
+    ("gateway",),
+    ("gateway",),
+    "Shares of budgets that were spent; a budget's newest record says what was warned of.",
+)
 RETRAINING_REQUESTS = Topic(
     "retraining.requests.v1",
     TypeAdapter(RetrainingRequested),
@@ -312,6 +323,7 @@ TOPICS: tuple[Topic, ...] = (
     BREACHES,
     DRIFT,
     ALERTS,
+    BUDGETS_WARNED,
     RETRAINING_REQUESTS,
     RETRAINING_RESULTS,
 )

@@ -9,7 +9,16 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from schemas.inference import Lane
-from schemas.topics import LIMIT_SHARES, REPLIES, RISK, STATUS_TOPIC, inbox_partition, requests_topic
+from schemas.topics import (
+    COMPLETED,
+    LIMIT_SHARES,
+    REPLIES,
+    RISK,
+    STATUS_TOPIC,
+    inbox_partition,
+    requests_topic,
+)
+from services.common.budgets.spend import SpendStore, meter_of
 from services.common.bus.consumers.consumer import Tail
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
@@ -29,6 +38,13 @@ from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import ModelConfig, load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
+from services.common.store import Store
+from services.gateway.budgets.admission import UNHEARD_S, BudgetAdmission
+from services.gateway.budgets.book import BudgetBook
+from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.reservations import Reservations
+from services.gateway.budgets.spending import Spending
+from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
@@ -100,10 +116,13 @@ def make_serving(settings: Settings) -> Serving:
     )
     readers = ReaderPool(reader, bus_monitor)
     admission, peer_share, risks = make_admission(settings, models, control, publisher)
+    prices = PriceList({model.name: model.price for model in models}, lambda: control.state)
+    catalogue = Catalogue(models, created=int(models_file.stat().st_mtime))
+    budgets, warner = make_budgets(settings, catalogue, control, prices, peer_share)
     return Serving(
         settings=settings,
         health=health,
-        catalogue=Catalogue(models, created=int(models_file.stat().st_mtime)),
+        catalogue=catalogue,
         control=control,
         keys=Authenticator(
             control,
@@ -115,7 +134,7 @@ def make_serving(settings: Settings) -> Serving:
         publisher=publisher,
         ends=EndPublisher(
             CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
-            PriceList({model.name: model.price for model in models}, lambda: control.state),
+            prices,
             settings.store_text == "raw",
             utc_now,
             settings.max_in_flight,
@@ -135,6 +154,8 @@ def make_serving(settings: Settings) -> Serving:
         admission=admission,
         peer_share=peer_share,
         risks=risks,
+        budgets=budgets,
+        warner=warner,
         clock=utc_now,
         monotonic=monotonic_s,
     )
@@ -170,6 +191,52 @@ def make_admission(
         peer_share.hurry,
     )
     return admission, peer_share, risks
+
+
+def make_budgets(
+    settings: Settings,
+    catalogue: Catalogue,
+    control: ControlReader,
+    prices: PriceList,
+    peer_share: PeerShare,
+) -> tuple[BudgetAdmission, BudgetWarner]:
+    """The budgets: what keeps them, and what warns of them."""
+    url, name = settings.kafka_url, f"gateway-{settings.instance}"
+    pseudonym_key = settings.pseudonym_key.get_secret_value()
+    spending, reservations = Spending(), Reservations(UNHEARD_S)
+    book = BudgetBook(
+        lambda entry: meter_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
+    )
+
+    def on_round() -> None:
+        book.read(control.state.budgets)
+        admission.expire()
+
+    follower = SpendFollower(
+        Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
+        SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=10.0, connections=2)),
+        book,
+        spending,
+        utc_now,
+        on_round,
+        lambda request_id: admission.release(request_id),  # noqa: PLW0108  made below
+    )
+    admission = BudgetAdmission(
+        book,
+        spending,
+        reservations,
+        peer_share.shares,
+        prices,
+        {model.name: model for model in catalogue.models},
+        utc_now,
+        monotonic_s,
+        follower,
+        peer_share.hurry,
+    )
+    warner = BudgetWarner(
+        url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.meter]), utc_now
+    )
+    return admission, warner
 
 
 def make_app(serving: Serving) -> AccessLogMiddleware:
@@ -262,6 +329,8 @@ class Gateway:
                 serving.bus_monitor,
                 serving.peer_share,
                 serving.risks,
+                serving.budgets.follower,
+                serving.warner,
             ):
                 tasks.create_task(work.run())
 
@@ -281,6 +350,8 @@ class Gateway:
         serving.registry.settle_all()
         await serving.peer_share.close()
         await serving.risks.close()
+        await serving.budgets.follower.close()
+        await serving.warner.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()

@@ -20,10 +20,11 @@ from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.request_ids import Kind, new_request_id
-from services.gateway.admission import refusal
+from services.gateway.budgets.admission import BudgetAdmission
+from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
-from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.bus.publisher import MayHaveBegunError, RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.limits.admission import Admission, Permit
 from services.gateway.limits.peer_share import PeerShare
@@ -32,6 +33,7 @@ from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.problems import has_ended, not_all_begun, problem_of_end
+from services.gateway.routing.admission import refusal
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.reader import ReaderPool
@@ -41,6 +43,8 @@ from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.watchdog import Watchdog
 
 _TAKE_S = 30.0
+
+Admitted = tuple[InferenceRequested, Permit]
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Serving:
     admission: Admission
     peer_share: PeerShare
     risks: RiskReader
+    budgets: BudgetAdmission
+    warner: BudgetWarner
     clock: Clock
     monotonic: MonotonicClock
 
@@ -88,7 +94,7 @@ async def ask_chat(
         stream=stream,
         messages=tuple(body.messages),
     )
-    [permit] = await _admit(serving, caller, [request], traceparent)
+    [(request, permit)] = await _admit(serving, caller, [request], traceparent)
     return await _ask(serving, request, permit, traceparent)
 
 
@@ -96,7 +102,7 @@ async def ask_completions(
     serving: Serving, caller: Principal, body: CompletionBody, *, stream: bool, traceparent: str | None
 ) -> list[ReplyStream]:
     """Publishes a text completion, a request for each prompt. Returns once Kafka has
-    them. None is published where together they exceed a limit.
+    them. None is published where together they exceed a limit or a budget.
 
     Raises:
         ProblemError: the body asks for what cannot be served, or the bus does not take
@@ -124,16 +130,18 @@ async def ask_completions(
         )
         for prompt in body.prompts
     ]
-    permits = await _admit(serving, caller, requests, traceparent)
+    admitted = await _admit(serving, caller, requests, traceparent)
     begun: list[ReplyStream] = []
     try:
-        for request, permit in zip(requests, permits, strict=True):
+        for request, permit in admitted:
             begun.append(await _ask(serving, request, permit, traceparent))
     except BaseException as error:
         for reply_stream in begun:
             serving.registry.release(reply_stream)
-        for permit in permits[len(begun) :]:
+        for _, permit in admitted[len(begun) :]:
             permit.abandon()
+        for request, _ in admitted[len(begun) + 1 :]:
+            serving.budgets.release(request.request_id)
         if begun and isinstance(error, ProblemError):
             raise not_all_begun(error.problem, begun=len(begun), prompts=len(body.prompts)) from error
         raise
@@ -187,8 +195,9 @@ async def cancel(serving: Serving, caller: Principal, request_id: str) -> None:
 
 async def _admit(
     serving: Serving, caller: Principal, requests: Sequence[InferenceRequested], traceparent: str | None
-) -> Sequence[Permit]:
-    """Permits for the requests of one call, or the reason why none of them is served.
+) -> "Sequence[Admitted]":
+    """The requests of one call as they may be published, each with its permit, or the
+    reason why none of them is served.
 
     A request that is refused for what it is has its end recorded; one that is refused
     for now was never made, and is only counted.
@@ -197,7 +206,14 @@ async def _admit(
     try:
         serving.registry.require_room(caller.tenant, len(requests))
         await _require_servable(serving, first, traceparent)
-        return await serving.admission.admit(caller, requests)
+        permits = await serving.admission.admit(caller, requests)
+        try:
+            affordable = await serving.budgets.admit(requests)
+        except BaseException:
+            for permit in permits:
+                permit.abandon()
+            raise
+        return list(zip(affordable, permits, strict=True))
     except ProblemError as error:
         error.request_id = first.request_id
         raise
@@ -228,8 +244,10 @@ async def _publish(
     )
     try:
         origin = await serving.publisher.ask(request, traceparent, begun=lambda: reply_stream.begun)
-    except BaseException:
+    except BaseException as error:
         serving.registry.forget(reply_stream)
+        if isinstance(error, ProblemError) and not isinstance(error, MayHaveBegunError):
+            serving.budgets.release(request.request_id)
         raise
     if origin is not None:
         reply_stream.attempt_lies_at(1, origin)
@@ -260,7 +278,9 @@ def _request(
         tenant=caller.tenant,
         key_id=caller.key_id,
         user=pseudonym(
-            settings.pseudonym_key.get_secret_value(), tenant=caller.tenant, user=body.user or caller.user
+            settings.pseudonym_key.get_secret_value(),
+            tenant=caller.tenant,
+            user=caller.user or body.user or "",
         ),
         messages=messages,
         prompt=prompt,

@@ -22,6 +22,15 @@ class Settings(AccessSettings):
         validation_alias=AliasChoices("port", "TOCSIN_GATEWAY_PORT"),
         description="The port of the HTTP API; 0 takes a free one.",
     )
+    clickhouse_url: str = Field(
+        "http://default@127.0.0.1:8123/tocsin",
+        repr=False,
+        validation_alias=AliasChoices(
+            "clickhouse_url", "TOCSIN_GATEWAY_CLICKHOUSE_URL", "TOCSIN_CLICKHOUSE_URL"
+        ),
+        description="ClickHouse's HTTP address with user, password and database, where it is read what "
+        "budgets have spent; a user who may only read will do.",
+    )
     pseudonym_key: SecretStr = Field(
         min_length=16,
         description="Secret under which users are renamed, at least 16 characters, the same on every "

@@ -49,6 +49,8 @@ class Problem:
     @property
     def type(self) -> str:
         """OpenAI's broad class of the error."""
+        if self.code == ErrorCode.INSUFFICIENT_QUOTA:
+            return self.code
         return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
 
     def openai_body(self) -> dict[str, Any]:

@@ -99,6 +99,7 @@ BUDGETS_WARNED = Counter(
     "Warnings that a budget's share was spent, by whose and its period.",
     ["subject", "period"],
 )
+BUDGETS_UNREAD = Gauge("tocsin_budgets_unread", "Budgets of which is not known yet what was spent.")
 BUDGETS_RESERVED_USD = Gauge(
     "tocsin_budgets_reserved_usd", "Dollars that requests under way have reserved and not settled yet."
 )

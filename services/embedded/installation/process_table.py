@@ -29,6 +29,7 @@ _SECRETS = {
     "TOCSIN_KEY_PEPPER": {"gateway", "console"},
     "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
     "TOCSIN_CLICKHOUSE_URL": {"analyzer", "console"},
+    "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
 }
 """Who is given which secret; a name that is not here is everybody's."""
 _PARTITION_SCALE = "0.125"  # every partition costs three files, and one machine has no use for twelve
@@ -185,6 +186,9 @@ def service_environment(
             "TOCSIN_HOST": addresses.host,
             "TOCSIN_KAFKA_URL": addresses.kafka_url,
             "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
+            # Gateways, which the world reaches, only read what budgets have spent.
+            "TOCSIN_GATEWAY_CLICKHOUSE_URL": environ.get("TOCSIN_GATEWAY_CLICKHOUSE_URL")
+            or addresses.clickhouse_url_of("analyst", passwords.get("analyst", "")),
             "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
             **ray_environment(home, environ),
             "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],

@@ -45,6 +45,12 @@ _LOG_EVERY_S = 10.0
 _TRIES = 3
 
 
+class MayHaveBegunError(ProblemError):
+    """The client is refused, and yet the log may have its request: it is cancelled, and
+    its end comes where it was there.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class _Delivery:
     """What is called once a record is acknowledged or given up, and how often it was
@@ -260,11 +266,12 @@ class RequestPublisher:
                 request_id=request.request_id,
             )
         self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
-        return unavailable(
+        refusal = unavailable(
             "The message bus dated the request later than it may be begun: a broker's clock was set, or "
             "another broker leads. It is not begun and costs nothing. Try again.",
             code=ErrorCode.BUS_UNAVAILABLE,
         )
+        return MayHaveBegunError(refusal.problem)
 
     def _not_taken(
         self, request: InferenceRequested, error: BaseException, sent: "asyncio.Future[Acknowledged] | None"
@@ -275,11 +282,12 @@ class RequestPublisher:
                 "The message bus did not take the request; nothing was begun. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             )
-        return unavailable(
+        refusal = unavailable(
             f"The message bus did not acknowledge the request within {self.ack_timeout_s:g} s. It may have "
             "begun: it is being cancelled, and is charged only if it had ended before that. Try again.",
             code=ErrorCode.BUS_UNAVAILABLE,
         )
+        return MayHaveBegunError(refusal.problem)
 
     def _take_back(self, request: InferenceRequested, sent: "asyncio.Future[Acknowledged] | None") -> None:
         """Cancels a request that may be in the log: now, and again once it is known to

@@ -30,6 +30,11 @@ class Catalogue:
             raise no_such_model(name)
         return model
 
+    def canonical_name(self, name: str) -> str:
+        """A model's own name, by any of its names; another name as it is."""
+        model = self._by_name.get(name)
+        return name if model is None else model.name
+
     def open_to(self, caller: Principal) -> tuple[ModelConfig, ...]:
         """All models that a caller may use."""
         return tuple(model for model in self.models if _may_use(caller, model))

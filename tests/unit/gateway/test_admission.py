@@ -8,8 +8,8 @@ import pytest
 from schemas.control import ModelChanged
 from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
-from services.gateway.admission import refusal
 from services.gateway.problems import problem_of_end
+from services.gateway.routing.admission import refusal
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 REQUEST = InferenceRequested(

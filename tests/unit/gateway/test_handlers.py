@@ -1,21 +1,27 @@
 """What the gateway does for its clients, without a bus."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from schemas.control import BudgetChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
+from services.common.identity import pseudonym
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.bus.bus_clock import BusClock
+from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import ask_completions
 from services.gateway.openai.requests import CompletionBody
 from tests.unit.common.control.entries import signed_key
+from tests.unit.gateway.budgets import budget
+from tests.unit.gateway.budgets.scene import BudgetScene
 from tests.unit.gateway.limits.scene import LimitsScene, caller
 from tests.unit.gateway.streams.stage import Stage, make_stage
 
@@ -27,17 +33,20 @@ class FakePublisher:
 
     def __init__(self, takes: int) -> None:
         self.takes = takes
+        self.error: ProblemError | None = None
         self.bus_clock = BusClock(lambda: NOW, lambda: 0.0)
         self.taken: list[InferenceRequested] = []
 
     async def ask(self, request: InferenceRequested, _traceparent: str | None, **_: Any) -> LogPosition:
+        if self.error is not None:
+            raise self.error
         if len(self.taken) >= self.takes:
             raise unavailable("Away; nothing was begun. Try again.", code=ErrorCode.BUS_UNAVAILABLE)
         self.taken.append(request)
         return LogPosition(topic="lane", partition=0, offset=len(self.taken))
 
 
-def serving_of(stage: Stage, takes: int, defaults: str = "") -> Any:
+def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[BudgetChanged, ...] = ()) -> Any:
     """As much of a gateway as asking needs."""
     model = ModelConfig(name="m", engine="scripted", context_length=100)
     return SimpleNamespace(
@@ -48,6 +57,7 @@ def serving_of(stage: Stage, takes: int, defaults: str = "") -> Any:
         control=SimpleNamespace(state=ControlState()),
         readers=SimpleNamespace(own=stage.reader),
         admission=LimitsScene(defaults).admission,
+        budgets=BudgetScene(budgets).admission,
         clock=lambda: NOW,
     )
 
@@ -93,3 +103,52 @@ async def test_prompts_beyond_a_limit_are_refused_before_any_is_published() -> N
         await ask_completions(serving, caller(), body, stream=False, traceparent=None)
     assert (refused.value.problem.status, serving.publisher.taken) == (429, [])
     assert refused.value.request_id.startswith("cmpl-")
+
+
+@pytest.mark.parametrize(("prompts", "takes"), [(2, 0), (3, 1)])
+async def test_bus_that_leaves_midway_frees_the_money_of_what_was_not_begun(prompts: int, takes: int) -> None:
+    """What was begun holds its own until its end is read."""
+    serving = serving_of(make_stage(), takes, budgets=(budget(),))
+    body = CompletionBody(model="m", prompt=["a"] * prompts, max_tokens=100)
+    with pytest.raises(ProblemError):
+        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+    held = serving.budgets.reservations
+    assert [one.request_id in held for one in serving.publisher.taken] == [True] * takes
+    assert len(held) == takes
+
+
+async def test_uncertain_refusal_keeps_the_money_until_the_end_is_known() -> None:
+    """The log may have the request: what it costs may still come."""
+    serving = serving_of(make_stage(), 0, budgets=(budget(),))
+    serving.publisher.error = MayHaveBegunError(unavailable("It may have begun.").problem)
+    body = CompletionBody(model="m", prompt="a", max_tokens=100)
+    with pytest.raises(ProblemError):
+        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+    assert len(serving.budgets.reservations) == 1
+
+
+async def test_budget_refusal_gives_back_what_was_reserved_of_limits() -> None:
+    """Nothing was asked for then."""
+    serving = serving_of(
+        make_stage(), 9, "key.tokens_per_minute=10000", budgets=(budget(limit_usd=Decimal(0)),)
+    )
+    body = CompletionBody(model="m", prompt="a", max_tokens=100)
+    with pytest.raises(ProblemError) as refused:
+        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+    assert (refused.value.problem.code, serving.publisher.taken) == ("insufficient_quota", [])
+    assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
+
+
+async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says() -> None:
+    """A client that names somebody else, or another each time, stays under its budget; a
+    key without an owner names whom it asks for.
+    """
+    serving = serving_of(make_stage(), 9)
+    users = []
+    for owner, named in (("jo", "someone"), ("jo", None), ("", "someone"), ("", None)):
+        body = CompletionBody(model="m", prompt="a", user=named)
+        await ask_completions(serving, caller(user=owner), body, stream=False, traceparent=None)
+        users.append(serving.publisher.taken[-1].user)
+    key = serving.settings.pseudonym_key.get_secret_value()
+    jo, someone = (pseudonym(key, tenant="acme", user=one) for one in ("jo", "someone"))
+    assert users == [jo, jo, someone, ""]

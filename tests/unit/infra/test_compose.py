@@ -15,6 +15,7 @@ _SECRETS = {
     "TOCSIN_KEY_PEPPER": {"gateway", "keys", "console"},
     "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
     "TOCSIN_CLICKHOUSE_URL": {"analyzer", "migrate", "console"},
+    "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
 }
 
 

@@ -99,12 +99,17 @@ def test_environment_of_services_has_the_secrets_and_of_servers_has_not(home: Ho
         == f"http://service:{passwords['service']}@127.0.0.1:8123/tocsin"
     )
     assert table["migrate"].env["TOCSIN_CLICKHOUSE_URL"] == "http://admin@x"
+    assert (
+        table["gateway"].env["TOCSIN_GATEWAY_CLICKHOUSE_URL"]
+        == f"http://analyst:{passwords['analyst']}@127.0.0.1:8123/tocsin"
+    )
     assert set(table["kafka"].env) == {PASSWORD_VARIABLE}
     assert not any(name.startswith("TOCSIN") for name in table["store"].env)
     for role, secret in (
         ("inference", "TOCSIN_KEY_PEPPER"),
         ("inference", "TOCSIN_CLICKHOUSE_URL"),
         ("analyzer", "TOCSIN_PSEUDONYM_KEY"),
+        ("inference", "TOCSIN_GATEWAY_CLICKHOUSE_URL"),
         ("gateway", "TOCSIN_CLICKHOUSE_URL"),
         ("gateway", "RAY_AUTH_TOKEN"),
     ):

@@ -1,0 +1,190 @@
+"""Lets requests in by their hard budgets, before they are published."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+
+from schemas.errors import ErrorCode
+from schemas.inference import InferenceRequested
+from services.common.budgets.spend import zone_of
+from services.common.clock import Clock, MonotonicClock
+from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.process import metrics
+from services.common.requests.model_catalogue import ModelConfig
+from services.common.requests.pricing import PriceList
+from services.gateway.budgets.book import Budget, BudgetBook
+from services.gateway.budgets.decision import Exhausted, LetIn, NotYet, Standing, decide
+from services.gateway.budgets.estimates import Estimate, estimate
+from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.reservations import Reservations
+from services.gateway.budgets.spending import Spending
+from services.gateway.limits.shares import Shares
+
+UNHEARD_S = 0.5
+_READ_S = 2.0
+_TURN_S = 2.0
+_TRY_EVERY_S = 0.05
+_MOST_WAITING = 1000
+_MOST_USD = 1e15
+_MARGIN = timedelta(seconds=60)
+"""An end may come so long after its request's deadline: a dispatcher's overdue time, a
+takeover.
+"""
+
+
+@dataclass
+class BudgetAdmission:
+    """Reserves before a request is published; the reservation ends with the request's
+    own end, as all gateways read it, so that what it cost is spent before it is free.
+    """
+
+    book: BudgetBook
+    spending: Spending
+    reservations: Reservations
+    shares: Shares
+    prices: PriceList
+    models: Mapping[str, ModelConfig]
+    clock: Clock
+    monotonic: MonotonicClock
+    follower: SpendFollower
+    on_news: Callable[[], None] = field(default=lambda: None)
+    _waiting: int = field(default=0, init=False)
+
+    async def admit(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
+        """The requests of one call, as they may be published: all of them or none. An
+        answer whose length the client left open may be bounded.
+
+        Raises:
+            ProblemError: 429, a hard budget does not reach, or a price is not known;
+                503, what was spent is not known yet, or too much is asked at once.
+        """
+        budgets = tuple(one for one in self.book.of(requests[0]) if one.hard)
+        if not budgets:
+            return list(requests)
+        await self._require_known(budgets)
+        let_in: list[InferenceRequested] = []
+        try:
+            for request in requests:
+                let_in.append(await self._admit(request, budgets))  # noqa: PERF401  released on failure
+        except BaseException:
+            for request in let_in:
+                self.release(request.request_id)
+            raise
+        return let_in
+
+    def release(self, request_id: str) -> None:
+        """The request ended, or nothing came of it."""
+        self._tell(self.reservations.release(request_id))
+
+    def expire(self) -> None:
+        """Releases what requests hold that cannot end any more."""
+        self._tell(self.reservations.expire(self.monotonic()))
+        self.reservations.forget(self.reservations.budget_ids - {one.id for one in self.book.budgets})
+        metrics.BUDGETS_RESERVED_USD.set(float(self.reservations.total()))
+
+    async def _admit(self, request: InferenceRequested, budgets: tuple[Budget, ...]) -> InferenceRequested:
+        price = self.prices.at(request.model, request.requested_at)
+        found = estimate(request, self.models[request.model], price)
+        if found is None:
+            raise _unpriced(request.model, budgets[0])
+        decision = await self._decide(found, budgets)
+        if isinstance(decision, Exhausted):
+            raise self._exhausted(decision.budget)
+        self._reserve(request, decision, budgets)
+        if decision.max_tokens is None:
+            return request
+        sampling = request.sampling.model_copy(update={"max_tokens": decision.max_tokens})
+        return request.model_copy(update={"sampling": sampling})
+
+    async def _decide(self, found: Estimate, budgets: tuple[Budget, ...]) -> LetIn | Exhausted:
+        give_up_s = self.monotonic() + _TURN_S
+        while True:
+            decision = decide(found, (self._standing(one) for one in budgets))
+            if not isinstance(decision, NotYet):
+                return decision
+            if self.monotonic() >= give_up_s or self._waiting >= _MOST_WAITING:
+                raise unavailable(
+                    "What is left of a budget is being asked for at several gateways at once. Try again.",
+                    code=ErrorCode.OVERLOADED,
+                )
+            self._waiting += 1
+            try:
+                await asyncio.sleep(_TRY_EVERY_S)
+            finally:
+                self._waiting -= 1
+
+    def _standing(self, budget: Budget) -> Standing:
+        return Standing(
+            budget,
+            self.spending.spent(budget.meter, self.clock()),
+            self.reservations.held(budget.id),
+            self.reservations.lately(budget.id, self.monotonic()),
+            to_dollars(self.shares.others(share_name(budget.id))),
+            self.shares.live,
+        )
+
+    def _reserve(self, request: InferenceRequested, let_in: LetIn, budgets: tuple[Budget, ...]) -> None:
+        if not let_in.usd:
+            return
+        now_s = self.monotonic()
+        ids = tuple(one.id for one in budgets)
+        lives_s = (request.deadline + _MARGIN - self.clock()).total_seconds()
+        self.reservations.take(
+            request.request_id, ids, let_in.usd, now_s=now_s, until_s=now_s + max(0.0, lives_s)
+        )
+        self._tell(ids)
+
+    def _tell(self, budget_ids: Collection[str]) -> None:
+        """The other gateways shall know what is reserved here."""
+        for one in budget_ids:
+            self.shares.set(share_name(one), float(self.reservations.held(one)))
+        if budget_ids:
+            self.on_news()
+
+    async def _require_known(self, budgets: tuple[Budget, ...]) -> None:
+        """What was spent is never taken for nothing: without it nobody is let in."""
+        meters = [one.meter for one in budgets]
+        if self.follower.is_ready(meters) or await self.follower.wait_until_ready(meters, _READ_S):
+            return
+        raise unavailable(
+            "What was spent of a budget that this request falls under is not known yet: the store is being "
+            "asked. Try again.",
+            code=ErrorCode.STORE_UNAVAILABLE,
+            retry_after_s=2,
+        )
+
+    def _exhausted(self, budget: Budget) -> ProblemError:
+        metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, budget.meter.period).inc()
+        end = self.spending.period(budget.meter, self.clock()).end
+        renews = end.astimezone(zone_of(budget.meter.time_zone)).isoformat(timespec="seconds")
+        return _insufficient(
+            f"The budget {budget.id!r} (of the {budget.meter.spender.kind}, a {budget.meter.period}) is "
+            f"exhausted, or does not reach for the longest answer that this request allows: a smaller "
+            f"max_tokens may still be served. It renews at {renews}."
+        )
+
+
+def share_name(budget_id: str) -> str:
+    """What a budget's reservations are called among the gateways."""
+    return f"budget:{budget_id}"
+
+
+def to_dollars(amount: float) -> Decimal:
+    """What another gateway told, which nobody shall make less than nothing or NaN."""
+    return Decimal(amount) if 0 < amount < _MOST_USD else Decimal(0)
+
+
+def _unpriced(model: str, budget: Budget) -> ProblemError:
+    metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, budget.meter.period).inc()
+    return _insufficient(
+        f"The model {model!r} has no known price, so the hard budget {budget.id!r} cannot be kept. An "
+        "administrator may give the model a price, or make the budget soft."
+    )
+
+
+def _insufficient(message: str) -> ProblemError:
+    return ProblemError(
+        Problem(429, ErrorCode.INSUFFICIENT_QUOTA, message, headers=(("x-should-retry", "false"),))
+    )

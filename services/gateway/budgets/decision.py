@@ -1,0 +1,85 @@
+"""Whether a request may still be let in under its hard budgets. Pure.
+
+What is left of a budget is its limit without what was spent, what requests under way
+here have reserved, and what the other gateways say that theirs have. For a moment they
+do not know of what was let in here, nor this one of theirs: in that time each gateway
+gives out no more than its part of what is left, or one request. So all of them together
+overshoot a budget by at most one request of each other gateway.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+from services.gateway.budgets.book import Budget
+from services.gateway.budgets.estimates import SHORTEST_ANSWER, Estimate
+
+_NOTHING = Decimal(0)
+
+
+class Standing(NamedTuple):
+    """How a budget stands: `lately` was reserved here and may not be known elsewhere."""
+
+    budget: Budget
+    spent: Decimal
+    reserved: Decimal
+    lately: Decimal
+    elsewhere: Decimal
+    peers: int
+
+    @property
+    def left(self) -> Decimal:
+        """What is neither spent nor reserved."""
+        return self.budget.limit_usd - self.spent - self.reserved - self.elsewhere
+
+    @property
+    def part(self) -> Decimal:
+        """What this gateway may give out of it now."""
+        if not self.peers:
+            return self.left
+        return (self.left + self.lately) / (self.peers + 1) - self.lately
+
+    def allows(self, usd: Decimal) -> bool:
+        """Whether a request that costs so much may be let in."""
+        return usd <= self.part or (not self.lately and usd <= self.left)
+
+
+class LetIn(NamedTuple):
+    """To be reserved; each answer may have so many tokens, None where that is as asked."""
+
+    usd: Decimal
+    max_tokens: int | None
+
+
+class Exhausted(NamedTuple):
+    """This budget does not reach."""
+
+    budget: Budget
+
+
+class NotYet(NamedTuple):
+    """It may reach: to be asked again once the gateways know of each other's requests."""
+
+
+def decide(estimate: Estimate, standings: Iterable[Standing]) -> LetIn | Exhausted | NotYet:
+    """Lets a request in whole; where a budget does not reach for that, one that does not
+    say how long its answer may be with as long a one as it does reach for.
+    """
+    tokens, waits = estimate.tokens, False
+    shortest = min(tokens, SHORTEST_ANSWER)
+    if not estimate.usd:
+        return LetIn(_NOTHING, None)
+    for standing in standings:
+        if standing.allows(estimate.usd):
+            continue
+        if estimate.usd > standing.left and estimate.least_usd > standing.left:
+            return Exhausted(standing.budget)
+        if estimate.usd > standing.left and standing.allows(estimate.least_usd):
+            tokens = min(tokens, max(estimate.tokens_for(standing.part), shortest))
+        else:
+            waits = True
+    if waits:
+        return NotYet()
+    if tokens == estimate.tokens:
+        return LetIn(estimate.usd, None)
+    return LetIn(estimate.of(tokens), tokens)

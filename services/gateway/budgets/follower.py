@@ -1,0 +1,191 @@
+"""Follows the ends of requests, so that this gateway knows what was spent at all of them.
+
+What was spent before is the store's: its sums up to an offset of each partition, and
+the log from there on. Whoever reads both counts each request once, whenever he begins.
+Ends are read anew from there for a budget that is new; budgets that are known pass over
+what they have. Without a budget nothing is followed.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+import structlog
+
+from schemas.topics import COMPLETED
+from services.common.budgets.spend import Meter, SpendStore
+from services.common.bus import Record, Start, Tail
+from services.common.clock import Clock
+from services.common.errors import BusUnavailableError, StoreUnavailableError, TocsinError
+from services.common.process import metrics
+from services.gateway.budgets.book import BudgetBook, spenders
+from services.gateway.budgets.spending import Spending
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.25
+_RETRY_S = 1.0
+_TENANT_HEADER = "ce_tenant"
+_DEAREST = 1_000_000
+"""The recorder sets aside what costs as much."""
+
+
+@dataclass
+class SpendFollower:
+    """Keeps `spending` true for the book's meters. `on_end` hears of each request that
+    ended, after it is counted; `on_round` is called a
+    few times a second, and brings the book up to date.
+    """
+
+    tail: Tail
+    store: SpendStore
+    book: BudgetBook
+    spending: Spending
+    clock: Clock
+    on_round: Callable[[], None]
+    on_end: Callable[[str], None]
+    _ready: set[Meter] = field(default_factory=set, init=False)
+    _awaited: dict[int, int] = field(default_factory=dict, init=False)
+    _waiting: set[Meter] = field(default_factory=set, init=False)
+    _partitions: tuple[int, ...] = field(default=(), init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def is_ready(self, meters: Iterable[Meter]) -> bool:
+        """Whether what these have spent is known."""
+        return self._ready.issuperset(meters)
+
+    async def wait_until_ready(self, meters: Iterable[Meter], timeout_s: float) -> bool:
+        """The same, once it is so; False where that takes longer."""
+        wanted = list(meters)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.is_ready(wanted):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        while True:
+            try:
+                await self.round()
+            except (BusUnavailableError, StoreUnavailableError) as error:
+                log.warning("budgets_wait", error=str(error))
+                metrics.BUDGETS_UNREAD.set(len(self.book.meters - self._ready))
+                await self._follow_meanwhile()
+
+    async def round(self) -> None:
+        """Learns what is new, and reads what came, once.
+
+        Raises:
+            StoreUnavailableError: what was spent of new budgets cannot be had now.
+            BusUnavailableError: the ends cannot be read now.
+        """
+        self.on_round()
+        if not self.book.meters and not self._partitions:
+            await asyncio.sleep(_POLL_S)
+            return
+        await self._start()
+        await self._open_new()
+        self.take(await self.tail.poll(_POLL_S))
+        await self._note_ready()
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self.tail.close()
+        await self.store.store.close()
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Counts the ends in these records."""
+        for record in records:
+            if _tenant(record) in self.book.tenants:
+                self._count(record)
+                self.on_end((record.key or b"").decode(errors="replace"))
+
+    def _count(self, record: Record) -> None:
+        try:
+            event: dict[str, Any] = orjson.loads(record.value or b"")
+            usd = Decimal(event.get("cost_usd") or 0)
+            spent_by = spenders(
+                event["tenant"], key_id=event["key_id"], user=event.get("user", ""), model=event["model"]
+            )
+            at = datetime.fromisoformat(event["completed_at"])
+            if not 0 <= usd < _DEAREST or at.tzinfo is None:
+                raise ValueError("no cost or no time")  # noqa: TRY301  told like any other
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
+            metrics.BUS_SKIPPED.labels(COMPLETED.name, "unreadable").inc()
+            log.warning("end_unreadable", partition=record.partition, offset=record.offset)
+            return
+        if usd:
+            self.spending.add(spent_by, usd, at=at, partition=record.partition, offset=record.offset)
+
+    async def _start(self) -> None:
+        if self._partitions:
+            return
+        await self.tail.start(None, Start.END)
+        self._partitions = tuple(range(await self.tail.partitions(COMPLETED.name)))
+
+    async def _open_new(self) -> None:
+        """Learns what new budgets have spent, and goes back in the log to where the store
+        has it.
+        """
+        gone = self.spending.meters - self.book.meters
+        self.spending.close(gone)
+        self._ready -= gone
+        self._waiting -= gone
+        new = self.book.meters - self.spending.meters
+        if not new:
+            return
+        now = self.clock()
+        through = await self.store.highest_offsets()
+        spent = await self.store.spent(new, now, through)
+        ends = await self.tail.end_offsets(COMPLETED.name, self._partitions)
+        for partition in self._partitions:
+            place = await self.tail.position(COMPLETED.name, partition)
+            known = through.get(partition, -1) + 1
+            self.tail.seek(COMPLETED.name, partition, min(known, place))
+        for meter in new:
+            self.spending.open(meter, spent[meter], through, now)
+        self._waiting |= new
+        self._awaited = ends
+        log.info("budgets_read", meters=len(new))
+
+    async def _note_ready(self) -> None:
+        """What is read up to where the log ended when it was begun is known."""
+        if not self._waiting:
+            return
+        for partition, end in self._awaited.items():
+            if await self.tail.position(COMPLETED.name, partition) < end:
+                return
+        self._ready |= self._waiting
+        self._waiting.clear()
+        metrics.BUDGETS_UNREAD.set(0)
+        self._changed.set()
+
+    async def _follow_meanwhile(self) -> None:
+        """The store, or the bus, is away: what is known is kept true for a while, before
+        the rest is asked for again.
+        """
+        try:
+            async with asyncio.timeout(_RETRY_S):
+                while True:
+                    if not self._partitions:
+                        await asyncio.sleep(_RETRY_S)
+                    self.take(await self.tail.poll(_POLL_S))
+        except TimeoutError:
+            await self._note_ready()
+        except TocsinError:
+            await asyncio.sleep(_RETRY_S)
+
+
+def _tenant(record: Record) -> str:
+    for name, value in record.headers:
+        if name == _TENANT_HEADER:
+            return bytes(value).decode(errors="replace")
+    return ""

@@ -1,0 +1,109 @@
+"""What requests under way may still spend. Pure; time is the monotonic clock's (s)."""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+_NOTHING = Decimal(0)
+
+
+class _Reservation(NamedTuple):
+    budget_ids: tuple[str, ...]
+    usd: Decimal
+    until_s: float
+
+
+@dataclass(slots=True)
+class _Held:
+    """Of one budget: all that is reserved, and what was reserved lately, whatever became
+    of it.
+    """
+
+    usd: Decimal = _NOTHING
+    lately: "deque[tuple[float, Decimal]]" = field(default_factory=deque)
+    lately_usd: Decimal = _NOTHING
+
+
+@dataclass
+class Reservations:
+    """Dollars by request and by budget.
+
+    A reservation ends with its request, or once nothing can come of that any more.
+    `unheard_s` is how long the other gateways may take to hear of one.
+    """
+
+    unheard_s: float
+    _held: dict[str, _Held] = field(default_factory=dict, init=False)
+    _by_request: dict[str, _Reservation] = field(default_factory=dict, init=False)
+    _ends: list[tuple[float, str]] = field(default_factory=list, init=False)
+
+    def __contains__(self, request_id: object) -> bool:
+        return request_id in self._by_request
+
+    def __len__(self) -> int:
+        return len(self._by_request)
+
+    def take(
+        self, request_id: str, budget_ids: tuple[str, ...], usd: Decimal, *, now_s: float, until_s: float
+    ) -> None:
+        """Reserves for a request, until it ends or till `until_s`."""
+        self._by_request[request_id] = _Reservation(budget_ids, usd, until_s)
+        heapq.heappush(self._ends, (until_s, request_id))
+        for one in budget_ids:
+            held = self._held.setdefault(one, _Held())
+            held.usd += usd
+            held.lately.append((now_s, usd))
+            held.lately_usd += usd
+
+    def release(self, request_id: str) -> tuple[str, ...]:
+        """The request's end is known: the budgets of which less is reserved now."""
+        found = self._by_request.pop(request_id, None)
+        if found is None:
+            return ()
+        for one in found.budget_ids:
+            if (held := self._held.get(one)) is not None:
+                held.usd -= found.usd
+        return found.budget_ids
+
+    def expire(self, now_s: float) -> set[str]:
+        """Ends the reservations of requests that cannot end any more; of which budgets."""
+        changed: set[str] = set()
+        while self._ends and self._ends[0][0] <= now_s:
+            _, request_id = heapq.heappop(self._ends)
+            known = self._by_request.get(request_id)
+            if known is not None and known.until_s <= now_s:
+                changed.update(self.release(request_id))
+        return changed
+
+    def held(self, budget_id: str) -> Decimal:
+        """All that is reserved under a budget."""
+        known = self._held.get(budget_id)
+        return _NOTHING if known is None else known.usd
+
+    def lately(self, budget_id: str, now_s: float) -> Decimal:
+        """What was reserved so lately that others may not have heard of it."""
+        known = self._held.get(budget_id)
+        if known is None:
+            return _NOTHING
+        while known.lately and known.lately[0][0] <= now_s - self.unheard_s:
+            known.lately_usd -= known.lately.popleft()[1]
+        return known.lately_usd
+
+    def forget(self, budget_ids: Iterable[str]) -> None:
+        """These budgets are no more; requests under way may still have reserved there."""
+        for one in budget_ids:
+            held = self._held.get(one)
+            if held is not None and not held.usd:
+                del self._held[one]
+
+    @property
+    def budget_ids(self) -> frozenset[str]:
+        """The budgets of which something is known."""
+        return frozenset(self._held)
+
+    def total(self) -> Decimal:
+        """All that is reserved, each request once."""
+        return sum((one.usd for one in self._by_request.values()), _NOTHING)

@@ -1,0 +1,134 @@
+"""What a client is told, and what is reserved for it."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from schemas.control import Subject
+from schemas.events.limits import LimitShares
+from schemas.inference import InferenceRequested, Sampling
+from services.common.http.problems import Problem, ProblemError
+from services.common.requests.pricing import FREE, UNKNOWN
+from services.gateway.budgets.admission import share_name
+from tests.unit.gateway.budgets import NOW, budget
+from tests.unit.gateway.budgets.scene import BudgetScene
+from tests.unit.gateway.limits.scene import request
+
+DOLLAR = Decimal(1)
+
+
+def asking(tokens: int | None = 1000, number: int = 1, **fields: object) -> InferenceRequested:
+    """A request of a dollar a thousand tokens."""
+    sampling = Sampling(max_tokens=tokens)
+    given = {"request_id": f"r{number}", "deadline": NOW + timedelta(seconds=30), "sampling": sampling}
+    return request(**(given | fields))
+
+
+async def refused(scene: BudgetScene, *requests: InferenceRequested) -> Problem:
+    """The problem that these requests are told."""
+    with pytest.raises(ProblemError) as caught:
+        await scene.admission.admit(requests)
+    return caught.value.problem
+
+
+async def test_exhausted_budget_is_429_that_says_which_and_until_when() -> None:
+    """Not to be tried again; no amounts, no subject's name."""
+    entry = budget(time_zone="Europe/Paris", subject=Subject(kind="key", id="key00001"))
+    scene = BudgetScene((entry,))
+    scene.spend(Decimal("9.5"))
+    problem = await refused(scene, asking())
+    assert (problem.status, problem.code, problem.type) == (429, "insufficient_quota", "insufficient_quota")
+    assert problem.headers == (("x-should-retry", "false"),)
+    assert "'b1'" in problem.message
+    assert "2026-11-28T00:00:00+01:00" in problem.message
+    assert "9.5" not in problem.message
+    assert await scene.admission.admit([asking(400)]) == [asking(400)]
+
+
+async def test_reserved_money_is_free_again_when_the_request_ends() -> None:
+    """And not before, whoever else asks; the other gateways are told each time."""
+    scene = BudgetScene((budget(limit_usd=2 * DOLLAR),))
+    await scene.admission.admit([asking(number=1), asking(number=2)])
+    assert (await refused(scene, asking(number=3))).code == "insufficient_quota"
+    assert scene.shares.take(0).held == {share_name("b1"): 2.0}
+    scene.spend(Decimal("0.25"))
+    scene.admission.release("r1")
+    assert scene.shares.take(0).held == {share_name("b1"): 1.0}
+    assert (await refused(scene, asking(number=3))).code == "insufficient_quota"
+    await scene.admission.admit([asking(750, number=3)])
+    assert scene.told > 0
+    scene.seconds += 30 + 60 + 1
+    scene.admission.expire()
+    assert scene.admission.reservations.total() == 0
+    await scene.admission.admit([asking(1750, number=4)])
+
+
+async def test_prompts_of_one_call_are_let_in_together_or_not_at_all() -> None:
+    """Two of three fit: none is reserved for."""
+    scene = BudgetScene((budget(limit_usd=2 * DOLLAR),))
+    calls = [asking(number=number) for number in range(3)]
+    assert (await refused(scene, *calls)).status == 429
+    assert scene.admission.reservations.total() == 0
+    assert len(await scene.admission.admit(calls[:2])) == 2
+
+
+async def test_open_ended_answer_is_bounded_by_what_is_left() -> None:
+    """The request that is published says so."""
+    scene = BudgetScene((budget(limit_usd=DOLLAR),))
+    [bounded] = await scene.admission.admit([asking(None)])
+    assert bounded.sampling.max_tokens == 1000
+    assert bounded == asking(None).model_copy(update={"sampling": bounded.sampling})
+
+
+async def test_soft_budgets_and_others_budgets_refuse_nobody() -> None:
+    """Nor do those of another tenant, nor what costs nothing."""
+    soft, other = budget(hard=False, limit_usd=Decimal(0)), budget(budget_id="b2", tenant="globex")
+    scene = BudgetScene((soft, other))
+    scene.spend(99 * DOLLAR)
+    assert await scene.admission.admit([asking()]) == [asking()]
+    free = BudgetScene((budget(limit_usd=Decimal(0)),), price=FREE)
+    assert await free.admission.admit([asking()]) == [asking()]
+    assert len(free.admission.reservations) == 0
+
+
+async def test_unknown_price_under_a_hard_budget_is_refused() -> None:
+    """Counted as nothing it would be a way around the budget."""
+    problem = await refused(BudgetScene((budget(),), price=UNKNOWN), asking())
+    assert (problem.status, problem.code) == (429, "insufficient_quota")
+    assert "no known price" in problem.message
+
+
+async def test_unknown_spending_is_503_and_never_taken_for_none() -> None:
+    """The store is away: hard budgets let nobody in, others do."""
+    scene = BudgetScene((budget(),))
+    scene.follower.ready = False
+    problem = await refused(scene, asking())
+    assert (problem.status, problem.code) == (503, "store_unavailable")
+    assert await scene.admission.admit([asking(tenant="initech")]) == [asking(tenant="initech")]
+
+
+async def test_reservations_elsewhere_count_while_their_gateway_lives() -> None:
+    """Amounts that nobody can hold count as none."""
+    scene = BudgetScene((budget(),))
+    told = LimitShares(gateway_id="g2", incarnation="g2/1", held={share_name("b1"): 9.5})
+    scene.shares.hear(told, 1.0)
+    assert (await refused(scene, asking())).code == "insufficient_quota"
+    await scene.admission.admit([asking(400)])
+    scene.shares.hear(LimitShares(gateway_id="g2", incarnation="g2/1", stopping=True), 1.1)
+    await scene.admission.admit([asking(number=2)])
+    scene.shares.hear(told.model_copy(update={"held": {share_name("b1"): 1e300}}), 1.2)
+    await scene.admission.admit([asking(number=3)])
+
+
+async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other() -> None:
+    """For a moment, then it is let in; no client hears that its budget is exhausted."""
+    scene = BudgetScene((budget(limit_usd=3 * DOLLAR),))
+    scene.shares.hear(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
+    await scene.admission.admit([asking(number=1)])
+    began = scene.seconds
+    await scene.admission.admit([asking(number=2)])
+    assert scene.seconds > began
+    scene.admission.reservations.unheard_s = 1e9
+    problem = await refused(scene, asking(number=3))
+    assert (problem.status, problem.code) == (503, "overloaded")
