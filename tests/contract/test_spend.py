@@ -18,6 +18,7 @@ from services.common.errors import StoreUnavailableError
 from services.common.identity import pseudonym
 from services.common.store import Store
 from services.common.store.migrations import migrate
+from services.console.read_models.budgets import BudgetSpend
 from tests.support.analyzer.recording import EPOCH, completed
 from tests.support.store import RunningStore
 
@@ -91,6 +92,17 @@ async def test_spent_of_every_kind_of_subject_is_exact_up_to_an_offset(store: Ru
     assert await sums({}) == [0] * 6
     tomorrow = await spend.spent(meters[2:3], EPOCH, None)
     assert [int(one.usd.scaleb(12)) for one in tomorrow[meters[2]]] == [everything, 32]
+    shown = BudgetSpend(spend, KEY, lambda: EPOCH)
+    user, kathmandu = [
+        one.model_copy(update={"budget_id": str(number), "limit_usd": limit})
+        for number, one, limit in ((1, budgets[1], Decimal("0.000000001")), (4, budgets[4], Decimal(0)))
+    ]
+    told = await shown.read([user, kathmandu])
+    assert [(one["spent_usd"], one["left_usd"], one["share"]) for one in told] == [
+        ("0.000000000651", "0.000000000349", 0.651),
+        (f"0.{whole_month:012}", "0", None),
+    ]
+    assert told[0]["renews_at"] == meters[1].period_at(EPOCH).end.isoformat()
     highest = await spend.highest_offsets()
     assert (highest[0] >= 7, highest[13] >= 9) == (True, True)
     with pytest.raises(StoreUnavailableError, match=r"privileges|readonly"):
