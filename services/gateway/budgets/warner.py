@@ -112,6 +112,9 @@ class BudgetWarner:
         return due(known, self.spending, self._warned, self.clock())
 
     async def _warn(self) -> None:
+        await self._read()  # another gateway may have said it: then nobody is fenced
+        if not self._due():
+            return
         producer = TransactionalProducer(self.url, self.name, transactional_id=TRANSACTIONAL_ID)
         try:
             await producer.start(timeout_s=_TIMEOUT_S)
