@@ -22,6 +22,7 @@ from schemas.events.budgets import BudgetWarned
 from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
+from schemas.events.keys import KeyUsed
 from schemas.events.kpi import KpiBreached
 from schemas.events.limits import LimitShares
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
@@ -177,6 +178,16 @@ SESSIONS = Topic(
     ("console",),
     "Sessions that were logged out, so that they are over at every console.",
 )
+KEY_USES = Topic(
+    "keys.used.v1",
+    TypeAdapter(KeyUsed),
+    "key_id",
+    1,
+    None,
+    ("gateway", "console"),
+    ("console", "cli"),
+    "When each API key was last used, to the minute.",
+)
 LIMIT_SHARES = Topic(
     "limits.shares.v1",
     TypeAdapter(LimitShares),
@@ -315,6 +326,7 @@ TOPICS: tuple[Topic, ...] = (
     COMPLETED,
     CONTROL,
     SESSIONS,
+    KEY_USES,
     LIMIT_SHARES,
     FEEDBACK,
     AUDIT,

@@ -16,6 +16,7 @@ from services.common.bus.administration.inspection import group_lags
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import monotonic_s, utc_now
+from services.common.control.access.key_uses import KeyUses, LastUses
 from services.common.control.authentication import KeyChecker
 from services.common.control.errors import ChangeRefusedError
 from services.common.control.reader import ControlReader
@@ -75,8 +76,13 @@ class Console:
             url, name, self._events.send, utc_now, EndedSessions(settings.session_longest_s)
         )
         keys = Authenticator(
-            self.control, KeyChecker(pepper), settings.token_checker(monotonic_s), settings.proxy_networks
+            self.control,
+            KeyChecker(pepper),
+            settings.token_checker(monotonic_s),
+            settings.proxy_networks,
+            KeyUses(self._events.send),
         )
+        self.last_uses = LastUses(url, name)
         self.callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
         self._scans = LogScans(url, name, wait_s=10.0)
         models = load_models(Path(settings.models_file))
@@ -129,7 +135,7 @@ class Console:
         The store is not waited for: what it cannot tell says so.
         """
         await self._server.start()
-        await asyncio.gather(self.control.start(), self._log_outs.start())
+        await asyncio.gather(self.control.start(), self._log_outs.start(), self.last_uses.start())
         await self._bus.start([], {})
         await self._events.start()
 
@@ -139,6 +145,7 @@ class Console:
             group.create_task(self.control.run())
             group.create_task(self.callers.keys.run())
             group.create_task(self._log_outs.run())
+            group.create_task(self.last_uses.run())
 
     async def drain(self) -> None:
         """Accepts no more connections; answers under way go on until `close`."""
@@ -152,6 +159,7 @@ class Console:
             self._services.close(),
             self.control.close(),
             self._log_outs.close(),
+            self.last_uses.close(),
             self._bus.close(),
             self._events.close(),
             self._scans.close(),

@@ -24,6 +24,7 @@ from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
 from services.common.bus.producers.producer import Producer
 from services.common.clock import monotonic_s, utc_now
+from services.common.control.access.key_uses import KeyUses
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
 from services.common.http.access_log import AccessLogMiddleware
@@ -129,6 +130,7 @@ def make_serving(settings: Settings) -> Serving:
             KeyChecker(settings.key_pepper.get_secret_value()),
             settings.token_checker(monotonic_s),
             settings.proxy_networks,
+            KeyUses(publisher.producer.send),
         ),
         bus_monitor=bus_monitor,
         publisher=publisher,

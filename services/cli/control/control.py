@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,10 +11,12 @@ from pydantic import Field, SecretStr
 
 from schemas.control import AnyEntry
 from schemas.events.audit import Actor
+from services.common.control.access.key_uses import read_last_uses
 from services.common.control.changes import Change, public_fields
 from services.common.control.errors import NoSuchEntryError
 from services.common.control.reader import read_control_state
 from services.common.control.writer import ControlWriter
+from services.common.errors import BusUnavailableError
 from services.common.process.settings import CommonSettings
 
 
@@ -76,6 +79,18 @@ def entries(kind: str) -> list[dict[str, Any]]:
     found: Iterable[AnyEntry] = state.entries(kind).values()
     shown = [public_fields(one) for one in found if one.deleted_at is None]
     return sorted(shown, key=lambda one: str(one.get("created_at", "")))
+
+
+def last_uses() -> dict[str, str]:
+    """When each key was last used, to the minute, in ISO 8601; nothing of any where the
+    topic cannot be read, as before `tocsin topics` made it.
+    """
+    try:
+        uses = asyncio.run(read_last_uses(CommonSettings.load().kafka_url))
+    except BusUnavailableError as error:
+        print(f"When keys were last used is not known: {error}", file=sys.stderr)
+        return {}
+    return {key_id: used_at.isoformat(timespec="seconds") for key_id, used_at in uses.all().items()}
 
 
 def show_json(value: object) -> None:

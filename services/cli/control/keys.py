@@ -104,9 +104,10 @@ def _create(
 
 
 def _list(*, as_json: bool) -> int:
-    from services.cli.control.control import entries, show_json
+    from services.cli.control.control import entries, last_uses, show_json
 
-    found = entries("key")
+    uses = last_uses()
+    found = [key | {"last_used_at": uses.get(key["key_id"])} for key in entries("key")]
     if as_json:
         show_json(found)
         return 0
@@ -114,7 +115,9 @@ def _list(*, as_json: bool) -> int:
         state = (
             f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
         )
-        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {','.join(key['scopes']):<28} {state}")
+        used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
+        scopes = ",".join(key["scopes"])
+        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {scopes:<28} {state}  {used}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Lets callers in by the control state, or says why not in the API's terms."""
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from schemas.control import KeyChanged, Scope
 from schemas.errors import ErrorCode
+from services.common.control.access.key_uses import KeyUses
 from services.common.control.access.throttle import GuessThrottle
 from services.common.control.access.tokens import TokenChecker
 from services.common.control.authentication import KeyChecker, Refusal
@@ -54,13 +56,14 @@ class Authenticator:
     """Checks keys and tokens; nobody is let in before the control state is read.
 
     Whoever guesses is slowed, by address and by key. `trusted` are the networks of the
-    proxies that tell an address truly.
+    proxies that tell an address truly; `uses` hears of who is let in.
     """
 
     control: ControlReader
     checker: KeyChecker
     tokens: TokenChecker
     trusted: Sequence[Network] = ()
+    uses: KeyUses | None = None
     throttle: GuessThrottle = field(default_factory=GuessThrottle)
 
     def find(self, key_id: str) -> KeyChanged | None:
@@ -108,6 +111,8 @@ class Authenticator:
         )
         if isinstance(checked, Refusal):
             raise self._problem(checked, scope, authorization, address, now)
+        if self.uses is not None:
+            self.uses.note(checked, now)
         return checked
 
     def recheck(self, key_id: str, scope: Scope, *, now: datetime) -> Principal:
@@ -122,6 +127,8 @@ class Authenticator:
         if isinstance(checked, Refusal):
             metrics.AUTH_REFUSED.labels(checked).inc()
             raise _refused(checked, scope)
+        if self.uses is not None:
+            self.uses.note(checked, now)
         return checked
 
     def exchanged(
@@ -145,9 +152,14 @@ class Authenticator:
         return token, until_s
 
     async def run(self) -> None:
-        """Keeps the identity provider's keys fresh, until cancelled."""
-        if self.tokens.issuer is not None:
-            await self.tokens.issuer.keys.run()
+        """Keeps the identity provider's keys fresh, and tells of the uses of ours, until
+        cancelled.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            if self.tokens.issuer is not None:
+                tasks.create_task(self.tokens.issuer.keys.run())
+            if self.uses is not None:
+                tasks.create_task(self.uses.run())
 
     def _require_caught_up(self) -> None:
         if not self.control.caught_up:

@@ -34,6 +34,9 @@ HTTP_CUT = Counter(
 # Callers, at gateways and consoles.
 AUTH_REFUSED = Counter("tocsin_auth_refused_total", "Callers that were not let in, by why.", ["reason"])
 AUTH_SLOWED = Counter("tocsin_auth_slowed_total", "Guesses that were told to wait, by address or key.")
+AUTH_USES_UNTOLD = Counter(
+    "tocsin_auth_uses_untold_total", "Last uses of keys that Kafka did not take; a later use tells more."
+)
 AUTH_ISSUER_READS = Counter(
     "tocsin_auth_issuer_reads_total", "Readings of the identity provider's keys: read, failed.", ["outcome"]
 )

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from services.common.control.access.key_uses import read_last_uses
 from services.common.identity import parse_key
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of
 from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
@@ -57,3 +58,8 @@ async def test_gateway_lets_in_tokens_and_slows_guesses(scene: Scene, start_gate
         slowed = await client.get(_MODELS, headers=forged)
         assert int(slowed.headers["retry-after"]) >= 1
         assert (await client.get(_MODELS, headers=scene.headers | there)).status_code == 200
+    assert keys.uses is not None
+    await keys.uses.flush()
+    used_at = (await read_last_uses(scene.url)).of(key.key_id)
+    assert used_at is not None
+    assert abs(used_at.timestamp() - now_s) < 60
