@@ -34,6 +34,8 @@ class Stream:
     refused: bool = False
     reattached: int = 0
     pauses: list[float] = field(default_factory=list)
+    usage: dict[str, int] = field(default_factory=dict)
+    """Tokens as the client is told them at the end."""
     _piece_s: float = 0.0
 
     @property
@@ -109,6 +111,7 @@ class Client:
             "max_tokens": stream.tokens,
             "seed": stream.number,
             "stream": True,
+            "stream_options": {"include_usage": True},
         }
         try:
             async with self._session.post(f"{next(self._urls)}/chat/completions", json=body) as answer:
@@ -152,6 +155,7 @@ class Client:
             stream.error = str(message["error"].get("message"))[:200]
             return
         stream.last_event_id = event_id
+        stream.usage = message.get("usage") or stream.usage
         for choice in message["choices"]:
             if choice["delta"].get("content"):
                 stream.take(choice["delta"]["content"])

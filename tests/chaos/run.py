@@ -5,7 +5,7 @@ Every process that `tocsin status` lists may be killed with -9: broker, store, r
 inference, gateways, dispatchers, replicas. Clients ask 50 times a second and reattach
 when their connection breaks; others ask a model that is switched off, whose requests
 the gateways end themselves. In the end every stream must be whole, and the store must
-hold each request exactly once.
+hold each request exactly once, at the cost of the tokens that its client was told.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.client import Client, Stream
-from tests.chaos.verdict import is_exact, verdict
+from tests.chaos.verdict import Spent, is_exact, verdict
 from tests.support.installation import Installation, installation
 
 MODELS = """
@@ -33,6 +34,7 @@ models:
     slots: 128
     replicas: {min: 2, max: 2}
     num_cpus: 0.1
+    price: {input_per_million_usd: 1, output_per_million_usd: 2}
     context_length: 100000
   - name: withdrawn
     engine: scripted
@@ -156,18 +158,25 @@ async def judge(
     while time.monotonic() < end_s:
         await asyncio.sleep(2)
         with suppress(Exception):  # the store may just be coming back
-            found = verdict(streams, *await asyncio.to_thread(_ask_store, running), refusals)
+            rows, ledger, rollups, spent = await asyncio.to_thread(_ask_store, running)
+            found = verdict(streams, rows, ledger, rollups, refusals=refusals, spent=spent)
             if found["lost"] == 0 and found["rows"] >= expected and found["gaps"] == 0:
                 return found
     return found
 
 
-def _ask_store(running: Installation) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    rows = {
-        row["request_id"]: int(row["rows"])
-        for row in running.query(
-            "SELECT request_id, count() AS rows FROM inference_events GROUP BY request_id"
-        )
+def _ask_store(
+    running: Installation,
+) -> tuple[dict[str, int], dict[str, int], dict[str, int], dict[str, Spent]]:
+    found = running.query(
+        "SELECT request_id, count() AS rows, any(prompt_tokens) AS prompt, "
+        "any(completion_tokens) AS completion, toString(any(cost_usd)) AS usd "
+        "FROM inference_events GROUP BY request_id"
+    )
+    rows = {row["request_id"]: int(row["rows"]) for row in found}
+    spent = {
+        row["request_id"]: Spent(int(row["prompt"]), int(row["completion"]), Decimal(row["usd"] or "NaN"))
+        for row in found
     }
     (ledger,) = running.query(
         "SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger"
@@ -180,6 +189,7 @@ def _ask_store(running: Installation) -> tuple[dict[str, int], dict[str, int], d
         rows,
         {name: int(value) for name, value in ledger.items()},
         {name: int(value) for name, value in rollups.items()},
+        spent,
     )
 
 

@@ -96,7 +96,9 @@ async def test_streams_process_killed_end_whole_and_recorded_once(
         found["gaps"],
         found["ledger_doubles"],
         found["rollups_agree"],
-    ) == (0, 0, 0, 0, True)
+        found["mispriced"],
+    ) == (0, 0, 0, 0, True, 0)
+    assert found["observed_usd"] == found["recorded_usd"]
     assert found["completed"] == found["started"] == STREAMS
 
 

@@ -1,11 +1,23 @@
 """What the clients received against what the store recorded."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tests.chaos.client import Stream
+
+INPUT_USD, OUTPUT_USD = Decimal(1), Decimal(2)
+"""What a million tokens of the models of these tests cost."""
+
+
+class Spent(NamedTuple):
+    """A request's tokens and dollars."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    usd: Decimal
 
 
 def verdict(
@@ -13,7 +25,9 @@ def verdict(
     rows: Mapping[str, int],
     ledger: Mapping[str, int],
     rollups: Mapping[str, int],
+    *,
     refusals: Collection[str] = (),
+    spent: Mapping[str, Spent] | None = None,
 ) -> dict[str, Any]:
     """The figures of a run.
 
@@ -21,7 +35,8 @@ def verdict(
     requests that a gateway ended itself, as their clients were told. A request counts as started
     once its client has its id; one whose gateway died before that may be recorded all
     the same (`unacknowledged`), since its end is a fact, and its client was told
-    nothing.
+    nothing. `spent` has what the store says that each request used and cost: not a token
+    and not the least part of a cent but what its client was told.
     """
     all_streams = list(streams)
     started = [one for one in all_streams if one.request_id]
@@ -42,6 +57,7 @@ def verdict(
         "rows": sum(rows.values()),
         "gaps": ledger["gaps"],
         "ledger_doubles": ledger["doubles"],
+        **_money(started, refusals, spent or {}),
         "rollups_agree": rollups["per_minute"] == rollups["per_hour"] == sum(rows.values()),
         "disturbed": len(pauses),
         "resume_p50_s": _percentile(pauses, 50),
@@ -49,9 +65,29 @@ def verdict(
     }
 
 
+def _money(
+    started: Iterable[Stream], refusals: Collection[str], spent: Mapping[str, Spent]
+) -> dict[str, Any]:
+    """What clients' own counts come to at the price, against the store's costs."""
+    told = {one.request_id: one.usage for one in started if one.usage}
+    due = {
+        request_id: Spent(
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+            (INPUT_USD * usage["prompt_tokens"] + OUTPUT_USD * usage["completion_tokens"]) / 1_000_000,
+        )
+        for request_id, usage in told.items()
+    } | {request_id: Spent(0, 0, Decimal(0)) for request_id in refusals}
+    return {
+        "mispriced": sum(spent.get(request_id) != one for request_id, one in due.items()) if spent else 0,
+        "observed_usd": str(sum((one.usd for one in due.values()), Decimal(0))),
+        "recorded_usd": str(sum((spent[one].usd for one in due if one in spent), Decimal(0))),
+    }
+
+
 def is_exact(found: Mapping[str, Any]) -> bool:
     """Nothing lost, doubled, broken or missing."""
-    zero = ("broken_streams", "lost", "doubled", "gaps", "ledger_doubles")
+    zero = ("broken_streams", "lost", "doubled", "gaps", "ledger_doubles", "mispriced")
     return all(found[name] == 0 for name in zero) and bool(found["rollups_agree"]) and found["started"] > 0
 
 

@@ -164,6 +164,7 @@ models:
     slots: 64
     replicas: {min: 2, max: 2}
     num_cpus: 0.1
+    price: {input_per_million_usd: 1, output_per_million_usd: 2}
     context_length: 100000
 """
 
