@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested
 from services.common.budgets.spend import zone_of
 from services.common.clock import Clock, MonotonicClock
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Headers, Problem, ProblemError, unavailable
 from services.common.process import metrics
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.pricing import PriceList
@@ -27,7 +27,10 @@ _READ_S = 2.0
 _TURN_S = 2.0
 _TRY_EVERY_S = 0.05
 _MOST_WAITING = 1000
+_LOOK_EVERY_S = 1.0
 _MOST_USD = 1e15
+_NEVER: Headers = (("x-should-retry", "false"),)
+_SOON: Headers = (("x-should-retry", "true"), ("retry-after", "1"), ("retry-after-ms", "1000"))
 _MARGIN = timedelta(seconds=60)
 """An end may come so long after its request's deadline: a dispatcher's overdue time, a
 takeover.
@@ -51,6 +54,7 @@ class BudgetAdmission:
     follower: SpendFollower
     on_news: Callable[[], None] = field(default=lambda: None)
     _waiting: int = field(default=0, init=False)
+    _look_s: float = field(default=float("-inf"), init=False)
 
     async def admit(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
         """The requests of one call, as they may be published: all of them or none. An
@@ -79,7 +83,10 @@ class BudgetAdmission:
         self._tell(self.reservations.release(request_id))
 
     def expire(self) -> None:
-        """Releases what requests hold that cannot end any more."""
+        """Releases what requests hold that cannot end any more; looks now and then."""
+        if self.monotonic() < self._look_s:
+            return
+        self._look_s = self.monotonic() + _LOOK_EVERY_S
         self._tell(self.reservations.expire(self.monotonic()))
         self.reservations.forget(self.reservations.budget_ids - {one.id for one in self.book.budgets})
         metrics.BUDGETS_RESERVED_USD.set(float(self.reservations.total()))
@@ -91,7 +98,7 @@ class BudgetAdmission:
             raise _unpriced(request.model, budgets[0])
         decision = await self._decide(found, budgets)
         if isinstance(decision, Exhausted):
-            raise self._exhausted(decision.budget)
+            raise self._exhausted(decision)
         self._reserve(request, decision, budgets)
         if decision.max_tokens is None:
             return request
@@ -155,14 +162,21 @@ class BudgetAdmission:
             retry_after_s=2,
         )
 
-    def _exhausted(self, budget: Budget) -> ProblemError:
-        metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, budget.meter.period).inc()
+    def _exhausted(self, found: Exhausted) -> ProblemError:
+        budget, period = found.budget, found.budget.meter.period
+        metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, period).inc()
+        named = f"The budget {budget.id!r} (of the {budget.meter.spender.kind}, a {period})"
+        if found.for_now:
+            return _insufficient(
+                f"{named} is reserved by requests under way, each for the longest answer that it allows. Try "
+                "again when they have ended; a smaller max_tokens reserves less.",
+                _SOON,
+            )
         end = self.spending.period(budget.meter, self.clock()).end
         renews = end.astimezone(zone_of(budget.meter.time_zone)).isoformat(timespec="seconds")
         return _insufficient(
-            f"The budget {budget.id!r} (of the {budget.meter.spender.kind}, a {budget.meter.period}) is "
-            f"exhausted, or does not reach for the longest answer that this request allows: a smaller "
-            f"max_tokens may still be served. It renews at {renews}."
+            f"{named} is exhausted, or does not reach for the longest answer that this request allows: a "
+            f"smaller max_tokens may still be served. It renews at {renews}."
         )
 
 
@@ -184,7 +198,5 @@ def _unpriced(model: str, budget: Budget) -> ProblemError:
     )
 
 
-def _insufficient(message: str) -> ProblemError:
-    return ProblemError(
-        Problem(429, ErrorCode.INSUFFICIENT_QUOTA, message, headers=(("x-should-retry", "false"),))
-    )
+def _insufficient(message: str, headers: Headers = _NEVER) -> ProblemError:
+    return ProblemError(Problem(429, ErrorCode.INSUFFICIENT_QUOTA, message, headers=headers))

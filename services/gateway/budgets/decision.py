@@ -52,9 +52,12 @@ class LetIn(NamedTuple):
 
 
 class Exhausted(NamedTuple):
-    """This budget does not reach."""
+    """This budget does not reach; `for_now`: it may again once requests under way have
+    ended, which have reserved the most that they can cost.
+    """
 
     budget: Budget
+    for_now: bool
 
 
 class NotYet(NamedTuple):
@@ -73,7 +76,8 @@ def decide(estimate: Estimate, standings: Iterable[Standing]) -> LetIn | Exhaust
         if standing.allows(estimate.usd):
             continue
         if estimate.usd > standing.left and estimate.least_usd > standing.left:
-            return Exhausted(standing.budget)
+            reaches = standing.spent + estimate.least_usd <= standing.budget.limit_usd
+            return Exhausted(standing.budget, for_now=reaches)
         if estimate.usd > standing.left and standing.allows(estimate.least_usd):
             tokens = min(tokens, max(estimate.tokens_for(standing.part), shortest))
         else:

@@ -50,7 +50,9 @@ async def test_reserved_money_is_free_again_when_the_request_ends() -> None:
     """And not before, whoever else asks; the other gateways are told each time."""
     scene = BudgetScene((budget(limit_usd=2 * DOLLAR),))
     await scene.admission.admit([asking(number=1), asking(number=2)])
-    assert (await refused(scene, asking(number=3))).code == "insufficient_quota"
+    problem = await refused(scene, asking(number=3))
+    assert (problem.code, dict(problem.headers)["x-should-retry"]) == ("insufficient_quota", "true")
+    assert "requests under way" in problem.message
     assert scene.shares.take(0).held == {share_name("b1"): 2.0}
     scene.spend(Decimal("0.25"))
     scene.admission.release("r1")

@@ -80,7 +80,7 @@ class FakeLog:
         """Of the reader."""
         self.places[partition] = offset
 
-    async def poll(self, _timeout_s: float) -> list[Any]:
+    async def poll(self, _timeout_s: float, _max_records: int) -> list[Any]:
         """At most three records of each."""
         found = []
         for partition, place in enumerate(self.places):
@@ -198,7 +198,7 @@ async def test_store_that_is_away_leaves_new_budgets_unknown_and_others_true() -
     with pytest.raises(StoreUnavailableError):
         await scene.follower.round()
     scene.log.append(0, "acme")
-    scene.follower.take(await scene.log.poll(0))
+    scene.follower.take(await scene.log.poll(0, 1))
     assert (scene.known("acme"), scene.known("globex")) == (1, None)
     scene.log.away = False
     await scene.follower.round()
