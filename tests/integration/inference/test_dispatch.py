@@ -3,6 +3,7 @@ once, whoever dies.
 """
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
@@ -75,19 +76,28 @@ async def test_stream_dispatcher_dies_standby_ends_it_once(kafka: Broker) -> Non
     assert {event.attempts for event in events} == {1}
 
 
-async def test_request_cancelled_while_running_stops_and_ends_once(kafka: Broker) -> None:
-    """A cancellation reaches the replica, which stops generating."""
-    model = scripted_model(tokens_per_s=20)
+async def test_request_cut_off_while_running_stops_ends_once_and_pays_for_what_it_got(kafka: Broker) -> None:
+    """A cancellation reaches the replica, which stops generating, and so does the
+    deadline; each pays for its prompt and for the tokens that its client has.
+    """
+    model = scripted_model(tokens_per_s=20, price={"input_per_million_usd": 1, "output_per_million_usd": 100})
     async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
         await running.add_dispatcher()
         await running.add_replica()
+        late = await client.ask("long and late", max_tokens=4000, deadline_s=2)
         followed = await client.ask("long", max_tokens=4000)
         await asyncio.wait_for(followed.grew.wait(), 20)
         await client.cancel(followed)
         await asyncio.wait_for(followed.done.wait(), 20)
-        (event,) = await completed_events(kafka.bootstrap, model.name, 1)
-    assert (event.outcome, followed.outcome) == (Outcome.CANCELLED, Outcome.CANCELLED)
-    assert event.completion_tokens < 4000
+        await asyncio.wait_for(late.done.wait(), 20)
+        events = await completed_events(kafka.bootstrap, model.name, 2)
+    by_id = {event.request_id: event for event in events}
+    for one, outcome, words in ((followed, Outcome.CANCELLED, 1), (late, Outcome.EXPIRED, 3)):
+        event = by_id[one.request.request_id]
+        assert (event.outcome, one.outcome) == (outcome, outcome)
+        assert 0 < event.completion_tokens == one.tokens == one.usage.completion_tokens < 4000
+        assert event.prompt_tokens == one.usage.prompt_tokens == words
+        assert event.cost_usd == Decimal(words + 100 * one.tokens).scaleb(-6)
 
 
 async def test_request_beyond_deadline_in_queue_ends_expired(kafka: Broker) -> None:

@@ -14,6 +14,7 @@ from schemas.inference import (
     REPLY,
     CancelRequested,
     Delivered,
+    End,
     InferenceCompleted,
     InferenceRequested,
     Lane,
@@ -24,6 +25,7 @@ from schemas.inference import (
     ReplyTo,
     RetryNeeded,
     Sampling,
+    Usage,
 )
 from schemas.topics import COMMANDS, COMPLETED, REPLIES, inbox_partition, requests_topic
 from services.common.bus import Outgoing, Producer, Start, Tail
@@ -130,6 +132,8 @@ class Followed:
     tokens: int = 0
     finish_reason: str | None = None
     outcome: Outcome | None = None
+    usage: Usage = field(default_factory=Usage)
+    """As the end tells it."""
     next_seq: int = 0
     attempts_heard: int = 0
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -235,9 +239,9 @@ class Client:
                 followed.finish_reason = piece.finish_reason or followed.finish_reason
             followed.grew.set()
             if reply.end is not None:
-                self._finish(followed, reply.end.outcome)
+                self._finish(followed, reply.end)
         elif isinstance(reply, ReplyEnded):
-            self._finish(followed, reply.end.outcome)
+            self._finish(followed, reply.end)
         elif isinstance(reply, RetryNeeded) and reply.attempt == followed.request.attempt:
             delivered = Delivered(
                 text=followed.text, tokens=followed.tokens, finish_reason=followed.finish_reason
@@ -249,8 +253,8 @@ class Client:
             await self._publish(followed.request)
 
     @staticmethod
-    def _finish(followed: Followed, outcome: Outcome) -> None:
-        followed.outcome = outcome
+    def _finish(followed: Followed, end: End) -> None:
+        followed.outcome, followed.usage = end.outcome, end.usage
         followed.done.set()
         followed.grew.set()
 
