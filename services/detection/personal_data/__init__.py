@@ -19,7 +19,7 @@ def find_pii(text: str, *, with_names: bool = False) -> tuple[Finding, ...]:
     Args:
         text: any string; binary rubbish costs little and never raises.
         with_names: also people's names in telling contexts (`my name is …`). Off by
-            default: see docs/detection.md for what it finds and misses.
+            default: see docs/detection/prompt-attacks.md for what it finds and misses.
     """
     return resolve_overlaps(recognise_pii(Passage(text), with_names=with_names))
 
