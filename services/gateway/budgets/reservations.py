@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 _NOTHING = Decimal(0)
+_SPARE = 1024
 
 
 class _Reservation(NamedTuple):
@@ -39,6 +40,7 @@ class Reservations:
     _held: dict[str, _Held] = field(default_factory=dict, init=False)
     _by_request: dict[str, _Reservation] = field(default_factory=dict, init=False)
     _ends: list[tuple[float, str]] = field(default_factory=list, init=False)
+    _total_usd: Decimal = field(default=_NOTHING, init=False)
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._by_request
@@ -51,7 +53,11 @@ class Reservations:
     ) -> None:
         """Reserves for a request, until it ends or till `until_s`."""
         self._by_request[request_id] = _Reservation(budget_ids, usd, until_s)
+        self._total_usd += usd
         heapq.heappush(self._ends, (until_s, request_id))
+        if len(self._ends) > 2 * len(self._by_request) + _SPARE:  # most requests end long before
+            self._ends = [(one.until_s, name) for name, one in self._by_request.items()]
+            heapq.heapify(self._ends)
         for one in budget_ids:
             held = self._held.setdefault(one, _Held())
             held.usd += usd
@@ -63,6 +69,7 @@ class Reservations:
         found = self._by_request.pop(request_id, None)
         if found is None:
             return ()
+        self._total_usd -= found.usd
         for one in found.budget_ids:
             if (held := self._held.get(one)) is not None:
                 held.usd -= found.usd
@@ -106,4 +113,4 @@ class Reservations:
 
     def total(self) -> Decimal:
         """All that is reserved, each request once."""
-        return sum((one.usd for one in self._by_request.values()), _NOTHING)
+        return self._total_usd

@@ -171,3 +171,17 @@ def test_reservations_end_with_their_request_or_when_it_cannot_end_any_more() ->
     assert (held.held("b1"), held.total(), "r2" in held) == (0, 0, False)
     held.forget(["b1", "b2"])
     assert held.budget_ids == frozenset()
+
+
+def test_reservations_take_no_more_memory_the_more_requests_have_ended() -> None:
+    """Long before they could not end any more; those that are left still expire."""
+    held = Reservations(unheard_s=0.5)
+    held.take("first", ("b1",), DOLLAR, now_s=0, until_s=400)
+    for number in range(20_000):
+        held.take(f"r{number}", ("b1",), DOLLAR, now_s=number / 1000, until_s=500 + number / 1000)
+        held.lately("b1", number / 1000)
+        held.release(f"r{number}")
+    assert len(held._ends) <= 2048
+    assert len(held._held["b1"].lately) <= 501
+    assert held.expire(400) == {"b1"}
+    assert (held.held("b1"), held.total(), len(held)) == (0, 0, 0)
