@@ -97,6 +97,7 @@ class SpendFollower:
         await self._open_new()
         self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
         await self._note_ready()
+        metrics.BUDGETS_UNREAD.set(len(self.book.meters) - len(self._ready))
 
     async def close(self) -> None:
         """Disconnects."""
@@ -167,7 +168,6 @@ class SpendFollower:
                 return
         self._ready |= self._waiting
         self._waiting.clear()
-        metrics.BUDGETS_UNREAD.set(0)
         self._changed.set()
 
     async def _follow_meanwhile(self) -> None:
