@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
+from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo, Sampling
 from schemas.topics import requests_topic
 from services.common.bus import TopicPartition
 from services.common.clock import Clock, MonotonicClock
@@ -36,6 +36,7 @@ from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.routing.admission import refusal
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
+from services.gateway.streams.measurements import GIVEN_UP
 from services.gateway.streams.reader import ReaderPool
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.registry import StreamRegistry
@@ -43,8 +44,14 @@ from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.watchdog import Watchdog
 
 _TAKE_S = 30.0
+REFUSED = "refused"
+"""How a request counts that was never begun."""
 
 Admitted = tuple[InferenceRequested, Permit]
+
+
+class _BlockedError(ProblemError):
+    """A request whose end is recorded: it is refused for what it is."""
 
 
 @dataclass
@@ -215,6 +222,8 @@ async def _admit(
             raise
         return list(zip(affordable, permits, strict=True))
     except ProblemError as error:
+        status = Outcome.BLOCKED.value if isinstance(error, _BlockedError) else REFUSED
+        metrics.LLM_REQUESTS.labels(first.model, status).inc(len(requests))
         error.request_id = first.request_id
         raise
 
@@ -222,7 +231,7 @@ async def _admit(
 async def _require_servable(serving: Serving, request: InferenceRequested, traceparent: str | None) -> None:
     if (end := refusal(serving.control.state, request)) is not None:
         await serving.ends.end(request, end, traceparent=traceparent)
-        raise ProblemError(problem_of_end(end) or CLIENT_LEFT)
+        raise _BlockedError(problem_of_end(end) or CLIENT_LEFT)
 
 
 async def _ask(
@@ -233,6 +242,8 @@ async def _ask(
     except ProblemError as error:
         error.request_id = request.request_id
         error.problem = replace(error.problem, headers=(*permit.headers, *error.problem.headers))
+        status = GIVEN_UP if isinstance(error, MayHaveBegunError) else REFUSED
+        metrics.LLM_REQUESTS.labels(request.model, status).inc()
         raise
 
 

@@ -6,13 +6,15 @@ import asyncio
 import math
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import orjson
 import ray
 import structlog
 from ray import serve
 
-from schemas.inference import STATUS, Lane, QueueStatus, ReplicaBeat
+from schemas.inference import STATUS, Lane, Outcome, QueueStatus, ReplicaBeat
 from schemas.topics import STATUS_TOPIC, model_slug
 from services.common.bus import MessageReader, Record, Tail
 from services.common.errors import ConfigError
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 _FRESH_S = 1.5
 _FINISHED = b'{"kind":"finished"'
+RETRIED = "retried"
+"""How an attempt counts that another one takes up."""
 _DISPATCHER_CPUS = 0.1
 
 
@@ -41,6 +45,7 @@ class InferenceApp:
     _queues: dict[str, tuple[float, QueueStatus]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._names = frozenset(model.name for model in self.models)
         self._status = Tail(
             url=self.settings.kafka_url, name=f"inference/{self.settings.instance}", topic=STATUS_TOPIC.name
         )
@@ -122,9 +127,8 @@ class InferenceApp:
         log.info("deployed", models=[model.name for model in self.models])
 
     def _on_status(self, record: Record) -> None:
-        if record.value is not None and record.value.startswith(
-            _FINISHED
-        ):  # by far the most, and none of it is wanted here
+        if record.value is not None and record.value.startswith(_FINISHED):
+            measure_finished(record.value, self._names)
             return
         status = self._reader.read(record)
         if isinstance(status, ReplicaBeat):
@@ -173,6 +177,27 @@ def build(settings: Settings) -> InferenceApp:
     if not models:
         raise ConfigError(f"{settings.models_file} declares no model; add one, or set TOCSIN_MODELS_FILE")
     return InferenceApp(settings, models)
+
+
+def measure_finished(value: bytes, models: Collection[str]) -> None:
+    """Counts the end of an attempt at one of these models.
+
+    These are by far the most records, so they are read as plain JSON; what they are not
+    expected to say is counted and passed over.
+    """
+    try:
+        said = orjson.loads(value)
+        model, end = said["model"], said["end"]
+        status = RETRIED if end.get("retryable") else Outcome(end["outcome"]).value
+        generation_ms, known = end.get("generation_ms"), model in models
+    except (ValueError, KeyError, TypeError, AttributeError):
+        metrics.BUS_SKIPPED.labels(STATUS_TOPIC.name, "unreadable").inc()
+        return
+    if not known:
+        return
+    metrics.INFERENCE_REQUESTS.labels(model, status).inc()
+    if isinstance(generation_ms, int | float):
+        metrics.INFERENCE_LATENCY_SECONDS.labels(model).observe(generation_ms / 1000)
 
 
 def _measure_queue(status: QueueStatus) -> None:

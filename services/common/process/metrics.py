@@ -6,6 +6,39 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+# Requests for models, by the names that dashboards for language models look for. `model`
+# is one of the models file, `status` one of few.
+LLM_REQUESTS = Counter(
+    "llm_requests_total",
+    "Requests for a model at a gateway, by how they ended: completed, cancelled, expired, failed, blocked, "
+    "cache_hit; refused before they were begun; left by their client; given_up by the gateway.",
+    ["model", "status"],
+)
+LLM_REQUEST_LATENCY_SECONDS = Histogram(
+    "llm_request_latency_seconds",
+    "From a request's acceptance at a gateway to its answer's end.",
+    ["model"],
+    buckets=_SECONDS,
+)
+LLM_ACTIVE_REQUESTS = Gauge("llm_active_requests", "Requests whose clients a gateway serves now.")
+LLM_TOKENS_GENERATED = Counter(
+    "llm_tokens_generated_total", "Tokens of the answers that a gateway's clients got.", ["model"]
+)
+INFERENCE_REQUESTS = Counter(
+    "inference_requests_total",
+    "Attempts that replicas ended, by outcome; retried ones went on elsewhere.",
+    ["model", "status"],
+)
+INFERENCE_LATENCY_SECONDS = Histogram(
+    "inference_latency_seconds",
+    "From an attempt's begin at its replica to its end.",
+    ["model"],
+    buckets=_SECONDS,
+)
+MODEL_PERFORMANCE_SCORE = Gauge(
+    "model_performance_score", "How well a model does, from 0 to 1, as its KPIs have it.", ["model"]
+)
+
 # The bus.
 BUS_SKIPPED = Counter(
     "tocsin_bus_skipped_total",
@@ -55,7 +88,18 @@ GATEWAY_TTFT_SECONDS = Histogram(
     ["model"],
     buckets=_SECONDS,
 )
-GATEWAY_FOLLOWED = Gauge("tocsin_gateway_followed", "Requests whose replies this gateway follows.")
+GATEWAY_INTER_TOKEN_SECONDS = Histogram(
+    "tocsin_gateway_inter_token_seconds",
+    "Mean time between two tokens of an answer, as its replica generated them.",
+    ["model"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1),
+)
+GATEWAY_QUEUE_SECONDS = Histogram(
+    "tocsin_gateway_queue_seconds",
+    "From a client's request to a replica that takes it.",
+    ["model"],
+    buckets=_SECONDS,
+)
 GATEWAY_ATTEMPTS = Counter("tocsin_gateway_attempts_total", "Further attempts published, by why.", ["reason"])
 GATEWAY_IGNORED = Counter(
     "tocsin_gateway_replies_ignored_total", "Replies that changed nothing, by why.", ["reason"]

@@ -21,6 +21,7 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.limits.admission import UNLIMITED, Permit
 from services.gateway.limits.tenant_room import TenantRoom
 from services.gateway.settings import Settings
+from services.gateway.streams.measurements import RequestMeasurements
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.reply_stream import ReplyStream
@@ -60,6 +61,7 @@ class StreamRegistry:
     """By which a tenant's part of the requests in flight is weighed."""
     _room: TenantRoom = field(init=False)
     _placed: set[ReplyStream] = field(default_factory=set, init=False)
+    _measurements: RequestMeasurements = field(default_factory=RequestMeasurements, init=False)
     _departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
     _serving: set[ReplyStream] = field(default_factory=set, init=False)
@@ -141,7 +143,7 @@ class StreamRegistry:
         self._placed.add(reply_stream)
         self._room.take(request.tenant)
         self._serving.add(reply_stream)
-        metrics.GATEWAY_FOLLOWED.set(len(self._serving))
+        metrics.LLM_ACTIVE_REQUESTS.set(len(self._serving))
         reader.add(reply_stream)
         return reply_stream
 
@@ -161,6 +163,7 @@ class StreamRegistry:
             return
         reply_stream.mute()
         now = self.monotonic()
+        self._measurements.served(reply_stream, now)
         self._leaving[reply_stream] = Departure(now, now + window_s)
         if reply_stream.taken and not reply_stream.ended:
             self.drop(reply_stream)
@@ -255,7 +258,7 @@ class StreamRegistry:
         if reply_stream not in self._serving:
             return False
         self._serving.remove(reply_stream)
-        metrics.GATEWAY_FOLLOWED.set(len(self._serving))
+        metrics.LLM_ACTIVE_REQUESTS.set(len(self._serving))
         self._changed.set()
         return True
 

@@ -60,6 +60,7 @@ class ReplyStream:
         self.traceparent = traceparent
         self.permit = permit
         self.key = request.request_id.encode()
+        self.began_at = None if replaying else now
         self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
         self._origin: LogPosition | None = None
         self._follower_id = ""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from schemas.control import BudgetChanged
 from schemas.errors import ErrorCode
@@ -152,3 +153,19 @@ async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says
     key = serving.settings.pseudonym_key.get_secret_value()
     jo, someone = (pseudonym(key, tenant="acme", user=one) for one in ("jo", "someone"))
     assert users == [jo, jo, someone, ""]
+
+
+async def test_request_that_is_refused_is_counted_by_model() -> None:
+    """For a limit, or because the bus does not take it; each prompt is a request."""
+
+    def refused() -> float:
+        labels = {"model": "m", "status": "refused"}
+        return REGISTRY.get_sample_value("llm_requests_total", labels) or 0.0
+
+    before = refused()
+    for defaults, takes in (("key.requests_per_minute=1", 9), ("", 0)):
+        scene = serving_of(make_stage(), takes, defaults)
+        body = CompletionBody(model="m", prompt=["a", "b"])
+        with pytest.raises(ProblemError):
+            await ask_completions(scene, caller(), body, stream=False, traceparent=None)
+    assert refused() == before + 2 + 1

@@ -1,10 +1,12 @@
 """Who is followed, and what is remembered of those who ended."""
 
 import pytest
+from prometheus_client import REGISTRY
 
-from schemas.inference import InferenceRequested
+from schemas.inference import End, InferenceRequested, Outcome, Usage
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
+from services.gateway.streams.measurements import inter_token_s
 from tests.unit.gateway.streams.stage import DONE, chunk, lost, make_stage
 
 
@@ -93,3 +95,70 @@ def test_call_with_more_prompts_than_places_is_refused_before_any_is_begun() -> 
     with pytest.raises(ProblemError) as refused:
         stage.registry.require_room("t", 4)
     assert refused.value.problem.code == "overloaded"
+
+
+def measured(name: str, **labels: str) -> float:
+    """A sample as /metrics has it."""
+    return REGISTRY.get_sample_value(name, {"model": "m", **labels}) or 0.0
+
+
+def test_request_is_measured_once_when_its_client_is_served_no_more() -> None:
+    """How it ended, how long it took, its tokens, its time in the queue and between
+    tokens; one that its client left counts, too; one that was taken up again does not.
+    """
+    names = ("llm_request_latency_seconds_sum", "llm_tokens_generated_total")
+    names += ("tocsin_gateway_queue_seconds_sum", "tocsin_gateway_inter_token_seconds_sum")
+    statuses = ("completed", "failed", "left")
+
+    def now() -> list[float]:
+        counts = [measured("llm_requests_total", status=status) for status in statuses]
+        return [*(measured(name) for name in names), *counts]
+
+    stage, before = make_stage(), now()
+    end = End(
+        outcome=Outcome.COMPLETED,
+        usage=Usage(prompt_tokens=2, completion_tokens=11),
+        queue_ms=500.0,
+        ttft_ms=700.0,
+        generation_ms=1200.0,
+    )
+    reply_stream = stage.follow()
+    assert REGISTRY.get_sample_value("llm_active_requests") == 1
+    stage.pass_time(1)
+    stage.hear(reply_stream, chunk(0, end=end))
+    for _ in range(2):
+        stage.registry.release(reply_stream)
+    assert REGISTRY.get_sample_value("llm_active_requests") == 0
+    stage.registry.release(stage.follow())
+    failed = stage.follow()
+    stage.hear(failed, chunk(0, end=End(outcome=Outcome.FAILED)))
+    stage.registry.release(failed)
+    stage.registry.release(
+        stage.registry.follow(reply_stream.request, stage.reader, replaying=True), window_s=60
+    )
+    gained = [after - one for after, one in zip(now(), before, strict=True)]
+    assert gained == pytest.approx([1, 11, 0.5, 0.1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "seconds"),
+    [
+        ({}, 0.1),
+        ({"ttft_ms": 5000.0}, 0.0),
+        ({"generation_ms": None}, None),
+        ({"queue_ms": None}, None),
+        ({"usage": Usage(completion_tokens=1)}, None),
+    ],
+)
+def test_time_between_tokens_is_told_where_it_is_known(
+    changed: dict[str, object], seconds: float | None
+) -> None:
+    """Between the first and the last; the wait for the first is no part of it."""
+    end = End(
+        outcome=Outcome.COMPLETED,
+        usage=Usage(completion_tokens=11),
+        queue_ms=500.0,
+        ttft_ms=700.0,
+        generation_ms=1200.0,
+    )
+    assert inter_token_s(end.model_copy(update=changed)) == pytest.approx(seconds)
