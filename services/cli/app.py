@@ -9,7 +9,7 @@ import sys
 import typer
 
 from services.cli import costs, dead_letters, installation, operations
-from services.cli.control import keys, models, policies, tenants, users
+from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
 app = typer.Typer(
     name="tocsin",
@@ -24,8 +24,11 @@ costs.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(users.app, name="users")
-app.add_typer(policies.app, name="policies")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(models.app, name="models")
+app.add_typer(routes.app, name="routes")
+app.add_typer(thresholds.app, name="thresholds")
+app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dlq")
 
 

@@ -1,5 +1,6 @@
 """Commands that talk to a bus and a store, of this folder's installation if one runs."""
 
+import json
 import logging
 import os
 import sys
@@ -8,8 +9,9 @@ from collections.abc import Callable
 import typer
 
 
-def run_beside_installation(command: Callable[[], int]) -> None:
-    """Runs a command; what is wrong is said in one line.
+def run_beside_installation(command: Callable[[], int], *, as_json: bool = False) -> None:
+    """Runs a command; what is wrong is said in one line of standard error, as JSON if
+    that is wanted.
 
     The exit status is the command's; 2 for a wrong setting, where trying again would
     end the same way, 1 for any other failure.
@@ -24,8 +26,17 @@ def run_beside_installation(command: Callable[[], int]) -> None:
     try:
         raise typer.Exit(command())
     except TocsinError as error:
-        typer.echo(f"tocsin: {error}", err=True)
+        typer.echo(_as_json(error) if as_json else f"tocsin: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _as_json(error: Exception) -> str:
+    """The error as `{"error": ..., "errors": [{"field", "message"}]}`: the fields that
+    are wrong, where it names any.
+    """
+    problems: tuple[tuple[str, str], ...] = getattr(error, "problems", ())
+    fields = [{"field": name, "message": message} for name, message in problems]
+    return json.dumps({"error": str(error)} | ({"errors": fields} if fields else {}))
 
 
 def _keep_logs_off_the_answer() -> None:

@@ -35,6 +35,7 @@ from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
+from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
 from services.console.feedback import FeedbackDesk, RequestLookup
@@ -53,6 +54,7 @@ from services.console.routes.auth import auth_router
 from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
+from services.console.routes.me import me_router
 from services.console.routes.quality import quality_router
 from services.console.routes.status import status_router
 from services.console.settings import Settings
@@ -61,12 +63,12 @@ from services.console.settings import Settings
 class Console:
     """A running console; see `services.common.process.runner.App`."""
 
-    def __init__(self, settings: Settings, write: Write | None = None) -> None:
+    def __init__(self, settings: Settings, *, write: Write | None = None, store: Store | None = None) -> None:
         self.health = HealthState()
         url, name = settings.kafka_url, f"console-{settings.instance}"
         pepper = settings.key_pepper.get_secret_value()
         self.control = ControlReader(url, name, self.health)
-        self._store = Store(
+        self._store = store or Store(
             settings.clickhouse_url, name="tocsin-console", timeout_s=settings.store_timeout_s
         )
         self._services = ServiceHealth(settings.health_targets)
@@ -103,7 +105,7 @@ class Console:
             frozenset(model.name for model in models),
             utc_now,
         )
-        self._status = PlatformStatus(
+        self.status = PlatformStatus(
             {
                 "bus": _cached("bus", self._read_bus),
                 "store": _cached("store", self._read_store),
@@ -154,7 +156,7 @@ class Console:
     async def close(self) -> None:
         """Ends what is left, disconnects."""
         await self._server.close()
-        await self._status.close()
+        await self.status.close()
         await asyncio.gather(
             self._services.close(),
             self.control.close(),
@@ -183,10 +185,18 @@ class Console:
         )
         for router in (
             auth_router(self.callers, settings),
-            status_router(self.callers, self._status),
+            status_router(self.callers, self.status),
             quality_router(self.callers, Satisfaction(self._store, utc_now)),
             costs_router(self.callers, Costs(self._store), utc_now),
             admin_router(self._admins, self.desk, settings),
+            me_router(
+                self._admins,
+                OwnKeys(self.control, self.desk.changes, self.desk.pepper),
+                Costs(self._store),
+                limits=settings,
+                models=self.desk.models,
+                clock=utc_now,
+            ),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
         ):

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
-from schemas.control import AnyEntry
+from schemas.control import AnyEntry, ControlEntry
 from schemas.events.audit import Actor
+from services.common.clock import utc_now
 from services.common.control.access.key_uses import read_last_uses
-from services.common.control.changes import Change, public_fields
-from services.common.control.errors import NoSuchEntryError
+from services.common.control.changes import Change, amend, create, edit, public_fields
+from services.common.control.errors import InvalidChangeError, NoSuchEntryError
 from services.common.control.reader import read_control_state
 from services.common.control.writer import ControlWriter
 from services.common.errors import BusUnavailableError
 from services.common.process.settings import CommonSettings
+
+_ID_PARTS = frozenset({"tenant", "route", "model"})
 
 
 class KeySettings(CommonSettings):
@@ -49,16 +52,56 @@ def change(what: Change, *, keys: bool = False) -> AnyEntry | None:
     return asyncio.run(writer(keys=keys).apply(what))
 
 
-def change_and_say(what: Change, said: str, *, as_json: bool) -> int:
+def change_and_say(what: Change, said: str, *, as_json: bool, keys: bool = False) -> int:
     """Makes a change and says so: in words, or as the entry that there is now, null
     where there is none any more.
     """
-    entry = change(what)
+    entry = change(what, keys=keys)
     if as_json:
         show_json(None if entry is None else public_fields(entry))
     else:
         print(said)
     return 0
+
+
+def create_and_say(kind: type[ControlEntry], fields: dict[str, Any], said: str, *, as_json: bool) -> int:
+    """Makes an entry and says so."""
+    return change_and_say(create(new(kind, fields)), said, as_json=as_json)
+
+
+def edit_and_say(
+    kind: str, entry_id: str, fields: dict[str, Any], said: str, *, as_json: bool, keys: bool = False
+) -> int:
+    """Changes what is named of an entry and says so."""
+    return change_and_say(edit(kind, entry_id, fields), said, as_json=as_json, keys=keys)
+
+
+def set_and_say(
+    kind: type[ControlEntry], entry_id: str, fields: dict[str, Any], said: str, *, as_json: bool
+) -> int:
+    """Changes what is named of an entry, which is made where there is none. `fields`
+    hold the parts of its id too.
+    """
+    name = str(kind.model_fields["kind"].default)
+    changed = {field: value for field, value in fields.items() if field not in _ID_PARTS}
+    what = amend(name, entry_id, changed, lambda: new(kind, fields))
+    return change_and_say(what, said, as_json=as_json)
+
+
+def new(kind: type[ControlEntry], fields: dict[str, Any]) -> AnyEntry:
+    """An entry that is not written yet, made now.
+
+    Raises:
+        InvalidChangeError: fields are not as they must be; each is named.
+    """
+    if "created_at" in kind.model_fields:
+        fields = {"created_at": utc_now(), **fields}
+    try:
+        entry: AnyEntry = kind.model_validate(fields)  # type: ignore[assignment]
+    except ValidationError as error:
+        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
+        raise InvalidChangeError(*first, *more) from error
+    return entry
 
 
 def entry(kind: str, entry_id: str) -> dict[str, Any]:
@@ -70,29 +113,35 @@ def entry(kind: str, entry_id: str) -> dict[str, Any]:
     found = asyncio.run(read_control_state(CommonSettings.load().kafka_url)).get(kind, entry_id)
     if found is None:
         raise NoSuchEntryError(f"there is no {kind} {entry_id!r}")
-    return public_fields(found)
+    return _with_last_uses(kind, [public_fields(found)])[0]
 
 
-def entries(kind: str) -> list[dict[str, Any]]:
-    """All entries of a kind that are not deleted, the oldest first, without secrets."""
+def entries(kind: str, *, with_deleted: bool = False) -> list[dict[str, Any]]:
+    """All entries of a kind, the oldest first, without secrets; keys with their last
+    use.
+    """
     state = asyncio.run(read_control_state(CommonSettings.load().kafka_url))
     found: Iterable[AnyEntry] = state.entries(kind).values()
-    shown = [public_fields(one) for one in found if one.deleted_at is None]
-    return sorted(shown, key=lambda one: str(one.get("created_at", "")))
-
-
-def last_uses() -> dict[str, str]:
-    """When each key was last used, to the minute, in ISO 8601; nothing of any where the
-    topic cannot be read, as before `tocsin topics` made it.
-    """
-    try:
-        uses = asyncio.run(read_last_uses(CommonSettings.load().kafka_url))
-    except BusUnavailableError as error:
-        print(f"When keys were last used is not known: {error}", file=sys.stderr)
-        return {}
-    return {key_id: used_at.isoformat(timespec="seconds") for key_id, used_at in uses.all().items()}
+    shown = [public_fields(one) for one in found if with_deleted or one.deleted_at is None]
+    shown.sort(key=lambda one: str(one.get("created_at", "")))
+    return _with_last_uses(kind, shown)
 
 
 def show_json(value: object) -> None:
     """Prints JSON on one line."""
     print(json.dumps(value))
+
+
+def _with_last_uses(kind: str, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keys with when they were last used, to the minute, in ISO 8601; with nothing where
+    the topic cannot be read, as before `tocsin topics` made it.
+    """
+    if kind != "key":
+        return shown
+    try:
+        uses = asyncio.run(read_last_uses(CommonSettings.load().kafka_url)).all()
+    except BusUnavailableError as error:
+        print(f"When keys were last used is not known: {error}", file=sys.stderr)
+        uses = {}
+    told = {key_id: used_at.isoformat(timespec="seconds") for key_id, used_at in uses.items()}
+    return [one | {"last_used_at": told.get(one["key_id"])} for one in shown]

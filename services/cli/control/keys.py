@@ -1,18 +1,44 @@
 """`tocsin keys`: API keys."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.scopes import ScopeName, Scopes
+from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 
-app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
-
+app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(help="The eight characters after tsn_.")]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+_Days = Annotated[float | None, typer.Option(min=0, help="Days until it expires; none means never.")]
+
+
+def _line(key: dict[str, Any]) -> str:
+    state = state_of(key)
+    state = f"expires {key['expires_at'] or 'never'}" if state == "open" else state
+    owner = f"{key['tenant']}/{key['user']}".rstrip("/")
+    used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
+    scopes = ",".join(key["scopes"])
+    return f"{key['key_id']}  {owner:<24} {key['name']:<20} {scopes:<28} {state}  {used}"
+
+
+KIND = Kind(
+    "key",
+    "The eight characters after tsn_.",
+    _line,
+    "Remove a key's record for good; its requests stay in the store.",
+)
+add_shared_commands(app, KIND)
+for_one(
+    app,
+    KIND,
+    "revoke",
+    "End a key, on every gateway within a second.",
+    lambda key_id, as_json: _revoke(key_id, as_json=as_json),
+)
 
 
 @app.command()
@@ -24,127 +50,116 @@ def create(  # noqa: PLR0917 (typer turns them into options)
     model: Annotated[
         list[str], typer.Option(help="A model that it may use; repeatable; none means all.")
     ] = [],  # noqa: B006 (typer copies it)
-    expires_in_days: Annotated[
-        float | None, typer.Option(min=0, help="Days until it expires; none means never.")
-    ] = None,
-    as_json: _Json = False,  # noqa: FBT002 (typer's way to a flag)
+    expires_in_days: _Days = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Make a key, and show it this once."""
+    fields: dict[str, Any] = {"name": name, "tenant": tenant, "user": user, "scopes": scope, "models": model}
+    limits = limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
     run_beside_installation(
-        lambda: _create(
-            name=name,
-            tenant=tenant,
-            user=user,
-            scopes=scope,
-            models=model,
-            expires_in_days=expires_in_days,
-            as_json=as_json,
-        )
+        lambda: _create(fields, limits, expires_in_days, as_json=as_json), as_json=as_json
     )
 
 
-@app.command("list")
-def list_(as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Show every key as it stands."""
-    run_beside_installation(lambda: _list(as_json=as_json))
+@app.command("set")
+def set_(  # noqa: PLR0917 (typer turns them into options)
+    key_id: _Id,
+    name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
+    scope: ScopesOrNone = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model that it may use; repeatable; `all` alone means all.")
+    ] = None,
+    expires_in_days: _Days = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+) -> None:
+    """Change what is named of a key, on every gateway within a second."""
+    models = [] if model == ["all"] else model
+    fields = {"name": name, "scopes": scope or None, "models": models if model else None}
+    given = {key: value for key, value in fields.items() if value is not None}
+    given |= limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+    run_beside_installation(lambda: _set(key_id, given, expires_in_days, as_json=as_json), as_json=as_json)
 
 
 @app.command()
-def scopes(key_id: _Id, scope: Scopes) -> None:
+def scopes(key_id: _Id, scope: Scopes, as_json: Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
     """Change what a key may do, on every gateway within a second."""
-    run_beside_installation(lambda: _set_scopes(key_id, scope))
+    run_beside_installation(
+        lambda: _edit(key_id, {"scopes": scope}, f"may now: {', '.join(scope)}", as_json=as_json),
+        as_json=as_json,
+    )
 
 
 @app.command()
-def revoke(key_id: _Id) -> None:
-    """End a key, on every gateway within a second."""
-    run_beside_installation(lambda: _revoke(key_id))
-
-
-@app.command()
-def purge(key_id: _Id) -> None:
-    """Remove a key's record for good; its requests stay in the store."""
-    run_beside_installation(lambda: _purge(key_id))
+def rotate(
+    key_id: _Id,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the present secret stays good.")] = 24,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+) -> None:
+    """Give a key another secret, and show it this once; its id stays."""
+    run_beside_installation(lambda: _rotate(key_id, overlap_hours, as_json=as_json), as_json=as_json)
 
 
 def _create(
-    *,
-    name: str,
-    tenant: str,
-    user: str,
-    scopes: list[str],
-    models: list[str],
-    expires_in_days: float | None,
-    as_json: bool,
+    fields: dict[str, Any], limits: dict[str, Any], expires_in_days: float | None, *, as_json: bool
 ) -> int:
-    from schemas.control import Scope
-    from services.cli.control.control import change, show_json
+    from schemas.control import KeyChanged
+    from services.cli.control.control import change, new
     from services.common.clock import utc_now
     from services.common.control import changes
     from services.common.identity import create_key
 
     now = utc_now()
-    clear, record = create_key(
-        pepper=_pepper(),
-        name=name,
-        tenant=tenant,
-        now=now,
-        user=user,
-        scopes=map(Scope, scopes),
-        models=models,
-        expires_at=now + timedelta(days=expires_in_days) if expires_in_days is not None else None,
-    )
-    written = change(changes.create(record), keys=True)
-    assert written is not None  # noqa: S101  it was created
-    if as_json:
-        show_json({"key": clear, **changes.public_fields(written)})
-    else:
-        print(f"{clear}\n(shown this once; only its hash is kept)")
-    return 0
+    expires_at = now + timedelta(days=expires_in_days) if expires_in_days is not None else None
+    clear, record = create_key(pepper=_pepper(), now=now, expires_at=expires_at, **fields)
+    entry = new(KeyChanged, {**record.model_dump(warnings=False), **limits})
+    return _show_secret(clear, change(changes.create(entry), keys=True), as_json=as_json)
 
 
-def _list(*, as_json: bool) -> int:
-    from services.cli.control.control import entries, last_uses, show_json
+def _set(key_id: str, fields: dict[str, Any], expires_in_days: float | None, *, as_json: bool) -> int:
+    from services.common.clock import utc_now
 
-    uses = last_uses()
-    found = [key | {"last_used_at": uses.get(key["key_id"])} for key in entries("key")]
-    if as_json:
-        show_json(found)
-        return 0
-    for key in found:
-        state = (
-            f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
-        )
-        used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
-        scopes = ",".join(key["scopes"])
-        print(f"{key['key_id']}  {key['tenant']:<16} {key['name']:<20} {scopes:<28} {state}  {used}")
-    return 0
+    if expires_in_days is not None:
+        fields["expires_at"] = utc_now() + timedelta(days=expires_in_days)
+    return _edit(key_id, fields, "is changed", as_json=as_json)
 
 
-def _set_scopes(key_id: str, scopes: list[str]) -> int:
+def _edit(key_id: str, fields: dict[str, Any], said: str, *, as_json: bool) -> int:
+    from services.cli.control.control import edit_and_say
+
+    return edit_and_say("key", key_id, fields, f"{key_id} {said}", as_json=as_json, keys=True)
+
+
+def _rotate(key_id: str, overlap_hours: float, *, as_json: bool) -> int:
     from services.cli.control.control import change
-    from services.common.control.changes import edit
+    from services.common.control.changes import rotate_key
+    from services.common.identity import create_secret
 
-    change(edit("key", key_id, {"scopes": scopes}), keys=True)
-    print(f"{key_id} may now: {', '.join(scopes)}")
-    return 0
+    clear, kept = create_secret(key_id, pepper=_pepper())
+    written = change(rotate_key(key_id, kept, overlap_s=overlap_hours * 3600), keys=True)
+    return _show_secret(clear, written, as_json=as_json)
 
 
-def _revoke(key_id: str) -> int:
-    from services.cli.control.control import change
+def _revoke(key_id: str, *, as_json: bool) -> int:
+    from services.cli.control.control import change_and_say
     from services.common.control.changes import revoke_key
 
-    change(revoke_key(key_id), keys=True)
-    print(f"{key_id} is revoked")
-    return 0
+    return change_and_say(revoke_key(key_id), f"{key_id} is revoked", as_json=as_json, keys=True)
 
 
-def _purge(key_id: str) -> int:
-    from services.cli.control.control import change
-    from services.common.control import changes
+def _show_secret(clear: str, written: Any, *, as_json: bool) -> int:
+    from services.cli.control.control import show_json
+    from services.common.control.changes import public_fields
 
-    change(changes.purge("key", key_id))
-    print(f"{key_id} is gone")
+    if as_json:
+        show_json({"key": clear, **public_fields(written)})
+    else:
+        print(f"{clear}\n(shown this once; only its hash is kept)")
     return 0
 
 

@@ -5,49 +5,122 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 
-app = typer.Typer(help="Switch models on and off.", no_args_is_help=True)
+app = typer.Typer(help="Switch models on and off, set their prices and limits.", no_args_is_help=True)
 
 _Name = Annotated[str, typer.Argument(help="The model's name in the models file.")]
+_Dollars = Annotated[
+    str | None, typer.Option(help="US dollars; left out it is not known, which is not free.")
+]
 
 
-@app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Show what was changed; a model that is not listed is as the file has it."""
-    run_beside_installation(lambda: _list(as_json=as_json))
+def _line(one: Fields) -> str:
+    price = f"priced from {one['prices'][-1]['valid_from']}" if one["prices"] else ""
+    deleted = state_of(one) if one["deleted_at"] else ""
+    return f"{one['model']:<32} {'on' if one['enabled'] else 'off':<4} {price}{deleted}"
+
+
+KIND = Kind(
+    "model",
+    "The model's name in the models file.",
+    _line,
+    "Remove what was changed of a model for good: it is as the file has it.",
+    has_tenant=False,
+)
+add_shared_commands(app, KIND)
+for_one(
+    app,
+    KIND,
+    "disable",
+    "Refuse all requests for a model, on every gateway within a second.",
+    lambda model, as_json: _switch(model, enabled=False, as_json=as_json),
+)
+for_one(
+    app,
+    KIND,
+    "enable",
+    "Serve a model again.",
+    lambda model, as_json: _switch(model, enabled=True, as_json=as_json),
+)
+
+
+def _save(name: str, what: str) -> None:
+    @app.command(name, help=what)
+    def save(
+        model: _Name,
+        requests_per_minute: RequestsPerMinute = None,
+        tokens_per_minute: TokensPerMinute = None,
+        concurrent_streams: ConcurrentStreams = None,
+        as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+    ) -> None:
+        fields = limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+        run_beside_installation(lambda: _run(name, model, fields, as_json=as_json), as_json=as_json)
+
+
+_save("create", "Enter a model of the models file, to change something of it.")
+_save("set", "Enter a model, or change what is named of it.")
 
 
 @app.command()
-def disable(model: _Name) -> None:
-    """Refuse all requests for a model, on every gateway within a second."""
-    run_beside_installation(lambda: _switch(model, enabled=False))
+def price(  # noqa: PLR0917 (typer turns them into options)
+    model: _Name,
+    valid_from: Annotated[str, typer.Option("--from", help="From this day (UTC) on, such as 2026-12-01.")],
+    input_per_million_usd: _Dollars = None,
+    cached_input_per_million_usd: _Dollars = None,
+    output_per_million_usd: _Dollars = None,
+    per_request_usd: Annotated[str, typer.Option(help="US dollars for each request.")] = "0",
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+) -> None:
+    """Add a price to a model's history; one from the same day takes its place."""
+    fields: Fields = {
+        "valid_from": valid_from,
+        "input_per_million_usd": input_per_million_usd,
+        "cached_input_per_million_usd": cached_input_per_million_usd,
+        "output_per_million_usd": output_per_million_usd,
+        "per_request_usd": per_request_usd,
+    }
+    run_beside_installation(lambda: _price(model, fields, as_json=as_json), as_json=as_json)
 
 
-@app.command()
-def enable(model: _Name) -> None:
-    """Serve a model again."""
-    run_beside_installation(lambda: _switch(model, enabled=True))
+def _run(name: str, model: str, fields: Fields, *, as_json: bool) -> int:
+    from schemas.control import ModelChanged
+    from services.cli.control.control import create_and_say, set_and_say
+
+    _require_in_file(model)
+    fields, said = fields | {"model": model}, f"{model} is set"
+    if name == "create":
+        return create_and_say(ModelChanged, fields, said, as_json=as_json)
+    return set_and_say(ModelChanged, model, fields, said, as_json=as_json)
 
 
-def _list(*, as_json: bool) -> int:
-    from services.cli.control.control import entries, show_json
+def _price(model: str, fields: Fields, *, as_json: bool) -> int:
+    from services.cli.control.control import change_and_say
+    from services.common.control.changes import add_price
 
-    found = entries("model")
-    if as_json:
-        show_json(found)
-        return 0
-    for one in found:
-        print(f"{one['model']:<32} {'on' if one['enabled'] else 'off'}")
-    return 0
+    _require_in_file(model)
+    said = f"{model} has a price from {fields['valid_from']} on"
+    return change_and_say(add_price(model, fields), said, as_json=as_json)
 
 
-def _switch(model: str, *, enabled: bool) -> int:
-    from services.cli.control.control import change
+def _switch(model: str, *, enabled: bool, as_json: bool) -> int:
+    from services.cli.control.control import change_and_say
     from services.common.control.changes import switch_model
+
+    what = switch_model(model, enabled=enabled, known=_names())
+    return change_and_say(what, f"{model} is {'on' if enabled else 'off'}", as_json=as_json)
+
+
+def _require_in_file(model: str) -> None:
+    from services.common.control.errors import NoSuchEntryError
+
+    if model not in (names := _names()):
+        raise NoSuchEntryError(f"there is no model {model!r}; the models file has {', '.join(names)}")
+
+
+def _names() -> list[str]:
     from services.common.process.settings import CommonSettings
     from services.common.requests.model_catalogue import load_models
 
-    names = [one.name for one in load_models(CommonSettings.load().models_file)]
-    change(switch_model(model, enabled=enabled, known=names))
-    print(f"{model} is {'on' if enabled else 'off'}")
-    return 0
+    return [one.name for one in load_models(CommonSettings.load().models_file)]

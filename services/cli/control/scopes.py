@@ -16,27 +16,26 @@ class ScopeName(StrEnum):
     PLATFORM = "platform"
 
 
-def split_scopes(given: list[str]) -> list[str]:
+def split_scopes(given: list[str] | None) -> list[str]:
     """The scopes that were named, each once: `--scopes read,infer` is the same as
     `--scope read --scope infer`.
 
     Raises:
         typer.BadParameter: there is no such scope.
     """
-    names = [name.strip() for one in given for name in one.split(",") if name.strip()]
+    names = [name.strip() for one in given or [] for name in one.split(",") if name.strip()]
     for name in names:
         if name not in set(ScopeName):
             raise typer.BadParameter(f"{name!r} is no scope; there are {', '.join(ScopeName)}")
     return list(dict.fromkeys(names))
 
 
-Scopes = Annotated[
-    list[str],
-    typer.Option(
-        "--scopes",
-        "--scope",
-        callback=split_scopes,
-        help=f"What it may do, of {', '.join(ScopeName)}; repeatable, or separated by commas. `admin` is for "
-        "its own tenant, `admin,platform` for all.",
-    ),
-]
+_OPTION = typer.Option(
+    "--scopes",
+    "--scope",
+    callback=split_scopes,
+    help=f"What it may do, of {', '.join(ScopeName)}; repeatable, or separated by commas. `admin` is for its "
+    "own tenant, `admin,platform` for all.",
+)
+Scopes = Annotated[list[str], _OPTION]
+ScopesOrNone = Annotated[list[str] | None, _OPTION]

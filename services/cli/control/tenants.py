@@ -1,103 +1,91 @@
 """`tocsin tenants`: whom keys belong to."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 
-if TYPE_CHECKING:
-    from services.common.control.changes import Change
+app = typer.Typer(help="Make, show, change, suspend and delete tenants.", no_args_is_help=True)
 
-app = typer.Typer(help="Make, list, suspend and delete tenants.", no_args_is_help=True)
-
-_Id = Annotated[str, typer.Argument(help="The tenant's id: lower-case letters, digits, dots, hyphens.")]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+_Share = Annotated[
+    float | None, typer.Option(help="Its turn in the queue against other tenants'; 1 unless set.")
+]
+KIND = Kind(
+    "tenant",
+    "The tenant's id.",
+    lambda one: f"{one['tenant']:<24} {state_of(one):<32} {one['name']}",
+    "Remove a tenant that has nothing left, for good.",
+    has_tenant=False,
+)
+add_shared_commands(app, KIND)
+for_one(
+    app,
+    KIND,
+    "suspend",
+    "Refuse all its keys, on every gateway within a second.",
+    lambda tenant, as_json: _suspend(tenant, suspended=True, as_json=as_json),
+)
+for_one(
+    app,
+    KIND,
+    "resume",
+    "Take a suspension back.",
+    lambda tenant, as_json: _suspend(tenant, suspended=False, as_json=as_json),
+)
 
 
 @app.command()
-def create(
-    tenant: _Id,
+def create(  # noqa: PLR0917 (typer turns them into options)
+    tenant: Annotated[str, typer.Argument(help="Its id: lower-case letters, digits, dots, hyphens.")],
     name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    share: _Share = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
-    """Make a tenant. `default` is there without being made."""
-    run_beside_installation(lambda: _create(tenant, name))
+    """Make a tenant."""
+    fields = _fields(name, share) | limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+    run_beside_installation(lambda: _create(tenant, fields, as_json=as_json), as_json=as_json)
 
 
-@app.command("list")
-def list_(as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Show every tenant as it stands."""
-    run_beside_installation(lambda: _list(as_json=as_json))
+@app.command("set")
+def set_(  # noqa: PLR0917 (typer turns them into options)
+    tenant: Annotated[str, typer.Argument(help="The tenant's id.")],
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    share: _Share = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+) -> None:
+    """Change what is named of a tenant."""
+    fields = _fields(name, share) | limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+    run_beside_installation(lambda: _edit(tenant, fields, "is changed", as_json=as_json), as_json=as_json)
 
 
-@app.command()
-def suspend(tenant: _Id) -> None:
-    """Refuse all keys of a tenant, on every gateway within a second."""
-    run_beside_installation(lambda: _suspend(tenant, suspended=True))
+def _fields(name: str | None, share: float | None) -> dict[str, Any]:
+    return {key: value for key, value in (("name", name), ("share", share)) if value is not None}
 
 
-@app.command()
-def resume(tenant: _Id) -> None:
-    """Take a suspension back."""
-    run_beside_installation(lambda: _suspend(tenant, suspended=False))
-
-
-@app.command()
-def delete(tenant: _Id) -> None:
-    """Delete a tenant; its keys are refused until it is restored."""
-    from services.common.control import changes
-
-    run_beside_installation(lambda: _say(tenant, changes.delete("tenant", tenant), "is deleted"))
-
-
-@app.command()
-def restore(tenant: _Id) -> None:
-    """Take a deletion back."""
-    from services.common.control import changes
-
-    run_beside_installation(lambda: _say(tenant, changes.restore("tenant", tenant), "is restored"))
-
-
-@app.command()
-def purge(tenant: _Id) -> None:
-    """Remove a tenant that has no keys, users or budgets, for good."""
-    from services.common.control import changes
-
-    run_beside_installation(lambda: _say(tenant, changes.purge("tenant", tenant), "is gone"))
-
-
-def _create(tenant: str, name: str) -> int:
+def _create(tenant: str, fields: dict[str, Any], *, as_json: bool) -> int:
     from schemas.control import TenantChanged
+    from services.cli.control.control import create_and_say
+
+    return create_and_say(TenantChanged, fields | {"tenant": tenant}, f"{tenant} is there", as_json=as_json)
+
+
+def _edit(tenant: str, fields: dict[str, Any], said: str, *, as_json: bool) -> int:
+    from services.cli.control.control import edit_and_say
+
+    return edit_and_say("tenant", tenant, fields, f"{tenant} {said}", as_json=as_json)
+
+
+def _suspend(tenant: str, *, suspended: bool, as_json: bool) -> int:
     from services.common.clock import utc_now
-    from services.common.control.changes import create as created
-
-    return _say(tenant, created(TenantChanged(tenant=tenant, name=name, created_at=utc_now())), "is there")
-
-
-def _list(*, as_json: bool) -> int:
-    from services.cli.control.control import entries, show_json
-
-    found = entries("tenant")
-    if as_json:
-        show_json(found)
-        return 0
-    for one in found:
-        state = f"suspended {one['suspended_at']}" if one["suspended_at"] else "open"
-        print(f"{one['tenant']:<24} {state:<32} {one['name']}")
-    return 0
-
-
-def _suspend(tenant: str, *, suspended: bool) -> int:
-    from services.common.clock import utc_now
-    from services.common.control.changes import edit
 
     fields = {"suspended_at": utc_now() if suspended else None}
-    return _say(tenant, edit("tenant", tenant, fields), "is suspended" if suspended else "is open")
-
-
-def _say(tenant: str, what: "Change", said: str) -> int:
-    from services.cli.control.control import change
-
-    change(what)
-    print(f"{tenant} {said}")
-    return 0
+    return _edit(tenant, fields, "is suspended" if suspended else "is open", as_json=as_json)

@@ -2,143 +2,97 @@
 shut out.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.scopes import ScopeName, Scopes
+from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 
-if TYPE_CHECKING:
-    from services.common.control.changes import Change
+app = typer.Typer(help="Make, show, change, suspend and delete users.", no_args_is_help=True)
 
-app = typer.Typer(help="Make, show, suspend and delete users.", no_args_is_help=True)
-
-_User = Annotated[str, typer.Argument(help="The user's name, as keys have it.")]
+_User = Annotated[str, typer.Argument(help="The user's id, as keys have it.")]
 _Tenant = Annotated[str, typer.Option(help="Whose user it is.")]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _line(user: dict[str, Any]) -> str:
+    where = f"{user['tenant']}/{user['user']}"
+    return f"{where:<32} {state_of(user):<32} {','.join(user['scopes']):<20} {user['name']}"
+
+
+KIND = Kind("user", "The user's id.", _line, "Remove a user who has no keys or budgets, for good.", "default")
+add_shared_commands(app, KIND)
+for_one(
+    app,
+    KIND,
+    "suspend",
+    "Refuse all keys of a user, on every gateway within a second.",
+    lambda user, as_json: _suspend(user, suspended=True, as_json=as_json),
+)
+for_one(
+    app,
+    KIND,
+    "resume",
+    "Take a suspension back.",
+    lambda user, as_json: _suspend(user, suspended=False, as_json=as_json),
+)
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0917 (typer turns them into options)
     user: _User,
     tenant: _Tenant = "default",
     name: Annotated[str, typer.Option(help="What people call them.")] = "",
     scope: Scopes = [ScopeName.INFER, ScopeName.FEEDBACK],  # noqa: B006 (typer copies it)
-    as_json: _Json = False,  # noqa: FBT002 (typer's way to a flag)
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
-    """Enter a user."""
-    run_beside_installation(lambda: _create(user, tenant, name, scope, as_json=as_json))
+    """Enter a user. The scopes are what a token of an identity provider gives at most."""
+    fields: dict[str, Any] = {"tenant": tenant, "user": user, "name": name, "scopes": scope}
+    fields |= limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+    run_beside_installation(lambda: _create(fields, as_json=as_json), as_json=as_json)
 
 
-@app.command("list")
-def list_(
-    tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
-    as_json: _Json = False,  # noqa: FBT002 (typer's way to a flag)
+@app.command("set")
+def set_(  # noqa: PLR0917 (typer turns them into options)
+    user: _User,
+    tenant: _Tenant = "default",
+    name: Annotated[str | None, typer.Option(help="What people call them.")] = None,
+    scope: ScopesOrNone = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    concurrent_streams: ConcurrentStreams = None,
+    as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
-    """Show every user who was entered."""
-    run_beside_installation(lambda: _list(tenant, as_json=as_json))
-
-
-@app.command()
-def get(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Show one user, also a deleted one."""
-    run_beside_installation(lambda: _get(user, tenant, as_json=as_json))
-
-
-@app.command()
-def suspend(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Refuse all keys of a user, on every gateway within a second."""
-    run_beside_installation(lambda: _suspend(user, tenant, suspended=True, as_json=as_json))
-
-
-@app.command()
-def resume(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Take a suspension back."""
-    run_beside_installation(lambda: _suspend(user, tenant, suspended=False, as_json=as_json))
-
-
-@app.command()
-def delete(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Delete a user; their keys are refused until they are restored."""
-    from services.common.control import changes
-
-    what = changes.delete("user", f"{tenant}/{user}")
-    run_beside_installation(lambda: _change(what, f"{tenant}/{user} is deleted", as_json=as_json))
-
-
-@app.command()
-def restore(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Take a deletion back."""
-    from services.common.control import changes
-
-    what = changes.restore("user", f"{tenant}/{user}")
-    run_beside_installation(lambda: _change(what, f"{tenant}/{user} is restored", as_json=as_json))
-
-
-@app.command()
-def purge(user: _User, tenant: _Tenant = "default", as_json: _Json = False) -> None:  # noqa: FBT002 (typer's way to a flag)
-    """Remove a user who has no keys or budgets, for good."""
-    from services.common.control import changes
-
-    what = changes.purge("user", f"{tenant}/{user}")
-    run_beside_installation(lambda: _change(what, f"{tenant}/{user} is gone", as_json=as_json))
-
-
-def _create(user: str, tenant: str, name: str, scopes: list[str], *, as_json: bool) -> int:
-    from schemas.control import Scope, UserChanged
-    from services.common.clock import utc_now
-    from services.common.control import changes
-
-    entry = UserChanged(
-        tenant=tenant, user=user, name=name, scopes=tuple(map(Scope, scopes)), created_at=utc_now()
+    """Change what is named of a user."""
+    fields = {key: value for key, value in (("name", name), ("scopes", scope)) if value}
+    fields |= limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
+    run_beside_installation(
+        lambda: _edit(f"{tenant}/{user}", fields, "is changed", as_json=as_json), as_json=as_json
     )
-    return _change(changes.create(entry), f"{tenant}/{user} is there", as_json=as_json)
 
 
-def _list(tenant: str, *, as_json: bool) -> int:
-    from services.cli.control.control import entries, show_json
+def _create(fields: dict[str, Any], *, as_json: bool) -> int:
+    from schemas.control import UserChanged
+    from services.cli.control.control import create_and_say
 
-    found = [one for one in entries("user") if tenant in ("", one["tenant"])]
-    if as_json:
-        show_json(found)
-        return 0
-    for one in found:
-        print(_line(one))
-    return 0
+    return create_and_say(
+        UserChanged, fields, f"{fields['tenant']}/{fields['user']} is there", as_json=as_json
+    )
 
 
-def _get(user: str, tenant: str, *, as_json: bool) -> int:
-    from services.cli.control.control import entry, show_json
+def _edit(user: str, fields: dict[str, Any], said: str, *, as_json: bool) -> int:
+    from services.cli.control.control import edit_and_say
 
-    found = entry("user", f"{tenant}/{user}")
-    if as_json:
-        show_json(found)
-    else:
-        print(_line(found))
-    return 0
+    return edit_and_say("user", user, fields, f"{user} {said}", as_json=as_json)
 
 
-def _suspend(user: str, tenant: str, *, suspended: bool, as_json: bool) -> int:
+def _suspend(user: str, *, suspended: bool, as_json: bool) -> int:
     from services.common.clock import utc_now
-    from services.common.control.changes import edit
 
-    what = edit("user", f"{tenant}/{user}", {"suspended_at": utc_now() if suspended else None})
-    said = "is suspended" if suspended else "is open"
-    return _change(what, f"{tenant}/{user} {said}", as_json=as_json)
-
-
-def _change(what: "Change", said: str, *, as_json: bool) -> int:
-    from services.cli.control.control import change_and_say
-
-    return change_and_say(what, said, as_json=as_json)
-
-
-def _line(user: "dict[str, Any]") -> str:
-    state = "open"
-    if user["suspended_at"]:
-        state = f"suspended {user['suspended_at']}"
-    if user["deleted_at"]:
-        state = f"deleted {user['deleted_at']}"
-    where = f"{user['tenant']}/{user['user']}"
-    return f"{where:<32} {state:<32} {','.join(user['scopes']):<20} {user['name']}".rstrip()
+    fields = {"suspended_at": utc_now() if suspended else None}
+    return _edit(user, fields, "is suspended" if suspended else "is open", as_json=as_json)

@@ -114,13 +114,12 @@ def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str |
     return decide
 
 
-def amend(entry: AnyEntry, fields: Mapping[str, Any]) -> Change:
-    """Changes some fields of an entry; where there is none, of `entry`, which is made."""
+def amend(kind: str, entry_id: str, fields: Mapping[str, Any], make: Callable[[], AnyEntry]) -> Change:
+    """Changes some fields of an entry; where there is none, what `make` gives is made."""
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        if state.get(entry.kind, entry.entry_id) is None:
-            return create(_checked(entry, fields))(state, now)
-        return edit(entry.kind, entry.entry_id, fields)(state, now)
+        change = create(make()) if state.get(kind, entry_id) is None else edit(kind, entry_id, fields)
+        return change(state, now)
 
     return decide
 
@@ -223,6 +222,22 @@ def switch_model(model: str, *, enabled: bool, known: Collection[str]) -> Change
             update={"enabled": enabled, "deleted_at": None}
         )
         return put(wanted)(state, now)
+
+    return decide
+
+
+def add_price(model: str, price: Mapping[str, Any]) -> Change:
+    """Adds a price to a model's history; one from the same day takes its place."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        entry = state.models.get(model) or ModelChanged(model=model)
+        added = _checked(ModelChanged(model=model), {"prices": [price]})
+        assert isinstance(added, ModelChanged)  # noqa: S101  as its argument is
+        (new,) = added.prices
+        prices = [one for one in entry.prices if one.valid_from != new.valid_from] + [new]
+        ordered = tuple(sorted(prices, key=lambda one: one.valid_from))
+        wanted = entry.model_copy(update={"prices": ordered})
+        return amend("model", model, {"prices": ordered}, lambda: wanted)(state, now)
 
     return decide
 

@@ -109,7 +109,7 @@ def guarded(principal: Principal, kind: str, verb: Verb, entry_id: str | None, c
     """
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        _require_still_admin(principal, state, now)
+        require_still_good(principal, state, now)
         require_verb(principal, kind, verb)
         if entry_id is not None:
             known = state.get(kind, entry_id)
@@ -133,21 +133,30 @@ def require_within_rights(principal: Principal, key: KeyChanged) -> None:
     _require_models(principal, key.models)
 
 
+def require_still_good(principal: Principal, state: ControlState, now: datetime) -> None:
+    """Passes where a caller may still do what he might when he asked: his key, or who
+    he is by a token, may have lost its rights while his change waited.
+
+    Raises:
+        ProblemError: 401 or 403.
+    """
+    key = state.keys.get(principal.key_id)
+    if principal.key_id and (key is None or not _is_good(key, now)):
+        raise unauthenticated("The API key was revoked or has expired.")
+    if not state.is_open(principal.tenant, principal.user):
+        raise unauthenticated("The API key's tenant or user was suspended or deleted.")
+    if key is not None and not set(key.scopes) >= set(principal.scopes):
+        raise forbidden("The API key has lost scopes since this was asked for. Ask again.")
+
+
 def not_found(message: str, param: str | None = None) -> ProblemError:
     """404, the same for what is not there and for what is another's."""
     return ProblemError(Problem(404, ErrorCode.NOT_FOUND, f"{message[:1].upper()}{message[1:]}.", param))
 
 
-def _require_still_admin(principal: Principal, state: ControlState, now: datetime) -> None:
-    """A key that lost its rights while its change waited makes none."""
-    if not principal.key_id:
-        return
-    key = state.keys.get(principal.key_id)
-    ended = key is None or any(at is not None and at <= now for at in (key.revoked_at, key.expires_at))
-    if key is None or ended or key.deleted_at or not state.is_open(key.tenant, key.user):
-        raise unauthenticated("The API key was revoked, has expired, or its owner was suspended.")
-    if not set(key.scopes) >= set(principal.scopes):
-        raise forbidden("The API key has lost scopes since this was asked for. Ask again.")
+def _is_good(key: KeyChanged, now: datetime) -> bool:
+    ended = any(at is not None and at <= now for at in (key.revoked_at, key.expires_at))
+    return not ended and key.deleted_at is None
 
 
 def _require_allowed(principal: Principal, state: ControlState, verb: Verb, plan: Plan) -> None:

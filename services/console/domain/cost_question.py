@@ -25,7 +25,8 @@ class InvalidQuestionError(TocsinError):
 class CostQuestion:
     """Requests that ended from `since` on, up to but without `until`, by the dimensions
     of `group_by`; days are of `zone`. `only` holds what they have in common: a tenant, a
-    user's pseudonym, a model or a key. At most `limit` groups are told, the dearest.
+    user's pseudonym, a model or a key; `keys`, where it is not None, those whose requests
+    count. At most `limit` groups are told, the dearest.
     """
 
     since: datetime
@@ -34,6 +35,7 @@ class CostQuestion:
     group_by: tuple[Dimension, ...] = ()
     only: Mapping[str, str] = field(default_factory=dict)
     limit: int = 1000
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,6 @@ class Caller:
         """Whose data it may see."""
         return self.principal.tenant
 
-    @property
-    def is_admin(self) -> bool:
-        """Whether it may see where things run."""
-        return self.principal.is_admin
-
 
 class TokenWanted(Protocol):
     """What is asked of a token: None means all that the key gives."""

@@ -110,6 +110,7 @@ def _sql(question: CostQuestion) -> str:
     names = [f"by_{name}" for name in question.group_by]
     columns = "".join(f"{_EXPRESSIONS[name]} AS by_{name}, " for name in question.group_by)
     where = "".join(f" AND {_FILTERS[name]} = {{only_{name}:String}}" for name in question.only)
+    where += "" if question.keys is None else " AND has({keys:Array(String)}, key_id)"
     level = f"grouping({names[0]})" if names else "1"
     grouping = f"GROUP BY GROUPING SETS (({', '.join(names)}), ()) " if names else ""
     order = ", ".join(["level DESC", "sum_cost DESC", *names])
@@ -125,4 +126,5 @@ def _parameters(question: CostQuestion) -> dict[str, Any]:
         "since": question.since.astimezone(UTC),
         "until": question.until.astimezone(UTC),
         "zone": question.zone.key,
+        "keys": list(question.keys or ()),
     } | {f"only_{name}": value for name, value in question.only.items()}

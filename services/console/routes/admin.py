@@ -19,13 +19,13 @@ from services.console.administration.bodies import RotateKey
 from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
 from services.console.administration.if_match import read_if_match
-from services.console.administration.kinds import KINDS, Kind, shown
+from services.console.administration.kinds import KINDS, VIEWS, Kind, shown
 from services.console.administration.listing import COMMON_FILTERS, Filters
 from services.console.administration.query import read_query
 from services.console.routes.documentation import body_of, header_of, path_of, problems, query_of
 
 _PREFIX = "/api/admin"
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _IF_MATCH = header_of("If-Match", "The entry's ETag: the change is made of this version only, else 412.")
 
 Optional = TypeVar("Optional", bound=BaseModel)
@@ -46,35 +46,37 @@ class _Routes:
         filters = read_query(request, Filters, (*COMMON_FILTERS, *self.kind.filters))
         entries, cursor = self.desk.list(principal, self.kind, filters)
         body = {"data": [shown(one) for one in entries], "next_cursor": cursor}
-        return json_response(body, headers=_HEADERS)
+        return json_response(body, headers=PRIVATE)
 
     async def get(self, request: Request) -> Response:
-        return _entry(self.desk.get(self.admins.principal(request), self.kind, self._id(request)))
+        return entry_response(self.desk.get(self.admins.principal(request), self.kind, self._id(request)))
 
     async def create(self, request: Request) -> Response:
         admin = self.admins.administrator(request)
         body = await read_json(request, self.kind.create, self.limits)
         entry, clear = await self.desk.create(admin, self.kind, body)
         place = "/".join(quote(part, safe="") for part in self.kind.location(entry.entry_id))
-        return _entry(entry, clear, 201, {"location": f"{_PREFIX}/{place}"})
+        return entry_response(entry, clear, 201, {"location": f"{_PREFIX}/{place}"})
 
     async def change(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
         body = await read_json(request, self.kind.change, self.limits)
-        return _entry(await self.desk.change(admin, self.kind, self._id(request), body, tags))
+        return entry_response(await self.desk.change(admin, self.kind, self._id(request), body, tags))
 
     def act(self, verb: Verb) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             admin, tags = self.admins.administrator(request), _tags(request)
             entry = await self.desk.act(admin, self.kind, verb, self._id(request), tags)
-            return Response(status_code=204, headers=_HEADERS) if entry is None else _entry(entry)
+            return Response(status_code=204, headers=PRIVATE) if entry is None else entry_response(entry)
 
         return endpoint
 
     async def rotate(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
-        body = await _read_if_any(request, RotateKey, self.limits)
-        return _entry(*await self.desk.rotate(admin, self.kind, self._id(request), body.overlap_s, tags))
+        body = await read_if_any(request, RotateKey, self.limits)
+        return entry_response(
+            *await self.desk.rotate(admin, self.kind, self._id(request), body.overlap_s, tags)
+        )
 
     def _id(self, request: Request) -> str:
         return self.kind.entry_id(request.path_params)
@@ -84,6 +86,9 @@ class SecretOnce(BaseModel):
     """What is shown this once."""
 
     key: str = Field(description="The key in clear, `tsn_...`: only its hash is kept.")
+
+
+NEW_KEY = create_model("NewKey", __base__=(SecretOnce, VIEWS["key"]))
 
 
 def admin_router(admins: Administrators, desk: AdminDesk, limits: BodyLimits) -> APIRouter:
@@ -102,8 +107,9 @@ def _add(router: APIRouter, routes: _Routes) -> None:
     reads, changes = (400, 401, 403, 429, 503), (400, 401, 403, 404, 409, 412, 429, 503)
     with_body = (*changes, 408, 413, 415)
     add = _Adding(router, kind)
+    made = NEW_KEY if kind.name == "key" else kind.view
     add("GET", all_, "list", "List", routes.list, _page_of(kind), reads, extra=query)
-    add("POST", all_, "create", "Make", routes.create, _made(kind), with_body, 201, body_of(kind.create))
+    add("POST", all_, "create", "Make", routes.create, made, with_body, 201, body_of(kind.create))
     add("GET", one, "get", "Show, deleted or not:", routes.get, kind.view, (*reads, 404), extra=at_one)
     patch = body_of(kind.change) | {"parameters": [*at_one["parameters"], *_IF_MATCH["parameters"]]}
     add("PATCH", one, "change", "Change", routes.change, kind.view, (*with_body, 428), extra=patch)
@@ -142,7 +148,7 @@ def _add(router: APIRouter, routes: _Routes) -> None:
             "rotate",
             "Give another secret to",
             routes.rotate,
-            _made(kind),
+            made,
             with_body,
             extra=rotate,
         )
@@ -190,13 +196,7 @@ def _page_of(kind: Kind) -> type[BaseModel]:
     return create_model(f"{kind.view.__name__}Page", **fields)
 
 
-def _made(kind: Kind) -> type[BaseModel]:
-    if kind.name != "key":
-        return kind.view
-    return create_model("NewKey", __base__=(SecretOnce, kind.view))
-
-
-async def _read_if_any(request: Request, kind: type[Optional], limits: BodyLimits) -> Optional:
+async def read_if_any(request: Request, kind: type[Optional], limits: BodyLimits) -> Optional:
     """A body that may be left out, where its fields' defaults hold."""
     is_empty = (
         request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
@@ -208,8 +208,9 @@ def _tags(request: Request) -> frozenset[str] | None:
     return read_if_match(request.headers.get("if-match"))
 
 
-def _entry(
+def entry_response(
     entry: AnyEntry, clear: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
+    """An entry with its ETag; `clear` is what is shown this once."""
     body = {"key": clear, **shown(entry)} if clear else shown(entry)
-    return json_response(body, status, {**_HEADERS, "etag": f'"{etag(entry)}"', **(headers or {})})
+    return json_response(body, status, {**PRIVATE, "etag": f'"{etag(entry)}"', **(headers or {})})

@@ -46,10 +46,10 @@ def status_router(callers: Callers, platform: PlatformStatus) -> APIRouter:
 
     @router.get("/status", response_model=Status, responses=problems(401, 403, 429, 503))
     async def status(caller: Annotated[Caller, Depends(reader)]) -> Response:
-        """Tell the platform's state, part by part; hosts and process ids only to keys
-        with the scope `admin`.
+        """Tell the platform's state, part by part; hosts and process ids only to
+        administrators of the platform.
         """
-        body = await platform.read(with_places=caller.is_admin)
+        body = await platform.read(with_places=caller.principal.is_platform_admin)
         return json_response(body, headers={"cache-control": "no-store"})
 
     return router

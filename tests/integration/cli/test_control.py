@@ -93,20 +93,20 @@ def test_user_lives_through_all_its_commands(tocsin: Tocsin) -> None:
         tocsin("keys", "create", "--name", "n", "--tenant", "ward", "--user", "jo", "--json").stdout
     )
     assert tocsin("users", "suspend", *of_ward).stdout == "ward/jo is suspended\n"
-    assert "suspended 20" in tocsin("users", "get", *of_ward).stdout
+    assert "suspended_at           20" in tocsin("users", "show", *of_ward).stdout
     kept = tocsin("users", "purge", *of_ward)
     assert (kept.exit_code, f"still has the key '{key['key_id']}'" in kept.stderr) == (1, True)
     assert json.loads(tocsin("users", "resume", *of_ward, "--json").stdout)["suspended_at"] is None
     assert tocsin("users", "delete", *of_ward).stdout == "ward/jo is deleted\n"
     assert json.loads(tocsin("users", "list", "--tenant", "ward", "--json").stdout) == []
-    assert json.loads(tocsin("users", "get", *of_ward, "--json").stdout)["deleted_at"]
+    assert json.loads(tocsin("users", "show", *of_ward, "--json").stdout)["deleted_at"]
     assert tocsin("users", "restore", *of_ward).stdout == "ward/jo is restored\n"
     assert [one["user"] for one in json.loads(tocsin("users", "list", "--json").stdout)] == ["jo"]
     assert tocsin("users", "list", "--tenant", "ward").stdout.startswith("ward/jo ")
     assert tocsin("users", "list", "--tenant", "elsewhere").stdout == ""
     assert tocsin("keys", "purge", key["key_id"]).exit_code == 0
     assert tocsin("users", "purge", *of_ward, "--json").stdout == "null\n"
-    gone = tocsin("users", "get", *of_ward)
+    gone = tocsin("users", "show", *of_ward)
     assert (gone.exit_code, gone.stderr) == (1, "tocsin: there is no user 'ward/jo'\n")
 
 
@@ -122,7 +122,7 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     )
     assert (made["prompt_attacks"], made["retention_days"], made["store_text"]) == ("flag", 30, "masked")
     assert tocsin("policies", "set", "lab", "--store-text", "none", "--no-scan-output").exit_code == 0
-    now = json.loads(tocsin("policies", "get", "lab", "--json").stdout)
+    now = json.loads(tocsin("policies", "show", "lab", "--json").stdout)
     assert (now["prompt_attacks"], now["store_text"], now["scan_output"]) == ("flag", "none", False)
     assert now["version"] == 2
     for wrong, named in (("--store-text", "store_text"), ("--prompt-attacks", "prompt_attacks")):
@@ -131,12 +131,53 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     assert "tenants create nowhere" in tocsin("policies", "set", "nowhere", "--secrets", "mask").stderr
     assert tocsin("policies", "set", "*", "--secrets", "block").stdout == "the policy of * is set\n"
     assert tocsin("policies", "set", "lab", "--retention-days", "0").exit_code == 0
-    assert json.loads(tocsin("policies", "get", "lab", "--json").stdout)["retention_days"] is None
+    assert json.loads(tocsin("policies", "show", "lab", "--json").stdout)["retention_days"] is None
     assert tocsin("policies", "delete", "lab").stdout == "the policy of lab is deleted\n"
     assert [one["tenant"] for one in json.loads(tocsin("policies", "list", "--json").stdout)] == ["*"]
-    assert "deleted 20" in tocsin("policies", "get", "lab").stdout
+    assert "deleted_at             20" in tocsin("policies", "show", "lab").stdout
     assert "restore it first" in tocsin("policies", "set", "lab", "--secrets", "mask").stderr
     assert tocsin("policies", "restore", "lab").stdout == "the policy of lab is restored\n"
     assert "prompt_attacks=flag" in tocsin("policies", "list").stdout
     assert [tocsin("policies", "purge", one).exit_code for one in ("lab", "*")] == [0, 0]
     assert tocsin("policies", "list", "--json").stdout == "[]\n"
+
+
+def test_key_with_a_budget_rotates_and_keeps_it(tocsin: Tocsin) -> None:
+    """The id stays, so the budget goes on; a list is read by programs."""
+    assert tocsin("tenants", "create", "office", "--tokens-per-minute", "900").exit_code == 0
+    key = json.loads(tocsin("keys", "create", "--name", "n", "--tenant", "office", "--json").stdout)
+    budget = ("b1", "--for", f"key:{key['key_id']}", "--tenant", "office", "--limit-usd", "0.50", "--hard")
+    made = json.loads(tocsin("budgets", "create", *budget, "--period", "day", "--json").stdout)
+    assert (made["limit_usd"], made["hard"], made["subject"]["kind"]) == ("0.50", True, "key")
+    rotated = json.loads(tocsin("keys", "rotate", key["key_id"], "--overlap-hours", "1", "--json").stdout)
+    assert rotated["key_id"] == key["key_id"]
+    assert rotated["key"] != key["key"]
+    changed = tocsin("budgets", "set", "b1", "--limit-usd", "2", "--soft")
+    assert changed.stdout == "b1 is changed\n"
+    assert "2 USD a day" in tocsin("budgets", "list", "--tenant", "office").stdout
+    refused = tocsin("keys", "purge", key["key_id"], "--json")
+    assert refused.exit_code == 1
+    assert "still has the budget 'b1'" in json.loads(refused.stderr)["error"]
+    wrong = tocsin("budgets", "set", "b1", "--limit-usd", "-1", "--time-zone", "Mars", "--json")
+    assert [one["field"] for one in json.loads(wrong.stderr)["errors"]] == ["limit_usd", "time_zone"]
+
+
+def test_routes_thresholds_and_prices_are_set_step_by_step(tocsin: Tocsin) -> None:
+    """What is not named stays; prices keep their history."""
+    route = ("small", "--target", "smollm2-135m=3", "--json")
+    assert json.loads(tocsin("routes", "set", *route).stdout)["targets"][0]["weight"] == 3
+    assert tocsin("routes", "set", "small", "--fallback", "smollm2-135m").stdout == "*/small is set\n"
+    assert "smollm2-135m=3 else smollm2-135m" in tocsin("routes", "list").stdout
+    assert tocsin("thresholds", "set", "*", "--requests-per-hour", "9,8,7").exit_code == 0
+    shown = json.loads(tocsin("thresholds", "set", "*", "--critical", "30", "--json").stdout)
+    assert (shown["requests_per_hour"], shown["critical"]) == ([9, 8, 7], 30)
+    for day, price in (("2027-02-01", "2"), ("2027-01-01", "1"), ("2027-02-01", "3")):
+        priced = tocsin(
+            "models", "price", "smollm2-135m", "--from", day, "--output-per-million-usd", price, "--json"
+        )
+    history = [
+        (one["valid_from"], one["output_per_million_usd"]) for one in json.loads(priced.stdout)["prices"]
+    ]
+    assert history == [("2027-01-01", "1"), ("2027-02-01", "3")]
+    for kind, entry in (("routes", "small"), ("thresholds", "*"), ("models", "smollm2-135m")):
+        assert tocsin(kind, "purge", entry).exit_code == 0

@@ -66,7 +66,7 @@ def platform(kafka: Broker, store: RunningStore, tmp_path_factory: pytest.TempPa
             reader,
             record,
             (await make_key(url, tenant="globex", scopes=READ))[0],
-            (await make_key(url, scopes=(*READ, Scope.ADMIN)))[0],
+            (await make_key(url, scopes=(*READ, Scope.ADMIN, Scope.PLATFORM)))[0],
             (await make_key(url))[0],
         )
 

@@ -2,7 +2,7 @@
 decided, stamped and audited as the real writer does, and folded at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +15,23 @@ from schemas.topics import AUDIT
 from services.common.control.changes import Change
 from services.common.control.state import ControlRecord, fold
 from services.common.control.writer import ControlWriter
+from services.common.errors import StoreUnavailableError
 from services.common.identity import create_key, sign_key
+from services.common.store import Store
 from services.console.app import Console
 from services.console.settings import Settings
 from tests.support.control import PEPPER
 
 TENANT_ADMIN = (Scope.INFER, Scope.FEEDBACK, Scope.READ, Scope.ADMIN)
 BEGAN = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+class NoStore(Store):
+    """A store that is away, and says so at once."""
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Raises."""
+        raise StoreUnavailableError("there is none here")
 
 
 @dataclass
@@ -38,7 +48,8 @@ class ConsoleScene:
         settings = Settings(
             key_pepper=PEPPER, pseudonym_key="a pseudonym key for tests", max_body_bytes=65_536
         )
-        self.console = Console(settings, write=self.write)
+        self.console = Console(settings, write=self.write, store=NoStore("http://localhost:1/none"))
+        self.console.status.parts = {}
         self.console.control.caught_up = True
         transport = httpx.ASGITransport(app=self.console.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -14,16 +14,28 @@ from services.cli.control.scopes import ScopeName, split_scopes
 
 def test_help_of_every_group_is_shown() -> None:
     """Each group and each of its commands."""
-    groups = ["", "keys", "users", "policies", "tenants", "models", "dlq"]
-    texts = [CliRunner().invoke(app, [*filter(None, [group]), "--help"]) for group in groups]
-    assert [one.exit_code for one in texts] == [0] * len(groups)
-    for command in ("up", "down", "status", "demo", "topics", "migrate", "doctor", *groups):
-        assert command in texts[0].output
-    for command in ("create", "list", "scopes", "revoke", "purge"):
-        assert command in texts[1].output
-    for command in ("list", "get", "delete", "restore", "purge"):
-        assert command in texts[2].output
-        assert command in texts[3].output
+    kinds = ["keys", "tenants", "users", "budgets", "models", "routes", "thresholds", "policies"]
+    groups = ["", *kinds, "dlq"]
+    texts = {one: CliRunner().invoke(app, [*filter(None, [one]), "--help"]) for one in groups}
+    assert {one.exit_code for one in texts.values()} == {0}
+    for command in ("up", "down", "status", "demo", "topics", "migrate", "doctor", "costs", *groups):
+        assert command in texts[""].output
+    for kind in kinds:
+        for command in ("list", "show", "create", "set", "delete", "restore", "purge"):
+            assert f" {command} " in texts[kind].output, (kind, command)
+    for kind, further in (("keys", "rotate revoke scopes"), ("tenants", "suspend resume")):
+        assert all(f" {command} " in texts[kind].output for command in further.split())
+
+
+def test_every_command_of_control_state_has_json() -> None:
+    """A program reads each answer."""
+    for group in app.registered_groups:
+        if group.name == "dlq" or group.typer_instance is None:
+            continue
+        for command in group.typer_instance.registered_commands:
+            name = command.name or getattr(command.callback, "__name__", "")
+            shown = CliRunner().invoke(app, [str(group.name), name, "--help"])
+            assert "--json" in shown.output, (group.name, name)
 
 
 def test_help_imports_no_service_nor_driver() -> None:

@@ -1,5 +1,6 @@
 """What commands beside an installation write, and where."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import structlog
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.common.control.errors import InvalidChangeError
 from services.common.errors import ConfigError
 
 
@@ -49,3 +51,25 @@ def test_command_with_a_wrong_setting_says_so_once_and_exits_with_2(
         run_beside_installation(command)
     assert ended.value.exit_code == 2
     assert capsys.readouterr() == ("", "tocsin: set X\n")
+
+
+def test_failure_of_a_command_with_json_is_json_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every wrong field by its name, for programs; standard output stays empty."""
+
+    def command() -> int:
+        raise InvalidChangeError("name", "is too long", ("share", "is negative"))
+
+    with pytest.raises(typer.Exit) as ended:
+        run_beside_installation(command, as_json=True)
+    assert ended.value.exit_code == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert json.loads(said.err) == {
+        "error": "name: is too long; share: is negative",
+        "errors": [
+            {"field": "name", "message": "is too long"},
+            {"field": "share", "message": "is negative"},
+        ],
+    }

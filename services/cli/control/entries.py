@@ -1,0 +1,125 @@
+"""The commands that every kind of entry has: list, show, delete, restore, purge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.beside import run_beside_installation
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of entry: its name, what its argument is, and its line in a list.
+
+    Where `tenant` is not None, an id is `tenant/name`, and the tenant is an option with
+    this default. `gone` is what a purge takes away; `called` stands before the id where
+    that is another's.
+    """
+
+    name: str
+    argument: str
+    line: Callable[[Fields], str]
+    gone: str
+    tenant: str | None = None
+    has_tenant: bool = True
+    called: str = ""
+
+
+def add_shared_commands(app: typer.Typer, kind: Kind) -> None:
+    """Adds them to a group."""
+    _add_list(app, kind)
+    for_one(app, kind, "show", f"Show one {kind.name}, also a deleted one.", _shown(kind))
+    for verb, what, said in (
+        ("delete", f"Delete a {kind.name} so that it can be restored.", "is deleted"),
+        ("restore", "Take a deletion back.", "is restored"),
+        ("purge", kind.gone, "is gone"),
+    ):
+        for_one(app, kind, verb, what, _changed(kind, verb, said))
+
+
+def for_one(app: typer.Typer, kind: Kind, name: str, what: str, run: Callable[[str, bool], int]) -> None:
+    """Adds a command that takes an entry's id and --json."""
+    # No function of typer's may have arguments that only some kinds have.
+    if kind.tenant is None:
+
+        @app.command(name, help=what)
+        def command(
+            entry_id: Annotated[str, typer.Argument(help=kind.argument)],
+            as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+        ) -> None:
+            run_beside_installation(lambda: run(entry_id, as_json), as_json=as_json)
+
+    else:
+
+        @app.command(name, help=what)
+        def command_of_tenant(
+            entry_id: Annotated[str, typer.Argument(help=kind.argument)],
+            tenant: Annotated[str, typer.Option(help="Whose it is.")] = kind.tenant or "",
+            as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+        ) -> None:
+            run_beside_installation(lambda: run(f"{tenant}/{entry_id}", as_json), as_json=as_json)
+
+
+def state_of(entry: Fields) -> str:
+    """Whether it is open, in a few words."""
+    for name in ("deleted", "revoked", "suspended"):
+        if entry.get(f"{name}_at"):
+            return f"{name} {entry[f'{name}_at']}"
+    return "open"
+
+
+def _add_list(app: typer.Typer, kind: Kind) -> None:
+    @app.command("list", help="Show all, the oldest first.")
+    def list_(
+        tenant: Annotated[str, typer.Option(help="Only this tenant's.", hidden=not kind.has_tenant)] = "",
+        deleted: Annotated[bool, typer.Option("--deleted", help="Deleted ones too.")] = False,  # noqa: FBT002
+        as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
+    ) -> None:
+        run_beside_installation(
+            lambda: _list(kind, tenant, with_deleted=deleted, as_json=as_json), as_json=as_json
+        )
+
+
+def _list(kind: Kind, tenant: str, *, with_deleted: bool, as_json: bool) -> int:
+    from services.cli.control.control import entries, show_json
+
+    found = [
+        one for one in entries(kind.name, with_deleted=with_deleted) if tenant in ("", one.get("tenant"))
+    ]
+    if as_json:
+        show_json(found)
+        return 0
+    for one in found:
+        print(kind.line(one).rstrip())
+    return 0
+
+
+def _shown(kind: Kind) -> Callable[[str, bool], int]:
+    def run(entry_id: str, as_json: bool) -> int:  # noqa: FBT001 (one of a table's functions)
+        from services.cli.control.control import entry, show_json
+
+        found = entry(kind.name, entry_id)
+        if as_json:
+            show_json(found)
+        else:
+            for name, value in found.items():
+                print(f"{name:<22} {'' if value is None else value}".rstrip())
+        return 0
+
+    return run
+
+
+def _changed(kind: Kind, verb: str, said: str) -> Callable[[str, bool], int]:
+    def run(entry_id: str, as_json: bool) -> int:  # noqa: FBT001 (one of a table's functions)
+        from services.cli.control.control import change_and_say
+        from services.common.control import changes
+
+        what = {"delete": changes.delete, "restore": changes.restore, "purge": changes.purge}[verb]
+        return change_and_say(what(kind.name, entry_id), f"{kind.called}{entry_id} {said}", as_json=as_json)
+
+    return run

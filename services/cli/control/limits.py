@@ -1,0 +1,37 @@
+"""The options that set limits."""
+
+from typing import Annotated, Any
+
+import typer
+
+
+def _parse(given: str | None) -> str | None:
+    if given is not None and given != "none" and not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is no limit; give a number, or none for no limit of its own")
+    return given
+
+
+RequestsPerMinute = Annotated[
+    str | None, typer.Option(callback=_parse, help="Requests a minute; none takes the limit away.")
+]
+TokensPerMinute = Annotated[
+    str | None, typer.Option(callback=_parse, help="Tokens a minute; none takes the limit away.")
+]
+ConcurrentStreams = Annotated[
+    str | None, typer.Option(callback=_parse, help="Requests at a time; none takes the limit away.")
+]
+
+
+def limits_of(
+    requests_per_minute: str | None, tokens_per_minute: str | None, concurrent_streams: str | None
+) -> dict[str, Any]:
+    """The field `limits` with what was named; no field where nothing was."""
+    given = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent_streams": concurrent_streams,
+    }
+    limits = {
+        name: None if value == "none" else int(value) for name, value in given.items() if value is not None
+    }
+    return {"limits": limits} if limits else {}
