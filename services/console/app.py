@@ -42,6 +42,7 @@ from services.console.feedback import FeedbackDesk, RequestLookup
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
+from services.console.read_models.audit_trail import AuditTrail
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
@@ -50,6 +51,7 @@ from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
 from services.console.routes.admin import admin_router
+from services.console.routes.audit import audit_router
 from services.console.routes.auth import auth_router
 from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
@@ -189,6 +191,7 @@ class Console:
             quality_router(self.callers, Satisfaction(self._store, utc_now)),
             costs_router(self.callers, Costs(self._store), utc_now),
             admin_router(self._admins, self.desk, settings),
+            audit_router(self._admins, AuditTrail(self._store)),
             me_router(
                 self._admins,
                 OwnKeys(self.control, self.desk.changes, self.desk.pepper),

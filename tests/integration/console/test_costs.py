@@ -22,10 +22,12 @@ from services.analyzer.recorder.rows import process_message
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.cli.app import app
 from services.common.bus.coordinates import LogPosition
+from services.common.control import changes
+from services.common.identity import create_key
 from services.common.store import Store
 from tests.integration.console.conftest import READ, Platform, bearer
 from tests.support.analyzer.recording import completed, eventually
-from tests.support.control import make_key
+from tests.support.control import PEPPER, control_writer, make_key
 
 _NOW = datetime.now(UTC)
 _TODAY = _NOW.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -191,3 +193,33 @@ async def test_costs_command_and_csv_have_the_same_figures(
     assert found["groups"][:3] == told["groups"]
     assert told["total"]["cost_usd"] in lines.stdout
     assert (refused.exit_code, "group_by has 'x'" in refused.stderr) == (1, True)
+
+
+async def test_own_usage_is_that_of_ones_own_keys_alone(
+    recorded: Platform, client: httpx.AsyncClient
+) -> None:
+    """By day and model, to the last digit as direct SQL has it; not by the user that a
+    request's client names.
+    """
+    caller, _ = await make_key(recorded.kafka_url, user="jo", scopes=READ)
+    _, other = create_key(pepper=PEPPER, name="n", tenant="acme", now=_NOW, user="jo")
+    writer = control_writer(recorded.kafka_url)
+    await writer.apply(changes.create(other.model_copy(update={"key_id": "key1"})))
+    await writer.apply(changes.delete("key", "key1"))  # what it used stays one's own
+
+    found: dict[str, Any] = {}
+
+    async def is_told() -> bool:
+        answer = await client.get("/api/me/usage", params={"days": "30"}, headers=bearer(caller))
+        found.update(answer.json())
+        return answer.status_code == 200 and bool(found["total"]["requests"])
+
+    await eventually(is_told, within_s=10, what="the console knows the keys")
+    where = "tenant = 'acme' AND key_id = 'key1'"
+    total = (await _direct(recorded, "tenant", where))["acme"]
+    assert (Decimal(found["total"]["cost_usd"]), found["total"]["requests"]) == total[:2]
+    by_group = await _direct(recorded, "concat(toString(toDate(completed_at, 'UTC')), model)", where)
+    groups = {one["day"] + one["model"]: Decimal(one["cost_usd"]) for one in found["groups"]}
+    assert groups == {name: figures[0] for name, figures in by_group.items()}
+    stranger = await client.get("/api/me/usage", headers=bearer(recorded.stranger))
+    assert stranger.json()["total"]["requests"] == 0

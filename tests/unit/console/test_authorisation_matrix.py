@@ -47,6 +47,7 @@ console GET    /api/me/keys                               401 403 200 200 200 20
 console GET    /api/me/usage                              401 403 503 503 503 503
 console POST   /api/me/keys/{key_id}/rotate               401 403 404 404 404 404
 console POST   /api/me/keys/{key_id}/revoke               401 403 404 404 404 404
+console GET    /api/admin/audit                           401 403 403 503 503 503
 console GET    /api/admin/tenants                         401 403 403 200 200 200
 console POST   /api/admin/tenants                         401 403 403 403 403 201
 console GET    /api/admin/tenants/{tenant}                401 403 403 404 200 200

@@ -1,0 +1,109 @@
+"""Who did what: the audit's entries, the newest first."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from services.common.errors import PermanentError
+from services.common.store import Store
+
+_FILTERS = ("tenant", "action", "object_kind", "object_id", "actor_id")
+_COLUMNS = (
+    *("entry_id", "occurred_at", "tenant", "actor_kind", "actor_id", "address", "action", "outcome"),
+    *("object_kind", "object_id", "reason", "request_id", "before", "after"),
+)
+
+
+class InvalidCursorError(PermanentError):
+    """A cursor that no page gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuestion:
+    """Which entries: `only` by the values of columns, from `since` up to but without
+    `until`; `cursor` goes on after a page.
+    """
+
+    only: Mapping[str, str]
+    since: datetime | None = None
+    until: datetime | None = None
+    cursor: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True)
+class AuditTrail:
+    """Reads audit entries."""
+
+    store: Store
+
+    async def read(self, question: AuditQuestion) -> dict[str, Any]:
+        """A page, and the cursor of the next; None after the last.
+
+        Raises:
+            InvalidCursorError: the cursor is none.
+            StoreUnavailableError: not now.
+        """
+        sql, parameters = query_of(question)
+        rows = await self.store.query(sql, parameters)
+        shown = rows[: question.limit]
+        return {
+            "data": [_entry(row) for row in shown],
+            "next_cursor": _cursor(shown[-1]) if len(rows) > len(shown) else None,
+        }
+
+
+def query_of(question: AuditQuestion) -> tuple[str, dict[str, Any]]:
+    """The statement and its parameters.
+
+    Raises:
+        InvalidCursorError: the cursor is none.
+    """
+    where, parameters = ["1"], dict[str, Any]()
+    for name in _FILTERS:
+        if name in question.only:
+            where.append(f"{name} = {{{name}:String}}")
+            parameters[name] = question.only[name]
+    for name, sign, moment in (("since", ">=", question.since), ("until", "<", question.until)):
+        if moment is not None:
+            where.append(f"occurred_at {sign} {{{name}:DateTime64(3, 'UTC')}}")
+            parameters[name] = moment.astimezone(UTC)
+    if question.cursor:
+        parameters["after_ms"], parameters["after_id"] = _read_cursor(question.cursor)
+        where.append(
+            "(toUnixTimestamp64Milli(occurred_at), entry_id) < ({after_ms:Int64}, {after_id:String})"
+        )
+    sql = (
+        f"SELECT {', '.join(_COLUMNS)} FROM audit_log FINAL WHERE {' AND '.join(where)} "  # noqa: S608  names of ours
+        f"ORDER BY occurred_at DESC, entry_id DESC LIMIT {question.limit + 1}"
+    )
+    return sql, parameters
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {name: row[name] for name in _COLUMNS}
+    for name in ("before", "after"):
+        entry[name] = json.loads(row[name]) if row[name].startswith("{") else None
+    return entry | {"occurred_at": row["occurred_at"].isoformat()}
+
+
+def _cursor(row: Mapping[str, Any]) -> str:
+    at: datetime = row["occurred_at"]
+    text = f"{round(at.timestamp() * 1000)}.{row['entry_id']}"
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+        milliseconds, _, entry_id = text.partition(".")
+        at = int(milliseconds)
+    except ValueError as error:
+        raise InvalidCursorError("cursor: send a page's next_cursor as it came, or leave it out") from error
+    if not 0 <= at < 1 << 62:
+        raise InvalidCursorError("cursor: send a page's next_cursor as it came, or leave it out")
+    return at, entry_id

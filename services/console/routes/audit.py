@@ -1,0 +1,96 @@
+"""/api/admin/audit: who did what."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import ErrorCode
+from services.common.errors import StoreUnavailableError
+from services.common.http.problems import malformed, unavailable
+from services.common.http.responses import json_response
+from services.console.administration.callers import Administrators
+from services.console.administration.query import read_query
+from services.console.read_models.audit_trail import AuditQuestion, AuditTrail, InvalidCursorError
+from services.console.routes.admin import PRIVATE
+from services.console.routes.documentation import problems, query_of
+
+_Text = Annotated[str, Field(max_length=200)]
+
+
+class AuditParameters(BaseModel, extra="forbid"):
+    """Which entries."""
+
+    limit: int = Field(50, ge=1, le=500, description="At most so many.")
+    cursor: str = Field("", max_length=400, description="`next_cursor` of the page before.")
+    tenant: _Text = Field("", description="Of this tenant; a tenant's administrator sees his own only.")
+    action: _Text = Field("", description="Such as key.created.")
+    object_kind: _Text = Field("", description="Such as key.")
+    object_id: _Text = Field("", description="The entry's id.")
+    actor_id: _Text = Field("", description="A key's id, a user's pseudonym or an operator's name.")
+    since: AwareDatetime | None = Field(None, description="A time with its offset.")
+    until: AwareDatetime | None = Field(None, description="The same; it does not count itself.")
+
+
+class AuditRecord(BaseModel):
+    """One act. What was erased is `DELETED`."""
+
+    entry_id: str
+    occurred_at: datetime
+    tenant: str
+    actor_kind: str
+    actor_id: str
+    address: str = Field(description="The network it came from.")
+    action: str
+    outcome: str
+    object_kind: str
+    object_id: str
+    reason: str
+    request_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditAnswer(BaseModel):
+    """A page, the newest first."""
+
+    data: list[AuditRecord]
+    next_cursor: str | None
+
+
+def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
+    """The audit."""
+    router = APIRouter(prefix="/api/admin", tags=["Administration"])
+
+    @router.get(
+        "/audit",
+        response_model=AuditAnswer,
+        responses=problems(400, 401, 403, 429, 503),
+        openapi_extra=query_of(AuditParameters, AuditParameters.model_fields),
+    )
+    async def audit(request: Request) -> Response:
+        """Tell who did what, the newest first; a tenant's administrator what was done to
+        his own tenant's.
+        """
+        principal = admins.principal(request)
+        asked = read_query(request, AuditParameters, AuditParameters.model_fields)
+        if not principal.is_platform_admin and asked.tenant not in ("", principal.tenant):
+            return json_response({"data": [], "next_cursor": None}, headers=PRIVATE)
+        named = asked.model_dump(include={"tenant", "action", "object_kind", "object_id", "actor_id"})
+        only = {name: value for name, value in named.items() if value}
+        if not principal.is_platform_admin:
+            only["tenant"] = principal.tenant
+        question = AuditQuestion(only, asked.since, asked.until, asked.cursor, asked.limit)
+        try:
+            return json_response(await trail.read(question), headers=PRIVATE)
+        except InvalidCursorError as error:
+            raise malformed(f"{error}.", "cursor") from error
+        except StoreUnavailableError as error:
+            raise unavailable(
+                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
+            ) from error
+
+    return router
