@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter
@@ -28,7 +28,6 @@ _PREFIX = "/api/admin"
 PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _IF_MATCH = header_of("If-Match", "The entry's ETag: the change is made of this version only, else 412.")
 
-Optional = TypeVar("Optional", bound=BaseModel)
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -73,7 +72,7 @@ class _Routes:
 
     async def rotate(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
-        body = await read_if_any(request, RotateKey, self.limits)
+        body = await read_json(request, RotateKey, self.limits, empty=RotateKey())
         return entry_response(
             *await self.desk.rotate(admin, self.kind, self._id(request), body.overlap_s, tags)
         )
@@ -141,7 +140,7 @@ def _add(router: APIRouter, routes: _Routes) -> None:
         acting,
     )
     if kind.name == "key":
-        rotate = body_of(RotateKey) | acting
+        rotate = body_of(RotateKey, required=False) | acting
         add(
             "POST",
             f"{one}/rotate",
@@ -194,14 +193,6 @@ def _page_of(kind: Kind) -> type[BaseModel]:
         "next_cursor": (str | None, ...),
     }
     return create_model(f"{kind.view.__name__}Page", **fields)
-
-
-async def read_if_any(request: Request, kind: type[Optional], limits: BodyLimits) -> Optional:
-    """A body that may be left out, where its fields' defaults hold."""
-    is_empty = (
-        request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
-    )
-    return kind() if is_empty else await read_json(request, kind, limits)
 
 
 def _tags(request: Request) -> frozenset[str] | None:

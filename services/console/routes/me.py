@@ -16,7 +16,7 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.errors import StoreUnavailableError
 from services.common.http.problems import malformed, unavailable
-from services.common.http.request_body import BodyLimits
+from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.bodies import RotateKey
 from services.console.administration.callers import Administrators
@@ -25,7 +25,7 @@ from services.console.administration.own_keys import OwnKeys
 from services.console.administration.query import read_query
 from services.console.domain.cost_question import AskedCosts, InvalidQuestionError
 from services.console.read_models.costs import Costs
-from services.console.routes.admin import NEW_KEY, PRIVATE, entry_response, read_if_any
+from services.console.routes.admin import NEW_KEY, PRIVATE, entry_response
 from services.console.routes.costs import CostsAnswer
 from services.console.routes.documentation import body_of, path_of, problems, query_of
 
@@ -116,12 +116,12 @@ def me_router(
         "/keys/{key_id}/rotate",
         response_model=NEW_KEY,
         responses=problems(*changes),
-        openapi_extra=body_of(RotateKey) | extra,
+        openapi_extra=body_of(RotateKey, required=False) | extra,
     )
     async def rotate(request: Request) -> Response:
         """Give one of the caller's keys another secret, shown once; its id stays."""
         who = people.administrator(request, Scope.READ)
-        body = await read_if_any(request, RotateKey, limits)
+        body = await read_json(request, RotateKey, limits, empty=RotateKey())
         return entry_response(*await keys.rotate(who, request.path_params["key_id"], body.overlap_s))
 
     @router.post(

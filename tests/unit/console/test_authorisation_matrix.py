@@ -37,6 +37,7 @@ MATRIX = """
 console GET    /api/auth/session                          401 403 200 200 200 200
 console POST   /api/auth/session                          400 400 400 400 400 400
 console DELETE /api/auth/session                          401 403 204 204 204 204
+console POST   /api/auth/token                            401 200 200 200 200 200
 console GET    /api/status                                401 403 200 200 200 200
 console GET    /api/quality/satisfaction                  401 403 503 503 503 503
 console GET    /api/costs                                 401 403 503 503 503 503
