@@ -22,6 +22,9 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Problem, ProblemError, forbidden, malformed, unauthenticated
 
+MOST_OF_A_KIND = 10_000
+"""So many entries of a kind a tenant's administrator brings his tenant to."""
+
 
 class Verb(StrEnum):
     """What is done to an entry."""
@@ -117,6 +120,8 @@ def guarded(principal: Principal, kind: str, verb: Verb, entry_id: str | None, c
                 raise not_found(f"there is no {kind} {entry_id!r}")
         plan = change(state, now)
         _require_allowed(principal, state, verb, plan)
+        if verb is Verb.CREATE and not principal.is_platform_admin:
+            _require_room(principal, state, kind)
         return plan
 
     return decide
@@ -171,6 +176,22 @@ def _require_allowed(principal: Principal, state: ControlState, verb: Verb, plan
         _require_subjects(plan.kind, entries)
     if verb in (Verb.CREATE, Verb.CHANGE, Verb.RESTORE, Verb.ROTATE):
         _require_no_more_rights(principal, verb, plan)
+
+
+def _require_room(principal: Principal, state: ControlState, kind: str) -> None:
+    """Every process holds every entry, so no tenant makes them without end; deleted ones
+    count.
+    """
+    held = sum(may_see(principal, entry) for entry in state.entries(kind).values())
+    if held >= MOST_OF_A_KIND:
+        raise ProblemError(
+            Problem(
+                409,
+                ErrorCode.CONFLICT,
+                f"The tenant {principal.tenant!r} has {held} {kind} entries, deleted ones included. A "
+                "platform administrator can purge some, or make more.",
+            )
+        )
 
 
 def _require_fields(principal: Principal, plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """/api/admin/audit: who did what."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -19,6 +19,10 @@ from services.console.routes.admin import PRIVATE
 from services.console.routes.documentation import problems, query_of
 
 _Text = Annotated[str, Field(max_length=200)]
+_Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(1971, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))
+]
+"""The store's times reach no further."""
 
 
 class AuditParameters(BaseModel, extra="forbid"):
@@ -31,8 +35,8 @@ class AuditParameters(BaseModel, extra="forbid"):
     object_kind: _Text = Field("", description="Such as key.")
     object_id: _Text = Field("", description="The entry's id.")
     actor_id: _Text = Field("", description="A key's id, a user's pseudonym or an operator's name.")
-    since: AwareDatetime | None = Field(None, description="A time with its offset.")
-    until: AwareDatetime | None = Field(None, description="The same; it does not count itself.")
+    since: _Moment | None = Field(None, description="A time with its offset.")
+    until: _Moment | None = Field(None, description="The same; it does not count itself.")
 
 
 class AuditRecord(BaseModel):

@@ -1,5 +1,6 @@
 """What a tenant's administrator tries on others, on the platform, and on himself."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from schemas.control import (
     ThresholdsChanged,
     UserChanged,
 )
+from services.console.administration.authorisation import MOST_OF_A_KIND
 from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
 
 ALL = tuple(Scope)
@@ -342,3 +344,19 @@ async def test_amount_that_no_ledger_holds_is_refused(scene: ConsoleScene, amoun
     }
     answer = await scene.client.post("/api/admin/budgets", json=body, headers=root)
     assert (answer.status_code, answer.json()["param"]) == (400, "limit_usd")
+
+
+async def test_tenant_does_not_fill_everybodys_memory(scene: ConsoleScene) -> None:
+    """Deleted entries count; the platform may go on."""
+    attacker, _ = scene.key("acme", *TENANT_ADMIN)
+    root, _ = scene.key("default", *ALL)
+    users = {
+        f"acme/u{number}": UserChanged(tenant="acme", user=f"u{number}", created_at=BEGAN, deleted_at=BEGAN)
+        for number in range(MOST_OF_A_KIND)
+    }
+    control = scene.console.control
+    control.state = replace(control.state, users={**control.state.users, **users})
+    body = {"tenant": "acme", "user": "one-more"}
+    refused = await scene.client.post("/api/admin/users", json=body, headers=attacker)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert (await scene.client.post("/api/admin/users", json=body, headers=root)).status_code == 201
