@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from schemas.inference import Lane
 from schemas.topics import STATUS_TOPIC, requests_topic
+from services.common.budgets.spend import SpendStore
 from services.common.bus import Tail
 from services.common.bus.administration.inspection import group_lags
 from services.common.bus.consumers.log_scan import LogScans
@@ -35,6 +36,7 @@ from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
+from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
@@ -43,6 +45,7 @@ from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
 from services.console.read_models.audit_trail import AuditTrail
+from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
@@ -53,6 +56,7 @@ from services.console.read_models.status import PlatformStatus
 from services.console.routes.admin import admin_router
 from services.console.routes.audit import audit_router
 from services.console.routes.auth import auth_router
+from services.console.routes.budget_spend import budget_spend_router
 from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
@@ -106,6 +110,13 @@ class Console:
             pepper,
             frozenset(model.name for model in models),
             utc_now,
+        )
+        names = {name: model.name for model in models for name in (model.name, *model.aliases)}
+        self._spend = BudgetSpend(
+            SpendStore(self._store),
+            settings.pseudonym_key.get_secret_value(),
+            utc_now,
+            lambda name: names.get(name, name),
         )
         self.status = PlatformStatus(
             {
@@ -185,17 +196,21 @@ class Console:
             redoc_url=None,
             redirect_slashes=False,
         )
+        display = Display(self.last_uses.of)
         for router in (
             auth_router(self.callers, settings),
             status_router(self.callers, self.status),
             quality_router(self.callers, Satisfaction(self._store, utc_now)),
             costs_router(self.callers, Costs(self._store), utc_now),
-            admin_router(self._admins, self.desk, settings),
+            admin_router(self._admins, self.desk, display, settings),
+            budget_spend_router(self._admins, self.desk, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),
             me_router(
                 self._admins,
                 OwnKeys(self.control, self.desk.changes, self.desk.pepper),
                 Costs(self._store),
+                self._spend,
+                display=display,
                 limits=settings,
                 models=self.desk.models,
                 clock=utc_now,

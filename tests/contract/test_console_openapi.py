@@ -18,7 +18,7 @@ from schemas.control import ModelChanged, PolicyChanged, Scope, ThresholdsChange
 from tests.support.console.scene import BEGAN, ConsoleScene
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-NEED_A_STORE = frozenset({"/api/admin/audit", "/api/me/usage"})
+NEED_A_STORE = frozenset({"/api/admin/audit", "/api/admin/budgets/{budget_id}/spend", "/api/me/usage"})
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,13 @@
 """Every kind of entry with what the API needs to know of it: paths, bodies, filters."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, create_model
+from starlette.responses import Response
 
 from schemas.control import (
     AnyEntry,
@@ -21,9 +22,12 @@ from schemas.control import (
     UserChanged,
 )
 from services.common.control.changes import SECRET_FIELDS, etag, public_fields
+from services.common.http.responses import json_response
 from services.console.administration import bodies
 from services.console.administration.bodies import Body
 
+PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""Headers of what nobody in between shall keep."""
 _UNUSED = frozenset({"replaced_by"})
 
 
@@ -88,6 +92,8 @@ def _view_of(kind: Kind) -> type[BaseModel]:
         for name, info in kind.entry.model_fields.items()
         if name not in SECRET_FIELDS | _UNUSED
     }
+    if kind.name == "key":
+        shown["last_used_at"] = (datetime | None, ...)
     return create_model(
         kind.name.capitalize(), __doc__=kind.entry.__doc__, id=(str, ...), etag=(str, ...), **shown
     )
@@ -96,10 +102,27 @@ def _view_of(kind: Kind) -> type[BaseModel]:
 VIEWS: Mapping[str, type[BaseModel]] = {kind.name: _view_of(kind) for kind in KINDS}
 
 
-def shown(entry: AnyEntry) -> dict[str, Any]:
-    """An entry as it is shown: its id, its ETag, its fields without secrets."""
-    fields = {name: value for name, value in public_fields(entry).items() if name not in _UNUSED}
-    return {"id": entry.entry_id, "etag": etag(entry), **fields}
+@dataclass(frozen=True)
+class Display:
+    """How entries are shown. `last_use` tells when a key was last used, to the minute."""
+
+    last_use: Callable[[str], datetime | None]
+
+    def shown(self, entry: AnyEntry) -> dict[str, Any]:
+        """An entry's id, its ETag, its fields without secrets; of a key its last use."""
+        fields = {name: value for name, value in public_fields(entry).items() if name not in _UNUSED}
+        shown = {"id": entry.entry_id, "etag": etag(entry), **fields}
+        if isinstance(entry, KeyChanged):
+            used_at = self.last_use(entry.key_id)
+            shown["last_used_at"] = used_at.isoformat() if used_at else None
+        return shown
+
+    def response(
+        self, entry: AnyEntry, clear: str = "", status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        """An entry with its ETag; `clear` is what is shown this once."""
+        body = {"key": clear, **self.shown(entry)} if clear else self.shown(entry)
+        return json_response(body, status, {**PRIVATE, "etag": f'"{etag(entry)}"', **(headers or {})})
 
 
 def new_entry(kind: Kind, body: Body, tenant: str, now: datetime) -> AnyEntry:

@@ -10,8 +10,6 @@ from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.control import AnyEntry
-from services.common.control.changes import etag
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.authorisation import Verb
@@ -19,13 +17,12 @@ from services.console.administration.bodies import RotateKey
 from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
 from services.console.administration.if_match import read_if_match
-from services.console.administration.kinds import KINDS, VIEWS, Kind, shown
+from services.console.administration.kinds import KINDS, PRIVATE, VIEWS, Display, Kind
 from services.console.administration.listing import COMMON_FILTERS, Filters
 from services.console.administration.query import read_query
 from services.console.routes.documentation import body_of, header_of, path_of, problems, query_of
 
 _PREFIX = "/api/admin"
-PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _IF_MATCH = header_of("If-Match", "The entry's ETag: the change is made of this version only, else 412.")
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -38,42 +35,47 @@ class _Routes:
     kind: Kind
     admins: Administrators
     desk: AdminDesk
+    display: Display
     limits: BodyLimits
 
     async def list(self, request: Request) -> Response:
         principal = self.admins.principal(request)
         filters = read_query(request, Filters, (*COMMON_FILTERS, *self.kind.filters))
         entries, cursor = self.desk.list(principal, self.kind, filters)
-        body = {"data": [shown(one) for one in entries], "next_cursor": cursor}
+        body = {"data": [self.display.shown(one) for one in entries], "next_cursor": cursor}
         return json_response(body, headers=PRIVATE)
 
     async def get(self, request: Request) -> Response:
-        return entry_response(self.desk.get(self.admins.principal(request), self.kind, self._id(request)))
+        return self.display.response(
+            self.desk.get(self.admins.principal(request), self.kind, self._id(request))
+        )
 
     async def create(self, request: Request) -> Response:
         admin = self.admins.administrator(request)
         body = await read_json(request, self.kind.create, self.limits)
         entry, clear = await self.desk.create(admin, self.kind, body)
         place = "/".join(quote(part, safe="") for part in self.kind.location(entry.entry_id))
-        return entry_response(entry, clear, 201, {"location": f"{_PREFIX}/{place}"})
+        return self.display.response(entry, clear, 201, {"location": f"{_PREFIX}/{place}"})
 
     async def change(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
         body = await read_json(request, self.kind.change, self.limits)
-        return entry_response(await self.desk.change(admin, self.kind, self._id(request), body, tags))
+        return self.display.response(await self.desk.change(admin, self.kind, self._id(request), body, tags))
 
     def act(self, verb: Verb) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             admin, tags = self.admins.administrator(request), _tags(request)
             entry = await self.desk.act(admin, self.kind, verb, self._id(request), tags)
-            return Response(status_code=204, headers=PRIVATE) if entry is None else entry_response(entry)
+            return (
+                Response(status_code=204, headers=PRIVATE) if entry is None else self.display.response(entry)
+            )
 
         return endpoint
 
     async def rotate(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
         body = await read_json(request, RotateKey, self.limits, empty=RotateKey())
-        return entry_response(
+        return self.display.response(
             *await self.desk.rotate(admin, self.kind, self._id(request), body.overlap_s, tags)
         )
 
@@ -90,11 +92,11 @@ class SecretOnce(BaseModel):
 NEW_KEY = create_model("NewKey", __base__=(SecretOnce, VIEWS["key"]))
 
 
-def admin_router(admins: Administrators, desk: AdminDesk, limits: BodyLimits) -> APIRouter:
+def admin_router(admins: Administrators, desk: AdminDesk, display: Display, limits: BodyLimits) -> APIRouter:
     """Administration of every kind."""
     router = APIRouter(prefix=_PREFIX, tags=["Administration"])
     for kind in KINDS:
-        _add(router, _Routes(kind, admins, desk, limits))
+        _add(router, _Routes(kind, admins, desk, display, limits))
     return router
 
 
@@ -197,11 +199,3 @@ def _page_of(kind: Kind) -> type[BaseModel]:
 
 def _tags(request: Request) -> frozenset[str] | None:
     return read_if_match(request.headers.get("if-match"))
-
-
-def entry_response(
-    entry: AnyEntry, clear: str = "", status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    """An entry with its ETag; `clear` is what is shown this once."""
-    body = {"key": clear, **shown(entry)} if clear else shown(entry)
-    return json_response(body, status, {**PRIVATE, "etag": f'"{etag(entry)}"', **(headers or {})})

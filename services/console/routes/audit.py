@@ -13,9 +13,9 @@ from services.common.errors import StoreUnavailableError
 from services.common.http.problems import malformed, unavailable
 from services.common.http.responses import json_response
 from services.console.administration.callers import Administrators
+from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.read_models.audit_trail import AuditQuestion, AuditTrail, InvalidCursorError
-from services.console.routes.admin import PRIVATE
 from services.console.routes.documentation import problems, query_of
 
 _Text = Annotated[str, Field(max_length=200)]

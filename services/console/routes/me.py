@@ -20,12 +20,14 @@ from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.bodies import RotateKey
 from services.console.administration.callers import Administrators
-from services.console.administration.kinds import VIEWS, shown
+from services.console.administration.kinds import PRIVATE, VIEWS, Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.query import read_query
 from services.console.domain.cost_question import AskedCosts, InvalidQuestionError
+from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.costs import Costs
-from services.console.routes.admin import NEW_KEY, PRIVATE, entry_response
+from services.console.routes.admin import NEW_KEY
+from services.console.routes.budget_spend import BudgetStanding
 from services.console.routes.costs import CostsAnswer
 from services.console.routes.documentation import body_of, path_of, problems, query_of
 
@@ -43,7 +45,7 @@ class Me(BaseModel):
     expires_at: datetime | None
 
 
-class _Limits(BaseModel):
+class OwnLimits(BaseModel):
     """Upper bounds, by whose they are: each holds, so the narrowest counts."""
 
     key: Limits | None
@@ -53,6 +55,7 @@ class _Limits(BaseModel):
     requests_per_hour_by_risk: list[int] = Field(
         description="Of a user without findings, after up to three, after more."
     )
+    budgets: list[BudgetStanding] = Field(description="Those that bound this caller's spending.")
 
 
 class UsageParameters(BaseModel, extra="forbid"):
@@ -62,9 +65,7 @@ class UsageParameters(BaseModel, extra="forbid"):
     time_zone: str = Field("UTC", max_length=64, description="A name such as Europe/Paris.")
 
 
-_BUDGETS: dict[str, Any] = {"budgets": (list.__class_getitem__(VIEWS["budget"]), ...)}
 _KEYS: dict[str, Any] = {"data": (list.__class_getitem__(VIEWS["key"]), ...)}
-OwnLimits = create_model("OwnLimits", __base__=_Limits, **_BUDGETS)
 OwnKeysAnswer = create_model("OwnKeys", **_KEYS)
 
 
@@ -72,7 +73,9 @@ def me_router(
     people: Administrators,
     keys: OwnKeys,
     costs: Costs,
+    spend: BudgetSpend,
     *,
+    display: Display,
     limits: BodyLimits,
     models: frozenset[str],
     clock: Clock,
@@ -90,13 +93,16 @@ def me_router(
     @router.get("/limits", response_model=OwnLimits, responses=problems(*reads))
     async def own_limits(request: Request) -> Response:
         """Tell the limits and budgets that hold for the caller, as they are set."""
-        return json_response(_limits(people.principal(request, Scope.READ), control.state), headers=PRIVATE)
+        principal = people.principal(request, Scope.READ)
+        budgets = [one for one in control.state.budgets.values() if _bounds(principal, one)]
+        found = _limits(principal, control.state).model_dump(mode="json")
+        return json_response(found | {"budgets": await _standing(spend, budgets)}, headers=PRIVATE)
 
     @router.get("/keys", response_model=OwnKeysAnswer, responses=problems(*reads))
     async def own_keys(request: Request) -> Response:
         """List the caller's keys: those of the same user, or only the one he calls with."""
         found = keys.of(people.principal(request, Scope.READ))
-        return json_response({"data": [shown(key) for key in found]}, headers=PRIVATE)
+        return json_response({"data": [display.shown(key) for key in found]}, headers=PRIVATE)
 
     @router.get(
         "/usage",
@@ -122,7 +128,7 @@ def me_router(
         """Give one of the caller's keys another secret, shown once; its id stays."""
         who = people.administrator(request, Scope.READ)
         body = await read_json(request, RotateKey, limits, empty=RotateKey())
-        return entry_response(*await keys.rotate(who, request.path_params["key_id"], body.overlap_s))
+        return display.response(*await keys.rotate(who, request.path_params["key_id"], body.overlap_s))
 
     @router.post(
         "/keys/{key_id}/revoke",
@@ -133,7 +139,7 @@ def me_router(
     async def revoke(request: Request) -> Response:
         """End one of the caller's keys."""
         who = people.administrator(request, Scope.READ)
-        return entry_response(await keys.revoke(who, request.path_params["key_id"]))
+        return display.response(await keys.revoke(who, request.path_params["key_id"]))
 
     return router
 
@@ -176,10 +182,21 @@ def _is_on(state: ControlState, model: str) -> bool:
     return known is None or known.enabled or known.deleted_at is not None
 
 
-def _limits(principal: Principal, state: ControlState) -> dict[str, Any]:
+async def _standing(spend: BudgetSpend, budgets: list[BudgetChanged]) -> list[dict[str, Any]]:
+    """How budgets stand, by their ids; without what was spent while the store is away."""
+    budgets.sort(key=lambda one: one.budget_id)
+    try:
+        return await spend.read(budgets)
+    except StoreUnavailableError:
+        unknown = dict.fromkeys(("spent_usd", "left_usd", "share", "period_start", "renews_at"))
+        named = set(BudgetStanding.model_fields) - set(unknown)
+        return [one.model_dump(mode="json", include=named) | unknown for one in budgets]
+
+
+def _limits(principal: Principal, state: ControlState) -> OwnLimits:
     user = state.users.get(f"{principal.tenant}/{principal.user}")
     tenant = state.tenants.get(principal.tenant)
-    bounds = _Limits(
+    return OwnLimits(
         key=principal.limits,
         user=user.limits if user else None,
         tenant=tenant.limits if tenant else None,
@@ -189,9 +206,8 @@ def _limits(principal: Principal, state: ControlState) -> dict[str, Any]:
             if model.limits is not None and model.deleted_at is None
         },
         requests_per_hour_by_risk=list(state.thresholds_of(principal.tenant).requests_per_hour),
+        budgets=[],
     )
-    budgets = [shown(one) for _, one in sorted(state.budgets.items()) if _bounds(principal, one)]
-    return bounds.model_dump(mode="json") | {"budgets": budgets}
 
 
 def _bounds(principal: Principal, budget: BudgetChanged) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from schemas.control import Scope
+from schemas.control import BudgetChanged, Scope, Subject
 from schemas.envelope import Envelope
 from schemas.topics import COMPLETED
 from services.analyzer.recorder.interfaces import StoreTables
@@ -207,6 +207,15 @@ async def test_own_usage_is_that_of_ones_own_keys_alone(
     await writer.apply(changes.create(other.model_copy(update={"key_id": "key1"})))
     await writer.apply(changes.delete("key", "key1"))  # what it used stays one's own
 
+    budget = BudgetChanged(
+        budget_id="own-usage",
+        tenant="acme",
+        subject=Subject(kind="tenant", id="acme"),
+        period="month",
+        limit_usd=Decimal(5),
+        created_at=_NOW,
+    )
+    await writer.apply(changes.create(budget))
     found: dict[str, Any] = {}
 
     async def is_told() -> bool:
@@ -216,6 +225,13 @@ async def test_own_usage_is_that_of_ones_own_keys_alone(
 
     await eventually(is_told, within_s=10, what="the console knows the keys")
     where = "tenant = 'acme' AND key_id = 'key1'"
+    bounds = (await client.get("/api/me/limits", headers=bearer(caller))).json()["budgets"]
+    (month,) = [one for one in bounds if one["budget_id"] == "own-usage"]
+    this_month = (
+        f"tenant = 'acme' AND completed_at >= toStartOfMonth(toDateTime64('{_NOW:%Y-%m-%d}', 3, 'UTC'))"
+    )
+    spent = (await _direct(recorded, "tenant", this_month)).get("acme", (Decimal(0),))[0]
+    assert Decimal(month["spent_usd"]) == spent
     total = (await _direct(recorded, "tenant", where))["acme"]
     assert (Decimal(found["total"]["cost_usd"]), found["total"]["requests"]) == total[:2]
     by_group = await _direct(recorded, "concat(toString(toDate(completed_at, 'UTC')), model)", where)

@@ -75,6 +75,7 @@ console POST   /api/admin/keys/{key_id}/purge             401 403 403 404 403 20
 console GET    /api/admin/budgets                         401 403 403 200 200 200
 console POST   /api/admin/budgets                         401 403 403 404 201 201
 console GET    /api/admin/budgets/{budget_id}             401 403 403 404 200 200
+console GET    /api/admin/budgets/{budget_id}/spend       401 403 403 404 503 503
 console PATCH  /api/admin/budgets/{budget_id}             401 403 403 404 200 200
 console DELETE /api/admin/budgets/{budget_id}             401 403 403 404 200 200
 console POST   /api/admin/budgets/{budget_id}/restore     401 403 403 404 409 409

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.control import Scope
+from services.console.administration.kinds import Display
 from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
 
 ALL = tuple(Scope)
@@ -231,6 +232,16 @@ async def test_key_that_lost_rights_while_its_change_waited_makes_none(
     answer = await scene.client.patch("/api/admin/tenants/acme", json={"name": "x"}, headers=admin)
     assert answer.status_code == status
     assert not scene.audited
+
+
+async def test_key_is_shown_with_its_last_use(scene: ConsoleScene) -> None:
+    """As processes told it; null where none did."""
+    root, root_id = scene.key("default", *ALL)
+    place = f"/api/admin/keys/{root_id}"
+    assert (await scene.client.get(place, headers=root)).json()["last_used_at"] is None
+    used = Display(lambda key_id: BEGAN if key_id == root_id else None)
+    assert used.shown(scene.console.control.state.keys[root_id])["last_used_at"] == BEGAN.isoformat()
+    assert "last_used_at" not in used.shown(scene.console.control.state.tenants["acme"])
 
 
 async def _status(scene: ConsoleScene, clear: str) -> int:

@@ -53,8 +53,8 @@ async def test_caller_is_told_who_he_is_and_what_bounds_him(scene: ConsoleScene)
     assert bounds["key"]["concurrent_streams"] == 1
     assert bounds["user"]["requests_per_minute"] == 3
     assert bounds["tenant"]["tokens_per_minute"] == 9
-    assert [one["id"] for one in bounds["budgets"]] == ["mine", "my-key", "my-tenant"]
-    assert bounds["budgets"][0]["limit_usd"] == "1.50"
+    assert [one["budget_id"] for one in bounds["budgets"]] == ["mine", "my-key", "my-tenant"]
+    assert (bounds["budgets"][0]["limit_usd"], bounds["budgets"][0]["spent_usd"]) == ("1.50", None)
 
 
 async def test_own_keys_are_those_of_the_same_user_in_the_same_tenant(scene: ConsoleScene) -> None:
