@@ -10,9 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from schemas.control import Scope, TenantChanged, UserChanged
+from services.common.control.access.claims import ClaimMapping
+from services.common.control.access.exchange import TokenExchange
+from services.common.control.access.jwks import SharedSecret
+from services.common.control.access.signatures import Expected, public_key, shared_key
+from services.common.control.access.tokens import Issuer, TokenChecker
 from services.common.control.authentication import KeyChecker, Refusal
+from services.common.control.principal import Principal
 from services.common.control.state import ControlRecord, ControlState, fold
 from services.common.identity import create_key, sign_key
+from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, jwk, sign
 
 KEYS = 10_000
 BAR_US = 20.0
@@ -69,6 +76,30 @@ def main() -> None:
     cost = microseconds(lambda: checker.check(state, wrong, Scope.INFER, now=NOW), times=5000)
     assert checker.check(state, wrong, Scope.INFER, now=NOW) is Refusal.UNKNOWN
     print(f"key that nobody knows: {cost:.1f} us")
+    measure_tokens(state)
+
+
+def measure_tokens(state: ControlState) -> None:
+    """An issuer's tokens, known and seen for the first time."""
+    now_s = NOW.timestamp()
+    for algorithm in ("HS256", "RS256", "ES256", "EdDSA"):
+        key = shared_key(SECRET) if algorithm == "HS256" else public_key(jwk(algorithm), (algorithm,))
+        assert key is not None
+        issuer = Issuer(
+            Expected(ISSUER, (AUDIENCE,), 30, 3600),
+            ClaimMapping(tenant="tenant", fixed_tenant="", user="sub", scopes="scope"),
+            SharedSecret(key),
+        )
+        checker = TokenChecker(TokenExchange(PEPPER), issuer)
+        tokens = [sign(claims(now_s, sub=f"u{number}"), algorithm) for number in range(500)]
+        waiting, turn = iter(tokens), itertools.cycle(tokens)
+
+        def check(token: str, checker: TokenChecker = checker) -> None:
+            assert isinstance(checker.check(state, token, Scope.INFER, now=NOW), Principal)
+
+        first = microseconds(lambda check=check, waiting=waiting: check(next(waiting)), times=500, rounds=1)
+        known = microseconds(lambda check=check, turn=turn: check(next(turn)), times=5000)
+        print(f"{algorithm} token: first {first:.0f} us, known {known:.2f} us: {_verdict(known)}")
 
 
 def _verdict(cost_us: float) -> str:
