@@ -108,5 +108,5 @@ def forked(chain: str, position: int) -> ForkedChainError:
     """What is said of a fork."""
     return ForkedChainError(
         f"audit_log has two rows at position {position} of the chain {chain}, so nothing more is chained; "
-        "docs/exactness.md says how to mend it"
+        "docs/concepts/exactness.md says how to mend it"
     )

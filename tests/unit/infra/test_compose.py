@@ -59,3 +59,10 @@ def test_secret_is_given_to_those_only_who_need_it(secret: str) -> None:
     given = {name for name, one in _SERVICES.items() if secret in one.get("environment", {})}
     assert given
     assert given <= _SECRETS[secret]
+
+
+@pytest.mark.parametrize("name", ["gateway", "console"])
+def test_services_that_let_callers_in_know_the_identity_provider(name: str) -> None:
+    """Both check tokens: a token that only one of them knew would fail halfway."""
+    given = _SERVICES[name]["environment"]
+    assert {"TOCSIN_JWT_ALGORITHMS", "TOCSIN_JWT_ISSUER", "TOCSIN_JWT_JWKS_URL"} <= set(given)
