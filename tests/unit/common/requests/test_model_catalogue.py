@@ -36,6 +36,20 @@ def test_load_models_scripted_file_offers_an_exact_continuation() -> None:
     assert create_engine(model).slots == model.slots
 
 
+def test_load_models_price_that_is_left_out_is_unknown_and_zero_is_free(tmp_path: Path) -> None:
+    """Part by part; cached tokens cost as much as others where nothing else is said."""
+    text = (
+        "models: [{name: a, engine: scripted, context_length: 8},"
+        "{name: b, engine: scripted, context_length: 8, price: {input_per_million_usd: '0.15'}},"
+        "{name: c, engine: scripted, context_length: 8,"
+        " price: {input_per_million_usd: 2, cached_input_per_million_usd: 0, output_per_million_usd: 0}}]"
+    )
+    prices = [model.price for model in load_models(models_file(tmp_path, text))]
+    parts = [(one.input_per_million_usd, one.cached_rate, one.output_per_million_usd) for one in prices]
+    assert parts == [(None, None, None), (Decimal("0.15"), Decimal("0.15"), None), (2, 0, 0)]
+    assert [one.per_request_usd for one in prices] == [0, 0, 0]
+
+
 def test_load_models_declared_capabilities_narrow_the_engines(tmp_path: Path) -> None:
     """A model may honour less than its engine."""
     (model,) = load_models(
@@ -54,6 +68,16 @@ def test_load_models_declared_capabilities_narrow_the_engines(tmp_path: Path) ->
         ("models: [{name: a b, engine: scripted, context_length: 8}]", "name .*'a b'"),
         ("models: [{name: a, engine: scripted, context_length: 8, slot: 2}]", r"models\.0\.slot "),
         ("models: [{name: a, engine: scripted, context_length: 8, capabilities: [zork]}]", "zork.*remove"),
+        ("models: [{name: a, engine: scripted, context_length: 8, price: {per_request_usd: -1}}]", "price"),
+        (
+            "models: [{name: a, engine: scripted, context_length: 8, price: {input_per_million_usd: 10001}}]",
+            "price",
+        ),
+        (
+            "models: [{name: a, engine: scripted, context_length: 8, price: {per_request_usd: .0000001}}]",
+            "price",
+        ),
+        ("models: [{name: a, engine: scripted, context_length: 8, price: {input: 1}}]", "price"),
         (
             "models: [{name: a, engine: scripted, context_length: 8, replicas: {min: 3, max: 2}}]",
             "raise max or lower min",
