@@ -210,13 +210,16 @@ def make_budgets(
         lambda entry: meter_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
     )
 
-    def on_round() -> None:
+    def read_book() -> None:
         book.read(control.state.budgets)
+
+    def on_round() -> None:
+        read_book()
         admission.expire()
 
     follower = SpendFollower(
         Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
-        SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=10.0, connections=2)),
+        SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=5.0, connections=2)),
         book,
         spending,
         utc_now,
@@ -233,6 +236,7 @@ def make_budgets(
         utc_now,
         monotonic_s,
         follower,
+        read_book,
         peer_share.hurry,
     )
     warner = BudgetWarner(

@@ -26,7 +26,7 @@ UNHEARD_S = 0.5
 _READ_S = 2.0
 _TURN_S = 2.0
 _TRY_EVERY_S = 0.05
-_MOST_WAITING = 1000
+_MOST_WAITING = 256
 _LOOK_EVERY_S = 1.0
 _MOST_USD = 1e15
 _NEVER: Headers = (("x-should-retry", "false"),)
@@ -41,6 +41,7 @@ takeover.
 class BudgetAdmission:
     """Reserves before a request is published; the reservation ends with the request's
     own end, as all gateways read it, so that what it cost is spent before it is free.
+    `read_book` brings the book up to date.
     """
 
     book: BudgetBook
@@ -52,6 +53,7 @@ class BudgetAdmission:
     clock: Clock
     monotonic: MonotonicClock
     follower: SpendFollower
+    read_book: Callable[[], None] = field(default=lambda: None)
     on_news: Callable[[], None] = field(default=lambda: None)
     _waiting: int = field(default=0, init=False)
     _look_s: float = field(default=float("-inf"), init=False)
@@ -64,6 +66,7 @@ class BudgetAdmission:
             ProblemError: 429, a hard budget does not reach, or a price is not known;
                 503, what was spent is not known yet, or too much is asked at once.
         """
+        self.read_book()
         budgets = tuple(one for one in self.book.of(requests[0]) if one.hard)
         if not budgets:
             return list(requests)
@@ -111,7 +114,7 @@ class BudgetAdmission:
             decision = decide(found, (self._standing(one) for one in budgets))
             if not isinstance(decision, NotYet):
                 return decision
-            if self.monotonic() >= give_up_s or self._waiting >= _MOST_WAITING:
+            if self.monotonic() >= give_up_s or not self._may_wait:
                 raise unavailable(
                     "What is left of a budget is being asked for at several gateways at once. Try again.",
                     code=ErrorCode.OVERLOADED,
@@ -121,6 +124,11 @@ class BudgetAdmission:
                 await asyncio.sleep(_TRY_EVERY_S)
             finally:
                 self._waiting -= 1
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whoever waits has passed the check for room, and takes none yet."""
+        return self._waiting < _MOST_WAITING
 
     def _standing(self, budget: Budget) -> Standing:
         return Standing(
@@ -153,8 +161,15 @@ class BudgetAdmission:
     async def _require_known(self, budgets: tuple[Budget, ...]) -> None:
         """What was spent is never taken for nothing: without it nobody is let in."""
         meters = [one.meter for one in budgets]
-        if self.follower.is_ready(meters) or await self.follower.wait_until_ready(meters, _READ_S):
+        if self.follower.is_ready(meters):
             return
+        if self._may_wait:
+            self._waiting += 1
+            try:
+                if await self.follower.wait_until_ready(meters, _READ_S):
+                    return
+            finally:
+                self._waiting -= 1
         raise unavailable(
             "What was spent of a budget that this request falls under is not known yet: the store is being "
             "asked. Try again.",

@@ -7,6 +7,7 @@ what they have. Without a budget nothing is followed.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,7 @@ from schemas.topics import COMPLETED
 from services.common.budgets.spend import Meter, SpendStore
 from services.common.bus import Record, Start, Tail
 from services.common.clock import Clock
-from services.common.errors import BusUnavailableError, StoreUnavailableError, TocsinError
+from services.common.errors import TocsinError
 from services.common.process import metrics
 from services.gateway.budgets.book import BudgetBook, spenders
 from services.gateway.budgets.spending import Spending
@@ -77,7 +78,7 @@ class SpendFollower:
         while True:
             try:
                 await self.round()
-            except (BusUnavailableError, StoreUnavailableError) as error:
+            except TocsinError as error:
                 log.warning("budgets_wait", error=str(error))
                 metrics.BUDGETS_UNREAD.set(len(self.book.meters - self._ready))
                 await self._follow_meanwhile()
@@ -174,16 +175,13 @@ class SpendFollower:
         """The store, or the bus, is away: what is known is kept true for a while, before
         the rest is asked for again.
         """
+        again_s = time.monotonic() + _RETRY_S
         try:
-            async with asyncio.timeout(_RETRY_S):
-                while True:
-                    if not self._partitions:
-                        await asyncio.sleep(_RETRY_S)
-                    self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
-        except TimeoutError:
-            await self._note_ready()
-        except TocsinError:
-            await asyncio.sleep(_RETRY_S)
+            while self._partitions and time.monotonic() < again_s:
+                self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
+        except TocsinError as error:
+            log.warning("budgets_wait", error=str(error))
+        await asyncio.sleep(max(0.0, again_s - time.monotonic()))
 
 
 def _tenant(record: Record) -> str:

@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 
 from schemas.events.budgets import BudgetWarned
 from schemas.topics import BUDGETS_WARNED
-from services.common.bus import FencedError, MessageReader, Outgoing, Start, Tail, TransactionalProducer
+from services.common.bus import MessageReader, Outgoing, Start, Tail, TransactionalProducer
 from services.common.clock import Clock
-from services.common.errors import BusUnavailableError
+from services.common.errors import TocsinError
 from services.common.process import metrics
 from services.gateway.budgets.book import Budget, BudgetBook
 from services.gateway.budgets.spending import Spending
@@ -98,7 +98,7 @@ class BudgetWarner:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     await self._warn()
-            except (FencedError, BusUnavailableError, TimeoutError) as error:
+            except (TocsinError, TimeoutError) as error:
                 log.info("budget_warning_waits", error=str(error))
                 await asyncio.sleep(_AFTER_FAILURE_S * random.uniform(0.2, 1.0))  # noqa: S311
 

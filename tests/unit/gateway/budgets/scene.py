@@ -54,8 +54,9 @@ class BudgetScene:
         spending = Spending()
         for entry in self.entries:
             spending.open(meter(entry), [], {}, NOW)
+        known = book()
         self.admission = BudgetAdmission(
-            book(*self.entries),
+            known,
             spending,
             Reservations(UNHEARD_S),
             self.shares,
@@ -64,6 +65,7 @@ class BudgetScene:
             lambda: NOW + timedelta(seconds=self.seconds),
             self._time,
             self.follower,  # type: ignore[arg-type]
+            lambda: known.read({one.budget_id: one for one in self.entries}),
             self._hear,
         )
 

@@ -1,5 +1,6 @@
 """What a client is told, and what is reserved for it."""
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
@@ -134,3 +135,30 @@ async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other(
     scene.admission.reservations.unheard_s = 1e9
     problem = await refused(scene, asking(number=3))
     assert (problem.status, problem.code) == (503, "overloaded")
+
+
+async def test_requests_that_wait_are_bounded() -> None:
+    """Where the spending is not known, a flood is answered at once, but for a few."""
+    scene = BudgetScene((budget(),))
+    known = asyncio.Event()
+
+    async def wait(_meters: object, _timeout_s: float) -> bool:
+        await known.wait()
+        scene.follower.ready = True
+        return True
+
+    scene.follower.ready, scene.follower.wait_until_ready = False, wait  # type: ignore[method-assign]
+    waiting = [asyncio.create_task(scene.admission.admit([asking(1, number=one)])) for one in range(256)]
+    await asyncio.sleep(0)
+    assert (await refused(scene, asking(1, number=999))).code == "store_unavailable"
+    known.set()
+    assert len(await asyncio.gather(*waiting)) == 256
+    await scene.admission.admit([asking(1, number=999)])
+
+
+async def test_budget_that_was_just_made_holds_for_the_next_request() -> None:
+    """Before anybody has learnt what was spent of it: nobody is let in then."""
+    scene = BudgetScene()
+    assert await scene.admission.admit([asking()]) == [asking()]
+    scene.entries, scene.follower.ready = (budget(),), False
+    assert (await refused(scene, asking())).code == "store_unavailable"
