@@ -179,6 +179,7 @@ class SpendFollower:
         try:
             while self._partitions and time.monotonic() < again_s:
                 self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
+                await self._note_ready()
         except TocsinError as error:
             log.warning("budgets_wait", error=str(error))
         await asyncio.sleep(max(0.0, again_s - time.monotonic()))
