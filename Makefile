@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo test lint fmt types bench bench-http bench-detection bench-pii bench-drift train-detection chaos schemas lock clean
+.PHONY: help setup up down status demo test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -72,6 +72,9 @@ bench-detection: .venv/.dev ## Measure the prompt detector on labelled prompts (
 
 bench-pii: .venv/.dev ## Measure personal data and secrets on labelled texts (DATA=file.jsonl OUT=file.json)
 	@$(BIN)/python -m tests.benchmarks.pii --data "$(DATA)" $(if $(OUT),--out $(OUT))
+
+bench-budgets: .venv/.dev ## Measure how far three gateways overshoot a hard budget (OUT=file.json)
+	@$(BIN)/python -m tests.benchmarks.budgets $(if $(OUT),--out $(OUT))
 
 bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=file.json [DATA=file.jsonl])
 	@$(BIN)/python -m tests.benchmarks.drift $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
