@@ -159,9 +159,6 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
         (budget(subject=Subject(kind="key", id="nosuchid")), "subject.id"),
         (budget(subject=Subject(kind="user", id="acme/nobody")), "subject.id"),
         (budget(limit_usd=Decimal(-1)), "limit_usd"),
-        (budget(limit_usd=Decimal(10) ** 13), "limit_usd"),
-        (budget(limit_usd=Decimal(10) ** 40), "limit_usd"),
-        (budget(limit_usd=Decimal("0.0000001")), "limit_usd"),
         (budget(time_zone="../../etc/passwd"), "time_zone"),
         (budget(time_zone="Mars/Base"), "time_zone"),
         (budget(warn_at=(Decimal(0),)), "warn_at"),
@@ -177,19 +174,6 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
                 model="m", prices=(ModelPrice(valid_from=NOW.date(), output_per_million_usd=Decimal(-1)),)
             ),
             "prices.0.output_per_million_usd",
-        ),
-        (
-            ModelChanged(
-                model="m", prices=(ModelPrice(valid_from=NOW.date(), per_request_usd=Decimal(10_001)),)
-            ),
-            "prices.0.per_request_usd",
-        ),
-        (
-            ModelChanged(
-                model="m",
-                prices=(ModelPrice(valid_from=NOW.date(), cached_input_per_million_usd=Decimal("1e-7")),),
-            ),
-            "prices.0.cached_input_per_million_usd",
         ),
         (RouteChanged(route="r", targets=()), "targets"),
         (RouteChanged(route="r", targets=(RouteTarget(model="m", weight=float("inf")),)), "targets"),
