@@ -331,6 +331,8 @@ class RequestFinished(Message):
 class QueueStatus(Message):
     """The active dispatcher of a model, every 250 ms: how many wait in each lane, and
     how long the next one will.
+
+    `tenants` has how many of each tenant wait in a lane, of those with the most.
     """
 
     kind: Literal["queue"] = "queue"
@@ -344,6 +346,7 @@ class QueueStatus(Message):
     slots: int = 0
     eta_ms: float | None = None
     positions: dict[str, int] = Field(default_factory=dict)
+    tenants: dict[Lane, dict[str, int]] = Field(default_factory=dict)
 
 
 class InferenceCompleted(Message):

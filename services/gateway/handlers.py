@@ -33,10 +33,11 @@ from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.problems import has_ended, not_all_begun, problem_of_end
-from services.gateway.routing.admission import refusal
+from services.gateway.routing.admission import queue_headers, refusal, too_late
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.measurements import GIVEN_UP
+from services.gateway.streams.queue_positions import Place
 from services.gateway.streams.reader import ReaderPool
 from services.gateway.streams.reattach import Reattacher
 from services.gateway.streams.registry import StreamRegistry
@@ -213,6 +214,8 @@ async def _admit(
     try:
         serving.registry.require_room(caller.tenant, len(requests))
         await _require_servable(serving, first, traceparent)
+        place = serving.registry.queue_positions.place_of_next(first.tenant, first.model, first.lane)
+        _require_in_time(first, place)
         permits = await serving.admission.admit(caller, requests)
         try:
             affordable = await serving.budgets.admit(requests)
@@ -220,6 +223,8 @@ async def _admit(
             for permit in permits:
                 permit.abandon()
             raise
+        if place is not None:
+            permits = [permit.telling(queue_headers(place)) for permit in permits]
         return list(zip(affordable, permits, strict=True))
     except ProblemError as error:
         status = Outcome.BLOCKED.value if isinstance(error, _BlockedError) else REFUSED
@@ -232,6 +237,12 @@ async def _require_servable(serving: Serving, request: InferenceRequested, trace
     if (end := refusal(serving.control.state, request)) is not None:
         await serving.ends.end(request, end, traceparent=traceparent)
         raise _BlockedError(problem_of_end(end) or CLIENT_LEFT)
+
+
+def _require_in_time(request: InferenceRequested, place: Place | None) -> None:
+    if (problem := too_late(request, place)) is not None:
+        metrics.LIMITS_REFUSED.labels("model", "queue").inc()
+        raise ProblemError(problem)
 
 
 async def _ask(

@@ -122,7 +122,7 @@ GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answ
 # Limits and budgets. `subject` is whose: key, user, tenant or model.
 LIMITS_REFUSED = Counter(
     "tocsin_limits_refused_total",
-    "Requests that were refused for a limit, by whose and which: requests, tokens, streams, share, risk.",
+    "Requests refused for a limit, by whose and which: requests, tokens, streams, share, queue, risk.",
     ["subject", "limit"],
 )
 LIMITS_RESERVED_TOKENS = Gauge(

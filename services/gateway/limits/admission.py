@@ -1,7 +1,7 @@
 """Lets requests in by their limits, before they are published."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.inference import InferenceRequested
 from services.common.clock import Clock, MonotonicClock
@@ -22,6 +22,10 @@ class Permit:
 
     headers: Headers = ()
     _taken: "tuple[Admission, InferenceRequested, Grant] | None" = None
+
+    def telling(self, headers: Headers) -> "Permit":
+        """The same permit, whose answer tells more."""
+        return replace(self, headers=(*self.headers, *headers))
 
     def settle(self, prompt: int, completion: int) -> None:
         """The request ended and took so many tokens."""

@@ -1,4 +1,5 @@
-"""Where waiting requests stand in their queues, as the dispatchers tell it.
+"""Where waiting requests stand in their queues, as the dispatchers tell it, and where
+the next one would.
 
 Read only while somebody waits: the topic carries much else.
 """
@@ -8,15 +9,20 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.inference import STATUS, AnyStatus, QueueStatus
+from schemas.inference import STATUS, AnyStatus, Lane, QueueStatus
 from schemas.topics import STATUS_TOPIC
 from services.common.bus import MessageReader, Tail
+from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
 
 log = structlog.get_logger(__name__)
 
 _QUEUE = b'"kind":"queue"'
 _AGAIN_S = 1.0
+_FRESH_S = 2.0
+"""A dispatcher that says nothing for so long is gone, and its queue another's."""
+_BATCH_SHARE = 8
+"""The batch lane gets one place in so many while interactive requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,11 @@ class QueuePositions:
     """Follows the queue lengths while it is `wanted`."""
 
     tail: Tail
+    monotonic: MonotonicClock = monotonic_s
     messages: "MessageReader[AnyStatus]" = field(
         default_factory=lambda: MessageReader(STATUS, STATUS_TOPIC.name), init=False
     )
-    _queues: dict[str, QueueStatus] = field(default_factory=dict, init=False)
+    _queues: dict[str, tuple[QueueStatus, float]] = field(default_factory=dict, init=False)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def want(self, *, wanted: bool) -> None:
@@ -50,11 +57,21 @@ class QueuePositions:
 
     def place_of(self, request_id: str, model: str) -> Place | None:
         """Where a request stands; None where nobody said so yet."""
-        queue = self._queues.get(model)
+        queue = self._queue_of(model)
         position = queue.positions.get(request_id) if queue else None
-        if queue is None or position is None:
+        return None if queue is None or position is None else _place(queue, position)
+
+    def place_of_next(self, tenant: str, model: str, lane: Lane) -> Place | None:
+        """Where a tenant's next request would stand; None where nobody waits, or nobody
+        said so.
+
+        Tenants are served in turn: of each other one as many come before it as of its
+        own.
+        """
+        queue = self._queue_of(model)
+        if queue is None or not any(queue.waiting.values()):
             return None
-        return Place(position, None if queue.eta_ms is None else queue.eta_ms * position)
+        return _place(queue, _ahead(queue, tenant, lane) + 1)
 
     async def run(self) -> None:
         """Reads while wanted, until cancelled."""
@@ -76,4 +93,23 @@ class QueuePositions:
                 continue
             status = self.messages.read(record)
             if isinstance(status, QueueStatus) and status.active:
-                self._queues[status.model] = status
+                self._queues[status.model] = status, self.monotonic()
+
+    def _queue_of(self, model: str) -> QueueStatus | None:
+        known = self._queues.get(model)
+        return known[0] if known is not None and self.monotonic() - known[1] <= _FRESH_S else None
+
+
+def _place(queue: QueueStatus, position: int) -> Place:
+    return Place(position, None if queue.eta_ms is None else queue.eta_ms * position)
+
+
+def _ahead(queue: QueueStatus, tenant: str, lane: Lane) -> int:
+    """How many would be served before a tenant's next request."""
+    tenants = queue.tenants.get(lane, {})
+    own = tenants.get(tenant, 0)
+    ahead = own + sum(min(count, own + 1) for name, count in tenants.items() if name != tenant)
+    interactive, batch = (queue.waiting.get(one, 0) for one in (Lane.INTERACTIVE, Lane.BATCH))
+    if lane is Lane.INTERACTIVE:
+        return ahead + min(batch, ahead // (_BATCH_SHARE - 1))
+    return ahead + min(interactive, (ahead + 1) * (_BATCH_SHARE - 1))

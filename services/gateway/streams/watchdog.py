@@ -27,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 0.25
 _PATIENCE_S = 0.5
-"""A stream that waits longer is told where it stands."""
+"""Where a request waits longer, the queue is looked at: its stream is told where it
+stands, and what comes next whether it would be served in time.
+"""
 _GRACE_S = 1.0
 """The dispatcher, which also knows the deadline, gets the first word."""
 _HOLD_S = 10.0
@@ -62,7 +64,7 @@ class Watchdog:
         for reply_stream in self.registry.served:
             self._judge(reply_stream, now)
         self.queue_positions.want(
-            wanted=any(_waits_visibly(reply_stream, now) for reply_stream in self.registry.served)
+            wanted=any(_waits_long(reply_stream, now) for reply_stream in self.registry.served)
         )
         for reply_stream, departure in self.registry.departures:
             self._judge(reply_stream, now)
@@ -155,9 +157,5 @@ class Watchdog:
         return self.registry.reader_of(reply_stream).progress.current_at
 
 
-def _waits_visibly(reply_stream: ReplyStream, now: float) -> bool:
-    return (
-        reply_stream.state.phase is Phase.WAITING
-        and reply_stream.request.stream
-        and now - reply_stream.heard_at > _PATIENCE_S
-    )
+def _waits_long(reply_stream: ReplyStream, now: float) -> bool:
+    return reply_stream.state.phase is Phase.WAITING and now - reply_stream.heard_at > _PATIENCE_S

@@ -75,6 +75,17 @@ class Fleet:
         replica = self._replicas.get(replica_id)
         return replica is not None and replica.release(key)
 
+    def finish(self, replica_id: str, key: AttemptKey, now_s: float) -> float | None:
+        """Frees a slot at an attempt's end, and tells how long it was held; None if the
+        replica did not hold that attempt.
+        """
+        replica = self._replicas.get(replica_id)
+        since_s = None if replica is None else replica.assigned.get(key)
+        if replica is None or since_s is None:
+            return None
+        replica.release(key)
+        return now_s - since_s
+
     def idlest(self, *, suspect: bool = False) -> Replica | None:
         """The replica to give the next request to: the least loaded with a free slot,
         for a suspect one without another.
@@ -120,6 +131,10 @@ class Fleet:
     def slots(self) -> int:
         """Slots of all living replicas."""
         return sum(one.slots for one in self._replicas.values())
+
+    def running_s(self, now_s: float) -> list[float]:
+        """For how long each attempt has held its slot."""
+        return [now_s - since_s for one in self._replicas.values() for since_s in one.assigned.values()]
 
     @property
     def running(self) -> int:

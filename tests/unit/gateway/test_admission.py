@@ -9,7 +9,8 @@ from schemas.control import ModelChanged
 from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
 from services.gateway.problems import problem_of_end
-from services.gateway.routing.admission import refusal
+from services.gateway.routing.admission import queue_headers, refusal, too_late
+from services.gateway.streams.queue_positions import Place
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 REQUEST = InferenceRequested(
@@ -53,3 +54,35 @@ def test_refused_request_is_blocked_and_not_to_be_sent_again() -> None:
     assert (problem.status, problem.code, problem.param) == (403, "model_disabled", "model")
     assert ("x-should-retry", "false") in problem.headers
     assert refusal(ControlState(), REQUEST) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "wait_s"),
+    [
+        (None, None),
+        (Place(900, None), None),
+        (Place(300, 30_000.0), None),
+        (Place(301, 30_100.0), "1"),
+        (Place(450, 45_000.0), "15"),
+        (Place(10**6, 1e8), "60"),
+    ],
+)
+def test_request_that_cannot_begin_before_its_deadline_is_refused_at_once(
+    place: Place | None, wait_s: str | None
+) -> None:
+    """503 with the time after which it might; never where nothing is known."""
+    problem = too_late(REQUEST, place)
+    if wait_s is None:
+        assert problem is None
+        return
+    assert problem is not None
+    assert (problem.status, problem.code) == (503, "overloaded")
+    assert f"would be number {place.position}" in problem.message if place else False
+    assert dict(problem.headers) == {"retry-after": wait_s, "retry-after-ms": f"{wait_s}000"}
+
+
+def test_headers_tell_the_place_where_somebody_waits() -> None:
+    """And the wait where it is known."""
+    assert queue_headers(None) == ()
+    assert queue_headers(Place(3, None)) == (("x-queue-position", "3"),)
+    assert queue_headers(Place(3, 899.6)) == (("x-queue-position", "3"), ("x-queue-eta-ms", "900"))

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from schemas.control import BudgetChanged
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, LogPosition
+from schemas.inference import InferenceRequested, LogPosition, QueueStatus
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
@@ -169,3 +169,32 @@ async def test_request_that_is_refused_is_counted_by_model() -> None:
         with pytest.raises(ProblemError):
             await ask_completions(scene, caller(), body, stream=False, traceparent=None)
     assert refused() == before + 2 + 1
+
+
+@pytest.mark.parametrize(("wait_ms", "served"), [(100.0, True), (1e7, False)])
+async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
+    wait_ms: float, *, served: bool
+) -> None:
+    """A request that would come too late is not published, and takes nothing of a limit."""
+    stage = make_stage()
+    status = QueueStatus(
+        dispatcher_id="d", model="m", host="h", pid=1, active=True, eta_ms=wait_ms, waiting={"interactive": 4}
+    )
+    stage.registry.queue_positions.monotonic = lambda: 0.0
+    stage.registry.queue_positions._queues["m"] = status, 0.0
+    serving = serving_of(stage, 9, "key.requests_per_minute=3")
+    asking = ask_completions(
+        serving, caller(), CompletionBody(model="m", prompt="a"), stream=False, traceparent=None
+    )
+    if served:
+        [reply_stream] = await asking
+        headers = dict(reply_stream.permit.headers)
+        assert (headers["x-queue-position"], headers["x-queue-eta-ms"]) == ("1", "100")
+        assert headers["x-ratelimit-remaining-requests"] == "2"
+        stage.registry.release(reply_stream)
+        stage.tick()
+    else:
+        with pytest.raises(ProblemError) as refused:
+            await asking
+        assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")
+        assert (serving.publisher.taken, len(serving.admission.limiter.meters)) == ([], 0)

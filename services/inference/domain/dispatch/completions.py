@@ -48,7 +48,6 @@ class Completions:
             self.trackers[position.topic].finish(position.offset)
         self.finished_unrecorded = True
         self.ended.remember(request.request_id, end, choices)
-        self.throughput.note_end(now.monotonic_s)
         is_free = bool(self.free) and request.request_id in self.free
         event = completed_event(
             request,

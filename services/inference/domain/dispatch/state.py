@@ -184,7 +184,8 @@ class Dispatch:
     def on_finished(self, finished: RequestFinished, now: Moment) -> list[Action]:
         """A replica is done with an attempt."""
         key = (finished.request_id, finished.attempt)
-        self.fleet.release(finished.replica_id, key)
+        held_s = self.fleet.finish(finished.replica_id, key, now.monotonic_s)
+        self.completions.throughput.note_held(held_s, now.monotonic_s)
         tracked = self.requests.get(finished.request_id)
         if tracked is None or finished.attempt > tracked.attempt or tracked.request is None:
             if finished.request_id not in self.completions.ended:
@@ -292,8 +293,7 @@ class Dispatch:
 
     def _serve(self, now: Moment) -> list[Action]:
         """Gives what waits to free slots; suspects of a replica's death one a replica."""
-        actions: list[Action] = []
-        queue, passed_over = self.waiting.queue, set[str]()
+        actions, queue, passed_over = list[Action](), self.waiting.queue, set[str]()
         if not len(queue) or self.takeover.under_way:
             return actions
         while len(queue) > len(passed_over):

@@ -2,9 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
-from schemas.inference import QueueStatus
+import pytest
+
+from schemas.inference import Lane, QueueStatus
 from services.common.bus import Record
+from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
 from services.gateway.streams.queue_positions import Place, QueuePositions
@@ -36,18 +40,29 @@ class FakeTail:
         return batch
 
 
-def queue(positions: dict[str, int], *, active: bool = True, eta_ms: float | None = 100) -> Record:
+def queue(
+    positions: dict[str, int], *, active: bool = True, eta_ms: float | None = 100, **fields: Any
+) -> Record:
     """A dispatcher's word on its queue."""
     status = QueueStatus(
-        dispatcher_id="d", model="m", host="h", pid=1, active=active, eta_ms=eta_ms, positions=positions
+        dispatcher_id="d",
+        model="m",
+        host="h",
+        pid=1,
+        active=active,
+        eta_ms=eta_ms,
+        positions=positions,
+        **fields,
     )
     return record(status.encode())
 
 
-async def positions_after(*batches: list[Record] | BusUnavailableError) -> tuple[QueuePositions, FakeTail]:
+async def positions_after(
+    *batches: list[Record] | BusUnavailableError, clock: MonotonicClock = lambda: 0.0
+) -> tuple[QueuePositions, FakeTail]:
     """What is known once these batches were read."""
     tail = FakeTail(list(batches))
-    positions = QueuePositions(tail)  # type: ignore[arg-type]
+    positions = QueuePositions(tail, clock)  # type: ignore[arg-type]
     positions.want(wanted=True)
     running = asyncio.create_task(positions.run())
     await tail.empty.wait()
@@ -88,3 +103,37 @@ async def test_nobody_waiting_forgets_the_queues() -> None:
     positions.want(wanted=False)
     assert positions.place_of("a", "m") is None
     assert (tail.starts, tail.closed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "lane", "position"),
+    [
+        ("new", Lane.INTERACTIVE, 1 + 1 + 1),  # one of the flood and one of the other go before
+        ("other", Lane.INTERACTIVE, 2 + 3 + 1),  # its own two, three of the flood
+        ("flood", Lane.INTERACTIVE, 1000 + 2 + 1 + 1002 // 7),  # all, and every eighth of the batch lane
+        ("new", Lane.BATCH, 1 + 2 * 7 + 1),  # one of the other, and seven interactive ones before each
+    ],
+)
+async def test_place_of_the_next_request_is_that_of_its_tenants_turn(
+    tenant: str, lane: Lane, position: int
+) -> None:
+    """Not the end of the queue: tenants are served in turn, lanes by their share."""
+    news = queue(
+        {},
+        waiting={Lane.INTERACTIVE: 1002, Lane.BATCH: 200},
+        tenants={Lane.INTERACTIVE: {"flood": 1000, "other": 2}, Lane.BATCH: {"night": 200}},
+    )
+    positions, _ = await positions_after([news])
+    assert positions.place_of_next(tenant, "m", lane) == Place(position, position * 100)
+
+
+async def test_next_request_has_no_place_where_nobody_waits_or_nobody_tells() -> None:
+    """An empty queue, another model, a dispatcher that went silent."""
+    time_s = [0.0]
+    positions, _ = await positions_after([queue({}, waiting={Lane.INTERACTIVE: 0})], clock=lambda: time_s[0])
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) is None
+    positions, _ = await positions_after([queue({}, waiting={Lane.BATCH: 1})], clock=lambda: time_s[0])
+    assert positions.place_of_next("t", "other", Lane.INTERACTIVE) is None
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) == Place(1, 100)
+    time_s[0] = 2.1
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) is None

@@ -7,12 +7,14 @@ requests wait, so that it is slow, not starved.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from heapq import nlargest
 from itertools import islice
 
 from schemas.inference import Lane
 
 BATCH_SHARE = 8
 POSITIONS_SHOWN = 200
+TENANTS_SHOWN = 100
 
 Ready = Callable[[str], bool]
 
@@ -44,6 +46,10 @@ class _TenantTurns:
         del queue[request_id]
         if not queue:
             del self._queues[tenant]
+
+    def lengths(self) -> dict[str, int]:
+        longest = nlargest(TENANTS_SHOWN, self._queues.items(), key=lambda item: len(item[1]))
+        return {tenant: len(queue) for tenant, queue in longest}
 
     def in_order(self) -> Iterator[str]:
         queues = [iter(queue) for queue in self._queues.values()]
@@ -128,6 +134,10 @@ class FairQueue:
     def positions(self) -> dict[str, int]:
         """The places of the first in the queue, from 1 on."""
         return {request_id: at for at, request_id in enumerate(islice(self.in_order(), POSITIONS_SHOWN), 1)}
+
+    def tenants(self, lane: Lane) -> dict[str, int]:
+        """How many of each tenant wait in a lane, of those with the most."""
+        return self._lanes[lane].lengths()
 
     def waiting(self, lane: Lane) -> int:
         """How many wait in a lane, retries included."""

@@ -16,6 +16,9 @@ def queue_status(dispatch: Dispatch, *, dispatcher_id: str, host: str, pid: int,
         waiting={lane: queue.waiting(lane) for lane in Lane},
         running=dispatch.fleet.running,
         slots=dispatch.fleet.slots,
-        eta_ms=dispatch.completions.throughput.interval_ms(now_s),
+        eta_ms=dispatch.completions.throughput.interval_ms(
+            dispatch.fleet.slots, dispatch.fleet.running_s(now_s), now_s
+        ),
+        tenants={lane: queue.tenants(lane) for lane in Lane if queue.waiting(lane)},
         positions=queue.positions(),
     )

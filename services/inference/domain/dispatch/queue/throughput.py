@@ -1,34 +1,46 @@
-"""How fast requests end, for an estimate of the wait."""
+"""How fast slots become free, for an estimate of the wait.
+
+Measured is the time for which slots were taken since a while ago, by requests that ended
+and by those that still run, for each request that ended: left out, those that run would
+make the wait look short, since it is the short ones that end first. While something
+waits every slot is taken, so slots / that time become free a second: right from the
+first few ends on, after a pause, and at once where replicas come or go. (Ends a second,
+counted over a window, are wrong in all three.)
+"""
 
 from collections import deque
+from collections.abc import Iterable
 
-_WINDOW_S = 10.0
+_ENDS = 64
+_OLDEST_S = 300.0
 
 
 class Throughput:
-    """Counts ends over the last ten seconds, a tenth of a second at a time."""
+    """Over the last ends, of at most five minutes."""
 
     def __init__(self) -> None:
-        self._counts: deque[tuple[int, int]] = deque()
-        self._total = 0
+        self._ends: deque[tuple[float, float]] = deque()
 
-    def note_end(self, now_s: float) -> None:
-        """A request ended."""
-        tenth = int(now_s * 10)
-        if self._counts and self._counts[-1][0] == tenth:
-            self._counts[-1] = (tenth, self._counts[-1][1] + 1)
-        else:
-            self._counts.append((tenth, 1))
-        self._total += 1
-        self._forget(now_s)
+    def note_held(self, held_s: float | None, now_s: float) -> None:
+        """A slot is free again after so long; None where none was held."""
+        if held_s is not None:
+            self._ends.append((now_s, max(0.0, held_s)))
+            if len(self._ends) > _ENDS + 1:
+                self._ends.popleft()
 
-    def interval_ms(self, now_s: float) -> float | None:
-        """The mean time between two ends: the wait of the first in the queue. None where
-        nothing ended.
+    def interval_ms(self, slots: int, running_s: Iterable[float], now_s: float) -> float | None:
+        """The mean time until the next slot is free while all are taken: the wait of the
+        first in the queue. None where it is not known. `running_s`: for how long each
+        request has held a slot that has one.
         """
-        self._forget(now_s)
-        return 1000.0 * _WINDOW_S / self._total if self._total else None
-
-    def _forget(self, now_s: float) -> None:
-        while self._counts and self._counts[0][0] < (now_s - _WINDOW_S) * 10:
-            self._total -= self._counts.popleft()[1]
+        while self._ends and now_s - self._ends[0][0] > _OLDEST_S:
+            self._ends.popleft()
+        if not self._ends or not slots:
+            return None
+        counted = list(self._ends)
+        since_s = float("-inf")
+        if len(counted) > _ENDS:
+            since_s, _ = counted.pop(0)
+        taken_s = sum(min(held_s, ended_s - since_s) for ended_s, held_s in counted)
+        taken_s += sum(min(max(0.0, one), now_s - since_s) for one in running_s)
+        return 1000.0 * taken_s / len(counted) / slots
