@@ -69,6 +69,7 @@ from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.risk_reader import RiskReader
 from services.gateway.limits.rules import RuleBook, parse_defaults
 from services.gateway.limits.shares import Shares
+from services.gateway.limits.valkey.shared_limits import SharedLimits
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
@@ -168,6 +169,7 @@ def make_admission(
 ) -> tuple[Admission, PeerShare, RiskReader]:
     """The limits, and what carries them from gateway to gateway."""
     url, name = settings.kafka_url, f"gateway-{settings.instance}"
+    limits_url = settings.limits_url.get_secret_value()
     shares = Shares(settings.instance, uuid4().hex[:12])
     limiter = Limiter(shares)
     peer_share = PeerShare(
@@ -191,6 +193,7 @@ def make_admission(
         utc_now,
         monotonic_s,
         peer_share.hurry,
+        SharedLimits(limits_url, shares.incarnation, shares.held) if limits_url else None,
     )
     return admission, peer_share, risks
 
@@ -339,6 +342,8 @@ class Gateway:
                 serving.warner,
             ):
                 tasks.create_task(work.run())
+            if serving.admission.shared is not None:
+                tasks.create_task(serving.admission.shared.run())
 
     async def drain(self) -> None:
         """Accepts no more connections and waits until every client has its answer."""
@@ -358,6 +363,8 @@ class Gateway:
         await serving.risks.close()
         await serving.budgets.follower.close()
         await serving.warner.close()
+        if serving.admission.shared is not None:
+            await serving.admission.shared.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()

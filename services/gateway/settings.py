@@ -79,6 +79,11 @@ class Settings(AccessSettings):
         "the scopes key, user, tenant, model and the limits requests_per_minute, tokens_per_minute, "
         "concurrent_streams; or the preset plain, key.requests_per_minute=10. Empty: none.",
     )
+    limits_url: SecretStr = Field(
+        SecretStr(""),
+        description="Valkey or Redis that gateways share limits in exactly: valkey://, valkeys://, redis:// "
+        "or rediss://host:port. Empty: they tell each other on the bus.",
+    )
     limits_risk_half_life_s: float = Field(
         6 * 3600.0,
         gt=0,
@@ -140,6 +145,16 @@ class Settings(AccessSettings):
     @classmethod
     def _are_limits(cls, value: str) -> str:
         parse_defaults(value)
+        return value
+
+    @field_validator("limits_url")
+    @classmethod
+    def _is_store(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if value.get_secret_value() and (
+            parts.scheme not in ("valkey", "valkeys", "redis", "rediss") or not parts.hostname
+        ):
+            raise ValueError("must look like valkey://127.0.0.1:6379")
         return value
 
     @field_validator("trusted_proxies")

@@ -136,6 +136,13 @@ LIMITS_UNTOLD = Counter(
 LIMITS_FORGOTTEN = Counter(
     "tocsin_limits_forgotten_total", "Limits whose use was forgotten before its time, for want of memory."
 )
+LIMITS_STORE_AWAY = Gauge(
+    "tocsin_limits_store_away", "1 while the store that shares limits (TOCSIN_LIMITS_URL) does not answer."
+)
+LIMITS_STORE_SKIPPED = Counter(
+    "tocsin_limits_store_skipped_total",
+    "Requests that were judged without that store, by what gateways tell each other, as it did not answer.",
+)
 BUDGETS_REFUSED = Counter(
     "tocsin_budgets_refused_total",
     "Requests that were refused for a hard budget, by whose and its period: day, month.",

@@ -11,9 +11,10 @@ from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
 from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
 from services.gateway.limits.estimate import TokenEstimates, prompt_tokens
-from services.gateway.limits.limiter import Cost, Grant, Limiter
+from services.gateway.limits.limiter import Cost, Grant, Limiter, Refused
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.rules import Kind, Rule, RuleBook
+from services.gateway.limits.valkey.shared_limits import SharedLimits
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Admission:
     clock: Clock
     monotonic: MonotonicClock
     on_news: Callable[[], None] = field(default=lambda: None)
+    shared: SharedLimits | None = None
 
     async def admit(self, caller: Principal, requests: Sequence[InferenceRequested]) -> list[Permit]:
         """A permit for each of the requests of one call, which are for one model.
@@ -79,13 +81,15 @@ class Admission:
         rules = self._rules(caller, requests[0])
         if not rules:
             return [UNLIMITED] * len(requests)
-        now_s = self.monotonic()
         costs = [Cost(one.sampling.n, self.estimates.tokens_of(one)) for one in requests]
-        refused = self.limiter.refusal(rules, _sum(costs), now_s)
+        refused, used_s = await self._judge(rules, _sum(costs))
+        now_s = self.monotonic()
         if refused is not None:
             metrics.LIMITS_REFUSED.labels(*_whose_and_which(refused.rule)).inc()
             raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
         grants = [self.limiter.take(rules, cost, now_s) for cost in costs]
+        if used_s:
+            self.limiter.correct(rules, used_s, now_s)
         metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
         if self.limiter.meters.forgotten:
             metrics.LIMITS_FORGOTTEN.inc(self.limiter.meters.forgotten)
@@ -95,6 +99,16 @@ class Admission:
         return [
             Permit(headers, (self, request, grant)) for request, grant in zip(requests, grants, strict=True)
         ]
+
+    async def _judge(self, rules: Sequence[Rule], cost: Cost) -> tuple[Refused | None, tuple[float, ...]]:
+        """The limit that is exceeded, and what the shared store says is used of each;
+        nothing where there is none, or it does not answer.
+        """
+        if self.shared is not None and self.limiter.never(rules, cost) is None:
+            verdict = await self.shared.admit(rules, cost)
+            if verdict is not None:
+                return verdict.refused, verdict.used_s
+        return self.limiter.refusal(rules, cost, self.monotonic()), ()
 
     def _rules(self, caller: Principal, request: InferenceRequested) -> tuple[Rule, ...]:
         """All limits of a request. Of suspicious users both count, whom the key belongs
@@ -112,6 +126,8 @@ class Admission:
         self.estimates.learn(request, completion)
         metrics.LIMITS_RESERVED_TOKENS.dec(grant.tokens)
         self.limiter.settle(grant, prompt + completion, self.monotonic())
+        if self.shared is not None:
+            self.shared.settle(grant, prompt + completion)
         self._tell()
 
     def _headers(self, rules: Sequence[Rule], now_s: float) -> Headers:

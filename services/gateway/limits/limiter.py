@@ -83,11 +83,26 @@ class Limiter:
 
     def refusal(self, rules: Sequence[Rule], cost: Cost, now_s: float) -> Refused | None:
         """The first limit that a request exceeds; None where it may go on."""
+        if (never := self.never(rules, cost)) is not None:
+            return never
         for rule in rules:
             wait_s = self._wait_s(rule, cost, now_s)
-            if wait_s != 0.0:
+            if wait_s:
                 return Refused(rule, wait_s)
         return None
+
+    def never(self, rules: Sequence[Rule], cost: Cost) -> Refused | None:
+        """The first limit that would not allow for a request even if nothing were used."""
+        for rule in rules:
+            amount = cost.streams if rule.kind is Kind.STREAMS else cost.requests
+            if not rule.limit or (rule.kind is not Kind.TOKENS and amount > rule.limit):
+                return Refused(rule, None)
+        return None
+
+    def correct(self, rules: Sequence[Rule], used_s: Sequence[float], now_s: float) -> None:
+        """So much is used, as the store knows that all gateways share."""
+        for rule, seconds in zip(rules, used_s, strict=True):
+            self.meters.of(rule.name, now_s).full_at_s = now_s + seconds
 
     def take(self, rules: Sequence[Rule], cost: Cost, now_s: float) -> Grant:
         """Takes a request's part of every limit, whether or not it is within them."""
@@ -121,17 +136,13 @@ class Limiter:
         remaining = int(free_s / rule.period_s * rule.limit + _ROUNDING * rule.limit)
         return Allowance(rule.limit, remaining, max(0.0, used_s))
 
-    def _wait_s(self, rule: Rule, cost: Cost, now_s: float) -> float | None:
-        """In how long a request is within a limit: 0 at once, None never."""
+    def _wait_s(self, rule: Rule, cost: Cost, now_s: float) -> float:
+        """In how long a request is within a limit: 0 at once."""
         meter = self.meters.of(rule.name, now_s)
         if rule.kind is Kind.STREAMS:
-            if cost.streams > rule.limit:
-                return None
             held = meter.held + self.shares.others(rule.name) + cost.streams
             return _STREAM_WAIT_S if held > rule.limit else 0.0
         amount = cost.requests if rule.kind is Kind.REQUESTS else min(cost.tokens, rule.limit)
-        if amount > rule.limit or not rule.limit:
-            return None
         excess_s = self._used_s(rule, meter, now_s) + amount * rule.unit_s - rule.period_s
         return excess_s if excess_s > _ROUNDING * rule.period_s else 0.0
 

@@ -68,6 +68,10 @@ class Shares:
         untold = self._used[name] = self._used.get(name, 0.0) + seconds
         return untold
 
+    def held(self, name: str) -> float:
+        """What this gateway holds."""
+        return self._held.get(name, 0.0)
+
     def others(self, name: str) -> float:
         """What the other live gateways hold together."""
         total = 0.0

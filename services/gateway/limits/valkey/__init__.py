@@ -1,0 +1,1 @@
+"""Limits that several gateways share exactly, in Valkey or Redis."""
