@@ -6,7 +6,7 @@ Pure, without a broker: the domain's own classes, fed in a loop. Compared are
 - `read-ahead`: the lane is read on, of each tenant so many records are held;
 - `partitions`: a lane of several partitions by the tenant's hash, a window in each.
 
-    python -m tests.benchmarks.fairness [--flood 20000] [--out fairness.json]
+    python -m tests.benchmarks.sharing.fairness [--flood 20000] [--out fairness.json]
 """
 
 import argparse

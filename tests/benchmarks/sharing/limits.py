@@ -1,6 +1,6 @@
 """What limits cost a request, and by how much a flood over three gateways exceeds them.
 
-    python -m tests.benchmarks.limits [--seconds 20] [--rate 200] [--out limits.json]
+    python -m tests.benchmarks.sharing.limits [--seconds 20] [--rate 200] [--out limits.json]
 
 The first part compares this gateway's own metering with the library `limits` (skipped
 where that is not installed: it is no dependency). The second starts a Kafka and three

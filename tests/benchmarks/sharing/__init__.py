@@ -1,0 +1,1 @@
+"""How callers share what there is: limits, queues."""
