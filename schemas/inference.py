@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from schemas.base import Message
+from schemas.base import Finite, Message
 
 Logprob = dict[str, Any]
 """One token's log-probability as the OpenAI API shows it: token, logprob, bytes,
@@ -141,6 +141,7 @@ class InferenceRequested(Message):
 
     `accept_by`, by the broker's clock: the client is refused where the log has not
     acknowledged the request till then, so one that was appended later is not begun.
+    `share` is how many requests its tenant is served in its turn, 1 where nothing is said.
     """
 
     request_id: str
@@ -165,6 +166,7 @@ class InferenceRequested(Message):
     queue_ms: float | None = None
     ttft_ms: float | None = None
     accept_by: datetime | None = None
+    share: Finite | None = None
 
 
 class WorkAssigned(Message):

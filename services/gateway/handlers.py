@@ -315,4 +315,5 @@ def _request(
         accept_by=serving.publisher.bus_clock.latest_after(
             TopicPartition(requests_topic(model.name, lane), 0), settings.ack_timeout_s
         ),
+        share=None if (share := serving.control.state.share_of(caller.tenant)) == 1 else share,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from schemas.control import BudgetChanged
+from schemas.control import BudgetChanged, TenantChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition, QueueStatus
 from services.common.control.principal import principal_of
@@ -198,3 +198,14 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
             await asking
         assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")
         assert (serving.publisher.taken, len(serving.admission.limiter.meters)) == ([], 0)
+
+
+@pytest.mark.parametrize(("share", "told"), [(3.0, 3.0), (1.0, None)])
+async def test_request_carries_its_tenants_share_unless_it_is_one(share: float, told: float | None) -> None:
+    """The dispatcher, which does not read the control state, weighs its turn by it."""
+    serving = serving_of(make_stage(), 1)
+    tenant = TenantChanged(tenant="acme", created_at=NOW, share=share)
+    serving.control.state = ControlState(tenants={"acme": tenant})
+    body = CompletionBody(model="m", prompt="a")
+    await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+    assert serving.publisher.taken[0].share == told

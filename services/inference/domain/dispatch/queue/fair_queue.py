@@ -1,8 +1,8 @@
 """Who is served next: lanes by weight, tenants in turn, retries first.
 
 A tenant that sends a thousand requests waits behind its own: each turn takes one
-request of each tenant. The batch lane gets one place in `BATCH_SHARE` while interactive
-requests wait, so that it is slow, not starved.
+request of each tenant, or as many as its share says. The batch lane gets one place in
+`BATCH_SHARE` while interactive requests wait, so that it is slow, not starved.
 """
 
 from collections import Counter, OrderedDict
@@ -15,29 +15,39 @@ from schemas.inference import Lane
 BATCH_SHARE = 8
 POSITIONS_SHOWN = 200
 TENANTS_SHOWN = 100
+_MOST_IN_A_ROW = 100
 
 Ready = Callable[[str], bool]
 
 
 class _TenantTurns:
-    """One lane: a queue a tenant, served in turn."""
+    """One lane: a queue a tenant, served in turn, each as often in a row as its share
+    says.
+    """
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        self._shares: dict[str, int] = {}
+        self._turn: tuple[str, int] = "", 0
+        """Whose turn it is, and how many of its requests it still takes."""
 
-    def push(self, tenant: str, request_id: str) -> None:
+    def push(self, tenant: str, request_id: str, share: float) -> None:
         self._queues.setdefault(tenant, OrderedDict())[request_id] = None
+        self._shares[tenant] = min(max(1, round(share)), _MOST_IN_A_ROW)
 
     def pop(self, ready: Ready) -> str | None:
         """The first request of the first tenant whose first is ready; that tenant goes
-        to the end of the turn.
+        to the end of the turn, once it had its share.
         """
         for tenant, queue in self._queues.items():
             request_id = next(iter(queue))
             if ready(request_id):
+                left = self._left(tenant) - 1
+                self._turn = tenant, left
                 self.remove(tenant, request_id)
-                if tenant in self._queues:
+                if tenant in self._queues and not left:
                     self._queues.move_to_end(tenant)
+                    self._turn = "", 0
                 return request_id
         return None
 
@@ -45,22 +55,28 @@ class _TenantTurns:
         queue = self._queues[tenant]
         del queue[request_id]
         if not queue:
-            del self._queues[tenant]
+            del self._queues[tenant], self._shares[tenant]
+            if self._turn[0] == tenant:
+                self._turn = "", 0
 
     def lengths(self) -> dict[str, int]:
         longest = nlargest(TENANTS_SHOWN, self._queues.items(), key=lambda item: len(item[1]))
         return {tenant: len(queue) for tenant, queue in longest}
 
     def in_order(self) -> Iterator[str]:
-        queues = [iter(queue) for queue in self._queues.values()]
-        while queues:
+        turns = [(tenant, iter(queue), self._left(tenant)) for tenant, queue in self._queues.items()]
+        while turns:
             still = []
-            for queue in queues:
-                request_id = next(queue, None)
-                if request_id is not None:
-                    yield request_id
-                    still.append(queue)
-            queues = still
+            for tenant, queue, left in turns:
+                served = list(islice(queue, left))
+                yield from served
+                if len(served) == left:
+                    still.append((tenant, queue, self._shares[tenant]))
+            turns = still
+
+    def _left(self, tenant: str) -> int:
+        whose, left = self._turn
+        return left if whose == tenant else self._shares[tenant]
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -76,16 +92,16 @@ class FairQueue:
         self._waiting: Counter[Lane] = Counter()
         self._interactive_run = 0
 
-    def push(self, request_id: str, *, lane: Lane, tenant: str, retry: bool) -> None:
+    def push(self, request_id: str, *, lane: Lane, tenant: str, retry: bool, share: float = 1.0) -> None:
         """Adds a request; a retry goes before everything, since its client has been
-        reading already.
+        reading already. In its turn a tenant takes `share` requests, rounded, at least one.
         """
         self._where[request_id] = (lane, tenant, retry)
         self._waiting[lane] += 1
         if retry:
             self._retries[request_id] = None
         else:
-            self._lanes[lane].push(tenant, request_id)
+            self._lanes[lane].push(tenant, request_id, share)
 
     def pop(self, ready: Ready = lambda _: True) -> str | None:
         """The request to serve next of those that are `ready`; None when there is none.

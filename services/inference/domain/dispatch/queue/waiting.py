@@ -36,7 +36,10 @@ class Waiting:
         A further attempt is always held: it is served next.
         """
         retry = tracked.attempt > 1
-        self.queue.push(tracked.request_id, lane=tracked.lane, tenant=tracked.tenant, retry=retry)
+        share = 1.0 if tracked.request is None else tracked.request.share or 1.0
+        self.queue.push(
+            tracked.request_id, lane=tracked.lane, tenant=tracked.tenant, retry=retry, share=share
+        )
         backlog = self._backlog_of(tracked)
         if retry or backlog.admits(tracked.tenant, tracked.size_bytes):
             self._hold(tracked)

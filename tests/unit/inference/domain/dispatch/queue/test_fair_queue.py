@@ -37,6 +37,23 @@ def test_order_that_is_told_is_the_order_of_service(requests: list[tuple[str, La
     assert positions == {request_id: at for at, request_id in enumerate(told[:POSITIONS_SHOWN], 1)}
 
 
+@given(REQUESTS, st.lists(st.floats(0.01, 200), min_size=3, max_size=3), st.integers(0, 20), st.data())
+def test_order_is_told_whatever_the_shares_and_in_the_middle_of_a_turn(
+    requests: list[tuple[str, Lane, str, bool]], shares: list[float], served: int, data: st.DataObject
+) -> None:
+    """After some were served, and others taken out."""
+    queue = FairQueue()
+    for request_id, lane, tenant, retry in requests:
+        queue.push(request_id, lane=lane, tenant=tenant, retry=retry, share=shares["abc".index(tenant)])
+    for _ in range(served):
+        queue.pop()
+    waiting = list(queue.in_order())
+    for request_id in data.draw(st.sets(st.sampled_from(waiting))) if waiting else ():
+        queue.remove(request_id)
+    told = list(queue.in_order())
+    assert drain(queue) == told
+
+
 @given(REQUESTS, st.data())
 def test_requests_taken_out_leave_the_order_of_the_others(
     requests: list[tuple[str, Lane, str, bool]], data: st.DataObject
@@ -71,6 +88,15 @@ def test_tenants_take_turns() -> None:
     fill(queue, *((f"a{at}", Lane.INTERACTIVE, "a", False) for at in range(3)))
     fill(queue, ("b0", Lane.INTERACTIVE, "b", False), ("c0", Lane.INTERACTIVE, "c", False))
     assert drain(queue) == ["a0", "b0", "c0", "a1", "a2"]
+
+
+def test_tenants_share_weighs_its_turn() -> None:
+    """Three in a row to one of everybody else's; less than one is one."""
+    queue = FairQueue()
+    for at in range(5):
+        queue.push(f"a{at}", lane=Lane.INTERACTIVE, tenant="a", retry=False, share=3.0)
+        queue.push(f"b{at}", lane=Lane.INTERACTIVE, tenant="b", retry=False, share=0.2)
+    assert drain(queue) == ["a0", "a1", "a2", "b0", "a3", "a4", "b1", "b2", "b3", "b4"]
 
 
 def test_request_that_is_not_ready_holds_back_its_tenant_only() -> None:
