@@ -6,6 +6,11 @@ from contextlib import AsyncExitStack
 
 import httpx
 
+from schemas.events.security import UserRisk
+from schemas.topics import RISK
+from services.common.bus import Outgoing, Producer
+from services.common.clock import utc_now
+from services.common.identity import pseudonym
 from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
 from tests.support.control import make_key
@@ -57,3 +62,32 @@ async def test_limits_hold_over_three_gateways_and_a_restart(
         again = await flood([client], scene, 5, 100)
         assert Counter(answer.status_code for answer in again)[200] <= 1  # one slot every 5 s
         assert late.serving.admission.limiter.meters.of("tenant:acme:tokens", 0.0).held == 0
+
+
+async def test_findings_of_a_user_limit_it_within_a_moment(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
+    """Read from the compacted topic, by a gateway that runs and by one that starts; they
+    do not limit the user's neighbour.
+    """
+    clear, _ = await make_key(scene.url, user="ann")
+    gateway = await start_gateway()
+    settings = gateway.serving.settings
+    user = pseudonym(settings.pseudonym_key.get_secret_value(), tenant="acme", user="ann")
+    risk = UserRisk(tenant="acme", user=user, findings=9, assessed_at=utc_now())
+    producer = Producer(scene.url, "security")
+    await producer.start()
+    await producer.send(Outgoing(RISK.name, risk, subject=f"acme/{user}", tenant="acme"))
+    await producer.close()
+    await until(lambda: len(gateway.serving.risks.table) > 0)
+    later = await start_gateway()
+    for one in (gateway, later):
+        async with client_of(one, scene) as client:
+            neighbour = await client.post("/v1/completions", json={"model": scene.model, "prompt": "hello"})
+            assert (neighbour.status_code, "x-ratelimit-limit-requests" in neighbour.headers) == (200, False)
+            client.headers["authorization"] = f"Bearer {clear}"
+            answers = await flood([client], scene, 11, 100)
+            assert min(answer.headers["x-ratelimit-limit-requests"] for answer in answers) == "10"
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert refused
+            assert "for what was found in its recent requests" in refused[0].json()["error"]["message"]
