@@ -65,6 +65,7 @@ class SharedLimits:
     """What was asked for and is not held yet."""
     _unsure: dict[str, None] = field(default_factory=dict, init=False)
     """Limits of which the store may not know what this gateway holds."""
+    _told_away: bool = field(default=False, init=False)
     _hashes: dict[str, str] = field(default_factory=dict, init=False)
     _client: Valkey = field(init=False)
 
@@ -127,17 +128,20 @@ class SharedLimits:
         while True:
             try:
                 await self._serve()
-            except (ValkeyError, OSError, TimeoutError) as error:
-                if self.available:
+            except Exception as error:  # noqa: BLE001  whatever is wrong with the store must not stop the gateway
+                if not self._told_away:
                     log.warning("limits_store_away", error=repr(error))
+                self._told_away = True
                 self._lose()
             await asyncio.sleep(_AGAIN_S)
 
     async def close(self) -> None:
-        """Says that nothing is held here any more, and disconnects."""
+        """Tells what was used, and that nothing is held here any more; disconnects."""
         with contextlib.suppress(ValkeyError, OSError, TimeoutError):
             async with asyncio.timeout(_BATCH_S):
                 if self.available:
+                    while self._calls:
+                        await self._send_batch()
                     await self._client.delete(f"{PREFIX}alive:{self.source}")
         with contextlib.suppress(ValkeyError, OSError):
             await self._client.aclose()
@@ -155,7 +159,7 @@ class SharedLimits:
                 await self._send_batch()
             if not self.available:
                 log.info("limits_store_there")
-            self.available = True
+            self.available, self._told_away = True, False
             metrics.LIMITS_STORE_AWAY.set(0)
             self._waiting.clear()
             with contextlib.suppress(TimeoutError):

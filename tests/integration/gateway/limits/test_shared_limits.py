@@ -106,13 +106,19 @@ async def test_tokens_and_streams_are_reserved_over_gateways_and_settled(valkey_
 
 
 async def test_gateway_that_is_gone_holds_nothing(valkey_server: OwnValkey) -> None:
-    """Its lease ends with it."""
+    """Its lease ends with it; what it had used stays used."""
     async with gateways(valkey_server, 1) as (staying,):
-        name, limits = key(), Limits(concurrent_streams=2)
+        name, limits = key(), Limits(concurrent_streams=2, tokens_per_minute=100)
         async with gateways(valkey_server, 1) as (leaving,):
-            assert len(await leaving.ask_often(3, name, limits)) == 2
+            permits = await leaving.ask_often(3, name, limits)
+            assert len(permits) == 2
             assert await staying.ask(name, limits) is None
+            permits[0].settle(10, 20)  # as the gateway stops
         assert len(await staying.ask_often(3, name, limits)) == 2
+        [permit] = await staying.scene.admission.admit(
+            caller(Limits(tokens_per_minute=100), key_id=name), [request()]
+        )
+        assert dict(permit.headers)["x-ratelimit-remaining-tokens"] == str(100 - 30 - 3 * 20)
 
 
 async def test_store_that_is_away_costs_no_request_and_is_used_again_when_it_is_back(
@@ -148,3 +154,24 @@ async def test_limit_that_allows_nothing_needs_no_store(valkey_server: OwnValkey
         with pytest.raises(ProblemError) as refused:
             await one.scene.admission.admit(caller(Limits(requests_per_minute=0)), [request()])
         assert ("x-should-retry", "false") in refused.value.problem.headers
+
+
+@pytest.mark.parametrize("wrong", ["nobody listens", "another password"])
+async def test_store_that_cannot_be_used_stops_no_gateway(valkey_server: OwnValkey, wrong: str) -> None:
+    """It is tried again and again; requests are judged without it meanwhile."""
+    url = (
+        "valkey://127.0.0.1:1"
+        if wrong == "nobody listens"
+        else f"redis://:wrong@127.0.0.1:{valkey_server.port}"
+    )
+    scene = LimitsScene()
+    scene.admission.shared = shared = SharedLimits(url, "g", scene.shares.held)
+    running = asyncio.create_task(shared.run())
+    await until(lambda: shared._told_away)
+    assert [await Gateway(scene, shared).ask("k", Limits(requests_per_minute=1)) for _ in range(2)].count(
+        None
+    ) == 1
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await shared.close()
