@@ -42,9 +42,9 @@ _MESSAGES = {
 }
 _GUESSES = frozenset(Refusal) - {
     *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.CLOSED, Refusal.SCOPE),
-    *(Refusal.OVER, Refusal.KEY_CHANGED),
+    *(Refusal.OVER, Refusal.EARLY, Refusal.KEY_CHANGED, Refusal.ISSUER_KEYS),
 }
-"""What may come of guessing; the rest is what once was good."""
+"""What may come of guessing; the rest once was good, will be, or cannot be told yet."""
 
 
 def _nobody() -> str:

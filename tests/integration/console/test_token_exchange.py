@@ -10,6 +10,7 @@ import pytest
 from schemas.control import Scope
 from services.common.control import changes
 from tests.integration.console.conftest import READ, Platform, bearer
+from tests.support.console.passage import gateway
 from tests.support.control import control_writer, make_key
 
 _TOKEN = "/api/auth/token"
@@ -32,8 +33,11 @@ async def test_token_does_what_its_key_may_and_no_more(platform: Platform, clien
         "infer feedback read",
     )
     assert (await client.get("/api/status", headers=bearer(token["access_token"]))).status_code == 200
-    by_header = await client.post(_TOKEN, headers=bearer(platform.reader))
-    assert by_header.status_code == 200
+    async with gateway(str(client.base_url), trusted_proxies="") as passage:
+        by_header = await passage.post(_TOKEN, headers=bearer(platform.reader))
+        assert by_header.status_code == 200, by_header.text
+        passed = await passage.get("/api/status", headers=bearer(by_header.json()["access_token"]))
+        assert passed.status_code == 200
     narrow = await exchange(client, platform.reader, scopes=["infer"], expires_in_s=30)
     assert (narrow.json()["scope"], narrow.json()["expires_in"]) == ("infer", 30)
     refused = await client.get("/api/status", headers=bearer(narrow.json()["access_token"]))

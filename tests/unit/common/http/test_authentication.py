@@ -9,8 +9,11 @@ import pytest
 
 from schemas.control import KeyChanged, Scope
 from services.common.bus import Record
+from services.common.control.access.claims import ClaimMapping
 from services.common.control.access.exchange import TokenExchange
-from services.common.control.access.tokens import TokenChecker
+from services.common.control.access.jwks import JwksKeys
+from services.common.control.access.signatures import Expected
+from services.common.control.access.tokens import Issuer, TokenChecker
 from services.common.control.authentication import KeyChecker
 from services.common.control.reader import ControlReader
 from services.common.http.authentication import Authenticator
@@ -18,6 +21,7 @@ from services.common.http.problems import ProblemError
 from services.common.process import metrics
 from services.common.process.health import HealthState
 from tests.support.bus.records import record
+from tests.support.issuer import AUDIENCE, ISSUER, claims, sign
 from tests.unit.common.control.entries import NOW, PEPPER, record_of, signed_key, tenant
 
 
@@ -166,6 +170,19 @@ def test_what_once_was_good_is_no_guess() -> None:
         with pytest.raises(ProblemError) as caught:
             authenticator.authenticate(None, Scope.INFER, now=NOW, address=lambda: "192.0.2.1")
         assert caught.value.problem.status == 401
+
+
+def test_token_that_cannot_be_judged_yet_is_no_guess() -> None:
+    """While the provider's keys are not read, everybody is told to come back, however
+    often they ask.
+    """
+    authenticator = authenticator_of(record_of(tenant()))
+    keys = JwksKeys("https://issuer.example/jwks", ("ES256",), lambda: 0.0)
+    mapping = ClaimMapping(tenant="tenant", fixed_tenant="", user="sub", scopes="scope")
+    issuer = Issuer(Expected(ISSUER, (AUDIENCE,), 30, 3600), mapping, keys)
+    authenticator.tokens = TokenChecker(TokenExchange(PEPPER), issuer)
+    token = sign(claims(NOW.timestamp()), "ES256")
+    assert [guess(authenticator, token, "192.0.2.1") for _ in range(9)] == [503] * 9
 
 
 def test_throttle_that_millions_fill_stays_small() -> None:
