@@ -1,0 +1,183 @@
+"""The rules themselves, against every change that anybody may think of."""
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.control import (
+    AnyEntry,
+    BudgetChanged,
+    KeyChanged,
+    Limits,
+    ModelChanged,
+    PolicyChanged,
+    RouteChanged,
+    RouteTarget,
+    Scope,
+    Subject,
+    TenantChanged,
+    ThresholdsChanged,
+    UserChanged,
+)
+from services.common.control import changes
+from services.common.control.changes import Change, Plan
+from services.common.control.errors import ChangeRefusedError
+from services.common.control.principal import principal_of
+from services.common.control.state import KINDS, ControlState
+from services.common.http.problems import ProblemError
+from services.console.administration.authorisation import TENANT_ADMIN, Verb, guarded
+from tests.unit.common.control.entries import NOW, after, signed_key, state_of, tenant
+
+TENANTS = ("acme", "globex", "*", "default")
+MINE = (Scope.READ, Scope.ADMIN)
+_, ATTACKER = signed_key(tenant="acme", scopes=MINE, models=("small",))
+_, PLATFORM = signed_key(tenant="acme", scopes=tuple(Scope), user="root")
+_, FOREIGN = signed_key(tenant="globex", scopes=(Scope.READ,), models=("small",))
+_, WIDER = signed_key(tenant="acme", scopes=(Scope.INFER,))
+_, EQUAL = signed_key(tenant="acme", scopes=(Scope.READ,), models=("small",))
+KEYS = (ATTACKER, PLATFORM, FOREIGN, WIDER, EQUAL)
+
+
+def _budget(owner: str, kind: Any, subject: str) -> BudgetChanged:
+    return BudgetChanged(
+        budget_id=f"{owner}-{kind}",
+        tenant=owner,
+        subject=Subject(kind=kind, id=subject),
+        period="day",
+        limit_usd=Decimal(1),
+        created_at=NOW,
+        version=1,
+    )
+
+
+def _entries() -> list[AnyEntry]:
+    targets = (RouteTarget(model="small"),)
+    found: list[AnyEntry] = [*KEYS, ModelChanged(model="small", version=1)]
+    for owner in ("acme", "globex"):
+        found += [
+            tenant(owner, limits=Limits(requests_per_minute=1), share=1.0),
+            UserChanged(tenant=owner, user="ann", scopes=(Scope.READ,), created_at=NOW, version=1),
+            UserChanged(tenant=owner, user="root", scopes=(Scope.READ,), created_at=NOW, version=1),
+            _budget(owner, "tenant", owner),
+            _budget(owner, "model", "small"),
+            _budget(owner, "user", f"{owner}/ann"),
+        ]
+    for owner in ("acme", "globex", "*"):
+        found += [
+            RouteChanged(tenant=owner, route="r", targets=targets, version=1),
+            ThresholdsChanged(tenant=owner, version=1),
+            PolicyChanged(tenant=owner, version=1),
+        ]
+    return found
+
+
+BEGAN = state_of(*_entries())
+SCOPES = st.lists(st.sampled_from(Scope), unique=True, max_size=5).map(tuple)
+MODELS = st.lists(st.sampled_from(("small", "large")), unique=True, max_size=2).map(tuple)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(("a", "b")),
+        "scopes": SCOPES,
+        "models": MODELS,
+        "limits": st.sampled_from((None, {"requests_per_minute": 9})),
+        "share": st.just(9.0),
+        "suspended_at": st.sampled_from((None, NOW)),
+        "tenant": st.sampled_from(TENANTS),
+        "user": st.just("root"),
+        "limit_usd": st.just(Decimal(99)),
+        "subject": st.sampled_from(
+            ({"kind": "tenant", "id": "acme"}, {"kind": "key", "id": PLATFORM.key_id})
+        ),
+        "targets": st.sampled_from(([{"model": "small"}], [{"model": "large"}])),
+        "critical": st.just(99.0),
+        "store_text": st.just("raw"),
+        "enabled": st.just(False),
+        "expires_at": st.sampled_from((None, NOW + timedelta(days=1))),
+        "secret_hmac": st.just("0" * 64),
+        "version": st.just(99),
+    },
+)
+
+
+@st.composite
+def _asked(draw: st.DrawFn) -> tuple[Verb, str, str | None, Change]:
+    """Any change of anything, made well or badly."""
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    entry_id = draw(st.sampled_from(sorted(BEGAN.entries(kind))))
+    by_id: dict[Verb, Callable[[], Change]] = {
+        Verb.CHANGE: lambda: changes.edit(kind, entry_id, draw(FIELDS)),
+        Verb.DELETE: lambda: changes.delete(kind, entry_id),
+        Verb.RESTORE: lambda: changes.restore(kind, entry_id),
+        Verb.PURGE: lambda: changes.purge(kind, entry_id),
+        Verb.REVOKE: lambda: changes.revoke_key(draw(st.sampled_from(KEYS)).key_id),
+        Verb.ROTATE: lambda: changes.rotate_key(draw(st.sampled_from(KEYS)).key_id, "1" * 64),
+    }
+    verb = draw(st.sampled_from([*by_id, Verb.CREATE]))
+    if verb is not Verb.CREATE:
+        return verb, kind, entry_id, by_id[verb]()
+    model = draw(st.sampled_from(_entries()))
+    known = {name: value for name, value in draw(FIELDS).items() if name in type(model).model_fields}
+    new = {"key_id": "newkey01", "budget_id": "new", "route": "new"} if draw(st.booleans()) else {}
+    return verb, model.kind, None, _made({**model.model_dump(), **known, **new}, type(model))
+
+
+def _made(fields: dict[str, Any], kind: type[AnyEntry]) -> Change:
+    """Making this, which may not be a valid entry at all."""
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        return changes.create(kind.model_validate(fields))(state, now)
+
+    return decide
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_asked(), max_size=6))
+def test_tenants_administrator_stays_within_his_tenant_and_his_rights(
+    asked: list[tuple[Verb, str, str | None, Change]],
+) -> None:
+    """Whatever he tries, in whatever order: others' entries, the platform's, and his
+    tenant's bounds are as they were, and nobody holds rights that he lacks and did not
+    hold before.
+    """
+    state = BEGAN
+    for verb, kind, entry_id, change in asked:
+        with contextlib.suppress(ChangeRefusedError, ProblemError, ValueError):
+            state = after(state, guarded(principal_of(ATTACKER), kind, verb, entry_id, change))
+    for kind in KINDS:
+        assert _beyond(state, kind) == _beyond(BEGAN, kind)
+    acme, before = state.tenants["acme"], BEGAN.tenants["acme"]
+    assert acme.model_dump(exclude={"name", "version"}) == before.model_dump(exclude={"name", "version"})
+    assert state.keys.get(PLATFORM.key_id) == PLATFORM
+    assert state.users.get("acme/root") == BEGAN.users["acme/root"]
+    for key in state.keys.values():
+        had = BEGAN.keys.get(key.key_id)
+        assert set(key.scopes) <= {*MINE, *(had.scopes if had else ())}
+        assert key.models in (("small",), had.models if had else ("small",))
+        if had is not None and had.secret_hmac != key.secret_hmac:
+            assert set(had.scopes) <= set(MINE)
+
+
+def _beyond(state: ControlState, kind: str) -> dict[str, AnyEntry]:
+    """What a tenant's administrator of acme cannot touch, of a kind."""
+    own = {"acme"} if TENANT_ADMIN[kind].verbs else set()
+    return {
+        entry_id: entry
+        for entry_id, entry in state.entries(kind).items()
+        if getattr(entry, "tenant", "") not in own
+        or isinstance(entry, ThresholdsChanged)
+        or (isinstance(entry, BudgetChanged) and entry.subject.kind not in ("key", "user"))
+    }
+
+
+def test_every_kind_has_its_rights() -> None:
+    """A new kind is decided on, not forgotten."""
+    assert set(TENANT_ADMIN) == set(KINDS)
+    assert not any(Verb.PURGE in rights.verbs for rights in TENANT_ADMIN.values())
+    assert isinstance(BEGAN.tenants["acme"], TenantChanged)
+    assert isinstance(BEGAN.keys[ATTACKER.key_id], KeyChanged)
