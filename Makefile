@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock clean
+.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -42,6 +42,13 @@ status: .venv/.run ## Show each process
 
 demo: .venv/.run ## Send a few requests to a running Tocsin and show what was recorded
 	@$(BIN)/python -m services.cli demo
+
+clients: .venv/.tools ## Install the clients that tests/e2e/clients plays (into .clients; what cannot be had is skipped)
+	@set -e; E=tests/e2e/clients/environments; mkdir -p .clients/node; for name in python llamaindex; do \
+	  test -x .clients/$$name/bin/python || $(BIN)/uv venv -q -p $(BIN)/python .clients/$$name; \
+	  VIRTUAL_ENV=.clients/$$name $(BIN)/uv pip sync -q --require-hashes $$E/$$name.txt || { echo "clients: $$name cannot be installed here"; rm -rf .clients/$$name; }; done; \
+	if ! command -v npm >/dev/null; then echo "clients: no npm here"; elif ! cmp -s $$E/package-lock.json .clients/node/package-lock.json; then \
+	  cp $$E/package*.json .clients/node/; (cd .clients/node && npm ci --silent --no-audit --no-fund) || { echo "clients: node's cannot be installed here"; rm -rf .clients/node; }; fi
 
 test: .venv/.dev ## Run every test, two at a time: most of them wait (SEED=n: in another order)
 	@$(BIN)/pytest -q -n 2 --no-loadscope-reorder --randomly-seed=$(or $(SEED),1)

@@ -22,9 +22,10 @@ from schemas.events.budgets import BudgetWarned
 from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
+from schemas.events.gateways.idempotency import ANSWER_KEPT, KEY_EVENT
+from schemas.events.gateways.limits import LimitShares
 from schemas.events.keys import KeyUsed
 from schemas.events.kpi import KpiBreached
-from schemas.events.limits import LimitShares
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.events.security import SecurityFinding, UserRisk
 from schemas.events.sessions import SessionEnded
@@ -89,6 +90,7 @@ class Topic:
 
 _QUARTER_HOUR = timedelta(minutes=15)
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _MONTH = timedelta(days=30)
 _LONGER_THAN_SESSIONS = timedelta(days=8)
@@ -197,6 +199,13 @@ LIMIT_SHARES = Topic(
     ("gateway",),
     ("gateway",),
     "Each gateway's part in the use of limits. An hour of it is what a starting gateway reads back.",
+)
+_GATEWAY = ("gateway",)
+IDEMPOTENCY_CLAIMS = Topic(
+    "idempotency.claims.v1", KEY_EVENT, "digest", 1, _DAY, _GATEWAY, _GATEWAY, "Who answers which key."
+)
+IDEMPOTENCY_ANSWERS = Topic(
+    "idempotency.answers.v1", ANSWER_KEPT, "answer_id", 6, _DAY, _GATEWAY, _GATEWAY, "Sealed.", scaled=True
 )
 FEEDBACK = Topic(
     "feedback.submitted.v1",
@@ -327,6 +336,8 @@ TOPICS: tuple[Topic, ...] = (
     CONTROL,
     SESSIONS,
     KEY_USES,
+    IDEMPOTENCY_CLAIMS,
+    IDEMPOTENCY_ANSWERS,
     LIMIT_SHARES,
     FEEDBACK,
     AUDIT,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from schemas.inference import Lane
 from schemas.topics import (
     COMPLETED,
+    IDEMPOTENCY_CLAIMS,
     LIMIT_SHARES,
     REPLIES,
     RISK,
@@ -61,6 +62,7 @@ from services.gateway.http.routes.feedback import feedback_router
 from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
+from services.gateway.http.routes.responses import responses_router
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Limiter
@@ -72,6 +74,8 @@ from services.gateway.limits.shares import Shares
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
+from services.gateway.streams.idempotency.claims import Claims
+from services.gateway.streams.idempotency.keys import IdempotencyKeys
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.reattach import Reattacher
@@ -116,6 +120,7 @@ def make_serving(settings: Settings) -> Serving:
         clock=utc_now,
         monotonic=monotonic_s,
     )
+    scans = LogScans(url, name)
     readers = ReaderPool(reader, bus_monitor)
     admission, peer_share, risks = make_admission(settings, models, control, publisher)
     prices = PriceList({model.name: model.price for model in models}, lambda: control.state)
@@ -146,7 +151,7 @@ def make_serving(settings: Settings) -> Serving:
         registry=registry,
         watchdog=watchdog,
         reattacher=Reattacher(
-            RequestFinder(LogScans(url, name), monotonic_s),
+            RequestFinder(scans, monotonic_s),
             readers,
             registry,
             publisher,
@@ -154,6 +159,14 @@ def make_serving(settings: Settings) -> Serving:
             monotonic_s,
         ),
         console=ConsoleProxy(settings),
+        idempotency=IdempotencyKeys(
+            Tail(url, f"{name}-idempotency", topic=IDEMPOTENCY_CLAIMS.name),
+            publisher.producer,
+            scans,
+            settings.key_pepper.get_secret_value().encode(),
+            publisher.bus_clock.now_ms,
+            Claims(settings.idempotency_keys),
+        ),
         admission=admission,
         peer_share=peer_share,
         risks=risks,
@@ -258,9 +271,9 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
         redoc_url=None,
         redirect_slashes=False,
     )
-    completions = completions_router(serving)
+    generating = (completions_router(serving), responses_router(serving))
     for router in (
-        completions,
+        *generating,
         models_router(serving),
         requests_router(serving),
         feedback_router(serving),
@@ -272,7 +285,7 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
     document(app, serving.catalogue.models)
     served: ASGIApp = FastPath(
         ConsolePaths(app, serving.console),
-        [route for route in completions.routes if isinstance(route, RawRoute)],
+        [route for router in generating for route in router.routes if isinstance(route, RawRoute)],
     )
     on_crash: Callable[[str], ASGIApp] = crash_response
     if origins := serving.settings.origins:
@@ -320,6 +333,7 @@ class Gateway:
         await serving.publisher.producer.start()
         await serving.ends.producer.start()
         await serving.peer_share.start()
+        await serving.idempotency.start()
         await serving.risks.start()
         await serving.bus_monitor.start(reader.partition)
         await serving.publisher.warm_up(serving.settings.instance)
@@ -337,6 +351,7 @@ class Gateway:
                 serving.publisher,
                 serving.bus_monitor,
                 serving.peer_share,
+                serving.idempotency,
                 serving.risks,
                 serving.budgets.follower,
                 serving.warner,
@@ -359,6 +374,7 @@ class Gateway:
         await self._server.close()
         serving.watchdog.close()
         serving.registry.settle_all()
+        await serving.idempotency.close()
         await serving.peer_share.close()
         await serving.risks.close()
         await serving.budgets.follower.close()

@@ -1,13 +1,13 @@
 """What the gateway does for its clients, one use case a function."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo, Sampling
+from schemas.inference import End, InferenceRequested, Lane, Outcome, Piece, ReplyTo, Sampling, Usage
 from schemas.topics import requests_topic
 from services.common.bus import TopicPartition
 from services.common.clock import Clock, MonotonicClock
@@ -36,6 +36,7 @@ from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.routing.admission import queue_headers, refusal, too_late
 from services.gateway.routing.catalogue import Catalogue
 from services.gateway.settings import Settings
+from services.gateway.streams.idempotency.keys import IdempotencyKeys
 from services.gateway.streams.measurements import GIVEN_UP
 from services.gateway.streams.queue_positions import Place
 from services.gateway.streams.reader import ReaderPool
@@ -72,6 +73,7 @@ class Serving:
     watchdog: Watchdog
     reattacher: Reattacher
     console: ConsoleProxy
+    idempotency: IdempotencyKeys
     admission: Admission
     peer_share: PeerShare
     risks: RiskReader
@@ -81,8 +83,21 @@ class Serving:
     monotonic: MonotonicClock
 
 
+def new_id(serving: Serving, kind: Kind) -> str:
+    """The id of a request that is yet to be made."""
+    return new_request_id(
+        kind, time_ms=serving.publisher.bus_clock.now_ms(), random_bits=secrets.randbits(74)
+    )
+
+
 async def ask_chat(
-    serving: Serving, caller: Principal, body: ChatBody, *, stream: bool, traceparent: str | None
+    serving: Serving,
+    caller: Principal,
+    body: ChatBody,
+    *,
+    request_id: str,
+    stream: bool,
+    traceparent: str | None,
 ) -> ReplyStream:
     """Publishes a chat completion's request. Returns once Kafka has it.
 
@@ -96,6 +111,7 @@ async def ask_chat(
         serving,
         caller,
         body,
+        request_id=request_id,
         model=model,
         kind="chat",
         sampling=sampling,
@@ -107,7 +123,13 @@ async def ask_chat(
 
 
 async def ask_completions(
-    serving: Serving, caller: Principal, body: CompletionBody, *, stream: bool, traceparent: str | None
+    serving: Serving,
+    caller: Principal,
+    body: CompletionBody,
+    *,
+    request_ids: Sequence[str],
+    stream: bool,
+    traceparent: str | None,
 ) -> list[ReplyStream]:
     """Publishes a text completion, a request for each prompt. Returns once Kafka has
     them. None is published where together they exceed a limit or a budget.
@@ -130,13 +152,14 @@ async def ask_completions(
             serving,
             caller,
             body,
+            request_id=request_id,
             model=model,
             kind="completion",
             sampling=sampling,
             stream=stream,
             prompt=prompt,
         )
-        for prompt in body.prompts
+        for request_id, prompt in zip(request_ids, body.prompts, strict=True)
     ]
     admitted = await _admit(serving, caller, requests, traceparent)
     begun: list[ReplyStream] = []
@@ -166,18 +189,34 @@ async def gather(serving: Serving, reply_stream: ReplyStream) -> tuple[WholeResp
     answer = WholeResponse(
         request.request_id, kind=request.kind, model=request.model, choices=request.sampling.n
     )
+    usage = Usage()
+    async for pieces, end in steps(serving, reply_stream):
+        answer.add(pieces)
+        usage = end.usage if end else usage
+    return answer, answer.body(usage)
+
+
+async def steps(
+    serving: Serving, reply_stream: ReplyStream
+) -> AsyncIterator[tuple[tuple[Piece, ...], End | None]]:
+    """A request's pieces as they come; its end comes with the last.
+
+    Raises:
+        ProblemError: it ended otherwise than by completion, or the client left.
+    """
     began, heard = serving.monotonic(), False
     while True:
-        arrivals = await reply_stream.take(_TAKE_S)
-        for arrival in arrivals:
-            answer.add(arrival.pieces)
+        for arrival in await reply_stream.take(_TAKE_S):
             if not heard:
                 heard = True
-                metrics.GATEWAY_TTFT_SECONDS.labels(request.model).observe(serving.monotonic() - began)
-            if (end := arrival.end) is not None:
-                if (problem := problem_of_end(end)) is not None:
-                    raise ProblemError(problem)
-                return answer, answer.body(end.usage)
+                metrics.GATEWAY_TTFT_SECONDS.labels(reply_stream.request.model).observe(
+                    serving.monotonic() - began
+                )
+            if arrival.end is not None and (problem := problem_of_end(arrival.end)) is not None:
+                raise ProblemError(problem)
+            yield arrival.pieces, arrival.end
+            if arrival.end is not None:
+                return
         if reply_stream.left:
             raise ProblemError(CLIENT_LEFT)
         if reply_stream.problem is not None:
@@ -281,6 +320,7 @@ def _request(
     caller: Principal,
     body: ChatBody | CompletionBody,
     *,
+    request_id: str,
     model: ModelConfig,
     kind: Kind,
     sampling: Sampling,
@@ -291,9 +331,7 @@ def _request(
     settings, now, lane = serving.settings, serving.clock(), lane_of(body, model)
     timeout_s = settings.interactive_timeout_s if lane is Lane.INTERACTIVE else settings.batch_timeout_s
     return InferenceRequested(
-        request_id=new_request_id(
-            kind, time_ms=serving.publisher.bus_clock.now_ms(), random_bits=secrets.randbits(74)
-        ),
+        request_id=request_id,
         kind=kind,
         model=model.name,
         lane=lane,

@@ -129,6 +129,12 @@ class Settings(AccessSettings):
         description="Bytes of requests that ended a moment ago, kept for ten seconds in case their end is "
         "lost.",
     )
+    idempotency_keys: int = Field(
+        100_000,
+        ge=1,
+        description="Idempotency keys remembered for 24 hours, about 600 bytes each; beyond that the oldest "
+        "of the tenant with most is forgotten.",
+    )
     keep_alive_s: float = Field(
         15.0, gt=0, description="A comment goes down a stream that was silent for so long."
     )

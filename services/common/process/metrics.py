@@ -106,6 +106,13 @@ GATEWAY_IGNORED = Counter(
 )
 GATEWAY_CANCELS = Counter("tocsin_gateway_cancels_total", "Requests taken back, by why.", ["reason"])
 GATEWAY_REATTACHED = Counter("tocsin_gateway_reattached_total", "Clients that came back to a stream.")
+GATEWAY_IDEMPOTENT = Counter(
+    "tocsin_gateway_idempotent_total", "Calls with an idempotency key, by what came of them.", ["result"]
+)
+GATEWAY_IDEMPOTENCY_FORGOTTEN = Counter(
+    "tocsin_gateway_idempotency_forgotten_total",
+    "Idempotency keys forgotten within their day, for want of room.",
+)
 GATEWAY_UNSENT = Counter(
     "tocsin_gateway_unsent_total", "Records that Kafka did not take in the end.", ["topic"]
 )

@@ -34,6 +34,16 @@ def time_ms_of(request_id: str) -> int | None:
     return int(found[1], 16) if found else None
 
 
+def suffix_of(request_id: str) -> str:
+    """What of a request's id other ids are made from: its 32 hex digits."""
+    return request_id.rpartition("-")[2]
+
+
+def request_id_of(suffix: str) -> str:
+    """The id of the chat that other ids were made from."""
+    return f"{_PREFIXES['chat']}-{suffix}"
+
+
 def created_of(request_id: str) -> int:
     """The `created` of a request's answer, in Unix seconds: every gateway derives the
     same.

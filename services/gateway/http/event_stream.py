@@ -1,16 +1,21 @@
 """A reply stream's steps as server-sent events on an open connection."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from schemas.inference import End, InferenceRequested, Piece
+from services.common.http.problems import Problem
 from services.common.process import metrics
 from services.gateway.http.request_input import watched_for_leaving
-from services.gateway.openai.chunks import ChunkWriter, EventId, error_frame, frame
+from services.gateway.openai.chunks import ChunkWriter, EventId, error_frame, frame, unplaced_frame
+from services.gateway.openai.responses.writer import Event, ResponseWriter
 from services.gateway.streams.queue_positions import Place
 from services.gateway.streams.registry import StreamRegistry
-from services.gateway.streams.reply_stream import Arrival, ReplyStream
+from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.state import Phase
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -20,11 +25,86 @@ KEEP_ALIVE = b": keep-alive\n"
 _QUEUE_NEWS_S = 1.0
 
 
-class EventStream(Response):
-    """Writes a stream until it ends, the client leaves, or the gateway gives up.
+class Blocks(Protocol):
+    """How a stream is written."""
 
-    `after` is the last block that the client has.
+    def opening(self) -> bytes:
+        """What goes out before anything was heard."""
+
+    def of(self, pieces: tuple[Piece, ...], end: End | None, offset: int) -> bytes:
+        """What a record at `offset` adds."""
+
+    def failed(self, problem: Problem) -> bytes:
+        """The end of a stream that the log did not end."""
+
+
+class ChunkBlocks:
+    """The chunks of chat and text completions.
+
+    `after` is the last block that the client has. Blocks that are not `placed` have no
+    id: the log does not have them.
     """
+
+    def __init__(
+        self, request: InferenceRequested, after: EventId | None = None, *, placed: bool = True
+    ) -> None:
+        self._writer = ChunkWriter(
+            request.request_id, request.kind, request.model, include_usage=request.include_usage
+        )
+        self._partition = request.reply_to.partition
+        self._after = after
+        self._placed = placed
+
+    def opening(self) -> bytes:
+        """Nothing: the first chunk comes with the first piece."""
+        return b""
+
+    def of(self, pieces: tuple[Piece, ...], end: End | None, offset: int) -> bytes:
+        """The record's blocks, each with its place in the log."""
+        if not self._placed:
+            return b"".join(map(unplaced_frame, self._writer.payloads(pieces, end)))
+        return b"".join(
+            frame(payload, self._partition, offset, chunk)
+            for chunk, payload in enumerate(self._writer.payloads(pieces, end))
+            if self._after is None or EventId(self._partition, offset, chunk) > self._after
+        )
+
+    def failed(self, problem: Problem) -> bytes:
+        """One block without a place."""
+        return error_frame(problem)
+
+
+class ResponseBlocks:
+    """Writes what `ResponseWriter` tells; see `Blocks`.
+
+    Without ids: a stream is taken up as the chat that it is, whose events are others.
+    """
+
+    def __init__(self, writer: ResponseWriter) -> None:
+        self._writer = writer
+
+    def opening(self) -> bytes:
+        """Before anything was heard."""
+        return _blocks(self._writer.opening())
+
+    def of(self, pieces: tuple[Piece, ...], end: End | None, offset: int) -> bytes:
+        """What a record adds."""
+        del offset
+        return _blocks(self._writer.events(pieces, end))
+
+    def failed(self, problem: Problem) -> bytes:
+        """The end of a stream that the log did not end."""
+        return _blocks(self._writer.failure(problem))
+
+
+def _blocks(events: Iterable[Event]) -> bytes:
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event)) for event in events
+    )
+
+
+class EventStream(Response):
+    """Writes a stream until it ends, the client leaves, or the gateway gives up."""
 
     media_type = "text/event-stream"
 
@@ -32,11 +112,11 @@ class EventStream(Response):
         self,
         reply_stream: ReplyStream,
         registry: StreamRegistry,
+        blocks: Blocks,
         *,
         window_s: float,
         keep_alive_s: float,
         began: float,
-        after: EventId | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(headers={**HEADERS, **(headers or {})})
@@ -46,14 +126,9 @@ class EventStream(Response):
         self._window_s = window_s
         self._keep_alive_s = keep_alive_s
         self._began = began
-        self._after = after
+        self._blocks = blocks
         self._told: Place | None = None
         self._commented_at = began
-        request = reply_stream.request
-        self._writer = ChunkWriter(
-            request.request_id, request.kind, request.model, include_usage=request.include_usage
-        )
-        self._partition = request.reply_to.partition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the stream. The reply stream is given back whatever happens."""
@@ -62,6 +137,8 @@ class EventStream(Response):
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
+                if opening := self._blocks.opening():
+                    await send({"type": "http.response.body", "body": opening, "more_body": True})
                 await self._write(send)
         finally:
             self._registry.release(self._reply_stream, window_s=self._window_s)
@@ -70,7 +147,7 @@ class EventStream(Response):
         reply_stream, first = self._reply_stream, True
         while True:
             arrivals = await reply_stream.take(self._patience_s())
-            body = b"".join(self._blocks(arrivals))
+            body = b"".join([self._blocks.of(one.pieces, one.end, one.offset) for one in arrivals])
             if first and body:
                 first = False
                 metrics.GATEWAY_TTFT_SECONDS.labels(reply_stream.request.model).observe(
@@ -82,7 +159,9 @@ class EventStream(Response):
             if reply_stream.left:
                 return
             if reply_stream.problem is not None:
-                await send({"type": "http.response.body", "body": body + error_frame(reply_stream.problem)})
+                await send(
+                    {"type": "http.response.body", "body": body + self._blocks.failed(reply_stream.problem)}
+                )
                 return
             if comment := self._comment() if not arrivals else b"":
                 await send({"type": "http.response.body", "body": comment, "more_body": True})
@@ -111,11 +190,3 @@ class EventStream(Response):
             return b""
         self._commented_at = now
         return KEEP_ALIVE
-
-    def _blocks(self, arrivals: list[Arrival]) -> list[bytes]:
-        blocks = []
-        for arrival in arrivals:
-            for chunk, payload in enumerate(self._writer.payloads(arrival.pieces, arrival.end)):
-                if self._after is None or EventId(self._partition, arrival.offset, chunk) > self._after:
-                    blocks.append(frame(payload, self._partition, arrival.offset, chunk))
-        return blocks

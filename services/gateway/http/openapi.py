@@ -15,11 +15,12 @@ from pydantic.json_schema import models_json_schema
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
+from services.gateway.openai.responses.body import ResponsesBody
 
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, FeedbackBody)
+_BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, ResponsesBody, FeedbackBody)
 _ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -51,7 +52,7 @@ _MEANINGS = {
     401: "No good API key.",
     403: "The key lacks the scope.",
     404: "There is no such thing for this key.",
-    409: "The request has ended: there is nothing to cancel.",
+    409: "The request has ended, or the Idempotency-Key was used for another: `code` says which.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body's Content-Encoding is not served.",
@@ -84,6 +85,13 @@ def header(name: str, description: str) -> dict[str, Any]:
             }
         ]
     }
+
+
+IDEMPOTENCY_KEY = header(
+    "Idempotency-Key",
+    "A call with the same key and body within 24 hours gets the first one's answer; nothing is generated "
+    "twice.",
+)
 
 
 def errors(*statuses: int, problem: bool = False) -> Responses:
@@ -169,6 +177,7 @@ def _example(body: str, models: Sequence[ModelConfig]) -> dict[str, Any]:
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     examples: dict[str, dict[str, Any]] = {
         "ChatBody": {"model": chat, "messages": messages},
+        "ResponsesBody": {"model": chat, "input": "What is the capital of France?"},
         "GenerateBody": {"model_name": chat, "messages": messages},
         "CompletionBody": {"model": completion, "prompt": "The capital of France is"},
         "FeedbackBody": {"request_id": "chatcmpl-<the id of an answer>", "rating": 1},

@@ -7,36 +7,35 @@ it cannot be taken up again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from schemas.inference import End, Outcome, Piece, Usage
+from schemas.inference import End, Outcome, Usage
 from services.common.http.access_log import bind_answer_headers, bind_log_fields
-from services.common.http.problems import CLIENT_LEFT, ProblemError
+from services.common.http.problems import ProblemError
 from services.common.http.responses import json_response
-from services.gateway.handlers import Serving, gather
+from services.gateway.handlers import Serving, gather, steps
 from services.gateway.http.event_stream import HEADERS, KEEP_ALIVE
+from services.gateway.http.idempotency import Answering
 from services.gateway.http.request_input import watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, error_frame, unplaced_frame, usage_body
-from services.gateway.problems import problem_of_end
 from services.gateway.streams.reply_stream import ReplyStream
-
-_TAKE_S = 30.0
 
 
 async def answer_prompts(
     serving: Serving,
     request: Request,
-    reply_streams: Sequence[ReplyStream],
+    answering: Answering,
     *,
     stream: bool,
     headers: dict[str, str] | None,
 ) -> Response:
     """Serves the requests of several prompts as one answer, and gives them back."""
+    reply_streams = answering.reply_streams
     first = reply_streams[0].request
     bind_answer_headers(request.scope, reply_streams[0].permit.headers)
     bind_log_fields(
@@ -47,18 +46,18 @@ async def answer_prompts(
         prompts=len(reply_streams),
     )
     if stream:
-        return PromptsStream(serving, reply_streams, headers=headers)
+        return PromptsStream(serving, answering, headers=headers)
     try:
         with watched_for_leaving(request.receive, *reply_streams, after_s=0.25):
             return json_response(await _gather_all(serving, reply_streams), headers=headers)
     finally:
-        release_all(serving, reply_streams)
+        release_all(serving, answering)
 
 
-def release_all(serving: Serving, reply_streams: Sequence[ReplyStream]) -> None:
-    """Gives reply streams back; what still runs is cancelled."""
-    for reply_stream in reply_streams:
-        serving.registry.release(reply_stream)
+def release_all(serving: Serving, answering: Answering) -> None:
+    """Gives reply streams back; what still runs is cancelled, after the window."""
+    for reply_stream in answering.reply_streams:
+        serving.registry.release(reply_stream, window_s=answering.window_s)
 
 
 class PromptsStream(Response):
@@ -66,16 +65,15 @@ class PromptsStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, serving: Serving, reply_streams: Sequence[ReplyStream], *, headers: dict[str, str] | None
-    ) -> None:
+    def __init__(self, serving: Serving, answering: Answering, *, headers: dict[str, str] | None) -> None:
         super().__init__(headers={**HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._serving = serving
-        self._reply_streams = reply_streams
-        first = reply_streams[0].request
+        self._answering = answering
+        self._reply_streams = answering.reply_streams
+        first = self._reply_streams[0].request
         self._writer = ChunkWriter(first.request_id, first.kind, first.model, first.include_usage)
-        self._blocks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=2 * len(reply_streams))
+        self._blocks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=2 * len(self._reply_streams))
         self._usages: list[Usage] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +85,7 @@ class PromptsStream(Response):
                 )
                 await self._write(send)
         finally:
-            release_all(self._serving, self._reply_streams)
+            release_all(self._serving, self._answering)
 
     async def _write(self, send: Send) -> None:
         try:
@@ -122,27 +120,13 @@ class PromptsStream(Response):
         Raises:
             ProblemError: it ended otherwise than by completion, or the client left.
         """
-        async for pieces, end in _steps(reply_stream):
+        async for pieces, end in steps(self._serving, reply_stream):
             moved = [piece.model_copy(update={"index": piece.index + first_index}) for piece in pieces]
             block = b"".join(unplaced_frame(payload) for payload in self._writer.payloads(moved, None))
             if block:
                 await self._blocks.put(block)
             if end is not None:
                 self._usages.append(end.usage)
-
-
-async def _steps(reply_stream: ReplyStream) -> AsyncIterator[tuple[tuple[Piece, ...], End | None]]:
-    while True:
-        for arrival in await reply_stream.take(_TAKE_S):
-            if arrival.end is not None and (problem := problem_of_end(arrival.end)) is not None:
-                raise ProblemError(problem)
-            yield arrival.pieces, arrival.end
-            if arrival.end is not None:
-                return
-        if reply_stream.left:
-            raise ProblemError(CLIENT_LEFT)
-        if reply_stream.problem is not None:
-            raise ProblemError(reply_stream.problem)
 
 
 async def _gather_all(serving: Serving, reply_streams: Sequence[ReplyStream]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from schemas.envelope import parse_traceparent
+from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.problems import malformed
 from services.common.process.telemetry import new_traceparent
 from services.gateway.streams.reply_stream import ReplyStream
@@ -39,6 +40,13 @@ def resume_window_s(request: Request, longest_s: float) -> float:
 def traceparent_of(request: Request) -> str:
     """The caller's trace context, or a new one."""
     return parse_traceparent(request.headers.get("traceparent")) or new_traceparent()
+
+
+def bind_answer(request: Request, reply_stream: ReplyStream, *, stream: bool) -> None:
+    """Names the request in the log's line, and its limits in the answer's headers."""
+    asked = reply_stream.request
+    bind_answer_headers(request.scope, reply_stream.permit.headers)
+    bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=stream)
 
 
 @contextlib.contextmanager

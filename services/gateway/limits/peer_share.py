@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import TypeAdapter
 
-from schemas.events.limits import LimitShares
+from schemas.events.gateways.limits import LimitShares
 from schemas.topics import LIMIT_SHARES
 from services.common.bus import Acknowledged, MessageReader, Outgoing, Producer, Record, Start, Tail
 from services.common.clock import MonotonicClock

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from schemas.events.limits import MAX_NAMES, LimitShares
+from schemas.events.gateways.limits import MAX_NAMES, LimitShares
 
 Item = TypeVar("Item")
 

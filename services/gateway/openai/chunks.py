@@ -125,8 +125,8 @@ class ChunkWriter:
                 {"content": piece.text},
                 logprobs={"content": piece.logprobs, "refusal": None} if piece.logprobs else None,
             )
-        if piece.tool_calls:
-            yield self._delta(piece.index, {"tool_calls": piece.tool_calls})
+        for part in _by_call(piece.tool_calls or ()):
+            yield self._delta(piece.index, {"tool_calls": [part]})
         if piece.finish_reason:
             yield self._delta(piece.index, {}, finish_reason=piece.finish_reason)
 
@@ -157,3 +157,14 @@ class ChunkWriter:
         if self.include_usage:
             body["usage"] = None
         return body
+
+
+def _by_call(parts: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Parts of calls, those in a row of one call as one: a chunk has one part, since
+    some clients read no other.
+    """
+    for _, group in itertools.groupby(parts, key=lambda part: part.get("index")):
+        first, *rest = group
+        function = first.get("function") or {}
+        arguments = "".join((part.get("function") or {}).get("arguments") or "" for part in (first, *rest))
+        yield first | {"function": {**function, "arguments": arguments}}

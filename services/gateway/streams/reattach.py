@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, StreamTaken
+from schemas.inference import Delivered, InferenceRequested, StreamTaken
 from schemas.topics import REPLIES
 from services.common.bus.coordinates import LogPosition, Record
 from services.common.clock import MonotonicClock
@@ -23,7 +23,7 @@ from services.gateway.problems import no_such_request
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
-from services.gateway.streams.state import Phase, advance, new_stream
+from services.gateway.streams.state import Phase, StreamState, advance, new_stream
 
 _KEPT_S = 15 * 60
 
@@ -102,18 +102,36 @@ class Reattacher:
         metrics.GATEWAY_REATTACHED.inc()
         return reply_stream
 
+    async def delivered(self, request_id: str, caller: Principal) -> Sequence[Delivered]:
+        """What was answered to a request of the caller's tenant; nothing where there is
+        no such request, or no more.
+
+        Raises:
+            ProblemError: 429, the tenant asks too much; 503, the log cannot be read now.
+        """
+        try:
+            request, _ = await self.find(request_id, caller)
+        except ProblemError as error:
+            if error.problem.status == 404:
+                return ()
+            raise
+        return (await self._state_of(request)).choices
+
     async def has_ended(self, request: InferenceRequested) -> bool:
         """Whether a request is over, by what the log has of it.
 
         Raises:
             ProblemError: 429, the tenant asks too much; 503, the log cannot be read now.
         """
+        return (await self._state_of(request)).phase is Phase.ENDED
+
+    async def _state_of(self, request: InferenceRequested) -> StreamState:
         state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)
         for record in await self._replies_to(request):
             heard = self.readers.own.messages.read(record)
             if heard is not None and not isinstance(heard, StreamTaken):
                 state = advance(state, heard).state
-        return state.phase is Phase.ENDED
+        return state
 
     async def _replies_to(self, request: InferenceRequested) -> Sequence[Record]:
         try:

@@ -199,11 +199,12 @@ class StreamRegistry:
     def fail_all(self, message: str) -> None:
         """Ends every client's answer.
 
-        Streams go on in the log, for their clients to reattach to; what was to come in
-        one piece is cancelled when the watchdog closes.
+        Streams, and what has an idempotency key, go on in the log, for their clients to
+        come back to; what else was to come in one piece is cancelled when the watchdog
+        closes.
         """
         for reply_stream in self.served:
-            if reply_stream.request.stream:
+            if reply_stream.request.stream or reply_stream.recorded:
                 reply_stream.give_away()
             reply_stream.fail(unavailable(message, code=ErrorCode.GATEWAY_STOPPING).problem)
 

@@ -19,6 +19,7 @@ _ARRIVAL_BYTES = 1024
 """What an arrival takes beside its text."""
 
 NextAttempt = Callable[["ReplyStream", InferenceRequested, str], None]
+Listener = Callable[[tuple[Piece, ...], End | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class ReplyStream:
         self._buffered_bytes = 0
         self._buffer: list[Arrival] = []
         self._wake = asyncio.Event()
+        self._listener: Listener | None = None
         self._last_offset = -1
 
     @property
@@ -188,6 +190,19 @@ class ReplyStream:
         self._left = True
         self._wake.set()
 
+    @property
+    def recorded(self) -> bool:
+        """Whether somebody keeps the answer, so that it is of use without its client."""
+        return self._listener is not None
+
+    def listen(self, listener: Listener) -> None:
+        """Lets somebody hear each step, whatever becomes of the client. To be called
+        before the first `take`: what arrived till then is told at once.
+        """
+        self._listener = listener
+        for arrival in self._buffer:
+            listener(arrival.pieces, arrival.end)
+
     def mute(self) -> None:
         """The client is gone: what arrives is followed but not kept."""
         self._muted = True
@@ -274,6 +289,8 @@ class ReplyStream:
         self._next_attempt(self, self.request.model_copy(update=update), step.retry)
 
     def _keep(self, arrival: Arrival, size_bytes: int) -> None:
+        if self._listener is not None:
+            self._listener(arrival.pieces, arrival.end)
         if self._muted or self.problem is not None:
             return
         if not self._replaying and not self._has_room(size_bytes):

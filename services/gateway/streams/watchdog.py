@@ -74,11 +74,12 @@ class Watchdog:
     def close(self) -> None:
         """The gateway stops: takes back what nobody else can take up.
 
-        A stream goes on in the log, where its client finds it; an answer in one piece
-        is of use to nobody.
+        A stream goes on in the log, where its client finds it, and so does what has an
+        idempotency key; any other answer in one piece is of use to nobody.
         """
         for reply_stream, _ in self.registry.departures:
-            if not (reply_stream.request.stream or reply_stream.taken or reply_stream.ended):
+            useful = reply_stream.request.stream or reply_stream.recorded or reply_stream.taken
+            if not (useful or reply_stream.ended):
                 self._cancel(reply_stream)
 
     def _judge(self, reply_stream: ReplyStream, now: float) -> None:

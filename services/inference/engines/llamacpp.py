@@ -87,7 +87,7 @@ class LlamaCppEngine:
         constraint = wanted_constraint(
             request.sampling,
             several_calls=self._options.parallel_tool_calls,
-            longest=self._options.longest_tool_argument,
+            longest=self._options.longest_json_value,
         )
         choices = [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
             _Choice(request, 0, 0, constraint)

@@ -48,11 +48,11 @@ class LlamaCppOptions(BaseModel):
         description="Whether an answer may call several tools where the request leaves it open; small models "
         "repeat one call.",
     )
-    longest_tool_argument: int | None = Field(
+    longest_json_value: int | None = Field(
         default=None,
         ge=1,
-        description="Characters and items at most in a tool's arguments whose schema sets no bound; small "
-        "models go on to the limit.",
+        description="Characters and items at most in JSON (arguments of tools, response_format) whose "
+        "schema sets no bound; small models go on to the limit.",
     )
     chat_template: str = Field(default="", description="A Jinja template in place of the GGUF's own.")
 

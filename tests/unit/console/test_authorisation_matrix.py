@@ -111,6 +111,7 @@ console POST   /api/admin/policies/{tenant}/purge         401 403 403 404 403 20
 gateway POST   /v1/chat/completions                       401 400 403 400 400 400
 gateway POST   /v1/completions                            401 400 403 400 400 400
 gateway POST   /v1/completions/stream                     401 400 403 400 400 400
+gateway POST   /v1/responses                              401 400 403 400 400 400
 gateway POST   /generate                                  401 400 403 400 400 400
 gateway GET    /v1/models                                 401 200 403 200 200 200
 gateway GET    /v1/models/{model_id:path}                 401 404 403 404 404 404

@@ -16,6 +16,7 @@ from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
 from services.common.identity import pseudonym
 from services.common.requests.model_catalogue import ModelConfig
+from services.common.requests.request_ids import new_request_id
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import ask_completions
@@ -63,6 +64,11 @@ def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[Budg
     )
 
 
+def ids_of(body: CompletionBody) -> list[str]:
+    """An id for each prompt."""
+    return [new_request_id("completion", time_ms=1, random_bits=one) for one in range(len(body.prompts))]
+
+
 @pytest.mark.parametrize(
     ("prompts", "takes"), [(["a", "b"], 1), (["a", "b", "c", "d"], 3), (["a", "b"], 0), (["a"], 0)]
 )
@@ -73,7 +79,9 @@ async def test_bus_that_leaves_midway_is_503_that_says_what_had_begun(prompts: l
     asking = principal_of(key)
     body = CompletionBody(model="m", prompt=prompts)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(serving_of(stage, takes), asking, body, stream=False, traceparent=None)
+        await ask_completions(
+            serving_of(stage, takes), asking, body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     problem = refused.value.problem
     assert (problem.status, problem.code) == (503, "bus_unavailable")
     assert ("nothing was begun" in problem.message) is (takes == 0)
@@ -90,7 +98,9 @@ async def test_bus_that_leaves_midway_gives_back_what_was_reserved(prompts: int,
     serving = serving_of(stage, takes, "key.tokens_per_minute=10000,key.requests_per_minute=50")
     body = CompletionBody(model="m", prompt=["a"] * prompts)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     stage.tick()
     assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
     assert dict(refused.value.problem.headers)["x-ratelimit-remaining-requests"] == str(50 - prompts)
@@ -101,7 +111,9 @@ async def test_prompts_beyond_a_limit_are_refused_before_any_is_published() -> N
     serving = serving_of(make_stage(), 9, "key.requests_per_minute=3")
     body = CompletionBody(model="m", prompt=["a"] * 4)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     assert (refused.value.problem.status, serving.publisher.taken) == (429, [])
     assert refused.value.request_id.startswith("cmpl-")
 
@@ -112,7 +124,9 @@ async def test_bus_that_leaves_midway_frees_the_money_of_what_was_not_begun(prom
     serving = serving_of(make_stage(), takes, budgets=(budget(),))
     body = CompletionBody(model="m", prompt=["a"] * prompts, max_tokens=100)
     with pytest.raises(ProblemError):
-        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     held = serving.budgets.reservations
     assert [one.request_id in held for one in serving.publisher.taken] == [True] * takes
     assert len(held) == takes
@@ -124,7 +138,9 @@ async def test_uncertain_refusal_keeps_the_money_until_the_end_is_known() -> Non
     serving.publisher.error = MayHaveBegunError(unavailable("It may have begun.").problem)
     body = CompletionBody(model="m", prompt="a", max_tokens=100)
     with pytest.raises(ProblemError):
-        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     assert len(serving.budgets.reservations) == 1
 
 
@@ -135,7 +151,9 @@ async def test_budget_refusal_gives_back_what_was_reserved_of_limits() -> None:
     )
     body = CompletionBody(model="m", prompt="a", max_tokens=100)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
     assert (refused.value.problem.code, serving.publisher.taken) == ("insufficient_quota", [])
     assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
 
@@ -148,7 +166,9 @@ async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says
     users = []
     for owner, named in (("jo", "someone"), ("jo", None), ("", "someone"), ("", None)):
         body = CompletionBody(model="m", prompt="a", user=named)
-        await ask_completions(serving, caller(user=owner), body, stream=False, traceparent=None)
+        await ask_completions(
+            serving, caller(user=owner), body, request_ids=ids_of(body), stream=False, traceparent=None
+        )
         users.append(serving.publisher.taken[-1].user)
     key = serving.settings.pseudonym_key.get_secret_value()
     jo, someone = (pseudonym(key, tenant="acme", user=one) for one in ("jo", "someone"))
@@ -167,7 +187,9 @@ async def test_request_that_is_refused_is_counted_by_model() -> None:
         scene = serving_of(make_stage(), takes, defaults)
         body = CompletionBody(model="m", prompt=["a", "b"])
         with pytest.raises(ProblemError):
-            await ask_completions(scene, caller(), body, stream=False, traceparent=None)
+            await ask_completions(
+                scene, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
+            )
     assert refused() == before + 2 + 1
 
 

@@ -1,21 +1,28 @@
 """POST /v1/chat/completions, /v1/completions and /v1/completions/stream."""
 
+from collections.abc import Awaitable, Sequence
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
 from services.gateway.http.authentication import authenticated
-from services.gateway.http.event_stream import EventStream
-from services.gateway.http.openapi import body_of, errors, streamed_or_whole
+from services.gateway.http.event_stream import ChunkBlocks, EventStream
+from services.gateway.http.idempotency import Answering, once
+from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
 from services.gateway.http.prompt_batch import answer_prompts
 from services.gateway.http.raw_route import RawRoute
-from services.gateway.http.request_input import resume_window_s, traceparent_of, watched_for_leaving
+from services.gateway.http.request_input import (
+    bind_answer,
+    resume_window_s,
+    traceparent_of,
+    watched_for_leaving,
+)
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -31,8 +38,8 @@ def completions_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/chat/completions",
-        openapi_extra=body_of(ChatBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
+        openapi_extra=body_of(ChatBody) | IDEMPOTENCY_KEY,
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
     )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
@@ -40,8 +47,8 @@ def completions_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/completions",
-        openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
+        openapi_extra=body_of(CompletionBody) | IDEMPOTENCY_KEY,
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
     )
     async def completions(request: Request) -> Response:
         """Continue a text."""
@@ -49,8 +56,8 @@ def completions_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/completions/stream",
-        openapi_extra=body_of(CompletionBody),
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
+        openapi_extra=body_of(CompletionBody) | IDEMPOTENCY_KEY,
+        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
     )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""
@@ -62,26 +69,21 @@ def completions_router(serving: Serving) -> APIRouter:
 async def answer(
     serving: Serving,
     request: Request,
-    reply_stream: ReplyStream,
+    answering: Answering,
     *,
     stream: bool,
-    window_s: float,
     headers: dict[str, str] | None,
 ) -> Response:
     """Serves a reply stream's request as a stream or in one piece."""
-    bind_answer_headers(request.scope, reply_stream.permit.headers)
-    bind_log_fields(
-        request.scope,
-        request_id=reply_stream.request.request_id,
-        model=reply_stream.request.model,
-        stream=stream,
-    )
+    [reply_stream] = answering.reply_streams
+    bind_answer(request, reply_stream, stream=stream)
     if stream:
         began = serving.monotonic()
         return EventStream(
             reply_stream,
             serving.registry,
-            window_s=window_s,
+            ChunkBlocks(reply_stream.request, placed=answering.placed),
+            window_s=answering.window_s,
             keep_alive_s=serving.settings.keep_alive_s,
             began=began,
             headers=headers,
@@ -90,7 +92,7 @@ async def answer(
         with watched_for_leaving(request.receive, reply_stream, after_s=_WATCH_AFTER_S):
             _, body = await gather(serving, reply_stream)
     finally:
-        serving.registry.release(reply_stream, window_s=window_s)
+        serving.registry.release(reply_stream, window_s=answering.window_s)
     return json_response(body, headers=headers)
 
 
@@ -100,15 +102,17 @@ async def _chat(serving: Serving, request: Request) -> Response:
     body = await read_json(request, ChatBody, serving.settings)
     stream = bool(body.stream)
     with span("gateway.chat", traceparent_of(request)) as traceparent:
-        reply_stream = await ask_chat(serving, caller, body, stream=stream, traceparent=traceparent)
-        return await answer(
-            serving,
-            request,
-            reply_stream,
-            stream=stream,
-            window_s=window_s,
-            headers=ignored_fields(body),
-        )
+
+        async def ask(ids: Sequence[str]) -> list[ReplyStream]:
+            [request_id] = ids
+            return [
+                await ask_chat(
+                    serving, caller, body, request_id=request_id, stream=stream, traceparent=traceparent
+                )
+            ]
+
+        answering = await once(serving, request, caller, body, kind="chat", window_s=window_s, ask=ask)
+        return await answer(serving, request, answering, stream=stream, headers=ignored_fields(body))
 
 
 async def _completion(serving: Serving, request: Request, *, always_stream: bool) -> Response:
@@ -117,10 +121,23 @@ async def _completion(serving: Serving, request: Request, *, always_stream: bool
     body = await read_json(request, CompletionBody, serving.settings)
     stream = always_stream or bool(body.stream)
     with span("gateway.completion", traceparent_of(request)) as traceparent:
-        reply_streams = await ask_completions(serving, caller, body, stream=stream, traceparent=traceparent)
-        headers = ignored_fields(body)
-        if len(reply_streams) > 1:
-            return await answer_prompts(serving, request, reply_streams, stream=stream, headers=headers)
-        return await answer(
-            serving, request, reply_streams[0], stream=stream, window_s=window_s, headers=headers
+
+        def ask(ids: Sequence[str]) -> Awaitable[list[ReplyStream]]:
+            return ask_completions(
+                serving, caller, body, request_ids=ids, stream=stream, traceparent=traceparent
+            )
+
+        answering = await once(
+            serving,
+            request,
+            caller,
+            body,
+            kind="completion",
+            window_s=window_s,
+            ask=ask,
+            count=len(body.prompts),
         )
+        headers = ignored_fields(body)
+        if len(body.prompts) > 1:
+            return await answer_prompts(serving, request, answering, stream=stream, headers=headers)
+        return await answer(serving, request, answering, stream=stream, headers=headers)

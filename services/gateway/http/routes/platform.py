@@ -1,19 +1,22 @@
 """POST /generate: a conversation's answer without OpenAI's ceremony."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, ask_chat, gather
 from services.gateway.http.authentication import authenticated
-from services.gateway.http.openapi import body_of, errors, whole
-from services.gateway.http.request_input import traceparent_of, watched_for_leaving
+from services.gateway.http.idempotency import once
+from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, whole
+from services.gateway.http.request_input import bind_answer, traceparent_of, watched_for_leaving
 from services.gateway.openai.requests import ChatBody, GenerateBody
+from services.gateway.streams.reply_stream import ReplyStream
 
 
 def platform_router(serving: Serving) -> APIRouter:
@@ -22,8 +25,8 @@ def platform_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/generate",
-        openapi_extra=body_of(GenerateBody),
-        responses=whole() | errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504, problem=True),
+        openapi_extra=body_of(GenerateBody) | IDEMPOTENCY_KEY,
+        responses=whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504, problem=True),
     )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""
@@ -37,15 +40,24 @@ def platform_router(serving: Serving) -> APIRouter:
             temperature=given.temperature,
         )
         with span("gateway.generate", traceparent_of(request)) as traceparent:
-            reply_stream = await ask_chat(serving, caller, body, stream=False, traceparent=traceparent)
+
+            async def ask(ids: Sequence[str]) -> list[ReplyStream]:
+                [request_id] = ids
+                return [
+                    await ask_chat(
+                        serving, caller, body, request_id=request_id, stream=False, traceparent=traceparent
+                    )
+                ]
+
+            answering = await once(serving, request, caller, given, kind="chat", window_s=0.0, ask=ask)
+            [reply_stream] = answering.reply_streams
             asked = reply_stream.request
-            bind_answer_headers(request.scope, reply_stream.permit.headers)
-            bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=False)
+            bind_answer(request, reply_stream, stream=False)
             try:
                 with watched_for_leaving(request.receive, reply_stream, after_s=0.25):
                     answer, whole_body = await gather(serving, reply_stream)
             finally:
-                serving.registry.release(reply_stream)
+                serving.registry.release(reply_stream, window_s=answering.window_s)
         latency_s = round(serving.monotonic() - began, 4)
         return json_response(
             {

@@ -12,7 +12,7 @@ from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
-from services.gateway.http.event_stream import EventStream
+from services.gateway.http.event_stream import ChunkBlocks, EventStream
 from services.gateway.http.openapi import errors, header, streamed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
 from services.gateway.openai.chunks import EventId
@@ -66,10 +66,10 @@ async def _reattach(serving: Serving, request: Request, request_id: str) -> Resp
     return EventStream(
         reply_stream,
         serving.registry,
+        ChunkBlocks(found, after),
         window_s=window_s,
         keep_alive_s=serving.settings.keep_alive_s,
         began=began,
-        after=after,
     )
 
 

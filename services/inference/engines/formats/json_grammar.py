@@ -25,6 +25,8 @@ _COMPLAINT = "failed to compile JSON schema:"
 _COMBINED = ("allOf", "anyOf", "oneOf", "not", "if", "$ref", "dependentSchemas", "patternProperties")
 _NARROWING = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
+_LARGEST = 10**15
+_RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const"})
 _FIXED = frozenset({"maxLength", "pattern", "format", "enum", "const"})
 _BYTES = LLTokenizer("byte")
 _FREE_TEXT = rf"TEXT: /(.|\n)*/ & ~/(.|\n)*{CALL_BEGINS}(.|\n)*/"
@@ -45,13 +47,15 @@ def wanted_constraint(
     """The grammar that a request asks for; None for plain text.
 
     `several_calls`: see `wanted_tools`. `longest`: so many characters and items at most
-    in a tool's arguments where their schema sets no bound.
+    in JSON where its schema sets no bound.
 
     Raises:
         InvalidRequestError: there is no schema where there must be one, no grammar can
             hold it, or the tools are none.
     """
     schema = wanted_schema(sampling.response_format)
+    if schema is not None and longest is not None:
+        schema = _bounded(schema, longest)
     tools = wanted_tools(sampling, several=several_calls)
     if tools is not None:
         constraint = Constraint(_tools_grammar(tools, schema, longest), "tools", tools)
@@ -143,8 +147,8 @@ def _closed(schema: Any) -> Any:
 
 
 def _bounded(schema: Any, longest: int) -> Any:
-    """The schema with a bound on every string and array that has none: a small model
-    goes on without end. What it lets through, the given one does too.
+    """The schema with a bound on every string, array and integer that has none: a small
+    model goes on without end. What it lets through, the given one does too.
     """
     if isinstance(schema, list):
         return [_bounded(one, longest) for one in schema]
@@ -156,13 +160,20 @@ def _bounded(schema: Any, longest: int) -> Any:
     for key in _NAMED & schema.keys():
         if isinstance(schema[key], Mapping):
             bounded[key] = {name: _bounded(one, longest) for name, one in schema[key].items()}
+    return bounded | _bounds_of(schema, longest)
+
+
+def _bounds_of(schema: Mapping[str, Any], longest: int) -> dict[str, int]:
+    bounds: dict[str, int] = {}
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "string" in kinds and not _FIXED & schema.keys():
-        bounded["maxLength"] = max(longest, schema.get("minLength", 0))
+        bounds["maxLength"] = max(longest, schema.get("minLength", 0))
+    if "integer" in kinds and not _RANGE & schema.keys():
+        bounds |= {"minimum": -_LARGEST, "maximum": _LARGEST}
     if "array" in kinds and "maxItems" not in schema:
-        bounded["maxItems"] = max(longest, schema.get("minItems", 0))
-    return bounded
+        bounds["maxItems"] = max(longest, schema.get("minItems", 0))
+    return bounds
 
 
 def _json(schema: Mapping[str, Any]) -> str:

@@ -57,6 +57,7 @@ def address(scene: Scene) -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the gateway's thread does, meanwhile
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_every_endpoint_keeps_to_the_document(scene: Scene, address: str, mode: GenerationMode) -> None:
     """Requests made from the document, good ones and bad ones, never get a 5xx or an

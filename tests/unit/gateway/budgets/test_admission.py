@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from schemas.control import Subject
-from schemas.events.limits import LimitShares
+from schemas.events.gateways.limits import LimitShares
 from schemas.inference import InferenceRequested, Sampling
 from services.common.http.problems import Problem, ProblemError
 from services.common.requests.pricing import FREE, UNKNOWN

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.events.limits import LimitShares
+from schemas.events.gateways.limits import LimitShares
 from services.common.bus import Outgoing
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events.limits import MAX_NAMES, LimitShares
+from schemas.events.gateways.limits import MAX_NAMES, LimitShares
 from services.gateway.limits.shares import DEAD_AFTER_S, Shares
 
 

@@ -66,6 +66,19 @@ def test_logprobs_and_tool_calls_travel_in_their_own_fields() -> None:
     assert chunks[3]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_each_chunk_has_parts_of_one_call() -> None:
+    """Those of a call that came together are one part: LlamaIndex reads no second."""
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    more = {"index": 0, "function": {"arguments": '{"x": 1}'}}
+    other = {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}
+    chunks = render("chat", step(Piece(tool_calls=(first, more, other, {"index": 1, "function": {}}))))
+    parts = [one["choices"][0]["delta"].get("tool_calls") for one in chunks[1:]]
+    assert parts == [
+        [{**first, "function": {"name": "f", "arguments": '{"x": 1}'}}],
+        [{**other, "function": {"name": "g", "arguments": "{}"}}],
+    ]
+
+
 def test_text_completion_chunk_has_text_and_old_logprobs() -> None:
     """The older API says the same in its own words."""
     (chunk,) = render("completion", step(Piece(text="a", finish_reason="length", logprobs=(LOGPROB,))))

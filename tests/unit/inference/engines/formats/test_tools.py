@@ -232,13 +232,23 @@ def test_bounds_hold_strings_and_arrays_that_have_none() -> None:
             "a": {"anyOf": [text, {"type": "null"}]},
             "b": {"type": "array", "items": {"$ref": "#/$defs/t"}},
             "c": {"type": "string", "maxLength": 50},
+            "d": {"type": ["integer", "null"]},
+            "e": {"type": "integer", "maximum": 5},
         },
         "$defs": {"t": text},
     }
     tools = ({"type": "function", "function": {"name": "f", "parameters": schema}},)
     constraint = wanted_constraint(Sampling(tools=tools, tool_choice="required"), longest=4)
     assert constraint is not None
-    GrammarCheck(constraint).follow(call("f", '{"a": "abcd", "b": ["abcd"], "c": "abcdefgh"}'))
-    for beyond in ('{"a": "abcde"}', '{"b": ["abcde"]}', '{"b": ["a", "a", "a", "a", "a"]}'):
+    GrammarCheck(constraint).follow(
+        call("f", '{"a": "abcd", "b": ["abcd"], "c": "abcdefgh", "d": -7, "e": 5}')
+    )
+    for beyond in (
+        '{"d": 12345678901234567}',
+        '{"e": 6}',
+        '{"a": "abcde"}',
+        '{"b": ["abcde"]}',
+        '{"b": ["a", "a", "a", "a", "a"]}',
+    ):
         with pytest.raises(InvalidRequestError):
             GrammarCheck(constraint).follow(call("f", beyond))

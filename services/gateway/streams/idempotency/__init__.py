@@ -1,0 +1,1 @@
+"""Idempotency-Key: the same key and body, one generation and one answer, at any gateway."""

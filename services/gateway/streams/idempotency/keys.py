@@ -1,0 +1,264 @@
+"""Idempotency keys over all gateways: claimed in the log before anything is asked, and
+settled with the answer when it has come.
+
+A claim counts once it is read back: the log's order decides between gateways that
+claim one key at the same moment.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import structlog
+
+from schemas.errors import ErrorCode
+from schemas.events.gateways.idempotency import (
+    KEY_EVENT,
+    AnswerKept,
+    AnyKeyEvent,
+    KeyClaimed,
+    KeyReleased,
+    KeySettled,
+)
+from schemas.inference import End, Piece
+from schemas.topics import IDEMPOTENCY_ANSWERS, IDEMPOTENCY_CLAIMS
+from services.common.bus import MessageReader, Outgoing, Producer, Start, Tail
+from services.common.bus.consumers.log_scan import LogScans
+from services.common.errors import BusUnavailableError, PermanentError, TransientError
+from services.common.http.problems import unavailable
+from services.common.process import metrics
+from services.common.requests.request_finder import cannot_look_up
+from services.gateway.problems import problem_of_end
+from services.gateway.streams.idempotency.claims import Claim, Claims
+from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder
+from services.gateway.streams.idempotency.sealing import Asked
+from services.gateway.streams.reply_stream import Listener, ReplyStream
+
+log = structlog.get_logger(__name__)
+
+_SETTLE_TIMEOUT_S = 30.0
+_TRIES = 3
+_AROUND_MS = 60_000
+"""An answer lies in the log at most so long before its key was settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a claim came to: `won` means that this call shall ask now."""
+
+    digest: str
+    claim: Claim
+    won: bool
+
+
+@dataclass
+class IdempotencyKeys:
+    """Follows the keys of the last day."""
+
+    tail: Tail
+    producer: Producer
+    scans: LogScans
+    pepper: bytes = field(repr=False)
+    now_ms: Callable[[], int]
+    claims: Claims
+    claim_timeout_s: float = 5.0
+    _waiting: "dict[str, asyncio.Future[None]]" = field(default_factory=dict, init=False)
+    _settling: "set[asyncio.Task[None]]" = field(default_factory=set, init=False)
+    _messages: "MessageReader[AnyKeyEvent]" = field(
+        default_factory=lambda: MessageReader(KEY_EVENT, IDEMPOTENCY_CLAIMS.name), init=False
+    )
+
+    async def start(self) -> None:
+        """Connects. What there is, `run` reads: a call with a key waits for it.
+
+        Raises:
+            BusUnavailableError: no broker, or no such topic.
+        """
+        await self.tail.start([0], Start.BEGINNING)
+
+    async def run(self) -> None:
+        """Follows the claims, until cancelled."""
+        while True:
+            for record in await self.tail.poll():
+                event = self._messages.read(record)
+                if event is None:
+                    continue
+                self.claims.take(event, record.timestamp)
+                waiting = None if isinstance(event, KeySettled) else self._waiting.pop(event.claim_id, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(None)
+            if self.claims.forgotten:
+                metrics.GATEWAY_IDEMPOTENCY_FORGOTTEN.inc(self.claims.forgotten)
+                self.claims.forgotten = 0
+
+    async def close(self) -> None:
+        """Waits for what is being settled, and disconnects."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=self.claim_timeout_s)
+        for task in self._settling:
+            task.cancel()
+        await self.tail.close()
+
+    async def claim(
+        self, asked: Asked, request_ids: Sequence[str], tenant: str, *, replaces: str = ""
+    ) -> Held:
+        """Claims a key, or finds who holds it.
+
+        Raises:
+            ProblemError: 503, the log did not take the claim, or could not be read, in
+                time.
+        """
+        digest = asked.digest(self.pepper)
+        for _ in range(_TRIES):
+            held = self.claims.find(digest, self.now_ms())
+            if held is not None and held.claim_id != replaces:
+                return Held(digest, held, won=False)
+            wanted = KeyClaimed(
+                digest=digest,
+                body_digest=asked.body_digest(self.pepper),
+                claim_id=uuid4().hex,
+                replaces=replaces,
+                request_ids=tuple(request_ids),
+                tenant=tenant,
+            )
+            await self._read_back(wanted)
+            held = self.claims.find(digest, self.now_ms())
+            if held is not None:
+                return Held(digest, held, won=held.claim_id == wanted.claim_id)
+        raise unavailable("Other calls with this idempotency key come to nothing meanwhile. Try again.")
+
+    async def _read_back(self, wanted: KeyClaimed) -> None:
+        """Publishes a claim, and returns once it and all before it are known here."""
+        read_back = self._waiting[wanted.claim_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self.claim_timeout_s):
+                await self._publish(wanted)
+                await read_back
+        except (TimeoutError, BusUnavailableError) as error:
+            self._settle_later(self._publish(KeyReleased(digest=wanted.digest, claim_id=wanted.claim_id)))
+            raise unavailable(
+                "The idempotency key could not be claimed in time; nothing was begun. Try again.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            ) from error
+        finally:
+            self._waiting.pop(wanted.claim_id, None)
+
+    async def release(self, held: Held) -> None:
+        """Nothing came of the call: the key may be used again, here once this returns.
+        Where the log does not take it in time, the claim goes on holding.
+        """
+        read_back = self._waiting[held.claim.claim_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self.claim_timeout_s):
+                await self._publish(_release_of(held))
+                await read_back
+        except (TimeoutError, BusUnavailableError, PermanentError) as error:
+            _not_settled(error)
+        finally:
+            self._waiting.pop(held.claim.claim_id, None)
+
+    def record(self, asked: Asked, held: Held, reply_streams: Sequence[ReplyStream]) -> None:
+        """Keeps the answer, when it has come whole; releases the key where it ends
+        otherwise.
+        """
+        recorders = [Recorder(reply_stream.request) for reply_stream in reply_streams]
+
+        def listener(recorder: Recorder) -> Listener:
+            def hear(pieces: tuple[Piece, ...], end: End | None) -> None:
+                recorder.hear(pieces, end)
+                if end is not None:
+                    self._on_end(asked, held, recorders)
+
+            return hear
+
+        for recorder, reply_stream in zip(recorders, reply_streams, strict=True):
+            reply_stream.listen(listener(recorder))
+
+    async def answer_of(self, asked: Asked, claim: Claim, tenant: str) -> tuple[RecordedAnswer, ...] | None:
+        """The answer that is kept for a claim; None where it is not kept, or cannot be
+        opened.
+
+        Raises:
+            ProblemError: 429, the tenant looks up too much; 503, the log cannot be read.
+        """
+        if not claim.answer_id or claim.answered_at_ms is None:
+            return None
+        partition = int(claim.answer_id.partition("-")[0])
+        try:
+            records = await self.scans.of(IDEMPOTENCY_ANSWERS.name, partition).records_of(
+                claim.answer_id.encode(),
+                claim.answered_at_ms - _AROUND_MS,
+                tenant=tenant,
+                within_ms=2 * _AROUND_MS,
+            )
+        except TransientError as error:
+            raise cannot_look_up(error) from error
+        for record in records:
+            kept = AnswerKept.model_validate_json(record.value or b"{}")
+            plain = asked.open(self.pepper, claim.answer_id, kept.sealed)
+            if plain is not None:
+                return RECORDED.validate_json(plain)
+        return None
+
+    def _on_end(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
+        ends = [one.end for one in recorders if one.end is not None]
+        if any(problem_of_end(end) is not None for end in ends):
+            self._settle_later(self._publish(_release_of(held)))
+        elif len(ends) == len(recorders):
+            self._settle_later(self._keep(asked, held, recorders))
+
+    async def _keep(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
+        answers = tuple(answer for one in recorders if (answer := one.recorded()) is not None)
+        answer_id = ""
+        if len(answers) == len(recorders):
+            partitions = await self.producer.partitions(IDEMPOTENCY_ANSWERS.name)
+            wanted_id = f"{int(held.digest[:8], 16) % partitions}-{uuid4().hex}"
+            plain = RECORDED.dump_json(answers, exclude_none=True)
+            sealed = await asyncio.to_thread(asked.seal, self.pepper, wanted_id, plain)
+            answer_id = await self._keep_sealed(wanted_id, held, recorders, sealed)
+        await self._publish(KeySettled(digest=held.digest, claim_id=held.claim.claim_id, answer_id=answer_id))
+
+    async def _keep_sealed(
+        self, answer_id: str, held: Held, recorders: Sequence[Recorder], sealed: str | None
+    ) -> str:
+        if sealed is None:
+            metrics.GATEWAY_IDEMPOTENT.labels("answer_too_large").inc()
+            return ""
+        tenant = recorders[0].tenant
+        await self.producer.send(
+            Outgoing(
+                IDEMPOTENCY_ANSWERS.name,
+                AnswerKept(answer_id=answer_id, tenant=tenant, sealed=sealed),
+                subject=answer_id,
+                tenant=tenant,
+                partition=int(answer_id.partition("-")[0]),
+            )
+        )
+        return answer_id
+
+    async def _publish(self, event: AnyKeyEvent) -> None:
+        await self.producer.send(
+            Outgoing(IDEMPOTENCY_CLAIMS.name, event, subject=event.digest, tenant="", partition=0)
+        )
+
+    def _settle_later(self, work: Coroutine[object, object, None]) -> None:
+        async def bounded() -> None:
+            try:
+                async with asyncio.timeout(_SETTLE_TIMEOUT_S):
+                    await work
+            except (TimeoutError, BusUnavailableError, PermanentError) as error:
+                _not_settled(error)
+
+        task = asyncio.create_task(bounded())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+
+def _release_of(held: Held) -> KeyReleased:
+    return KeyReleased(digest=held.digest, claim_id=held.claim.claim_id)
+
+
+def _not_settled(error: BaseException) -> None:
+    metrics.GATEWAY_IDEMPOTENT.labels("not_settled").inc()
+    log.warning("idempotency_key_not_settled", error=repr(error))
