@@ -205,8 +205,9 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
     stage.registry.queue_positions.monotonic = lambda: 0.0
     stage.registry.queue_positions._queues["m"] = status, 0.0
     serving = serving_of(stage, 9, "key.requests_per_minute=3")
+    body = CompletionBody(model="m", prompt="a")
     asking = ask_completions(
-        serving, caller(), CompletionBody(model="m", prompt="a"), stream=False, traceparent=None
+        serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
     )
     if served:
         [reply_stream] = await asking
@@ -229,5 +230,5 @@ async def test_request_carries_its_tenants_share_unless_it_is_one(share: float, 
     tenant = TenantChanged(tenant="acme", created_at=NOW, share=share)
     serving.control.state = ControlState(tenants={"acme": tenant})
     body = CompletionBody(model="m", prompt="a")
-    await ask_completions(serving, caller(), body, stream=False, traceparent=None)
+    await ask_completions(serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None)
     assert serving.publisher.taken[0].share == told
