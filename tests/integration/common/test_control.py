@@ -17,7 +17,7 @@ from services.common.bus.consumers.consumer import Start, Tail
 from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.control import changes
 from services.common.control.authentication import KeyChecker, Refusal
-from services.common.control.errors import ConflictError, InvalidChangeError
+from services.common.control.errors import InvalidChangeError, StaleError
 from services.common.control.reader import ControlReader, read_control_state
 from tests.support.control import PEPPER, control_writer, make_key
 from tests.support.kafka import Broker
@@ -108,7 +108,7 @@ async def test_two_writers_at_once_lose_no_update(url: str) -> None:
         return_exceptions=True,
     )
     assert [type(one) for one in outcomes].count(TenantChanged) == 1
-    assert [type(one) for one in outcomes].count(ConflictError) == 2
+    assert [type(one) for one in outcomes].count(StaleError) == 2
     assert (await read_control_state(url)).tenants[tenant.tenant].version == 10
 
 
