@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may use, and how tests share two workers."""
 
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -37,3 +38,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileSch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with what takes longest; pytest-randomly's order stays within that."""
     items.sort(key=lambda item: next((at for at, one in enumerate(_ORDER) if item.nodeid.startswith(one)), 9))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Finalises what the tests left, and nothing after that. Plugins import modules late,
+    which are parsed to be rewritten, and CPython before 3.11.8 fails where a finaliser
+    that formats a traceback comes in between (gh-106905).
+    """
+    gc.collect()
+    gc.disable()
