@@ -13,10 +13,9 @@ from schemas.events.feedback import FeedbackSubmitted
 from schemas.topics import FEEDBACK
 from services.common.bus import Outgoing
 from services.common.clock import Clock
-from services.common.control.principal import Principal
+from services.common.control.principal import Principal, user_of
 from services.common.errors import BusUnavailableError, StoreUnavailableError
 from services.common.http.problems import Problem, ProblemError, unavailable
-from services.common.identity import pseudonym
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.request_finder import RequestFinder
 from services.common.requests.request_ids import may_be_in_log, time_ms_of
@@ -131,7 +130,7 @@ class FeedbackDesk:
             request_id=body.request_id,
             tenant=caller.tenant,
             key_id=caller.key_id,
-            user=pseudonym(self.pseudonym_key, tenant=caller.tenant, user=body.user or caller.user),
+            user=user_of(caller, body.user, pseudonym_key=self.pseudonym_key),
             model=rated.model,
             rating=body.rating,
             comment=body.comment,

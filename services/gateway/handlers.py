@@ -11,11 +11,10 @@ from schemas.inference import End, InferenceRequested, Lane, Outcome, Piece, Rep
 from schemas.topics import requests_topic
 from services.common.bus import TopicPartition
 from services.common.clock import Clock, MonotonicClock
-from services.common.control.principal import Principal
+from services.common.control.principal import Principal, user_of
 from services.common.control.reader import ControlReader
 from services.common.http.authentication import Authenticator
 from services.common.http.problems import CLIENT_LEFT, ProblemError, malformed, unavailable
-from services.common.identity import pseudonym
 from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import ModelConfig
@@ -337,11 +336,7 @@ def _request(
         lane=lane,
         tenant=caller.tenant,
         key_id=caller.key_id,
-        user=pseudonym(
-            settings.pseudonym_key.get_secret_value(),
-            tenant=caller.tenant,
-            user=caller.user or body.user or "",
-        ),
+        user=user_of(caller, body.user, pseudonym_key=settings.pseudonym_key.get_secret_value()),
         messages=messages,
         prompt=prompt,
         sampling=sampling,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from schemas.control import KeyChanged, Limits, Scope
+from services.common.identity import pseudonym, pseudonym_of_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,15 @@ def principal_of(key: KeyChanged) -> Principal:
         models=key.models,
         limits=key.limits,
     )
+
+
+def user_of(principal: Principal, named: str | None, *, pseudonym_key: str) -> str:
+    """Whose a request or a rating is, as a pseudonym; empty where nobody is known.
+
+    It is the caller's own user, whomever the body names. Whom the body of a caller
+    without a user names is told apart from all users who call: otherwise any such key
+    could spend another's budget and tighten another's limits.
+    """
+    if principal.user:
+        return pseudonym(pseudonym_key, tenant=principal.tenant, user=principal.user)
+    return pseudonym_of_named(pseudonym_key, tenant=principal.tenant, user=named or "")

@@ -21,5 +21,7 @@ class FeedbackBody(BaseModel):
         None, max_length=MAX_CORRECTION_CHARS, description="What the answer should have been."
     )
     user: str | None = Field(
-        None, max_length=256, description="Who rates, as `user` of a request; else the key's user."
+        None,
+        max_length=256,
+        description="Who rates, where the key has no user; else the key's user rates.",
     )

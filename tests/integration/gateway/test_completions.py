@@ -108,7 +108,7 @@ async def test_service_tier_flex_goes_to_the_batch_lane(
     )
     assert response.json()["model"] == scene.model
     assert inference.asked[0].lane is Lane.BATCH
-    assert inference.asked[0].user.startswith("u_")
+    assert inference.asked[0].user.startswith("n_")
 
 
 async def test_failure_of_the_replica_is_the_answers_status(

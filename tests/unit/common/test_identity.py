@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.control import Scope
-from services.common.identity import create_key, parse_key, pseudonym, secret_good_until, secret_hmac
+from services.common.identity import (
+    create_key,
+    parse_key,
+    pseudonym,
+    pseudonym_of_named,
+    secret_good_until,
+    secret_hmac,
+)
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -97,3 +104,11 @@ def test_pseudonym_depends_on_key_tenant_and_user() -> None:
     )
     assert "jo" not in one
     assert pseudonym("k", tenant="t", user="") == ""
+
+
+@given(named=st.text(max_size=40), calling=st.text(max_size=40))
+def test_user_who_is_only_named_is_never_one_who_calls(named: str, calling: str) -> None:
+    """Whatever the names; where both have one name, analysts can tell that."""
+    only_named = pseudonym_of_named("k", tenant="t", user=named)
+    assert only_named != pseudonym("k", tenant="t", user=calling) or not (named or calling)
+    assert only_named[2:] == pseudonym("k", tenant="t", user=named)[2:]

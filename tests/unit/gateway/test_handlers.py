@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 
-from schemas.control import BudgetChanged, TenantChanged
+from schemas.control import BudgetChanged, Subject, TenantChanged
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition, QueueStatus
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
-from services.common.identity import pseudonym
+from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.request_ids import new_request_id
 from services.gateway.bus.bus_clock import BusClock
@@ -22,7 +23,7 @@ from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import ask_completions
 from services.gateway.openai.requests import CompletionBody
 from tests.unit.common.control.entries import signed_key
-from tests.unit.gateway.budgets import budget
+from tests.unit.gateway.budgets import budget, meter
 from tests.unit.gateway.budgets.scene import BudgetScene
 from tests.unit.gateway.limits.scene import LimitsScene, caller
 from tests.unit.gateway.streams.stage import Stage, make_stage
@@ -159,20 +160,39 @@ async def test_budget_refusal_gives_back_what_was_reserved_of_limits() -> None:
 
 
 async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says() -> None:
-    """A client that names somebody else, or another each time, stays under its budget; a
-    key without an owner names whom it asks for.
+    """A client that names somebody else, or another each time, stays under its budget;
+    whom a key without an owner names is nobody who calls, whatever the name.
     """
     serving = serving_of(make_stage(), 9)
     users = []
-    for owner, named in (("jo", "someone"), ("jo", None), ("", "someone"), ("", None)):
+    for owner, named in (("jo", "someone"), ("jo", None), ("", "someone"), ("", "jo"), ("", None)):
         body = CompletionBody(model="m", prompt="a", user=named)
         await ask_completions(
             serving, caller(user=owner), body, request_ids=ids_of(body), stream=False, traceparent=None
         )
         users.append(serving.publisher.taken[-1].user)
     key = serving.settings.pseudonym_key.get_secret_value()
-    jo, someone = (pseudonym(key, tenant="acme", user=one) for one in ("jo", "someone"))
-    assert users == [jo, jo, someone, ""]
+    jo = pseudonym(key, tenant="acme", user="jo")
+    named = [pseudonym_of_named(key, tenant="acme", user=one) for one in ("someone", "jo")]
+    assert users == [jo, jo, *named, ""]
+
+
+@pytest.mark.parametrize("owner", ["alice", "Zoë Müller", "n_0", "u_0"])
+async def test_naming_an_entered_user_spends_none_of_their_budget_and_taints_nothing(owner: str) -> None:
+    """By a key without an owner: their budget counts what they ask for themselves, and
+    what was found in such a request is told of another user.
+    """
+    entry = budget(subject=Subject(kind="user", id=f"acme/{owner}"), limit_usd=Decimal("0.1"))
+    serving = serving_of(make_stage(), 9, budgets=(entry,))
+    serving.settings = serving.settings.model_copy(
+        update={"pseudonym_key": SecretStr("a pseudonym key for tests")}
+    )
+    for asking in (caller(), caller(), caller(user=owner)):
+        body = CompletionBody(model="m", prompt="a", max_tokens=100, user=owner)
+        await ask_completions(serving, asking, body, request_ids=ids_of(body), stream=False, traceparent=None)
+    assert serving.budgets.reservations.held(entry.budget_id) == Decimal("0.1")
+    theirs = meter(entry).spender.id
+    assert [request.user == theirs for request in serving.publisher.taken] == [False, False, True]
 
 
 async def test_request_that_is_refused_is_counted_by_model() -> None:

@@ -1,0 +1,39 @@
+"""Whose a rating is."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.common.bus import Outgoing
+from services.common.control.principal import Principal
+from services.common.identity import pseudonym, pseudonym_of_named
+from services.common.requests.feedback import FeedbackBody
+from services.console.feedback import FeedbackDesk, RatedRequest
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+KEY = "a pseudonym key for tests"
+JO, ANN = (pseudonym(KEY, tenant="acme", user=one) for one in ("jo", "ann"))
+NAMED_ANN = pseudonym_of_named(KEY, tenant="acme", user="ann")
+
+
+@pytest.mark.parametrize(
+    ("owner", "named", "rated_by"),
+    [("jo", "ann", JO), ("jo", None, JO), ("ann", "ann", ANN), ("", "ann", NAMED_ANN), ("", None, "")],
+)
+async def test_rating_is_the_keys_owners_whomever_the_body_names(
+    owner: str, named: str | None, rated_by: str
+) -> None:
+    """Of a request's ratings the last of each user counts: nobody may replace another's."""
+    sent: list[Outgoing] = []
+
+    async def find(_request_id: str, tenant: str) -> RatedRequest:
+        return RatedRequest(tenant, "m", NOW)
+
+    async def send(record: Outgoing) -> None:
+        sent.append(record)
+
+    desk = FeedbackDesk(find, send, KEY, lambda: NOW)
+    asking = Principal(tenant="acme", user=owner, key_id="key00001", name="n", scopes=())
+    event = await desk.submit(asking, FeedbackBody(request_id="chatcmpl-1", rating=1, user=named))
+    assert event.user == rated_by
+    assert [one.value for one in sent] == [event]
