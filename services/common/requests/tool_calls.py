@@ -1,9 +1,16 @@
-"""Parts of tool calls, as a stream brings them, joined to calls."""
+"""Tool calls: their parts, as a stream brings them, joined to calls; and their arguments
+as a prompt shows them.
+"""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+
 ToolCalls = tuple[dict[str, Any], ...]
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def join_tool_calls(calls: ToolCalls, parts: Iterable[Mapping[str, Any]]) -> ToolCalls:
@@ -45,6 +52,19 @@ def rest_of_tool_calls(have: ToolCalls, whole: ToolCalls) -> ToolCalls | None:
         elif rest := call["function"]["arguments"][len(before["function"]["arguments"]) :]:
             parts.append({"index": index, "function": {"arguments": rest}})
     return tuple(parts)
+
+
+def arguments_json(given: object) -> str:
+    """Arguments as JSON; text that is none, as a cut answer leaves it, or that is nested
+    200 deep, as a string in JSON. The same in every process, however deep its stack.
+    """
+    value = given or {}
+    if isinstance(value, str):
+        try:
+            return json.dumps(_JSON.validate_json(value), ensure_ascii=False)
+        except ValueError:
+            pass
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _begins(whole: Mapping[str, Any] | None, have: Mapping[str, Any]) -> bool:

@@ -1,20 +1,15 @@
 """What a request costs at most, before it is served. Pure.
 
-A token is at least a byte of text, so a prompt has no more tokens than bytes: two to
-five times what it will have, but a bound. What is reserved too much is free again when
-the request ends.
+What is reserved too much is free again when the request ends.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from schemas.inference import InferenceRequested
 from services.common.requests.model_catalogue import ModelConfig, Price
+from services.common.requests.prompt_size import most_tokens
 
-_TEMPLATE_TOKENS = 64
-_MESSAGE_TOKENS = 16
 _MILLION = Decimal(1_000_000)
 
 SHORTEST_ANSWER = 64
@@ -61,7 +56,7 @@ def estimate(request: InferenceRequested, model: ModelConfig, price: Price) -> E
     if into is None or out is None:
         return None
     dearest = max(into, price.cached_rate or into)
-    prompt = prompt_bound(request)
+    prompt = most_tokens(request)
     asked = request.sampling.max_tokens
     room = max(1, model.context_length)
     wanted = asked if asked is not None else model.default_max_tokens
@@ -72,22 +67,3 @@ def estimate(request: InferenceRequested, model: ModelConfig, price: Price) -> E
         room if wanted is None else min(room, wanted),
         asked is not None,
     )
-
-
-def prompt_bound(request: InferenceRequested) -> int:
-    """No prompt has more tokens: bytes, and some for the template around each message."""
-    sampling = request.sampling
-    texts = sum(map(_bytes, request.messages)) + len(request.prompt.encode(errors="replace"))
-    more = _bytes(sampling.tools) + _bytes(sampling.response_format)
-    return texts + more + _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(request.messages)
-
-
-def _bytes(value: Any) -> int:
-    """The texts in a JSON value, names included."""
-    if isinstance(value, str):
-        return len(value.encode(errors="replace"))
-    if isinstance(value, dict):
-        return sum(_bytes(name) + _bytes(part) for name, part in value.items())
-    if isinstance(value, Iterable):
-        return sum(map(_bytes, value))
-    return 0 if value is None else 8

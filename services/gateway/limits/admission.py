@@ -9,8 +9,9 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
+from services.common.requests.prompt_size import expected_tokens
 from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
-from services.gateway.limits.estimate import TokenEstimates, prompt_tokens
+from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Cost, Grant, Limiter, Refused
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.rules import Kind, Rule, RuleBook
@@ -37,7 +38,7 @@ class Permit:
     def settle_delivered(self, completion: int, *, begun: bool) -> None:
         """How the request ended is not known, only what was heard of its answer."""
         if self._taken is not None:
-            self.settle(prompt_tokens(self._taken[1]) if begun else 0, completion)
+            self.settle(expected_tokens(self._taken[1]) if begun else 0, completion)
 
     def abandon(self) -> None:
         """Nothing came of the request."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from schemas.inference import InferenceRequested
+from services.common.requests.prompt_size import expected_tokens
 
-_CHARS_A_TOKEN = 4
-_MESSAGE_TOKENS = 4
 _FIRST_ANSWER = 256
 _WEIGHT = 0.05
 _MARGIN = 2.0
@@ -24,7 +22,7 @@ class TokenEstimates:
 
     def tokens_of(self, request: InferenceRequested) -> int:
         """What a request is expected to take at most: its prompt, and its answers."""
-        prompt = prompt_tokens(request)
+        prompt = expected_tokens(request)
         room = max(1, self.context_lengths.get(request.model, 2**31) - prompt)
         asked = request.sampling.max_tokens
         expected = (
@@ -39,19 +37,3 @@ class TokenEstimates:
         each = completion_tokens / request.sampling.n
         known = self._answers.get(request.model, _FIRST_ANSWER / _MARGIN)
         self._answers[request.model] = known + _WEIGHT * (each - known)
-
-
-def prompt_tokens(request: InferenceRequested) -> int:
-    """About how many tokens a prompt has: four characters each."""
-    chars = len(request.prompt)
-    for message in request.messages:
-        chars += _MESSAGE_TOKENS * _CHARS_A_TOKEN + _chars_of(message.get("content"))
-    return chars // _CHARS_A_TOKEN + 1
-
-
-def _chars_of(content: Any) -> int:
-    if isinstance(content, str):
-        return len(content)
-    if isinstance(content, list):
-        return sum(len(part.get("text") or "") for part in content)
-    return 0

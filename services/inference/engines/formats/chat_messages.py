@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from services.common.requests.tool_calls import arguments_json
 from services.inference.engines.base import InvalidRequestError
 from services.inference.engines.formats.chat_text import plain_text
 from services.inference.engines.formats.tools import CALL_BEGINS, CALL_ENDS, Function, WantedTools
@@ -68,18 +69,11 @@ def _call(call: Mapping[str, Any]) -> str:
     function = call.get("function")
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidRequestError("a tool call in messages has no function.name", param="messages")
-    body = {"name": function["name"], "arguments": _arguments(function.get("arguments"))}
-    return f"{CALL_BEGINS}\n{json.dumps(body, ensure_ascii=False)}\n{CALL_ENDS}"
-
-
-def _arguments(given: object) -> object:
-    """Arguments as JSON; text that is none, as a cut answer leaves it, stays text."""
-    if not isinstance(given, str):
-        return given or {}
-    try:
-        return json.loads(given or "{}")
-    except ValueError:
-        return given
+    name, arguments = (
+        json.dumps(function["name"], ensure_ascii=False),
+        arguments_json(function.get("arguments")),
+    )
+    return f'{CALL_BEGINS}\n{{"name": {name}, "arguments": {arguments}}}\n{CALL_ENDS}'
 
 
 def _introduce(messages: list[Message], functions: Iterable[Function]) -> None:

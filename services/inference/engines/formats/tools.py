@@ -99,7 +99,10 @@ def _function(place: int, tool: Mapping[str, Any]) -> Function:
         raise InvalidRequestError(
             f"tools[{place}].function.parameters is no JSON Schema object", param="tools"
         )
-    return Function(name, str(given.get("description") or ""), schema or _NO_PARAMETERS)
+    description = given.get("description") or ""
+    if not isinstance(description, str):
+        raise InvalidRequestError(f"tools[{place}].function.description is no text", param="tools")
+    return Function(name, description, schema or _NO_PARAMETERS)
 
 
 def _name_of(choice: Mapping[str, Any]) -> object:

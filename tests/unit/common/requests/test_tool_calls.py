@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.requests.tool_calls import join_tool_calls, rest_of_tool_calls
+from services.common.requests.tool_calls import arguments_json, join_tool_calls, rest_of_tool_calls
 
 
 def parts_of(calls: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -39,3 +40,24 @@ def test_rest_of_tool_calls_of_another_answer_is_none() -> None:
         assert rest_of_tool_calls(have, join_tool_calls((), parts_of(other))) is None
     changed = ({**have[0], "id": "other"},)
     assert rest_of_tool_calls(have, changed) is None
+
+
+@pytest.mark.parametrize(
+    ("given_arguments", "shown"),
+    [
+        ('{"a":[1,2]}', '{"a": [1, 2]}'),
+        ("", "{}"),
+        (None, "{}"),
+        ({"a": "é"}, '{"a": "é"}'),
+        ('{"a": 1', '"{\\"a\\": 1"'),
+        ("[" * 199 + "]" * 199, "[" * 199 + "]" * 199),
+        ("[" * 5000 + "]" * 5000, '"' + "[" * 5000 + "]" * 5000 + '"'),
+        ("[" * 900_000, '"' + "[" * 900_000 + '"'),
+        ("7" * 100_000, '"' + "7" * 100_000 + '"'),
+    ],
+)
+def test_arguments_of_a_call_are_shown_as_json_or_as_the_text_they_are(
+    given_arguments: object, shown: str
+) -> None:
+    """Nothing that a client puts into its history fails: neither depth nor length."""
+    assert arguments_json(given_arguments) == shown

@@ -1,20 +1,8 @@
 """How many tokens a request is expected to take."""
 
 from schemas.inference import Sampling
-from services.gateway.limits.estimate import TokenEstimates, prompt_tokens
+from services.gateway.limits.estimate import TokenEstimates
 from tests.unit.gateway.limits.scene import request
-
-
-def test_prompt_is_estimated_by_its_characters_whatever_its_form() -> None:
-    """Strings and parts alike; what is no text counts nothing."""
-    assert prompt_tokens(request(prompt="x" * 400)) == 101
-    parts = [{"type": "text", "text": "x" * 200}, {"type": "image_url"}, {"type": "text", "text": None}]
-    chat = request(
-        kind="chat",
-        prompt="",
-        messages=({"role": "user", "content": parts}, {"role": "assistant", "content": None}),
-    )
-    assert prompt_tokens(chat) == 50 + 2 * 4 + 1
 
 
 def test_answer_is_bounded_by_what_was_asked_for_and_by_the_context() -> None:
