@@ -52,10 +52,9 @@ def _shown(request: InferenceRequested) -> Iterator[str]:
             yield "<tool_response>\n\n</tool_response>\n"
         for call in message.get("tool_calls") or ():
             yield _call(call)
-    for tool in request.sampling.tools:
-        yield json.dumps(tool, ensure_ascii=False)
-    if request.sampling.response_format is not None:
-        yield json.dumps(request.sampling.response_format, ensure_ascii=False)
+    for asked in (request.sampling.tools, request.sampling.response_format):
+        if asked:
+            yield json.dumps(asked, ensure_ascii=False)
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -131,13 +131,14 @@ class BudgetAdmission:
         return self._waiting < _MOST_WAITING
 
     def _standing(self, budget: Budget) -> Standing:
+        now_s = self.monotonic()
         return Standing(
             budget,
             self.spending.spent(budget.meter, self.clock()),
             self.reservations.held(budget.id),
-            self.reservations.lately(budget.id, self.monotonic()),
+            self.reservations.lately(budget.id, now_s),
             to_dollars(self.shares.others(share_name(budget.id))),
-            self.shares.live,
+            self.shares.peers(now_s),
         )
 
     def _reserve(self, request: InferenceRequested, let_in: LetIn, budgets: tuple[Budget, ...]) -> None:

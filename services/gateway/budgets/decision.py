@@ -4,7 +4,8 @@ What is left of a budget is its limit without what was spent, what requests unde
 here have reserved, and what the other gateways say that theirs have. For a moment they
 do not know of what was let in here, nor this one of theirs: in that time each gateway
 gives out no more than its part of what is left, or one request. So all of them together
-overshoot a budget by at most one request of each other gateway.
+overshoot a budget by at most one request of each other gateway. One that has just
+started gives out nothing before all have heard of each other.
 """
 
 from collections.abc import Iterable
@@ -18,14 +19,16 @@ _NOTHING = Decimal(0)
 
 
 class Standing(NamedTuple):
-    """How a budget stands: `lately` was reserved here and may not be known elsewhere."""
+    """How a budget stands: `lately` was reserved here and may not be known elsewhere;
+    `peers` is None while it is not known which other gateways there are.
+    """
 
     budget: Budget
     spent: Decimal
     reserved: Decimal
     lately: Decimal
     elsewhere: Decimal
-    peers: int
+    peers: int | None
 
     @property
     def left(self) -> Decimal:
@@ -41,6 +44,8 @@ class Standing(NamedTuple):
 
     def allows(self, usd: Decimal) -> bool:
         """Whether a request that costs so much may be let in."""
+        if self.peers is None:
+            return False
         return usd <= self.part or (not self.lately and usd <= self.left)
 
 

@@ -104,15 +104,15 @@ class PeerShare:
     async def _publish(self) -> None:
         told_s = float("-inf")
         while True:
+            if self.shares.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
+                told_s = self.monotonic()
+                with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
+                    await self._send(self.shares.take(told_s))
             self._hurried.clear()
             await asyncio.sleep(_SHORTEST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_S - _SHORTEST_S):
                     await self._hurried.wait()
-            if self.shares.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
-                told_s = self.monotonic()
-                with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
-                    await self._send(self.shares.take(told_s))
 
     async def _send(self, record: LimitShares) -> None:
         """Hands a record to the producer; what it does not take, or the broker refuses,

@@ -16,6 +16,10 @@ from schemas.events.gateways.limits import MAX_NAMES, LimitShares
 Item = TypeVar("Item")
 
 DEAD_AFTER_S = 3.0
+KNOWN_AFTER_S = 1.0
+"""So long after a gateway's first record every other one has heard of it, and has told
+what it let in before that.
+"""
 _REPEAT_S = 20.0
 _MAX_NAMES = 65_536
 """Names that one gateway may hold or use: more are passed over."""
@@ -47,6 +51,8 @@ class Shares:
     _used: dict[str, float] = field(default_factory=dict, init=False)
     _peers: dict[str, _Peer] = field(default_factory=dict, init=False)
     _heard_s: float = field(default=float("-inf"), init=False)
+    _met_s: float = field(default=float("inf"), init=False)
+    """When this gateway's own first record came back from the bus."""
 
     def set(self, name: str, amount: float) -> float:
         """This gateway now holds so much; by how much that differs from what the others
@@ -84,6 +90,12 @@ class Shares:
     def live(self) -> int:
         """How many other gateways are alive."""
         return sum(map(self._is_alive, self._peers.values()))
+
+    def peers(self, now_s: float) -> int | None:
+        """The same; None for as long as one may be alive that knows nothing of this one,
+        or of which this one knows nothing.
+        """
+        return self.live if now_s >= self._met_s + KNOWN_AFTER_S else None
 
     @property
     def has_news(self) -> bool:
@@ -127,6 +139,7 @@ class Shares:
         """
         self._heard_s = max(self._heard_s, heard_s)
         if record.incarnation == self.incarnation:
+            self._met_s = min(self._met_s, heard_s)
             return {}
         peer = self._peers.get(record.gateway_id)
         if peer is None or peer.incarnation != record.incarnation:

@@ -69,10 +69,8 @@ def _call(call: Mapping[str, Any]) -> str:
     function = call.get("function")
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidRequestError("a tool call in messages has no function.name", param="messages")
-    name, arguments = (
-        json.dumps(function["name"], ensure_ascii=False),
-        arguments_json(function.get("arguments")),
-    )
+    name = json.dumps(function["name"], ensure_ascii=False)
+    arguments = arguments_json(function.get("arguments"))
     return f'{CALL_BEGINS}\n{{"name": {name}, "arguments": {arguments}}}\n{CALL_ENDS}'
 
 

@@ -38,11 +38,13 @@ class FakeFollower:
 
 @dataclass
 class BudgetScene:
-    """A gateway with these budgets."""
+    """A gateway with these budgets; `known`: it is not the first second of its life."""
 
     entries: tuple[BudgetChanged, ...] = ()
     price: Price = PRICE
     gateway_id: str = "g1"
+    known: bool = True
+    look_s: float = 0.1
     seconds: float = 0.0
     told: int = 0
     follower: FakeFollower = field(default_factory=FakeFollower)
@@ -51,6 +53,8 @@ class BudgetScene:
 
     def __post_init__(self) -> None:
         self.shares = Shares(self.gateway_id, f"{self.gateway_id}/1")
+        if self.known:
+            self.shares.hear(self.shares.take(0.0), 0.0)
         spending = Spending()
         for entry in self.entries:
             spending.open(meter(entry), [], {}, NOW)
@@ -76,7 +80,7 @@ class BudgetScene:
 
     def _time(self) -> float:
         """Each look at it takes a while, so that whoever waits for a moment gets there."""
-        self.seconds += 0.1
+        self.seconds += self.look_s
         return 1000.0 + self.seconds
 
     def _hear(self) -> None:

@@ -12,6 +12,7 @@ from schemas.inference import InferenceRequested, Sampling
 from services.common.http.problems import Problem, ProblemError
 from services.common.requests.pricing import FREE, UNKNOWN
 from services.gateway.budgets.admission import share_name
+from services.gateway.limits.shares import KNOWN_AFTER_S
 from tests.unit.gateway.budgets import NOW, budget
 from tests.unit.gateway.budgets.scene import BudgetScene
 from tests.unit.gateway.limits.scene import request
@@ -135,6 +136,47 @@ async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other(
     scene.admission.reservations.unheard_s = 1e9
     problem = await refused(scene, asking(number=3))
     assert (problem.status, problem.code) == (503, "overloaded")
+
+
+async def test_gateway_that_just_started_lets_nothing_in_before_all_know_of_it() -> None:
+    """What is exhausted for certain, or costs nothing, needs nobody's word."""
+    scene = BudgetScene((budget(),), known=False)
+    problem = await refused(scene, asking(number=1))
+    assert (problem.status, problem.code) == (503, "overloaded")
+    scene.spend(7 * DOLLAR)
+    assert (await refused(scene, asking(4000))).code == "insufficient_quota"
+    free = BudgetScene((budget(),), price=FREE, known=False)
+    assert await free.admission.admit([asking()]) == [asking()]
+    began = scene.seconds
+    scene.shares.hear(scene.shares.take(0.0), 1000.0 + began)
+    await scene.admission.admit([asking(number=2)])
+    assert began + KNOWN_AFTER_S <= scene.seconds <= began + KNOWN_AFTER_S + 0.5
+
+
+@pytest.mark.parametrize("gateways", [2, 5])
+async def test_gateways_that_start_together_overshoot_by_one_request_of_each_other(gateways: int) -> None:
+    """None takes itself for the only one, whatever is asked of each at its start."""
+    scenes = [
+        BudgetScene((budget(limit_usd=4 * DOLLAR),), gateway_id=f"g{one}", known=False, look_s=0.0)
+        for one in range(gateways)
+    ]
+
+    async def exchange() -> None:
+        while True:
+            records = [one.shares.take(one.seconds) for one in scenes]
+            for one in scenes:
+                one.seconds += 0.02
+                for record in records:
+                    one.shares.hear(record, 1000.0 + one.seconds)
+            await asyncio.sleep(0.01)
+
+    calls = [one.admission.admit([asking(number=number)]) for one in scenes for number in range(4)]
+    asked = asyncio.gather(*calls, return_exceptions=True)
+    exchanging = asyncio.create_task(exchange())
+    told = await asked
+    exchanging.cancel()
+    assert all(isinstance(one, list | ProblemError) for one in told)
+    assert 1 <= sum(isinstance(one, list) for one in told) <= 4 + gateways - 1
 
 
 async def test_requests_that_wait_are_bounded() -> None:

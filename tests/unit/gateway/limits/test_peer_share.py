@@ -136,3 +136,17 @@ async def test_close_tells_that_nothing_is_held_any_more() -> None:
     assert producer.sent == []
     await share.close()
     assert producer.sent[0].stopping
+
+
+async def test_others_hear_of_a_gateway_as_soon_as_it_runs() -> None:
+    """It may let nothing in under a hard budget before: it has nothing else to tell."""
+    producer = FakeProducer()
+    share, _ = peer_share(producer, FakeTail())
+    running = asyncio.create_task(share.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [(one.gateway_id, one.incarnation, one.stopping) for one in producer.sent] == [
+        ("g1", "g1/1", False)
+    ]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.gateways.limits import MAX_NAMES, LimitShares
-from services.gateway.limits.shares import DEAD_AFTER_S, Shares
+from services.gateway.limits.shares import DEAD_AFTER_S, KNOWN_AFTER_S, Shares
 
 
 def told(gateway_id: str = "g2", incarnation: str = "g2/1", **fields: object) -> LimitShares:
@@ -153,3 +153,18 @@ def test_peer_with_too_many_names_is_cut_short_and_counted() -> None:
     for batch in range(70):
         shares.hear(told(held={f"{batch}-{n}": 1.0 for n in range(1000)}), float(batch))
     assert shares.passed_over == 70_000 - 65_536
+
+
+def test_others_are_not_known_before_they_have_heard_of_this_one() -> None:
+    """Its own record that comes back tells that they have; a former life's does not, nor
+    does a bus that is silent afterwards take it back.
+    """
+    shares = Shares("g1", "g1/2")
+    shares.hear(told(), 10.0)
+    shares.hear(told("g1", "g1/1"), 10.0)
+    assert shares.peers(1e9) is None
+    own = shares.take(11.0)
+    for heard_s in (11.5, 12.0):
+        shares.hear(own, heard_s)
+    assert shares.peers(11.4 + KNOWN_AFTER_S) is None
+    assert shares.peers(11.5 + KNOWN_AFTER_S) == shares.peers(1e9) == 1

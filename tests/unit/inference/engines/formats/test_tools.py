@@ -100,6 +100,7 @@ def test_allowed_tools_narrow_what_may_be_called() -> None:
         ({"tools": ({"type": "function", "function": {"name": 'a"'}},)}, "tools"),
         ({"tools": (*TOOLS, TOOLS[1])}, "tools"),
         ({"tools": ({"type": "function", "function": {"name": "x", "parameters": []}},)}, "tools"),
+        ({"tools": ({"type": "function", "function": {"name": "x", "description": ["d"]}},)}, "tools"),
         (
             {"tools": ({"type": "function", "function": {"name": "x", "parameters": {"type": "zork"}}},)},
             "tools",
