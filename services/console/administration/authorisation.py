@@ -139,8 +139,9 @@ def require_within_rights(principal: Principal, key: KeyChanged) -> None:
 
 
 def require_still_good(principal: Principal, state: ControlState, now: datetime) -> None:
-    """Passes where a caller may still do what he might when he asked: his key, or who
-    he is by a token, may have lost its rights while his change waited.
+    """Passes where a caller may still do what they might when they asked: their key, or
+    their user's entry where a token shows who they are, may have lost rights while the
+    change waited.
 
     Raises:
         ProblemError: 401 or 403.
@@ -150,8 +151,25 @@ def require_still_good(principal: Principal, state: ControlState, now: datetime)
         raise unauthenticated("The API key was revoked or has expired.")
     if not state.is_open(principal.tenant, principal.user):
         raise unauthenticated("The API key's tenant or user was suspended or deleted.")
-    if key is not None and not set(key.scopes) >= set(principal.scopes):
-        raise forbidden("The API key has lost scopes since this was asked for. Ask again.")
+    if not _scopes_now(principal, state) >= set(principal.scopes):
+        raise forbidden("You have lost scopes since this was asked for. Ask again.")
+    if key is not None and not _may_use_all(key.models, principal.models):
+        raise forbidden("The API key has lost models since this was asked for. Ask again.")
+
+
+def _scopes_now(principal: Principal, state: ControlState) -> set[Scope]:
+    """What a caller may have at most now. Nobody administers by a token whom no entry
+    allows it.
+    """
+    if principal.key_id:
+        return set(state.keys[principal.key_id].scopes)
+    known = state.users.get(f"{principal.tenant}/{principal.user}")
+    return set(Scope) - {Scope.ADMIN, Scope.PLATFORM} if known is None else set(known.scopes)
+
+
+def _may_use_all(models: Collection[str], wanted: Collection[str]) -> bool:
+    """Whether who may use `models` may use all these; none named are all there are."""
+    return not models or (bool(wanted) and set(wanted) <= set(models))
 
 
 def not_found(message: str, param: str | None = None) -> ProblemError:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,10 +28,10 @@ from schemas.control import (
 from services.common.control import changes
 from services.common.control.changes import Change, Plan
 from services.common.control.errors import ChangeRefusedError
-from services.common.control.principal import principal_of
+from services.common.control.principal import Principal, principal_of
 from services.common.control.state import KINDS, ControlState
 from services.common.http.problems import ProblemError
-from services.console.administration.authorisation import TENANT_ADMIN, Verb, guarded
+from services.console.administration.authorisation import TENANT_ADMIN, Verb, guarded, require_still_good
 from tests.unit.common.control.entries import NOW, after, signed_key, state_of, tenant
 
 TENANTS = ("acme", "globex", "*", "default")
@@ -181,3 +182,75 @@ def test_every_kind_has_its_rights() -> None:
     assert not any(Verb.PURGE in rights.verbs for rights in TENANT_ADMIN.values())
     assert isinstance(BEGAN.tenants["acme"], TenantChanged)
     assert isinstance(BEGAN.keys[ATTACKER.key_id], KeyChanged)
+
+
+ADMIN = (Scope.READ, Scope.ADMIN)
+ROOT = (*ADMIN, Scope.PLATFORM)
+
+
+def _by_token(*scopes: Scope) -> Principal:
+    """Whom an identity provider's token shows to be jo of acme."""
+    return Principal(tenant="acme", user="jo", key_id="", name="jo", scopes=scopes)
+
+
+def _jo(*scopes: Scope) -> UserChanged:
+    return UserChanged(tenant="acme", user="jo", scopes=scopes, created_at=NOW, version=1)
+
+
+@pytest.mark.parametrize(
+    ("entries", "asked_with", "passes"),
+    [
+        ((_jo(*ADMIN),), ADMIN, True),
+        ((_jo(*ROOT),), ADMIN, True),
+        ((_jo(Scope.READ),), ADMIN, False),
+        ((_jo(),), (Scope.READ,), False),
+        ((_jo(*ADMIN),), ROOT, False),
+        ((), ADMIN, False),
+        ((), (Scope.READ, Scope.PLATFORM), False),
+        ((), (Scope.INFER, Scope.READ), True),
+        ((UserChanged(tenant="globex", user="jo", scopes=ROOT, created_at=NOW, version=1),), ADMIN, False),
+    ],
+)
+def test_administrator_by_token_needs_what_the_users_entry_allows_when_the_change_is_made(
+    entries: tuple[AnyEntry, ...], asked_with: tuple[Scope, ...], *, passes: bool
+) -> None:
+    """Taken away, or purged, while the change waited for its turn: it is not made."""
+    state = state_of(tenant("acme"), *entries)
+    change = guarded(
+        _by_token(*asked_with),
+        "user",
+        Verb.CREATE,
+        None,
+        changes.create(_jo().model_copy(update={"user": "x"})),
+    )
+    if passes:
+        require_still_good(_by_token(*asked_with), state, NOW)
+        return
+    with pytest.raises(ProblemError) as refused:
+        change(state, NOW)
+    assert refused.value.problem.status == 403
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "passes"),
+    [
+        ((), (), True),
+        (("small",), (), True),
+        (("small",), ("small", "large"), True),
+        ((), ("small",), False),
+        (("small", "large"), ("small",), False),
+    ],
+)
+def test_key_that_lost_models_gives_them_to_nobody_any_more(
+    had: tuple[str, ...], has: tuple[str, ...], *, passes: bool
+) -> None:
+    """While its change waited, as with scopes."""
+    _, key = signed_key(scopes=MINE, models=had)
+    narrowed = key.model_copy(update={"models": has, "version": 2})
+    state = state_of(tenant("acme"), ModelChanged(model="small", version=1), narrowed)
+    if passes:
+        require_still_good(principal_of(key), state, NOW)
+        return
+    with pytest.raises(ProblemError) as refused:
+        require_still_good(principal_of(key), state, NOW)
+    assert refused.value.problem.status == 403
