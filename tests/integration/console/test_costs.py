@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ from services.common.store import Store
 from tests.integration.console.conftest import READ, Platform, bearer
 from tests.support.analyzer.recording import completed, eventually
 from tests.support.control import PEPPER, control_writer, make_key
+from tests.support.time_zones import zone_at_noon
 
 _NOW = datetime.now(UTC)
 _TODAY = _NOW.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -210,6 +212,7 @@ async def test_own_usage_is_that_of_ones_own_keys_alone(
         tenant="acme",
         subject=Subject(kind="tenant", id="acme"),
         period="month",
+        time_zone=zone_at_noon(_NOW),
         limit_usd=Decimal(5),
         created_at=_NOW,
     )
@@ -225,9 +228,8 @@ async def test_own_usage_is_that_of_ones_own_keys_alone(
     where = "tenant = 'acme' AND key_id = 'key1'"
     bounds = (await client.get("/api/me/limits", headers=bearer(caller))).json()["budgets"]
     (month,) = [one for one in bounds if one["budget_id"] == "own-usage"]
-    this_month = (
-        f"tenant = 'acme' AND completed_at >= toStartOfMonth(toDateTime64('{_NOW:%Y-%m-%d}', 3, 'UTC'))"
-    )
+    first = _NOW.astimezone(ZoneInfo(budget.time_zone)).replace(day=1, hour=0, minute=0, second=0)
+    this_month = f"tenant = 'acme' AND completed_at >= '{first.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
     spent = (await _direct(recorded, "tenant", this_month)).get("acme", (Decimal(0),))[0]
     assert Decimal(month["spent_usd"]) == spent
     total = (await _direct(recorded, "tenant", where))["acme"]

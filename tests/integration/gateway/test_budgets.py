@@ -33,6 +33,7 @@ from tests.support.control import control_writer, make_key
 from tests.support.inference.in_process import Stage, scripted_model, stage
 from tests.support.kafka import OwnBroker
 from tests.support.store import RunningStore
+from tests.support.time_zones import zone_at_noon
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -138,6 +139,7 @@ async def platform(own_broker: OwnBroker, store: RunningStore, tmp_path: Path) -
             tenant="acme",
             subject=Subject(kind="user", id="acme/jo"),
             period="day",
+            time_zone=zone_at_noon(utc_now()),
             limit_usd=LIMIT,
             hard=True,
             warn_at=(Decimal("0.3"), Decimal("0.8")),

@@ -23,7 +23,7 @@ def price(day: int, dollars: str) -> ModelPrice:
 
 
 async def test_changed_price_holds_for_the_next_end_and_never_for_those_before(kafka: Broker) -> None:
-    """Unknown, then of today, then a later one that has not begun, then free; the price
+    """Of today with a later one that has not begun, unknown, then free; the price
     that was there when the dispatchers began holds from the first end on.
     """
     model, writer = scripted_model(), control_writer(kafka.bootstrap)
@@ -34,7 +34,7 @@ async def test_changed_price_holds_for_the_next_end_and_never_for_those_before(k
         await running.add_replica()
         try:
             await _ask(client, 5)
-            history = (price(-1, "3"), price(0, "7"), price(1, "1000"))
+            history = (price(-1, "3"), price(0, "7"), price(2, "1000"))
             for prices in (history, (), (price(-1, "0"),)):
                 await writer.apply(changes.put(ModelChanged(model=model.name, prices=prices)))
                 await asyncio.wait_for(_known(dispatchers, model.name, prices), 1)
