@@ -57,7 +57,7 @@ def verdict(
         "rows": sum(rows.values()),
         "gaps": ledger["gaps"],
         "ledger_doubles": ledger["doubles"],
-        **_money(started, refusals, spent or {}),
+        **_money(started, refusals, spent),
         "rollups_agree": rollups["per_minute"] == rollups["per_hour"] == sum(rows.values()),
         "disturbed": len(pauses),
         "resume_p50_s": _percentile(pauses, 50),
@@ -66,9 +66,11 @@ def verdict(
 
 
 def _money(
-    started: Iterable[Stream], refusals: Collection[str], spent: Mapping[str, Spent]
+    started: Iterable[Stream], refusals: Collection[str], spent: Mapping[str, Spent] | None
 ) -> dict[str, Any]:
-    """What clients' own counts come to at the price, against the store's costs."""
+    """What clients' own counts come to at the price, against the store's costs;
+    `mispriced` is None where there was nothing to compare.
+    """
     told = {one.request_id: one.usage for one in started if one.usage}
     due = {
         request_id: Spent(
@@ -78,10 +80,12 @@ def _money(
         )
         for request_id, usage in told.items()
     } | {request_id: Spent(0, 0, Decimal(0)) for request_id in refusals}
+    compared, recorded = spent is not None and bool(due), spent or {}
+    wrong = sum(recorded.get(request_id) != one for request_id, one in due.items())
     return {
-        "mispriced": sum(spent.get(request_id) != one for request_id, one in due.items()) if spent else 0,
+        "mispriced": wrong if compared else None,
         "observed_usd": str(sum((one.usd for one in due.values()), Decimal(0))),
-        "recorded_usd": str(sum((spent[one].usd for one in due if one in spent), Decimal(0))),
+        "recorded_usd": str(sum((recorded[one].usd for one in due if one in recorded), Decimal(0))),
     }
 
 

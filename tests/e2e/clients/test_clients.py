@@ -18,6 +18,7 @@ from tests.e2e.clients.stack import Stack, running_stack
 from tests.support.inference.in_process import completed_events
 from tests.support.kafka import Broker
 
+pytestmark = pytest.mark.slow  # whichever of these is first waits for every driver
 HERE = Path(__file__).parent
 INSTALLED = Path(os.environ.get("TOCSIN_CLIENTS", HERE.parents[2] / ".clients"))
 GIVEN: dict[str, Any] = yaml.safe_load((HERE / "scenarios.yaml").read_text())
