@@ -64,6 +64,14 @@ def test_header_decides_no_algorithm(spelling: object) -> None:
     assert read(unsigned) is Refusal.FORGED
 
 
+def test_token_by_the_newer_name_of_its_algorithm_is_good() -> None:
+    """RFC 9864 calls Ed25519 what RFC 8037 called EdDSA: of that key only."""
+    said = claims(NOW_S)
+    assert read(sign(said, "EdDSA", header={"alg": "Ed25519"}), "EdDSA") == said
+    for algorithm in ("HS256", "RS256", "ES256"):
+        assert read(sign(said, "EdDSA", header={"alg": "Ed25519"}), algorithm) is Refusal.FORGED
+
+
 @pytest.mark.parametrize("form", ["pem", "der"])
 def test_public_key_as_an_hmac_secret_signs_nothing(form: str) -> None:
     """The confusion of CVE-2015-9235: who has the public key could sign otherwise."""
