@@ -56,7 +56,7 @@ async def test_spent_of_every_kind_of_subject_is_exact_up_to_an_offset(store: Ru
     gateway may read, and not write.
     """
     migrate(store.url("admin"))
-    writing, reading = Store(store.url("service")), Store(store.url("analyst"))
+    writing, reading = Store(store.url("service")), Store(store.url("gateway"))
     rows = [
         row(0, 0),
         row(0, 1, key_id="key00002"),

@@ -60,6 +60,7 @@ def _limits(arguments: argparse.Namespace) -> StoreLimits:
         admission=AdmissionLimits(
             running=arguments.max_queries,
             analysts_running=max(1, arguments.max_queries // 3),
+            gateways_running=max(1, arguments.max_queries // 5),
             wait_s=arguments.max_wait_s,
         ),
     )

@@ -49,14 +49,14 @@ class HandleFactory:
         rights.check_statement(
             statement.parsed, user.role, parameters=request.parameters, reading_only=exchange.reads_only
         )
-        if user.role is Role.ANALYST:
+        if user.role.only_reads:
             statement.text = rewritten(statement.parsed)
         settings = self._settings(exchange)
         database = rights.check_database(request.interface.get("database", ""), user.role)
         # An analyst's session could hold nothing (no SET, no temporary tables), and a
         # sealed handle cannot be given settings twice: it is not kept.
         session_id = request.interface.get("session_id")
-        if session_id and user.role is not Role.ANALYST:
+        if session_id and not user.role.only_reads:
             return self._open_session(request, user, session_id, settings, database)
         handle = self._engine.handle(user.role)
         try:
@@ -90,7 +90,7 @@ class HandleFactory:
 
     @staticmethod
     def _prepare(handle: Handle, exchange: Exchange, settings: dict[str, str]) -> None:
-        if exchange.user.role is Role.ANALYST:
+        if exchange.user.role.only_reads:
             apply_parameters(handle, exchange.request.parameters)
             handle.seal(settings)
             return
@@ -139,7 +139,7 @@ class HandleFactory:
         caps = self._caps(whole=whole)
         asked = {name: value for name, value in request.settings.items() if name != "readonly"}
         settings = check_settings(asked, exchange.user.role, caps=caps)
-        if exchange.user.role is Role.ANALYST:
+        if exchange.user.role.only_reads:
             settings |= check_clause(settings_clauses(statement.parsed), caps=caps)
         comment = settings.get("log_comment", "")
         settings["log_comment"] = f"{comment} {tag(request.query_id)}".strip()

@@ -6,7 +6,8 @@ The users file is JSON, readable by its owner only:
                               "sha256": "<hex of SHA-256(salt + password)>"}, …]}
 
 Roles are `admin` (all that is not refused to everybody), `service` (reads and writes in
-the database `tocsin`) and `analyst` (reads in `tocsin`). Passwords are made here, 32
+the database `tocsin`), `analyst` (reads in `tocsin`) and `gateway` (an analyst who reads
+what requests cost and nothing else). Passwords are made here, 32
 random bytes each, so a plain salted hash is as good as a slow one and costs nothing at
 each request.
 """
@@ -16,6 +17,7 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +31,12 @@ class Role(StrEnum):
     ADMIN = "admin"
     SERVICE = "service"
     ANALYST = "analyst"
+    GATEWAY = "gateway"
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether an analyst's walls hold for it: reads, few settings, bounded queries."""
+        return self in (Role.ANALYST, Role.GATEWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,14 @@ class User:
 _NOBODY = User(name="", role=Role.ANALYST, salt=b"\0" * 16, digest=b"\0" * 32)
 
 
-def create_users_file(path: Path) -> dict[str, str]:
+def create_users_file(path: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Writes a users file with one user per role, named like it, and returns their
-    passwords, which are kept nowhere else.
+    passwords, which are kept nowhere else: the `known` ones, and new ones for the rest.
 
     Raises:
         FileExistsError: The file is there already; its passwords stay valid.
     """
-    passwords = {role.value: secrets.token_urlsafe(32) for role in Role}
+    passwords = {role.value: (known or {}).get(role.value) or secrets.token_urlsafe(32) for role in Role}
     entries = [_entry(name, Role(name), password) for name, password in passwords.items()]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

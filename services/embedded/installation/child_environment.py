@@ -7,6 +7,20 @@ from collections.abc import Mapping
 
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SECRETS = {
+    "TOCSIN_KAFKA_URL": {"topics", "analyzer", "inference", "console", "gateway"},
+    "TOCSIN_KEY_PEPPER": {"console", "gateway"},
+    "TOCSIN_PSEUDONYM_KEY": {"console", "gateway"},
+    "TOCSIN_CLICKHOUSE_URL": {"migrate", "analyzer", "console"},
+    "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
+    "TOCSIN_JWT_SECRET": {"console", "gateway"},
+    "TOCSIN_LIMITS_URL": {"gateway"},
+    "TOCSIN_ANALYST_PASSWORD": set(),
+    "OPENAI_API_KEY": {"inference"},  # an upstream's; where connection.env was sourced, the first key
+}
+"""Which kinds of process are given which secret; a name that is not here is
+everybody's.
+"""
 # Java would take its options from these, Ray its cluster, Python the encoding of its
 # pipes; and what names one process must not name several.
 _DROPPED = {
@@ -30,14 +44,21 @@ _DROPPED = {
 }
 
 
-def child_environment(environ: Mapping[str, str], own: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a child process is given: `environ` made safe, then what is its `own`.
+def child_environment(
+    environ: Mapping[str, str], own: Mapping[str, str] | None = None, kind: str = ""
+) -> dict[str, str]:
+    """What a child process is given: `environ` made safe and without the secrets that
+    its `kind` does not need, then what is its `own`.
 
     Times are UTC, texts UTF-8, and no proxy stands between processes of this machine,
     whatever TZ, LC_ALL and HTTP_PROXY say. Of `RAY_*` only Ray's lower-case flags stay:
     the others say which cluster to join, and that is `TOCSIN_RAY_ADDRESS`'s.
     """
-    kept = {name: value for name, value in environ.items() if not _is_dropped(name)}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not _is_dropped(name) and kind in SECRETS.get(name, {kind})
+    }
     safe = {"TZ": "UTC", "PYTHONUTF8": "1"} | proxy_exceptions(environ)
     if sys.platform == "linux":
         safe["LC_ALL"] = "C.UTF-8"

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from services.common.process.settings import joined_kafka_url
-from services.embedded.clickhouse.users import create_users_file
+from services.embedded.clickhouse.users import Role, create_users_file
+from services.embedded.installation.child_environment import SECRETS
 from services.embedded.installation.home import Home
 from services.embedded.installation.ports import LOOPBACK, free_port, is_listening
 from services.embedded.installation.private_ray import ray_environment
@@ -25,13 +26,6 @@ DEFAULT_PORTS = {
     "kafka": 19092,
     "kafka-controller": 19093,
 }
-_SECRETS = {
-    "TOCSIN_KEY_PEPPER": {"gateway", "console"},
-    "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
-    "TOCSIN_CLICKHOUSE_URL": {"analyzer", "console"},
-    "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
-}
-"""Who is given which secret; a name that is not here is everybody's."""
 _PARTITION_SCALE = "0.125"  # every partition costs three files, and one machine has no use for twelve
 
 
@@ -157,12 +151,15 @@ def gateway_roles(gateways: int) -> list[str]:
 
 
 def store_passwords(home: Home) -> dict[str, str]:
-    """The passwords of the embedded store's users, by name; drawn the first time."""
+    """The passwords of the embedded store's users, by name; drawn the first time, and
+    for a user that is new.
+    """
     kept = home.secrets()
-    if "store_passwords" in kept and home.store_users.exists():
-        return dict(kept["store_passwords"])
-    home.store_users.unlink(missing_ok=True)  # without its passwords it is of no use
-    passwords = create_users_file(home.store_users)
+    known = dict(kept.get("store_passwords", {})) if home.store_users.exists() else {}
+    if set(known) == set(Role):
+        return known
+    home.store_users.unlink(missing_ok=True)  # it is of no use without its passwords, or without a user
+    passwords = create_users_file(home.store_users, known)
     home.keep_secrets(kept | {"store_passwords": passwords})
     return passwords
 
@@ -186,9 +183,9 @@ def service_environment(
             "TOCSIN_HOST": addresses.host,
             "TOCSIN_KAFKA_URL": addresses.kafka_url,
             "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
-            # Gateways, which the world reaches, only read what budgets have spent.
+            # Gateways, which the world reaches, only read what requests cost.
             "TOCSIN_GATEWAY_CLICKHOUSE_URL": environ.get("TOCSIN_GATEWAY_CLICKHOUSE_URL")
-            or addresses.clickhouse_url_of("analyst", passwords.get("analyst", "")),
+            or addresses.clickhouse_url_of("gateway", passwords.get("gateway", "")),
             "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
             **ray_environment(home, environ),
             "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
@@ -280,7 +277,7 @@ def _step(command: str, environment: Mapping[str, str], *, after: tuple[str, ...
         command,
         "services.cli",
         command,
-        env=environment,
+        env=_needed_by(command, environment),
         after=after,
         once=True,
     )
@@ -325,7 +322,7 @@ def _service(
 
 def _needed_by(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the secrets of others."""
-    others = {name for name, kinds in _SECRETS.items() if kind not in kinds}
+    others = {name for name, kinds in SECRETS.items() if kind not in kinds}
     return {
         name: value
         for name, value in environment.items()

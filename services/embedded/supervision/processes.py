@@ -245,7 +245,7 @@ class ManagedProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
-                env=child_environment(os.environ, self.spec.env),
+                env=child_environment(os.environ, self.spec.env, self.spec.kind),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,
                 stderr=asyncio.subprocess.STDOUT,

@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from services.common.store.migrations import migrate
+from services.embedded.clickhouse.engine.chdb_engine import SPEND_COLUMNS
 from services.embedded.clickhouse.sql import vocabulary
 from services.embedded.clickhouse.sql.analyst import NO_SETTING
 from tests.support.store import RunningStore
@@ -65,6 +67,48 @@ def test_users_of_each_role_have_their_rights(store: RunningStore, table: str) -
     for sql, allowed in rights.items():
         done = {user for user in ("admin", "service", "analyst") if store.ask(sql, user=user).status == 200}
         assert done == allowed, sql
+
+
+@pytest.fixture
+def requests(store: RunningStore) -> str:
+    """The table of requests, as the migrations make it."""
+    migrate(store.url("admin"))
+    return "tocsin.inference_events"
+
+
+def test_gateway_reads_what_requests_cost_and_nothing_else(
+    store: RunningStore, requests: str, table: str
+) -> None:
+    """Neither texts, nor all columns, nor another table or view; no way to look around."""
+    allowed = f"SELECT {', '.join(SPEND_COLUMNS)} FROM {requests}"
+    assert store.ask(allowed, user="gateway").status == 200
+    assert (
+        store.ask(f"SELECT sum(cost_usd) FROM {requests} PREWHERE tenant = 'x'", user="gateway").status == 200
+    )
+    for sql in (
+        f"SELECT prompt_text FROM {requests}",
+        f"SELECT * FROM {requests}",
+        f"SELECT cost_usd FROM {requests} WHERE response_text != ''",
+        f"SELECT count() FROM {requests} GROUP BY request_id",
+        "SELECT cost_usd FROM tocsin.v_requests",
+        "SELECT * FROM tocsin.audit_log",
+        f"SELECT a FROM {table}",
+        f"WITH t AS (SELECT prompt_text FROM {requests}) SELECT * FROM t",
+        "SELECT query FROM system.query_log",
+        "SHOW TABLES",
+        "SHOW GRANTS",
+        f"SHOW CREATE TABLE {requests}",
+        f"DESCRIBE TABLE {requests}",
+        f"EXPLAIN SELECT cost_usd FROM {requests}",
+        f"INSERT INTO {requests} (tenant) VALUES ('x')",
+        f"ALTER TABLE {requests} DELETE WHERE 1",
+        "SET max_memory_usage = 0",
+        "SET ROLE store_analyst",
+    ):
+        assert store.ask(sql, user="gateway").status != 200, sql
+    assert store.ask("SELECT 1", user="gateway", max_memory_usage=0).status == 200  # capped, not lifted
+    assert store.ask("SELECT 1 SETTINGS max_execution_time = 0", user="gateway").status != 200
+    assert store.ask("SELECT * FROM system.processes", user="gateway").text == ""
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+
+from services.embedded.clickhouse.engine.chdb_engine import SPEND_COLUMNS
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
@@ -17,6 +20,7 @@ _SECRETS = {
     "TOCSIN_CLICKHOUSE_URL": {"analyzer", "migrate", "console"},
     "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
 }
+_STORE_PASSWORD = re.compile(r"\$\{TOCSIN_CLICKHOUSE_PASSWORD\b")
 
 
 def listening(service: dict[str, Any]) -> list[int]:
@@ -59,6 +63,28 @@ def test_secret_is_given_to_those_only_who_need_it(secret: str) -> None:
     given = {name for name, one in _SERVICES.items() if secret in one.get("environment", {})}
     assert given
     assert given <= _SECRETS[secret]
+
+
+def test_writing_password_of_the_store_is_the_recorders_and_the_consoles() -> None:
+    """Under whatever name it is given: the world reaches the gateways."""
+    given = {name for name, one in _SERVICES.items() if _STORE_PASSWORD.search(str(one.get("environment")))}
+    assert given == {"clickhouse", "migrate", "analyzer", "console"}
+
+
+def test_gateway_of_a_server_reads_the_columns_that_the_embedded_stores_reads() -> None:
+    """One grant, said once for each store; nothing else is granted."""
+    mounted = [one for one in _SERVICES["clickhouse"]["volumes"] if one.startswith("./")]
+    (source, target, mode) = mounted[0].split(":")
+    assert (len(mounted), target, mode) == (1, "/etc/clickhouse-server/users.d/gateway.xml", "ro")
+    (user,) = ET.parse(_ROOT / source).getroot().findall("users/*")
+    (grant,) = user.findall("grants/query")
+    assert grant.text == f"GRANT SELECT({', '.join(SPEND_COLUMNS)}) ON tocsin.inference_events"
+    assert "access_management" not in {one.tag for one in user}
+    password = user.find("password")
+    assert password is not None
+    assert password.attrib["from_env"] in _SERVICES["clickhouse"]["environment"]
+    url = _SERVICES["gateway"]["environment"]["TOCSIN_GATEWAY_CLICKHOUSE_URL"]
+    assert url.startswith(f"http://{user.tag}:${{{password.attrib['from_env']}:")
 
 
 @pytest.mark.parametrize("name", ["gateway", "console"])

@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,12 +14,14 @@ from services.embedded.clickhouse.users import Role
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Queries at once: in all, of analysts among them (so that they cannot starve the
-    recorder), waiting, and for how long one waits.
+    """Queries at once: in all, of analysts and of gateways among them (so that neither
+    can starve the recorder, or the other), waiting of each role, and for how long one
+    waits.
     """
 
     running: int = 16
     analysts_running: int = 6
+    gateways_running: int = 3
     waiting: int = 128
     wait_s: float = 10.0
 
@@ -29,8 +32,11 @@ class Admission:
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.running)
-        self._analysts = asyncio.Semaphore(limits.analysts_running)
-        self._waiting = 0
+        self._own = {
+            Role.ANALYST: asyncio.Semaphore(limits.analysts_running),
+            Role.GATEWAY: asyncio.Semaphore(limits.gateways_running),
+        }
+        self._waiting: Counter[Role] = Counter()
 
     @contextlib.asynccontextmanager
     async def slot(self, role: Role) -> AsyncIterator[None]:
@@ -45,18 +51,18 @@ class Admission:
             yield
 
     async def _enter(self, held: contextlib.AsyncExitStack, role: Role) -> None:
-        if self._waiting >= self._limits.waiting:
-            raise self._refusal(f"{self._waiting} are waiting")
-        self._waiting += 1
+        if self._waiting[role] >= self._limits.waiting:
+            raise self._refusal(f"{self._waiting[role]} are waiting")
+        self._waiting[role] += 1
         try:
             async with asyncio.timeout(self._limits.wait_s):
-                if role is Role.ANALYST:
-                    await held.enter_async_context(self._analysts)
+                if role in self._own:
+                    await held.enter_async_context(self._own[role])
                 await held.enter_async_context(self._slots)
         except TimeoutError:
             raise self._refusal(f"waited {self._limits.wait_s:g} s") from None
         finally:
-            self._waiting -= 1
+            self._waiting[role] -= 1
 
     def _refusal(self, why: str) -> StoreError:
         limits = self._limits
@@ -64,5 +70,5 @@ class Admission:
             202,
             "TOO_MANY_SIMULTANEOUS_QUERIES",
             f"Too many simultaneous queries. Maximum: {limits.running} ({limits.analysts_running} of "
-            f"analysts); {why}. Retry later",
+            f"analysts, {limits.gateways_running} of gateways); {why}. Retry later",
         )

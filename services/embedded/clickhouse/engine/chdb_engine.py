@@ -47,7 +47,7 @@ _USERS = """<clickhouse>
       <networks><ip>::/0</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
-      <grants><query>GRANT store_admin, store_service, store_analyst</query></grants>
+      <grants><query>GRANT store_admin, store_service, store_analyst, store_gateway</query></grants>
     </default>
   </users>
   <roles>
@@ -57,11 +57,28 @@ _USERS = """<clickhouse>
         ON {database}.*</query>
     </grants></store_service>
     <store_analyst><grants><query>GRANT SELECT, SHOW, dictGet ON {database}.*</query></grants></store_analyst>
+    <store_gateway><grants>
+      <query>GRANT SELECT({spend}) ON {database}.inference_events</query>
+    </grants></store_gateway>
   </roles>
 </clickhouse>
 """
 
 
+SPEND_COLUMNS = (
+    "tenant",
+    "key_id",
+    "user",
+    "model",
+    "cost_usd",
+    "completed_at",
+    "topic",
+    "partition",
+    "offset",
+)
+"""What a gateway reads of requests, for budgets; infra/clickhouse/users.d says the same
+to ClickHouse servers.
+"""
 FOLDERS = ("config", "data", "audit", "tmp", "user_files")
 """What lies in a data directory; `confinement.py` says who may do what in them."""
 
@@ -69,7 +86,7 @@ FOLDERS = ("config", "data", "audit", "tmp", "user_files")
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """Bytes of memory for the whole engine and for one query; seconds for one query, by
-    default and, for analysts, at most.
+    default and, for analysts and gateways, at most.
 
     An INSERT of less than `insert_block_bytes` of data is one block: stored whole or
     not at all, and known by its deduplication token.
@@ -267,7 +284,9 @@ class Engine:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         config = self._folder / "config"
-        (config / "users.xml").write_text(_USERS.format(database=DATABASE), encoding="utf-8")
+        (config / "users.xml").write_text(
+            _USERS.format(database=DATABASE, spend=", ".join(SPEND_COLUMNS)), encoding="utf-8"
+        )
         (config / "config.xml").write_text(
             _CONFIG.format(
                 users=escape(str((config / "users.xml").resolve())),
@@ -301,7 +320,7 @@ class Engine:
 
     def handle(self, role: Role) -> Handle:
         """A new handle in the role, without settings and in no particular database."""
-        reads_only = self.parse if role is Role.ANALYST else None
+        reads_only = self.parse if role.only_reads else None
         try:
             handle = Handle(self._connect("data?config-file=config/config.xml"), reads_only)
         except Exception as error:
@@ -314,7 +333,7 @@ class Engine:
         makes an answer mean the same in every mode.
         """
         limits = self._limits
-        analyst = role is Role.ANALYST
+        analyst = role.only_reads
         return {
             "implicit_select": "0",
             "async_insert": "0",

@@ -46,7 +46,7 @@ def check_statement(
     _check_engines(sql, names)
     for value in identifier_values(sql, parameters):
         _check_identifier(value, role)
-    if role is Role.ANALYST:
+    if role.only_reads:
         check_analyst(sql, names)
     if reading_only and first_word(sql) not in vocabulary.READS:
         raise StoreError(
@@ -159,7 +159,7 @@ def _check_identifier(value: str, role: Role) -> None:
         part in vocabulary.FORBIDDEN_CALLS or _is_forbidden_word(part) for part in parts
     ):
         raise denied(f"The identifier {value}", "it reaches out of the store")
-    if role is Role.ANALYST and "system" in parts:
+    if role.only_reads and "system" in parts:
         raise denied(f"The identifier {value}", "name system tables in the statement itself")
 
 

@@ -22,7 +22,7 @@ def check_settings(settings: Mapping[str, str], role: Role, *, caps: Mapping[str
         StoreError: One of them is refused.
     """
     applied = {name: _checked(name, value, role) for name, value in settings.items()}
-    if role is not Role.ANALYST:
+    if not role.only_reads:
         return applied
     return {name: _capped(name, value, caps) if name in caps else value for name, value in applied.items()}
 
@@ -65,7 +65,7 @@ def _checked(name: str, value: str, role: Role) -> str:
             f"Setting {name} should be {vocabulary.PINNED_SETTINGS[name]}: an answer means that rows are "
             "stored",
         )
-    if role is Role.ANALYST and not _is_analyst_setting(name):
+    if role.only_reads and not _is_analyst_setting(name):
         raise StoreError(
             164, "READONLY", f"Cannot modify '{name}' setting in readonly mode: the user's role is analyst"
         )

@@ -98,6 +98,7 @@ FORBIDDEN_FIRST = {
 READS = _words("select with from show describe desc explain exists")
 FIRST_WORDS = {
     Role.ANALYST: READS | {"use"},
+    Role.GATEWAY: _words("select with"),
     Role.SERVICE: READS | _words("insert delete update alter optimize set use check truncate"),
 }
 

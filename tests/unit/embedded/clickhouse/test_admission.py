@@ -46,6 +46,26 @@ async def test_slot_that_is_not_free_in_time_is_refused() -> None:
         pass
 
 
+@pytest.mark.parametrize(("crowd", "other"), [(Role.ANALYST, Role.GATEWAY), (Role.GATEWAY, Role.ANALYST)])
+async def test_slots_and_waiting_of_one_role_are_not_anothers(crowd: Role, other: Role) -> None:
+    """A crowd of slow analysts, running and waiting, keeps no gateway from reading what
+    was spent, nor the reverse.
+    """
+    limits = AdmissionLimits(running=3, analysts_running=1, gateways_running=1, waiting=1, wait_s=30)
+    admission = Admission(limits)
+    leave, running, waited = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_hold(admission, crowd, running, leave))
+        await running.wait()
+        group.create_task(_hold(admission, crowd, waited, leave))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreError, match="1 are waiting"):
+            await _hold(admission, crowd, asyncio.Event(), leave)
+        async with admission.slot(other), admission.slot(Role.SERVICE):
+            pass
+        leave.set()
+
+
 async def test_slots_of_analysts_leave_room_for_the_services() -> None:
     """However many analysts ask, a service finds a slot."""
     admission = Admission(AdmissionLimits(running=2, analysts_running=1, waiting=5, wait_s=0.01))

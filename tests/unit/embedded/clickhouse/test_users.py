@@ -15,8 +15,8 @@ def test_create_users_file_makes_one_user_per_role_and_keeps_no_password(tmp_pat
     """
     path = tmp_path / "users.json"
     passwords = create_users_file(path)
-    assert set(passwords) == {"admin", "service", "analyst"}
-    assert len(set(passwords.values())) == 3
+    assert set(passwords) == {"admin", "service", "analyst", "gateway"}
+    assert len(set(passwords.values())) == 4
     assert path.stat().st_mode & 0o777 == 0o600
     assert not any(password in path.read_text() for password in passwords.values())
 
@@ -28,6 +28,16 @@ def test_create_users_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         create_users_file(tmp_path / "users.json")
     assert (tmp_path / "users.json").read_text() == before
+
+
+def test_create_users_file_with_known_passwords_keeps_them(tmp_path: Path) -> None:
+    """A user that is new gets one of its own; nobody else's changes."""
+    known = {"admin": "a", "service": "s", "analyst": "somebody has noted it"}
+    passwords = create_users_file(tmp_path / "users.json", known)
+    assert passwords == known | {"gateway": passwords["gateway"]}
+    assert len(passwords["gateway"]) > 30
+    users = Users.load(tmp_path / "users.json")
+    assert users.authenticate("analyst", known["analyst"]) is not None
 
 
 def test_authenticate_takes_the_right_password_only(tmp_path: Path) -> None:

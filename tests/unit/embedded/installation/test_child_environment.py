@@ -1,6 +1,12 @@
 """What child processes are given of the user's environment."""
 
-from services.embedded.installation.child_environment import child_environment, proxy_exceptions
+import pytest
+from pydantic import SecretStr
+
+from services.common.process.settings import CommonSettings
+from services.console import settings as console
+from services.embedded.installation.child_environment import SECRETS, child_environment, proxy_exceptions
+from services.gateway import settings as gateway
 
 
 def test_environment_without_what_leads_children_elsewhere() -> None:
@@ -42,6 +48,48 @@ def test_environment_without_what_leads_children_elsewhere() -> None:
         "TOCSIN_INSTANCE",
         "TOCSIN_KAFKA_PASSWORD",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("store", set()),
+        ("kafka", set()),
+        ("", set()),
+        ("inference", {"TOCSIN_KAFKA_URL", "OPENAI_API_KEY"}),
+        ("analyzer", {"TOCSIN_KAFKA_URL", "TOCSIN_CLICKHOUSE_URL"}),
+        (
+            "gateway",
+            {
+                "TOCSIN_KAFKA_URL",
+                "TOCSIN_KEY_PEPPER",
+                "TOCSIN_PSEUDONYM_KEY",
+                "TOCSIN_GATEWAY_CLICKHOUSE_URL",
+                "TOCSIN_JWT_SECRET",
+                "TOCSIN_LIMITS_URL",
+            },
+        ),
+    ],
+)
+def test_environment_without_the_secrets_of_others(kind: str, kept: set[str]) -> None:
+    """What the user exported goes to those only who need it; the rest is everybody's."""
+    user = dict.fromkeys(SECRETS, "exported") | {"TOCSIN_LOG_LEVEL": "debug"}
+    given = child_environment(user, {}, kind)
+    assert {name for name in given if name in SECRETS} == kept
+    assert given["TOCSIN_LOG_LEVEL"] == "debug"
+    assert child_environment(user, {"TOCSIN_KEY_PEPPER": "own"}, kind)["TOCSIN_KEY_PEPPER"] == "own"
+
+
+def test_secrets_are_all_that_a_service_has_settings_for() -> None:
+    """A setting that is secret is not everybody's, whoever adds it."""
+    fields = {
+        f"TOCSIN_{name.upper()}"
+        for settings in (CommonSettings, gateway.Settings, console.Settings)
+        for name, field in settings.model_fields.items()
+        if field.annotation is SecretStr
+    }
+    assert fields >= {"TOCSIN_JWT_SECRET", "TOCSIN_LIMITS_URL", "TOCSIN_KAFKA_PASSWORD"}
+    assert {name for name in child_environment(dict.fromkeys(fields, "x")) if name in fields} == set()
 
 
 def test_environment_behind_a_proxy_reaches_this_machine_directly() -> None:

@@ -101,7 +101,7 @@ def test_environment_of_services_has_the_secrets_and_of_servers_has_not(home: Ho
     assert table["migrate"].env["TOCSIN_CLICKHOUSE_URL"] == "http://admin@x"
     assert (
         table["gateway"].env["TOCSIN_GATEWAY_CLICKHOUSE_URL"]
-        == f"http://analyst:{passwords['analyst']}@127.0.0.1:8123/tocsin"
+        == f"http://gateway:{passwords['gateway']}@127.0.0.1:8123/tocsin"
     )
     assert set(table["kafka"].env) == {PASSWORD_VARIABLE}
     assert not any(name.startswith("TOCSIN") for name in table["store"].env)
@@ -112,6 +112,8 @@ def test_environment_of_services_has_the_secrets_and_of_servers_has_not(home: Ho
         ("inference", "TOCSIN_GATEWAY_CLICKHOUSE_URL"),
         ("gateway", "TOCSIN_CLICKHOUSE_URL"),
         ("gateway", "RAY_AUTH_TOKEN"),
+        ("migrate", "TOCSIN_KEY_PEPPER"),
+        ("topics", "TOCSIN_CLICKHOUSE_URL"),
     ):
         assert secret not in table[role].env, (role, secret)
     assert not any(passwords["service"] in argument for spec in table.values() for argument in spec.argv)
@@ -158,12 +160,18 @@ def test_clickhouse_url_shown_to_people_has_no_password() -> None:
 
 
 def test_store_passwords_drawn_once_fit_the_users_file(home: Home) -> None:
-    """They stay while both files do; without one of them they are drawn anew."""
+    """They stay while both files do, also where a user is new; without one of the files
+    they are drawn anew.
+    """
     first = store_passwords(home)
-    assert set(first) == {"admin", "service", "analyst"}
+    assert set(first) == {"admin", "service", "analyst", "gateway"}
     assert store_passwords(home) == first
+    before = {name: password for name, password in first.items() if name != "gateway"}
+    home.keep_secrets(home.secrets() | {"store_passwords": before})
+    first = store_passwords(home)
+    assert {name: first[name] for name in before} == before
     home.store_users.unlink()
-    assert store_passwords(home) != first
+    assert store_passwords(home)["analyst"] != first["analyst"]
     assert {user["name"] for user in json.loads(home.store_users.read_text())["users"]} == set(first)
 
 
