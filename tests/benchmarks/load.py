@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httptools
 import numpy as np
@@ -100,10 +101,20 @@ def payload(url: str, key: str, body: dict[str, Any]) -> bytes:
 
 
 async def load(
-    url: str, key: str, body: dict[str, Any], *, in_flight: int, seconds: float, requests: int | None = None
+    url: str,
+    key: str,
+    body: dict[str, Any],
+    *,
+    in_flight: int,
+    seconds: float,
+    requests: int | None = None,
+    keyed: bool = False,
 ) -> Sample:
-    """Keeps `in_flight` requests going for `seconds`, or until `requests` are answered."""
+    """Keeps `in_flight` requests going for `seconds`, or until `requests` are answered;
+    where they are `keyed`, each has an Idempotency-Key of its own.
+    """
     parts, sample, message = urlsplit(url), Sample(), payload(url, key, body)
+    first_line, rest = message.split(b"\r\n", 1)
     began_s = time.perf_counter()
     end_s = began_s + seconds
     left = [requests if requests is not None else 1 << 60]
@@ -115,7 +126,8 @@ async def load(
         try:
             while time.perf_counter() < end_s and left[0] > 0:
                 left[0] -= 1
-                await _ask_once(connection, message, sample)
+                name = b"idempotency-key: %s\r\n" % uuid4().hex.encode() if keyed else b""
+                await _ask_once(connection, first_line + b"\r\n" + name + rest, sample)
         finally:
             connection.close()
 

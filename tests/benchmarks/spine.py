@@ -21,6 +21,7 @@ from schemas.topics import REPLIES
 from services.common.bus import Outgoing, Producer, Tail
 from tests.benchmarks.http import chat, measure, table
 from tests.benchmarks.load import load
+from tests.benchmarks.sharing.overhead import compare
 from tests.support.installation import Installation, installation
 
 MODEL = "scripted"
@@ -32,12 +33,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="for each load")
     parser.add_argument("--warm-s", type=float, default=20.0)
     parser.add_argument("--memory-requests", type=int, default=100_000, help="0 skips the memory run")
+    parser.add_argument("--compare", action="store_true", help="limits, budgets and keys on against off only")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    found: dict[str, Any] = {"first_token": first_token()}
+    found: dict[str, Any] = {} if given.compare else {"first_token": first_token()}
     with installation({"TOCSIN_MODELS_FILE": "infra/models/scripted.yaml"}) as running:
         found["ready_s"] = round(running.ready_s, 1)
-        found |= uvloop.run(measure_all(running, given))
+        if not given.compare:
+            found |= uvloop.run(measure_all(running, given))
+        found["limits_on_against_off"] = uvloop.run(compare(running, MODEL))
     print(report(found))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1))
@@ -150,8 +154,13 @@ async def recorded(running: Installation, timeout_s: float = 120.0) -> dict[str,
 
 def report(found: dict[str, Any]) -> str:
     """Everything, readable."""
-    lines = [table(found["http"]), ""]
-    lines += [f"{name}: {json.dumps(found[name])}" for name in found if name != "http"]
+    lines = [table(found["http"]), ""] if "http" in found else []
+    lines += [f"{kind}: {json.dumps(one)}" for kind, one in found["limits_on_against_off"].items()]
+    lines += [
+        f"{name}: {json.dumps(found[name])}"
+        for name in found
+        if name not in ("http", "limits_on_against_off")
+    ]
     return "\n".join(lines)
 
 

@@ -1,15 +1,19 @@
 """A newcomer's first steps on a really started Tocsin: the SDK, curl, the store."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
+from decimal import Decimal
+from pathlib import Path
 
 import clickhouse_connect
 import openai
 import pytest
 
-from tests.support.installation import Installation
+from tests.support.installation import ROOT, Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -138,6 +142,34 @@ def test_store_clickhouse_connect_as_analyst_reads_and_cannot_write(tocsin: Inst
     with pytest.raises(clickhouse_connect.driver.exceptions.DatabaseError):
         analyst.command("DROP TABLE inference_events")
     analyst.close()
+
+
+def test_readmes_lines_on_money_do_what_they_say(tocsin: Installation) -> None:
+    """Tenant, key, budget, an answer, a refusal, its cost: the very lines, in bash."""
+    lines = re.search(r"## Limits and money\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert lines is not None
+    script = lines[1].replace(".tocsin/connection.env", str(tocsin.home / "connection.env"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOCSIN_", "OPENAI_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=ROOT,
+        env=kept | {"TOCSIN_HOME": str(tocsin.home), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer, refusal = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert answer["usage"]["completion_tokens"] > 0
+    assert refusal["error"]["code"] == "insufficient_quota"
+    assert done.stdout.splitlines()[-1].startswith("total")
+    row = wait_for_row(tocsin, answer["id"])
+    costs = tocsin.command("costs", "--tenant", "clinic", "--group-by", "key", "--json")
+    (group,) = json.loads(costs.stdout)["groups"]
+    assert (group["key"], Decimal(group["cost_usd"])) == (row["key_id"], Decimal(str(row["cost_usd"])))
+    assert 0 < Decimal(group["cost_usd"]) < Decimal("0.00001")
 
 
 def test_connection_file_is_private(tocsin: Installation) -> None:
