@@ -4,6 +4,7 @@ reverse order with none left behind.
 
 import asyncio
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from services.embedded.installation.child_environment import child_environment
 from services.embedded.supervision.log_console import Console
 from services.embedded.supervision.processes import ROOT, ManagedProcess, ProcessSpec, StartError, State
 
@@ -174,6 +176,7 @@ class Supervisor:
         self._reaper = subprocess.Popen(
             command,
             bufsize=0,
+            env=child_environment(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
