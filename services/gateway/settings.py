@@ -29,7 +29,7 @@ class Settings(AccessSettings):
             "clickhouse_url", "TOCSIN_GATEWAY_CLICKHOUSE_URL", "TOCSIN_CLICKHOUSE_URL"
         ),
         description="ClickHouse's HTTP address with user, password and database, where it is read what "
-        "budgets have spent; a user who may only read will do.",
+        "budgets have spent; docs/costs.md has the few rights that it needs.",
     )
     pseudonym_key: SecretStr = Field(
         min_length=16,

@@ -131,7 +131,7 @@ class _Registry(JWSRegistry):
 
     def get_alg(self, name: str) -> Any:
         """The algorithm of a token's header."""
-        return super().get_alg(_NATIVE.get(name, name) if isinstance(name, str) else "")
+        return super().get_alg(_NATIVE.get(name, name))
 
 
 _PARSING = _Registry()
