@@ -21,7 +21,7 @@ import psutil
 from schemas.control import BudgetChanged, Subject, TenantChanged, UserChanged
 from services.common.clock import utc_now
 from services.common.control import changes
-from services.common.control.errors import ConflictError
+from services.common.control.errors import ConflictError, NoSuchEntryError
 from services.common.control.writer import ControlWriter
 from services.common.identity import create_key
 from services.embedded.installation.home import Home
@@ -147,7 +147,7 @@ async def _make_entries(writer: ControlWriter, pepper: str, model: str) -> str:
 async def _set_budgets(writer: ControlWriter, *, there: bool) -> None:
     change: Callable[[str, str], changes.Change] = changes.restore if there else changes.delete
     for kind in _SCOPES:
-        with contextlib.suppress(ConflictError):  # it is so already
+        with contextlib.suppress(ConflictError, NoSuchEntryError):  # it is so already
             await writer.apply(change("budget", f"{_TENANT}-{kind}"))
     await asyncio.sleep(_BETWEEN_S)
 
