@@ -5,6 +5,7 @@ import asyncio
 from schemas.inference import CancelRequested
 from schemas.topics import COMMANDS
 from services.common.bus import Start, Tail
+from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
 from tests.support.inference.fake_inference import FakeInference, words_of
 from tests.support.kafka import Broker
@@ -22,6 +23,7 @@ async def test_bus_away_is_503_and_nothing_half_accepted(
     gateway = await start_gateway(ack_timeout_s=0.5)
     body = {"model": scene.model, "messages": [{"role": "user", "content": "hello"}]}
     async with client_of(gateway, scene) as client:
+        await ask_no_more(gateway)
         kafka.kill()
         try:
             first = await client.post(CHAT, json=body)
@@ -33,6 +35,8 @@ async def test_bus_away_is_503_and_nothing_half_accepted(
             assert (await client.get("/ready")).status_code == 503
         finally:
             await asyncio.to_thread(kafka.restart)
+        gateway.serving.bus_monitor.interval_s = 0.5
+        gateway.serving.bus_monitor.hurry()
         await until(lambda: gateway.serving.bus_monitor.available)
         assert await cancels(scene) == {"not_acknowledged"}
         async with FakeInference(scene.url, scene.model).running():
@@ -57,6 +61,16 @@ async def test_stream_outlives_the_brokers_restart(
         await stream.read()
     assert text_of(stream.blocks) == "".join(words_of("hello", 0, 20))
     assert stream.blocks[-1][1] == "[DONE]"
+
+
+async def ask_no_more(gateway: Gateway) -> None:
+    """Lets the gateway ask no more whether the broker is there: so the first request
+    after the broker's death is the first to find out.
+    """
+    monitor, progress = gateway.serving.bus_monitor, gateway.serving.readers.own.progress
+    began, monitor.interval_s = monitor.clock(), 60.0
+    monitor.hurry()
+    await until(lambda: progress.current_at > began)
 
 
 async def cancels(scene: Scene) -> set[str]:
