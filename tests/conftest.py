@@ -1,10 +1,15 @@
 """Fixtures that every kind of test may use, and how tests share two workers."""
 
+import functools
 import gc
 import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -40,11 +45,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((at for at, one in enumerate(_ORDER) if item.nodeid.startswith(one)), 9))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish() -> None:
-    """Finalises what the tests left, and nothing after that. Plugins import modules late,
-    which are parsed to be rewritten, and CPython before 3.11.8 fails where a finaliser
-    that formats a traceback comes in between (gh-106905).
+def pytest_configure() -> None:
+    """Lets no module be parsed for pytest in the middle of a collection of garbage.
+
+    Plugins import modules late, which pytest parses to rewrite them. CPython before 3.11.8
+    fails there where a finaliser that formats a traceback comes in between (gh-106905).
     """
-    gc.collect()
-    gc.disable()
+    for finder in sys.meta_path:
+        if isinstance(finder, AssertionRewritingHook):
+            finder.exec_module = _without_collection(finder.exec_module)  # type: ignore[method-assign]
+
+
+def _without_collection(exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    @functools.wraps(exec_module)
+    def guarded(module: ModuleType) -> None:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            exec_module(module)
+        finally:
+            if collects:
+                gc.enable()
+
+    return guarded
