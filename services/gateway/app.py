@@ -1,25 +1,20 @@
 """The gateway's wiring, and nothing else."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from schemas.inference import Lane
 from schemas.topics import (
-    COMPLETED,
     IDEMPOTENCY_CLAIMS,
-    LIMIT_SHARES,
     REPLIES,
-    RISK,
     STATUS_TOPIC,
     inbox_partition,
     requests_topic,
 )
-from services.common.budgets.spend import SpendStore, meter_of
 from services.common.bus.consumers.consumer import Tail
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
@@ -34,19 +29,15 @@ from services.common.http.operations import operations_router
 from services.common.http.protocol import HttpConfig, HttpLimits
 from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
-from services.common.identity import pseudonym
 from services.common.process import metrics
 from services.common.process.health import HealthState
-from services.common.requests.model_catalogue import ModelConfig, load_models
+from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
-from services.common.store import Store
-from services.gateway.budgets.admission import UNHEARD_S, BudgetAdmission
-from services.gateway.budgets.book import BudgetBook
-from services.gateway.budgets.follower import SpendFollower
-from services.gateway.budgets.reservations import Reservations
-from services.gateway.budgets.spending import Spending
-from services.gateway.budgets.warner import BudgetWarner
+from services.gateway.admission.catalogue import Catalogue
+from services.gateway.admission.gate import Gate
+from services.gateway.admission.requests import RequestMaker
+from services.gateway.budgets.wiring import make_budgets
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
@@ -63,16 +54,7 @@ from services.gateway.http.routes.models import models_router
 from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
 from services.gateway.http.routes.responses import responses_router
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.estimate import TokenEstimates
-from services.gateway.limits.limiter import Limiter
-from services.gateway.limits.peer_share import PeerShare
-from services.gateway.limits.risk import RiskTable
-from services.gateway.limits.risk_reader import RiskReader
-from services.gateway.limits.rules import RuleBook, parse_defaults
-from services.gateway.limits.shares import Shares
-from services.gateway.limits.valkey.shared_limits import SharedLimits
-from services.gateway.routing.catalogue import Catalogue
+from services.gateway.limits.wiring import make_limits
 from services.gateway.settings import Settings
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
@@ -122,10 +104,17 @@ def make_serving(settings: Settings) -> Serving:
     )
     scans = LogScans(url, name)
     readers = ReaderPool(reader, bus_monitor)
-    admission, peer_share, risks = make_admission(settings, models, control, publisher)
+    admission, peer_share, risks = make_limits(settings, models, control, publisher)
     prices = PriceList({model.name: model.price for model in models}, lambda: control.state)
     catalogue = Catalogue(models, created=int(models_file.stat().st_mtime))
     budgets, warner = make_budgets(settings, catalogue, control, prices, peer_share)
+    ends = EndPublisher(
+        CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
+        prices,
+        settings.store_text == "raw",
+        utc_now,
+        settings.max_in_flight,
+    )
     return Serving(
         settings=settings,
         health=health,
@@ -140,13 +129,7 @@ def make_serving(settings: Settings) -> Serving:
         ),
         bus_monitor=bus_monitor,
         publisher=publisher,
-        ends=EndPublisher(
-            CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
-            prices,
-            settings.store_text == "raw",
-            utc_now,
-            settings.max_in_flight,
-        ),
+        ends=ends,
         readers=readers,
         registry=registry,
         watchdog=watchdog,
@@ -167,6 +150,10 @@ def make_serving(settings: Settings) -> Serving:
             publisher.bus_clock.now_ms,
             Claims(settings.idempotency_keys),
         ),
+        requests=RequestMaker(
+            settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now
+        ),
+        gate=Gate(lambda: control.state, ends, registry, budgets, admission),
         admission=admission,
         peer_share=peer_share,
         risks=risks,
@@ -175,90 +162,6 @@ def make_serving(settings: Settings) -> Serving:
         clock=utc_now,
         monotonic=monotonic_s,
     )
-
-
-def make_admission(
-    settings: Settings, models: Sequence[ModelConfig], control: ControlReader, publisher: RequestPublisher
-) -> tuple[Admission, PeerShare, RiskReader]:
-    """The limits, and what carries them from gateway to gateway."""
-    url, name = settings.kafka_url, f"gateway-{settings.instance}"
-    limits_url = settings.limits_url.get_secret_value()
-    shares = Shares(settings.instance, uuid4().hex[:12])
-    limiter = Limiter(shares)
-    peer_share = PeerShare(
-        Tail(url, f"{name}-limits", topic=LIMIT_SHARES.name),
-        publisher.producer,
-        shares,
-        publisher.bus_clock.now_ms,
-        monotonic_s,
-        limiter.on_used,
-    )
-    risks = RiskReader(
-        Tail(url, f"{name}-risk", topic=RISK.name), RiskTable(settings.limits_risk_half_life_s)
-    )
-    admission = Admission(
-        RuleBook(parse_defaults(settings.limits_defaults)),
-        risks.table,
-        limiter,
-        TokenEstimates({model.name: model.context_length for model in models}),
-        lambda: control.state,
-        lambda tenant, user: pseudonym(settings.pseudonym_key.get_secret_value(), tenant=tenant, user=user),
-        utc_now,
-        monotonic_s,
-        peer_share.hurry,
-        SharedLimits(limits_url, shares.incarnation, shares.held) if limits_url else None,
-    )
-    return admission, peer_share, risks
-
-
-def make_budgets(
-    settings: Settings,
-    catalogue: Catalogue,
-    control: ControlReader,
-    prices: PriceList,
-    peer_share: PeerShare,
-) -> tuple[BudgetAdmission, BudgetWarner]:
-    """The budgets: what keeps them, and what warns of them."""
-    url, name = settings.kafka_url, f"gateway-{settings.instance}"
-    pseudonym_key = settings.pseudonym_key.get_secret_value()
-    spending, reservations = Spending(), Reservations(UNHEARD_S)
-    book = BudgetBook(
-        lambda entry: meter_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
-    )
-
-    def read_book() -> None:
-        book.read(control.state.budgets)
-
-    def on_round() -> None:
-        read_book()
-        admission.expire()
-
-    follower = SpendFollower(
-        Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
-        SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=5.0, connections=2)),
-        book,
-        spending,
-        utc_now,
-        on_round,
-        lambda request_id: admission.release(request_id),  # noqa: PLW0108  made below
-    )
-    admission = BudgetAdmission(
-        book,
-        spending,
-        reservations,
-        peer_share.shares,
-        prices,
-        {model.name: model for model in catalogue.models},
-        utc_now,
-        monotonic_s,
-        follower,
-        read_book,
-        peer_share.hurry,
-    )
-    warner = BudgetWarner(
-        url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.meter]), utc_now
-    )
-    return admission, warner
 
 
 def make_app(serving: Serving) -> AccessLogMiddleware:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -59,8 +59,9 @@ class BudgetAdmission:
     _look_s: float = field(default=float("-inf"), init=False)
 
     async def admit(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
-        """The requests of one call, as they may be published: all of them or none. An
-        answer whose length the client left open may be bounded.
+        """The requests of one call, as they may be published: all of them or none, which
+        is decided on what they cost together. Answers whose length the client left open
+        may be bounded, each to the same.
 
         Raises:
             ProblemError: 429, a hard budget does not reach, or a price is not known;
@@ -71,15 +72,14 @@ class BudgetAdmission:
         if not budgets:
             return list(requests)
         await self._require_known(budgets)
-        let_in: list[InferenceRequested] = []
-        try:
-            for request in requests:
-                let_in.append(await self._admit(request, budgets))  # noqa: PERF401  released on failure
-        except BaseException:
-            for request in let_in:
-                self.release(request.request_id)
-            raise
-        return let_in
+        estimates = [self._estimate(request, budgets[0]) for request in requests]
+        decision = await self._decide(_together(estimates), budgets)
+        if isinstance(decision, Exhausted):
+            raise self._exhausted(decision)
+        return [
+            self._reserve(request, one, decision, budgets)
+            for request, one in zip(requests, estimates, strict=True)
+        ]
 
     def release(self, request_id: str) -> None:
         """The request ended, or nothing came of it."""
@@ -94,19 +94,12 @@ class BudgetAdmission:
         self.reservations.forget(self.reservations.budget_ids - {one.id for one in self.book.budgets})
         metrics.BUDGETS_RESERVED_USD.set(float(self.reservations.total()))
 
-    async def _admit(self, request: InferenceRequested, budgets: tuple[Budget, ...]) -> InferenceRequested:
+    def _estimate(self, request: InferenceRequested, budget: Budget) -> Estimate:
         price = self.prices.at(request.model, request.requested_at)
         found = estimate(request, self.models[request.model], price)
         if found is None:
-            raise _unpriced(request.model, budgets[0])
-        decision = await self._decide(found, budgets)
-        if isinstance(decision, Exhausted):
-            raise self._exhausted(decision)
-        self._reserve(request, decision, budgets)
-        if decision.max_tokens is None:
-            return request
-        sampling = request.sampling.model_copy(update={"max_tokens": decision.max_tokens})
-        return request.model_copy(update={"sampling": sampling})
+            raise _unpriced(request.model, budget)
+        return found
 
     async def _decide(self, found: Estimate, budgets: tuple[Budget, ...]) -> LetIn | Exhausted:
         give_up_s = self.monotonic() + _TURN_S
@@ -127,7 +120,7 @@ class BudgetAdmission:
 
     @property
     def _may_wait(self) -> bool:
-        """Whoever waits has passed the check for room, and takes none yet."""
+        """Each who waits looks again every 50 ms: so many may."""
         return self._waiting < _MOST_WAITING
 
     def _standing(self, budget: Budget) -> Standing:
@@ -141,15 +134,23 @@ class BudgetAdmission:
             self.shares.peers(now_s),
         )
 
-    def _reserve(self, request: InferenceRequested, let_in: LetIn, budgets: tuple[Budget, ...]) -> None:
-        if not let_in.usd:
-            return
+    def _reserve(
+        self, request: InferenceRequested, found: Estimate, let_in: LetIn, budgets: tuple[Budget, ...]
+    ) -> InferenceRequested:
+        tokens = let_in.max_tokens
+        usd = found.usd if tokens is None else found.of(tokens)
+        if usd:
+            self._take(request, usd, budgets)
+        if tokens is None:
+            return request
+        sampling = request.sampling.model_copy(update={"max_tokens": tokens})
+        return request.model_copy(update={"sampling": sampling})
+
+    def _take(self, request: InferenceRequested, usd: Decimal, budgets: tuple[Budget, ...]) -> None:
         now_s = self.monotonic()
         ids = tuple(one.id for one in budgets)
         lives_s = (request.deadline + _MARGIN - self.clock()).total_seconds()
-        self.reservations.take(
-            request.request_id, ids, let_in.usd, now_s=now_s, until_s=now_s + max(0.0, lives_s)
-        )
+        self.reservations.take(request.request_id, ids, usd, now_s=now_s, until_s=now_s + max(0.0, lives_s))
         self._tell(ids)
 
     def _tell(self, budget_ids: Collection[str]) -> None:
@@ -204,6 +205,15 @@ def share_name(budget_id: str) -> str:
 def to_dollars(amount: float) -> Decimal:
     """What another gateway told, which nobody shall make less than nothing or NaN."""
     return Decimal(amount) if 0 < amount < _MOST_USD else Decimal(0)
+
+
+def _together(estimates: Sequence[Estimate]) -> Estimate:
+    """What the requests of one call cost: they differ in nothing but their prompts."""
+    return replace(
+        estimates[0],
+        fixed_usd=sum((one.fixed_usd for one in estimates), start=Decimal(0)),
+        choices=sum(one.choices for one in estimates),
+    )
 
 
 def _unpriced(model: str, budget: Budget) -> ProblemError:

@@ -94,6 +94,15 @@ class RequestPublisher:
                     await self.producer.partitions(topic)
                 await (await self._send_timed(self._time_probe()))
 
+    def require(self, request: InferenceRequested) -> None:
+        """Passes where a request fits into the bus's messages, and the bus is there.
+
+        Raises:
+            ProblemError: 413 or 400, it does not fit; 503, Kafka is away.
+        """
+        encode_request(request)
+        self.bus_monitor.require(requests_topic(request.model, request.lane))
+
     async def ask(
         self, request: InferenceRequested, traceparent: str | None, *, begun: Callable[[], bool]
     ) -> LogPosition | None:

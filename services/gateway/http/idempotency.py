@@ -2,29 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pydantic import BaseModel
-from starlette.requests import Request
 
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition
-from services.common.control.principal import Principal
 from services.common.http.access_log import bind_answer_headers
 from services.common.http.problems import Problem, ProblemError, malformed, unavailable
 from services.common.process import metrics
-from services.common.requests.request_ids import Kind, time_ms_of
-from services.gateway.handlers import Serving, new_id
-from services.gateway.http.request_input import traceparent_of
+from services.common.requests.request_ids import time_ms_of
+from services.gateway.admission.admitted import Admitted
+from services.gateway.bus.publisher import MayHaveBegunError
+from services.gateway.handlers import Serving, begin
+from services.gateway.http.request_input import Answering, Call
 from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim
 from services.gateway.streams.idempotency.keys import Held
 from services.gateway.streams.idempotency.recording import replayed
 from services.gateway.streams.idempotency.sealing import Asked
 from services.gateway.streams.reply_stream import ReplyStream
-
-Ask = Callable[[Sequence[str]], Awaitable[Sequence[ReplyStream]]]
 
 _MOST_CHARS = 255
 _BEGINS_WITHIN_S = 2.0
@@ -37,122 +33,146 @@ _NO_RETRY = (("x-should-retry", "false"),)
 _REPLAYED = (("idempotent-replayed", "true"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """Who answers a call. The requests go on for `window_s` once the client has left."""
-
-    reply_streams: Sequence[ReplyStream]
-    window_s: float
-    placed: bool = True
-    """Whether its chunks lie in the log, where the stream can be taken up again."""
-
-
-async def once(
-    serving: Serving,
-    request: Request,
-    caller: Principal,
-    body: BaseModel,
-    *,
-    kind: Kind,
-    window_s: float,
-    ask: Ask,
-    count: int = 1,
-) -> Answering:
+async def once(serving: Serving, call: Call) -> Answering:
     """Asks, or finds the answer of an earlier call with the same key and body.
 
-    `ask` gets the ids of the `count` requests that it shall make. With a key they go on
-    to their end when the client leaves: it may come back for the answer.
+    With a key the requests go on to their end when the client leaves: it may come back
+    for the answer.
 
     Raises:
-        ProblemError: 400, the key is none; 409, it was used for another body, or the
-            answer is no longer kept; 503, the log cannot be reached in time; whatever
-            `ask` raises.
+        ProblemError: the call is refused, nothing was begun; 400, the key is none; 409,
+            it was used for another body, or the answer is no longer kept; 503, the log
+            cannot be reached in time, or what was begun is not known.
     """
-    key = request.headers.get("idempotency-key")
+    key = call.request.headers.get("idempotency-key")
     if key is None:
-        return Answering(await ask([new_id(serving, kind) for _ in range(count)]), window_s)
-    call = _Call(
-        serving, request, caller, _asked(request, caller, body, key), kind=kind, count=count, ask=ask
-    )
-    return await call.answering()
+        admitted = await serving.gate.admit(call.caller, call.make(), call.traceparent)
+        return Answering(await begin(serving, admitted, call.traceparent), call.window_s)
+    return await _KeyedCall(serving, call, _asked(call, key)).answering()
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _KeyedCall:
     """One call with a key."""
 
     serving: Serving
-    request: Request
-    caller: Principal
+    call: Call
     asked: Asked
-    kind: Kind
-    count: int
-    ask: Ask
 
     async def answering(self) -> Answering:
-        held = await self._claim()
+        keys = self.serving.idempotency
+        digest = self.asked.digest(keys.pepper)
+        known = keys.claims.find(digest, keys.now_ms())
+        if known is None:
+            return await self._begin()
+        return await self._answered(Held(digest, known, won=False))
+
+    async def _begin(self, *, replaces: str = "", again: bool = False) -> Answering:
+        """Asks, unless another call does: then its answer is this call's, too; where this
+        happens `again`, the client shall come back.
+
+        All that the call needs is taken before the key is claimed, so that a refusal
+        leaves nothing in the log.
+        """
+        requests = self.call.make()
+        for request in requests:
+            self.serving.publisher.require(request)
+        admitted = await self.serving.gate.admit(self.call.caller, requests, self.call.traceparent)
+        held = await self._claim(admitted, replaces)
         if held.won:
-            return await self._begin(held)
-        if held.claim.body_digest != self.asked.body_digest(self.serving.idempotency.pepper):
+            return await self._publish(held, admitted)
+        if again:
+            raise _in_use()
+        return await self._answered(held)
+
+    async def _claim(self, admitted: Sequence[Admitted], replaces: str) -> Held:
+        """Claims the key; unless that succeeds, all that was taken is given back."""
+        ids = [one.request.request_id for one in admitted]
+        held = None
+        try:
+            held = await self.serving.idempotency.claim(
+                self.asked, ids, self.call.caller.tenant, replaces=replaces
+            )
+        finally:
+            if held is None or not held.won:
+                for one in admitted:
+                    one.give_back()
+        return held
+
+    async def _publish(self, held: Held, admitted: Sequence[Admitted]) -> Answering:
+        """Asks. Only where nothing has begun for certain, the key is free again: else the
+        next call with it looks for the requests in the log.
+        """
+        try:
+            self._require_fresh(held.claim)
+            for one in admitted:
+                one.request = self.serving.requests.renewed(one.request)
+            reply_streams = await begin(self.serving, admitted, self.call.traceparent)
+        except MayHaveBegunError:
+            raise
+        except ProblemError:
+            for one in admitted:
+                one.give_back()
+            await self.serving.idempotency.release(held)
+            raise
+        self._note("new")
+        return self._recorded(held, reply_streams)
+
+    async def _answered(self, held: Held) -> Answering:
+        """The answer of an earlier call."""
+        keys = self.serving.idempotency
+        if held.claim.body_digest != self.asked.body_digest(keys.pepper):
             raise _conflict(
                 ErrorCode.IDEMPOTENCY_KEY_REUSED,
                 "This Idempotency-Key was used for another request. Send a new key with a new request.",
             )
         if held.claim.answered_at_ms is not None:
-            answers = await self.serving.idempotency.answer_of(self.asked, held.claim, self.caller.tenant)
+            answers = await keys.answer_of(self.asked, held.claim, self.call.caller.tenant)
             if answers is not None:
                 self._note("replayed", replay=True)
                 now = self.serving.monotonic()
                 return Answering([replayed(one, now) for one in answers], 0.0, placed=False)
         return await self._attach(held)
 
-    async def _claim(self, *, replaces: str = "") -> Held:
-        ids = [new_id(self.serving, self.kind) for _ in range(self.count)]
-        return await self.serving.idempotency.claim(self.asked, ids, self.caller.tenant, replaces=replaces)
-
-    async def _begin(self, held: Held) -> Answering:
-        """Asks, for the first time."""
-        keys = self.serving.idempotency
-        try:
-            self._require_fresh(held.claim)
-            reply_streams = await self.ask(held.claim.request_ids)
-        except BaseException:
-            await keys.release(held)
-            raise
-        self._note("new")
-        return self._recorded(held, reply_streams)
-
     async def _attach(self, held: Held) -> Answering:
-        """Follows the requests of an earlier call, from their beginning."""
-        reattacher, reply_streams = self.serving.reattacher, list[ReplyStream]()
+        """Follows the requests of an earlier call, from their beginning; asks in their
+        place where nothing came of them.
+        """
+        reply_streams: list[ReplyStream] = []
         try:
-            for request_id in held.claim.request_ids:
-                found, origin = await self._found(request_id, held.claim)
-                reply_streams.append(
-                    await reattacher.join(found, origin, after=None, traceparent=traceparent_of(self.request))
-                )
+            failed = await self._join(held.claim, reply_streams)
         except _NeverBegunError:
-            return await self._anew(replaces=held.claim.claim_id)
-        except ProblemError as error:
-            for reply_stream in reply_streams:
-                self.serving.registry.release(reply_stream, window_s=_IN_LOG_S)
-            if error.problem.status == 404:
+            self._release(reply_streams)
+            return await self._begin(replaces=held.claim.claim_id, again=True)
+        except BaseException as error:
+            self._release(reply_streams, _IN_LOG_S)
+            if isinstance(error, ProblemError) and error.problem.status == 404:
                 raise _expired() from error
             raise
-        if any(one.state.end and problem_of_end(one.state.end) for one in reply_streams):
-            for reply_stream in reply_streams:
-                self.serving.registry.release(reply_stream)
+        if failed:
+            self._release(reply_streams)
             await self.serving.idempotency.release(held)
-            return await self._anew()
+            return await self._begin(again=True)
         self._note("attached", replay=True)
         return self._recorded(held, reply_streams)
 
-    async def _anew(self, *, replaces: str = "") -> Answering:
-        """Nothing came of the earlier call: asks in its place, unless another does."""
-        held = await self._claim(replaces=replaces)
-        if not held.won:
-            raise _in_use()
-        return await self._begin(held)
+    async def _join(self, claim: Claim, reply_streams: list[ReplyStream]) -> bool:
+        """Adds a reply stream for each request of a claim; True as soon as one is known to
+        have come to nothing, since then the others make no answer.
+        """
+        for request_id in claim.request_ids:
+            found, origin = await self._found(request_id, claim)
+            joined = await self.serving.reattacher.join(
+                found, origin, after=None, traceparent=self.call.traceparent
+            )
+            reply_streams.append(joined)
+            if joined.state.end and problem_of_end(joined.state.end):
+                return True
+        return False
+
+    def _release(self, reply_streams: Sequence[ReplyStream], window_s: float = 0.0) -> None:
+        for reply_stream in reply_streams:
+            self.serving.registry.release(reply_stream, window_s=window_s)
 
     def _recorded(self, held: Held, reply_streams: Sequence[ReplyStream]) -> Answering:
         self.serving.idempotency.record(self.asked, held, reply_streams)
@@ -165,7 +185,7 @@ class _Call:
         give_up = self.serving.monotonic() + (_BEGINS_WITHIN_S if age_s < _NEVER_BEGUN_S else 0)
         while True:
             try:
-                return await self.serving.reattacher.find(request_id, self.caller)
+                return await self.serving.reattacher.find(request_id, self.call.caller)
             except ProblemError as error:
                 if error.problem.status != 404 or age_s > _IN_LOG_S:
                     raise
@@ -186,20 +206,21 @@ class _Call:
     def _note(self, how: str, *, replay: bool = False) -> None:
         metrics.GATEWAY_IDEMPOTENT.labels(how).inc()
         if replay:
-            bind_answer_headers(self.request.scope, _REPLAYED)
+            bind_answer_headers(self.call.request.scope, _REPLAYED)
 
 
 class _NeverBegunError(Exception):
     """The requests of a claim never came into the log."""
 
 
-def _asked(request: Request, caller: Principal, body: BaseModel, key: str) -> Asked:
+def _asked(call: Call, key: str) -> Asked:
     if not 0 < len(key) <= _MOST_CHARS or not key.isprintable():
         raise malformed(
             f"Idempotency-Key must be 1 to {_MOST_CHARS} printable characters.", "idempotency-key"
         )
-    asked = body.model_dump(mode="json", exclude_unset=True)
-    canonical = json.dumps([request.scope["path"], asked], sort_keys=True).encode()
+    asked = call.body.model_dump(mode="json", exclude_unset=True)
+    canonical = json.dumps([call.request.scope["path"], asked], sort_keys=True).encode()
+    caller = call.caller
     return Asked((caller.tenant, caller.key_id or caller.user), key, canonical)
 
 

@@ -20,8 +20,7 @@ from services.common.http.problems import ProblemError
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, gather, steps
 from services.gateway.http.event_stream import HEADERS, KEEP_ALIVE
-from services.gateway.http.idempotency import Answering
-from services.gateway.http.request_input import watched_for_leaving
+from services.gateway.http.request_input import Answering, watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, error_frame, unplaced_frame, usage_body
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -37,7 +36,7 @@ async def answer_prompts(
     """Serves the requests of several prompts as one answer, and gives them back."""
     reply_streams = answering.reply_streams
     first = reply_streams[0].request
-    bind_answer_headers(request.scope, reply_streams[0].permit.headers)
+    bind_answer_headers(request.scope, reply_streams[0].admitted.headers)
     bind_log_fields(
         request.scope,
         request_id=first.request_id,
@@ -47,17 +46,8 @@ async def answer_prompts(
     )
     if stream:
         return PromptsStream(serving, answering, headers=headers)
-    try:
-        with watched_for_leaving(request.receive, *reply_streams, after_s=0.25):
-            return json_response(await _gather_all(serving, reply_streams), headers=headers)
-    finally:
-        release_all(serving, answering)
-
-
-def release_all(serving: Serving, answering: Answering) -> None:
-    """Gives reply streams back; what still runs is cancelled, after the window."""
-    for reply_stream in answering.reply_streams:
-        serving.registry.release(reply_stream, window_s=answering.window_s)
+    with answering.whole(serving.registry, request.receive):
+        return json_response(await _gather_all(serving, reply_streams), headers=headers)
 
 
 class PromptsStream(Response):
@@ -85,7 +75,7 @@ class PromptsStream(Response):
                 )
                 await self._write(send)
         finally:
-            release_all(self._serving, self._answering)
+            self._answering.release(self._serving.registry)
 
     async def _write(self, send: Send) -> None:
         try:

@@ -1,19 +1,69 @@
-"""What an HTTP request brings beside its body: wishes in headers, and the news that the
-client has left.
+"""A call: what an HTTP request asks for, wishes in headers, who answers it, and the news
+that the client has left.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Receive
 
 from schemas.envelope import parse_traceparent
+from schemas.inference import InferenceRequested
+from services.common.control.principal import Principal
 from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.problems import malformed
 from services.common.process.telemetry import new_traceparent
+from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
+
+_WATCH_AFTER_S = 0.25
+"""Whole answers mostly come sooner; a client that leaves in that time is noticed at the
+latest when the answer is written.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a client asks for. `make` makes its requests, new ones each time; what was
+    begun goes on for `window_s` once the client has left.
+    """
+
+    request: Request
+    caller: Principal
+    body: BaseModel
+    make: Callable[[], list[InferenceRequested]]
+    traceparent: str | None
+    window_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers a call. The requests go on for `window_s` once the client has left."""
+
+    reply_streams: Sequence[ReplyStream]
+    window_s: float
+    placed: bool = True
+    """Whether its chunks lie in the log, where the stream can be taken up again."""
+
+    def release(self, registry: StreamRegistry) -> None:
+        """Gives the reply streams back; what still runs is cancelled, after the window."""
+        for reply_stream in self.reply_streams:
+            registry.release(reply_stream, window_s=self.window_s)
+
+    @contextlib.contextmanager
+    def whole(self, registry: StreamRegistry, receive: Receive) -> Iterator[None]:
+        """While the answer is gathered: notices when the client leaves, and gives the
+        reply streams back.
+        """
+        try:
+            with watched_for_leaving(receive, *self.reply_streams, after_s=_WATCH_AFTER_S):
+                yield
+        finally:
+            self.release(registry)
 
 
 def resume_window_s(request: Request, longest_s: float) -> float:
@@ -45,7 +95,7 @@ def traceparent_of(request: Request) -> str:
 def bind_answer(request: Request, reply_stream: ReplyStream, *, stream: bool) -> None:
     """Names the request in the log's line, and its limits in the answer's headers."""
     asked = reply_stream.request
-    bind_answer_headers(request.scope, reply_stream.permit.headers)
+    bind_answer_headers(request.scope, reply_stream.admitted.headers)
     bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=stream)
 
 

@@ -1,7 +1,7 @@
 """Lets requests in by their limits, before they are published."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
 from services.common.clock import Clock, MonotonicClock
@@ -20,14 +20,12 @@ from services.gateway.limits.valkey.shared_limits import SharedLimits
 
 @dataclass(slots=True)
 class Permit:
-    """Lets one request in. Whoever follows it says how it ended; the first word counts."""
+    """One request's part of its limits. How the request ended is told once: what is told
+    later changes nothing.
+    """
 
     headers: Headers = ()
     _taken: "tuple[Admission, InferenceRequested, Grant] | None" = None
-
-    def telling(self, headers: Headers) -> "Permit":
-        """The same permit, whose answer tells more."""
-        return replace(self, headers=(*self.headers, *headers))
 
     def settle(self, prompt: int, completion: int) -> None:
         """The request ended and took so many tokens."""
@@ -40,17 +38,16 @@ class Permit:
         if self._taken is not None:
             self.settle(expected_tokens(self._taken[1]) if begun else 0, completion)
 
-    def abandon(self) -> None:
-        """Nothing came of the request."""
-        self.settle(0, 0)
+    def give_back(self) -> None:
+        """The request was never begun: it has used nothing of any limit."""
+        if self._taken is not None:
+            (admission, _, grant), self._taken = self._taken, None
+            admission.give_back(grant)
 
     def keep(self) -> None:
         """The request goes on elsewhere: what was reserved counts as used."""
         if self._taken is not None:
             self.settle(self._taken[2].tokens, 0)
-
-
-UNLIMITED = Permit()
 
 
 @dataclass
@@ -67,7 +64,6 @@ class Admission:
     limiter: Limiter
     estimates: TokenEstimates
     state: Callable[[], ControlState]
-    pseudonym_of: Callable[[str, str], str]
     clock: Clock
     monotonic: MonotonicClock
     on_news: Callable[[], None] = field(default=lambda: None)
@@ -81,14 +77,14 @@ class Admission:
         """
         rules = self._rules(caller, requests[0])
         if not rules:
-            return [UNLIMITED] * len(requests)
+            return [Permit() for _ in requests]
         costs = [Cost(one.sampling.n, self.estimates.tokens_of(one)) for one in requests]
         refused, used_s = await self._judge(rules, _sum(costs))
         now_s = self.monotonic()
         if refused is not None:
             metrics.LIMITS_REFUSED.labels(*_whose_and_which(refused.rule)).inc()
             raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
-        grants = [self.limiter.take(rules, cost, now_s) for cost in costs]
+        grants = self.limiter.take(rules, costs, now_s)
         if used_s:
             self.limiter.correct(rules, used_s, now_s)
         metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
@@ -112,15 +108,14 @@ class Admission:
         return self.limiter.refusal(rules, cost, self.monotonic()), ()
 
     def _rules(self, caller: Principal, request: InferenceRequested) -> tuple[Rule, ...]:
-        """All limits of a request. Of suspicious users both count, whom the key belongs
-        to and whom the body names: naming another one loosens nothing.
+        """All limits of a request. Its user is whom the key belongs to, if anybody,
+        whoever the body names.
         """
         state = self.state()
         rules = self.rule_book.rules_of(caller, request.model, state)
         if not (self.risks or state.thresholds):
             return rules
-        users = {request.user, self.pseudonym_of(caller.tenant, caller.user)}
-        return rules + self.risks.rules_of(caller.tenant, users, state, self.clock())
+        return rules + self.risks.rules_of(caller.tenant, request.user, state, self.clock())
 
     def settle(self, request: InferenceRequested, grant: Grant, *, prompt: int, completion: int) -> None:
         """A request ended and took so many tokens."""
@@ -129,6 +124,15 @@ class Admission:
         self.limiter.settle(grant, prompt + completion, self.monotonic())
         if self.shared is not None:
             self.shared.settle(grant, prompt + completion)
+        self._tell()
+
+    def give_back(self, grant: Grant) -> None:
+        """A request was never begun."""
+        metrics.LIMITS_RESERVED_TOKENS.dec(grant.tokens)
+        now_s = self.monotonic()
+        self.limiter.give_back(grant, now_s)
+        if self.shared is not None:
+            self.shared.give_back(grant, now_s)
         self._tell()
 
     def _headers(self, rules: Sequence[Rule], now_s: float) -> Headers:

@@ -2,7 +2,7 @@
 an argument.
 
 A refused request takes nothing of any limit, so whoever keeps asking is let in as soon
-as whoever waits.
+as whoever waits; one that was let in and never begun gives back what it took.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,9 @@ class PeerShares(Protocol):
 
     def use(self, name: str, seconds: float) -> float:
         """So much more was used here; how much the others do not know yet."""
+
+    def give_back_use(self, name: str, seconds: float) -> None:
+        """So much was used for nothing."""
 
     def others(self, name: str) -> float:
         """What the others hold."""
@@ -64,12 +67,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a request took of its limits: tokens as estimated, and what is reserved of
-    which limit until it is settled.
+    """What a request took of its limits at `at_s`: tokens as estimated, what is reserved
+    of which limit until it is settled (`held`), and what is used of it (`used`).
     """
 
     tokens: int
     held: tuple[tuple[Rule, Meter, float], ...]
+    used: tuple[tuple[Rule, int], ...] = ()
+    at_s: float = 0.0
+
+    def unused(self, now_s: float) -> tuple[tuple[Rule, float], ...]:
+        """What may be given back of what was used. Time has given back a part of it: no
+        more than the rest, or that part would be admitted twice.
+        """
+        passed_s = max(0.0, now_s - self.at_s)
+        return tuple((rule, max(0.0, amount - passed_s / rule.unit_s)) for rule, amount in self.used)
 
 
 @dataclass
@@ -104,18 +116,21 @@ class Limiter:
         for rule, seconds in zip(rules, used_s, strict=True):
             self.meters.of(rule.name, now_s).full_at_s = now_s + seconds
 
-    def take(self, rules: Sequence[Rule], cost: Cost, now_s: float) -> Grant:
-        """Takes a request's part of every limit, whether or not it is within them."""
-        held = []
-        for rule in rules:
-            meter = self.meters.of(rule.name, now_s)
-            if rule.kind is Kind.REQUESTS:
-                self._use(rule, meter, cost.requests, now_s)
-                continue
-            amount = cost.streams if rule.kind is Kind.STREAMS else min(cost.tokens, rule.limit)
-            self._hold(rule, meter, amount)
-            held.append((rule, meter, float(amount)))
-        return Grant(cost.tokens, tuple(held))
+    def take(self, rules: Sequence[Rule], costs: Sequence[Cost], now_s: float) -> list[Grant]:
+        """Takes the parts of one call's requests of every limit, whether or not they are
+        within them. All together hold no more tokens than a limit has: what is settled
+        for each adds up to what was taken for all.
+        """
+        left = {rule.name: rule.limit for rule in rules}
+        return [self._take(rules, cost, left, now_s) for cost in costs]
+
+    def give_back(self, grant: Grant, now_s: float) -> None:
+        """The request was never begun; to be said once, instead of `settle`."""
+        self.settle(grant, 0, now_s)
+        for rule, amount in grant.unused(now_s):
+            seconds = amount * rule.unit_s
+            self.meters.of(rule.name, now_s).give_back(seconds, now_s)
+            self.shares.give_back_use(rule.name, seconds)
 
     def settle(self, grant: Grant, tokens: int, now_s: float) -> None:
         """A request ended and took so many tokens; to be said once."""
@@ -135,6 +150,20 @@ class Limiter:
         free_s = max(0.0, rule.period_s - used_s)
         remaining = int(free_s / rule.period_s * rule.limit + _ROUNDING * rule.limit)
         return Allowance(rule.limit, remaining, max(0.0, used_s))
+
+    def _take(self, rules: Sequence[Rule], cost: Cost, left: dict[str, int], now_s: float) -> Grant:
+        held, used = [], []
+        for rule in rules:
+            meter = self.meters.of(rule.name, now_s)
+            if rule.kind is Kind.REQUESTS:
+                self._use(rule, meter, cost.requests, now_s)
+                used.append((rule, cost.requests))
+                continue
+            amount = cost.streams if rule.kind is Kind.STREAMS else min(cost.tokens, left[rule.name])
+            left[rule.name] -= amount
+            self._hold(rule, meter, amount)
+            held.append((rule, meter, float(amount)))
+        return Grant(cost.tokens, tuple(held), tuple(used), now_s)
 
     def _wait_s(self, rule: Rule, cost: Cost, now_s: float) -> float:
         """In how long a request is within a limit: 0 at once."""

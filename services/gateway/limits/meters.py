@@ -37,6 +37,10 @@ class Meter:
         """So much more is used."""
         self.full_at_s = min(max(self.full_at_s, now_s) + seconds, now_s + LONGEST_DEBT_S)
 
+    def give_back(self, seconds: float, now_s: float) -> None:
+        """So much was used for nothing."""
+        self.full_at_s = max(self.full_at_s - seconds, now_s)
+
 
 @dataclass
 class Meters:

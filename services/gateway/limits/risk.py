@@ -52,23 +52,19 @@ class RiskTable:
         age_s = max(0.0, (now - risk.assessed_at).total_seconds())
         return int(risk.findings * 0.5 ** min(age_s / self.half_life_s, 60.0) + 0.5)
 
-    def rules_of(self, tenant: str, users: set[str], state: ControlState, now: datetime) -> tuple[Rule, ...]:
-        """The limits of suspicious users, by the tenant's thresholds.
+    def rules_of(self, tenant: str, user: str, state: ControlState, now: datetime) -> tuple[Rule, ...]:
+        """The limit of a suspicious user, by the tenant's thresholds.
 
         Who is not suspicious is limited only where an administrator set thresholds:
         their defaults are for those of whom something was found.
         """
         is_set = _has_thresholds(state, tenant)
-        if not (self._risks or is_set):
+        findings = self.findings_of(tenant, user, now)
+        if not user or not (findings or is_set):
             return ()
-        rules = []
-        for user in sorted(users):
-            findings = self.findings_of(tenant, user, now)
-            if user and (findings or is_set):
-                none, some, many = state.thresholds_of(tenant).requests_per_hour
-                limit = none if not findings else some if findings <= 3 else many
-                rules.append(hourly_rule(tenant, user, limit))
-        return tuple(rules)
+        none, some, many = state.thresholds_of(tenant).requests_per_hour
+        limit = none if not findings else some if findings <= 3 else many
+        return (hourly_rule(tenant, user, limit),)
 
 
 def _has_thresholds(state: ControlState, tenant: str) -> bool:

@@ -74,6 +74,16 @@ class Shares:
         untold = self._used[name] = self._used.get(name, 0.0) + seconds
         return untold
 
+    def give_back_use(self, name: str, seconds: float) -> None:
+        """So much was used for nothing. What the others know by now, they keep counting:
+        time gives it back.
+        """
+        untold = self._used.get(name, 0.0) - seconds
+        if untold > 0:
+            self._used[name] = untold
+        else:
+            self._used.pop(name, None)
+
     def held(self, name: str) -> float:
         """What this gateway holds."""
         return self._held.get(name, 0.0)

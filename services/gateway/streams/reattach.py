@@ -17,6 +17,7 @@ from services.common.http.problems import Problem, ProblemError, malformed, unav
 from services.common.process import metrics
 from services.common.requests.request_finder import RequestFinder, cannot_look_up
 from services.common.requests.request_ids import may_be_in_log, time_ms_of
+from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.openai.chunks import EventId
 from services.gateway.problems import no_such_request
@@ -79,14 +80,14 @@ class Reattacher:
                 f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.",
                 "last-event-id",
             )
-        self.registry.require_room(request.tenant)
+        [place] = self.registry.take_places(request.tenant)
+        admitted = Admitted(request, place)
         try:
-            reader = await self.readers.reader_of(partition)
-        except BusUnavailableError as error:
-            raise unavailable(
-                "The stream cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
-            ) from error
-        reply_stream = self.registry.follow(request, reader, traceparent=traceparent, replaying=True)
+            reader = await self._reader_of(partition)
+            reply_stream = self.registry.follow(admitted, reader, traceparent=traceparent, replaying=True)
+        except BaseException:
+            admitted.give_back()
+            raise
         reply_stream.attempt_lies_at(1, origin)
         try:
             await self._replay(reply_stream, reader, after)
@@ -124,6 +125,14 @@ class Reattacher:
             ProblemError: 429, the tenant asks too much; 503, the log cannot be read now.
         """
         return (await self._state_of(request)).phase is Phase.ENDED
+
+    async def _reader_of(self, partition: int) -> ReplyReader:
+        try:
+            return await self.readers.reader_of(partition)
+        except BusUnavailableError as error:
+            raise unavailable(
+                "The stream cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
+            ) from error
 
     async def _state_of(self, request: InferenceRequested) -> StreamState:
         state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)

@@ -17,9 +17,9 @@ from services.common.clock import MonotonicClock
 from services.common.errors import RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.process import metrics
+from services.gateway.admission.admitted import Admitted
+from services.gateway.admission.tenant_room import HeldPlace, TenantRoom
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.limits.admission import UNLIMITED, Permit
-from services.gateway.limits.tenant_room import TenantRoom
 from services.gateway.settings import Settings
 from services.gateway.streams.measurements import RequestMeasurements
 from services.gateway.streams.queue_positions import QueuePositions
@@ -60,7 +60,6 @@ class StreamRegistry:
     share_of: Callable[[str], float] = lambda _tenant: 1.0
     """By which a tenant's part of the requests in flight is weighed."""
     _room: TenantRoom = field(init=False)
-    _placed: set[ReplyStream] = field(default_factory=set, init=False)
     _measurements: RequestMeasurements = field(default_factory=RequestMeasurements, init=False)
     _departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
@@ -80,8 +79,8 @@ class StreamRegistry:
 
     @property
     def followed(self) -> int:
-        """How many requests are followed that have not ended, with or without a client:
-        one that is kept for its client to come back is among them.
+        """How many places are taken: by requests that were let in and have not ended, with
+        or without a client. One that is kept for its client to come back is among them.
         """
         return self._room.total
 
@@ -99,8 +98,8 @@ class StreamRegistry:
         """The reader that feeds a stream."""
         return self._readers[reply_stream]
 
-    def require_room(self, tenant: str, count: int = 1) -> None:
-        """Passes while there is room for so many more requests of a tenant.
+    def take_places(self, tenant: str, count: int = 1) -> list[HeldPlace]:
+        """Takes places for so many more requests of a tenant, all or none.
 
         Raises:
             ProblemError: 503, there is none; 429, the tenant has its share, and others
@@ -116,32 +115,29 @@ class StreamRegistry:
         if not may_take:
             metrics.LIMITS_REFUSED.labels("tenant", "share").inc()
             raise _has_its_share(self._room.taken_by(tenant), self.settings.max_in_flight)
+        return [self._room.take(tenant) for _ in range(count)]
 
     def follow(
         self,
-        request: InferenceRequested,
+        admitted: Admitted,
         reader: ReplyReader,
         *,
         traceparent: str | None = None,
         replaying: bool = False,
-        permit: Permit = UNLIMITED,
     ) -> ReplyStream:
         """A new reply stream of a request, which hears from now on what its reader
-        reads. Its permit is settled when it is followed no more.
+        reads. What was taken for it is settled when it is followed no more.
         """
         reply_stream = ReplyStream(
-            request,
+            admitted,
             max_attempts=self.settings.max_attempts,
             max_buffered_bytes=self.settings.max_buffered_bytes,
             now=self.monotonic(),
             next_attempt=self._ask_again,
             traceparent=traceparent,
             replaying=replaying,
-            permit=permit,
         )
         self._readers[reply_stream] = reader
-        self._placed.add(reply_stream)
-        self._room.take(request.tenant)
         self._serving.add(reply_stream)
         metrics.LLM_ACTIVE_REQUESTS.set(len(self._serving))
         reader.add(reply_stream)
@@ -150,7 +146,6 @@ class StreamRegistry:
     def forget(self, reply_stream: ReplyStream) -> None:
         """Nothing came of the request: it is followed no more."""
         if self._stop_serving(reply_stream):
-            reply_stream.permit.abandon()
             self.drop(reply_stream)
 
     def release(self, reply_stream: ReplyStream, *, window_s: float = 0.0) -> None:
@@ -175,7 +170,7 @@ class StreamRegistry:
     def remember(self, reply_stream: ReplyStream, now: float) -> None:
         """The request has ended: it is followed a little longer, while memory allows."""
         self._leaving.pop(reply_stream, None)
-        self._conclude(reply_stream)
+        reply_stream.settle()
         size_bytes = reply_stream.size_bytes()
         self._ended.append(_Remembered(now + _AFTERLIFE_S, reply_stream, size_bytes))
         self._ended_bytes += size_bytes
@@ -191,7 +186,7 @@ class StreamRegistry:
     def drop(self, reply_stream: ReplyStream) -> None:
         """Follows a request no more; dropping it again changes nothing."""
         self._leaving.pop(reply_stream, None)
-        self._conclude(reply_stream)
+        reply_stream.settle()
         reader = self._readers.pop(reply_stream, None)
         if reader is not None:
             reader.remove(reply_stream)
@@ -242,13 +237,6 @@ class StreamRegistry:
                 reply_stream.fail(_cannot_go_on(error))
 
         self.publisher.ask_again(request, reply_stream.traceparent, acknowledged, refused)
-
-    def _conclude(self, reply_stream: ReplyStream) -> None:
-        """The request is over as far as this gateway goes; a second time changes nothing."""
-        reply_stream.settle()
-        if reply_stream in self._placed:
-            self._placed.remove(reply_stream)
-            self._room.leave(reply_stream.request.tenant)
 
     def _forget_oldest(self) -> None:
         oldest = self._ended.popleft()

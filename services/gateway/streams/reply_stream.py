@@ -12,7 +12,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
-from services.gateway.limits.admission import UNLIMITED, Permit
+from services.gateway.admission.admitted import Admitted
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024
@@ -47,7 +47,7 @@ class ReplyStream:
 
     def __init__(
         self,
-        request: InferenceRequested,
+        admitted: Admitted,
         *,
         max_attempts: int,
         max_buffered_bytes: int,
@@ -55,11 +55,10 @@ class ReplyStream:
         next_attempt: NextAttempt,
         traceparent: str | None = None,
         replaying: bool = False,
-        permit: Permit = UNLIMITED,
     ) -> None:
-        self.request = request
+        self.request = request = admitted.request
         self.traceparent = traceparent
-        self.permit = permit
+        self.admitted = admitted
         self.key = request.request_id.encode()
         self.began_at = None if replaying else now
         self.state: StreamState = new_stream(request.sampling.n, max_attempts=max_attempts)
@@ -210,18 +209,19 @@ class ReplyStream:
         self._buffered_bytes = 0
 
     def settle(self) -> None:
-        """Tells the request's limits what it took, as far as that is known here. A
-        stream that another gateway serves goes on there.
+        """The request is over as far as this gateway goes: frees its place, and tells its
+        limits what it took, as far as that is known here. A stream that another gateway
+        serves goes on there.
         """
         state = self.state
         delivered = sum(choice.tokens for choice in state.choices)
         if state.end is not None:
             usage = state.end.usage
-            self.permit.settle(usage.prompt_tokens, max(usage.completion_tokens, delivered))
+            self.admitted.settle(usage.prompt_tokens, max(usage.completion_tokens, delivered))
         elif self._taken:
-            self.permit.keep()
+            self.admitted.keep()
         else:
-            self.permit.settle_delivered(delivered, begun=self.begun or delivered > 0)
+            self.admitted.settle_delivered(delivered, begun=self.begun or delivered > 0)
 
     async def take(self, timeout_s: float) -> list[Arrival]:
         """What has arrived since the last call, at once or when there is something.

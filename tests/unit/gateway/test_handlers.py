@@ -1,73 +1,24 @@
 """What the gateway does for its clients, without a bus."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from schemas.control import BudgetChanged, Subject, TenantChanged
-from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, LogPosition, QueueStatus
+from schemas.control import Subject, TenantChanged
+from schemas.inference import QueueStatus
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
 from services.common.identity import pseudonym, pseudonym_of_named
-from services.common.requests.model_catalogue import ModelConfig
-from services.common.requests.request_ids import new_request_id
-from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.publisher import MayHaveBegunError
-from services.gateway.handlers import ask_completions
 from services.gateway.openai.requests import CompletionBody
 from tests.unit.common.control.entries import signed_key
 from tests.unit.gateway.budgets import budget, meter
-from tests.unit.gateway.budgets.scene import BudgetScene
-from tests.unit.gateway.limits.scene import LimitsScene, caller
-from tests.unit.gateway.streams.stage import Stage, make_stage
-
-NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-
-
-class FakePublisher:
-    """Takes so many requests, then the bus is away."""
-
-    def __init__(self, takes: int) -> None:
-        self.takes = takes
-        self.error: ProblemError | None = None
-        self.bus_clock = BusClock(lambda: NOW, lambda: 0.0)
-        self.taken: list[InferenceRequested] = []
-
-    async def ask(self, request: InferenceRequested, _traceparent: str | None, **_: Any) -> LogPosition:
-        if self.error is not None:
-            raise self.error
-        if len(self.taken) >= self.takes:
-            raise unavailable("Away; nothing was begun. Try again.", code=ErrorCode.BUS_UNAVAILABLE)
-        self.taken.append(request)
-        return LogPosition(topic="lane", partition=0, offset=len(self.taken))
-
-
-def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[BudgetChanged, ...] = ()) -> Any:
-    """As much of a gateway as asking needs."""
-    model = ModelConfig(name="m", engine="scripted", context_length=100)
-    return SimpleNamespace(
-        settings=stage.registry.settings,
-        registry=stage.registry,
-        publisher=FakePublisher(takes),
-        catalogue=SimpleNamespace(find=lambda _name, _key: model),
-        control=SimpleNamespace(state=ControlState()),
-        readers=SimpleNamespace(own=stage.reader),
-        admission=LimitsScene(defaults).admission,
-        budgets=BudgetScene(budgets).admission,
-        clock=lambda: NOW,
-    )
-
-
-def ids_of(body: CompletionBody) -> list[str]:
-    """An id for each prompt."""
-    return [new_request_id("completion", time_ms=1, random_bits=one) for one in range(len(body.prompts))]
+from tests.unit.gateway.limits.scene import caller, request
+from tests.unit.gateway.serving import NOW, ask, serving_of
+from tests.unit.gateway.streams.stage import make_stage
 
 
 @pytest.mark.parametrize(
@@ -80,9 +31,7 @@ async def test_bus_that_leaves_midway_is_503_that_says_what_had_begun(prompts: l
     asking = principal_of(key)
     body = CompletionBody(model="m", prompt=prompts)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(
-            serving_of(stage, takes), asking, body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving_of(stage, takes), asking, body)
     problem = refused.value.problem
     assert (problem.status, problem.code) == (503, "bus_unavailable")
     assert ("nothing was begun" in problem.message) is (takes == 0)
@@ -99,12 +48,12 @@ async def test_bus_that_leaves_midway_gives_back_what_was_reserved(prompts: int,
     serving = serving_of(stage, takes, "key.tokens_per_minute=10000,key.requests_per_minute=50")
     body = CompletionBody(model="m", prompt=["a"] * prompts)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(
-            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving, caller(), body)
     stage.tick()
     assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
-    assert dict(refused.value.problem.headers)["x-ratelimit-remaining-requests"] == str(50 - prompts)
+    assert dict(refused.value.problem.headers)["x-ratelimit-limit-requests"] == "50"
+    [permit] = await serving.admission.admit(caller(), [request()])
+    assert dict(permit.headers)["x-ratelimit-remaining-requests"] == str(50 - takes - 1)
 
 
 async def test_prompts_beyond_a_limit_are_refused_before_any_is_published() -> None:
@@ -112,9 +61,7 @@ async def test_prompts_beyond_a_limit_are_refused_before_any_is_published() -> N
     serving = serving_of(make_stage(), 9, "key.requests_per_minute=3")
     body = CompletionBody(model="m", prompt=["a"] * 4)
     with pytest.raises(ProblemError) as refused:
-        await ask_completions(
-            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving, caller(), body)
     assert (refused.value.problem.status, serving.publisher.taken) == (429, [])
     assert refused.value.request_id.startswith("cmpl-")
 
@@ -125,9 +72,7 @@ async def test_bus_that_leaves_midway_frees_the_money_of_what_was_not_begun(prom
     serving = serving_of(make_stage(), takes, budgets=(budget(),))
     body = CompletionBody(model="m", prompt=["a"] * prompts, max_tokens=100)
     with pytest.raises(ProblemError):
-        await ask_completions(
-            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving, caller(), body)
     held = serving.budgets.reservations
     assert [one.request_id in held for one in serving.publisher.taken] == [True] * takes
     assert len(held) == takes
@@ -139,24 +84,27 @@ async def test_uncertain_refusal_keeps_the_money_until_the_end_is_known() -> Non
     serving.publisher.error = MayHaveBegunError(unavailable("It may have begun.").problem)
     body = CompletionBody(model="m", prompt="a", max_tokens=100)
     with pytest.raises(ProblemError):
-        await ask_completions(
-            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving, caller(), body)
     assert len(serving.budgets.reservations) == 1
 
 
-async def test_budget_refusal_gives_back_what_was_reserved_of_limits() -> None:
-    """Nothing was asked for then."""
+async def test_budget_refusal_takes_nothing_of_limits() -> None:
+    """Whoever asks again and again is told of the budget, not of a limit; its place is
+    free again.
+    """
+    stage = make_stage()
     serving = serving_of(
-        make_stage(), 9, "key.tokens_per_minute=10000", budgets=(budget(limit_usd=Decimal(0)),)
+        stage,
+        9,
+        "key.tokens_per_minute=10000,key.requests_per_minute=2",
+        budgets=(budget(limit_usd=Decimal(0)),),
     )
     body = CompletionBody(model="m", prompt="a", max_tokens=100)
-    with pytest.raises(ProblemError) as refused:
-        await ask_completions(
-            serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
-    assert (refused.value.problem.code, serving.publisher.taken) == ("insufficient_quota", [])
-    assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
+    for _ in range(5):
+        with pytest.raises(ProblemError) as refused:
+            await ask(serving, caller(), body)
+        assert (refused.value.problem.code, serving.publisher.taken) == ("insufficient_quota", [])
+    assert (len(serving.admission.limiter.meters), stage.registry.followed) == (0, 0)
 
 
 async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says() -> None:
@@ -167,9 +115,7 @@ async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says
     users = []
     for owner, named in (("jo", "someone"), ("jo", None), ("", "someone"), ("", "jo"), ("", None)):
         body = CompletionBody(model="m", prompt="a", user=named)
-        await ask_completions(
-            serving, caller(user=owner), body, request_ids=ids_of(body), stream=False, traceparent=None
-        )
+        await ask(serving, caller(user=owner), body)
         users.append(serving.publisher.taken[-1].user)
     key = serving.settings.pseudonym_key.get_secret_value()
     jo = pseudonym(key, tenant="acme", user="jo")
@@ -184,15 +130,14 @@ async def test_naming_an_entered_user_spends_none_of_their_budget_and_taints_not
     """
     entry = budget(subject=Subject(kind="user", id=f"acme/{owner}"), limit_usd=Decimal("0.1"))
     serving = serving_of(make_stage(), 9, budgets=(entry,))
-    serving.settings = serving.settings.model_copy(
+    serving.requests.settings = serving.settings.model_copy(
         update={"pseudonym_key": SecretStr("a pseudonym key for tests")}
     )
     for asking in (caller(), caller(), caller(user=owner)):
-        body = CompletionBody(model="m", prompt="a", max_tokens=100, user=owner)
-        await ask_completions(serving, asking, body, request_ids=ids_of(body), stream=False, traceparent=None)
+        await ask(serving, asking, CompletionBody(model="m", prompt="a", max_tokens=100, user=owner))
     assert serving.budgets.reservations.held(entry.budget_id) == Decimal("0.1")
     theirs = meter(entry).spender.id
-    assert [request.user == theirs for request in serving.publisher.taken] == [False, False, True]
+    assert [one.user == theirs for one in serving.publisher.taken] == [False, False, True]
 
 
 async def test_request_that_is_refused_is_counted_by_model() -> None:
@@ -207,9 +152,7 @@ async def test_request_that_is_refused_is_counted_by_model() -> None:
         scene = serving_of(make_stage(), takes, defaults)
         body = CompletionBody(model="m", prompt=["a", "b"])
         with pytest.raises(ProblemError):
-            await ask_completions(
-                scene, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-            )
+            await ask(scene, caller(), body)
     assert refused() == before + 2 + 1
 
 
@@ -226,12 +169,10 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
     stage.registry.queue_positions._queues["m"] = status, 0.0
     serving = serving_of(stage, 9, "key.requests_per_minute=3")
     body = CompletionBody(model="m", prompt="a")
-    asking = ask_completions(
-        serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None
-    )
+    asking = ask(serving, caller(), body)
     if served:
         [reply_stream] = await asking
-        headers = dict(reply_stream.permit.headers)
+        headers = dict(reply_stream.admitted.headers)
         assert (headers["x-queue-position"], headers["x-queue-eta-ms"]) == ("1", "100")
         assert headers["x-ratelimit-remaining-requests"] == "2"
         stage.registry.release(reply_stream)
@@ -250,5 +191,5 @@ async def test_request_carries_its_tenants_share_unless_it_is_one(share: float, 
     tenant = TenantChanged(tenant="acme", created_at=NOW, share=share)
     serving.control.state = ControlState(tenants={"acme": tenant})
     body = CompletionBody(model="m", prompt="a")
-    await ask_completions(serving, caller(), body, request_ids=ids_of(body), stream=False, traceparent=None)
+    await ask(serving, caller(), body)
     assert serving.publisher.taken[0].share == told

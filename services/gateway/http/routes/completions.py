@@ -1,35 +1,23 @@
 """POST /v1/chat/completions, /v1/completions and /v1/completions/stream."""
 
-from collections.abc import Awaitable, Sequence
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from schemas.inference import InferenceRequested
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
-from services.gateway.handlers import Serving, ask_chat, ask_completions, gather
+from services.gateway.handlers import Serving, gather
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
-from services.gateway.http.idempotency import Answering, once
+from services.gateway.http.idempotency import once
 from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
 from services.gateway.http.prompt_batch import answer_prompts
 from services.gateway.http.raw_route import RawRoute
-from services.gateway.http.request_input import (
-    bind_answer,
-    resume_window_s,
-    traceparent_of,
-    watched_for_leaving,
-)
+from services.gateway.http.request_input import Answering, Call, bind_answer, resume_window_s, traceparent_of
 from services.gateway.openai.requests import ChatBody, CompletionBody
-from services.gateway.streams.reply_stream import ReplyStream
-
-_WATCH_AFTER_S = 0.25
-"""Whole answers mostly come sooner; a client that leaves in that time is noticed at the
-latest when the answer is written.
-"""
 
 
 def completions_router(serving: Serving) -> APIRouter:
@@ -88,11 +76,8 @@ async def answer(
             began=began,
             headers=headers,
         )
-    try:
-        with watched_for_leaving(request.receive, reply_stream, after_s=_WATCH_AFTER_S):
-            _, body = await gather(serving, reply_stream)
-    finally:
-        serving.registry.release(reply_stream, window_s=answering.window_s)
+    with answering.whole(serving.registry, request.receive):
+        _, body = await gather(serving, reply_stream)
     return json_response(body, headers=headers)
 
 
@@ -103,15 +88,10 @@ async def _chat(serving: Serving, request: Request) -> Response:
     stream = bool(body.stream)
     with span("gateway.chat", traceparent_of(request)) as traceparent:
 
-        async def ask(ids: Sequence[str]) -> list[ReplyStream]:
-            [request_id] = ids
-            return [
-                await ask_chat(
-                    serving, caller, body, request_id=request_id, stream=stream, traceparent=traceparent
-                )
-            ]
+        def make() -> list[InferenceRequested]:
+            return serving.requests.chat(caller, body, stream=stream)
 
-        answering = await once(serving, request, caller, body, kind="chat", window_s=window_s, ask=ask)
+        answering = await once(serving, Call(request, caller, body, make, traceparent, window_s))
         return await answer(serving, request, answering, stream=stream, headers=ignored_fields(body))
 
 
@@ -122,21 +102,10 @@ async def _completion(serving: Serving, request: Request, *, always_stream: bool
     stream = always_stream or bool(body.stream)
     with span("gateway.completion", traceparent_of(request)) as traceparent:
 
-        def ask(ids: Sequence[str]) -> Awaitable[list[ReplyStream]]:
-            return ask_completions(
-                serving, caller, body, request_ids=ids, stream=stream, traceparent=traceparent
-            )
+        def make() -> list[InferenceRequested]:
+            return serving.requests.completions(caller, body, stream=stream)
 
-        answering = await once(
-            serving,
-            request,
-            caller,
-            body,
-            kind="completion",
-            window_s=window_s,
-            ask=ask,
-            count=len(body.prompts),
-        )
+        answering = await once(serving, Call(request, caller, body, make, traceparent, window_s))
         headers = ignored_fields(body)
         if len(body.prompts) > 1:
             return await answer_prompts(serving, request, answering, stream=stream, headers=headers)

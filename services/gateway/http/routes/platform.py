@@ -1,22 +1,20 @@
 """POST /generate: a conversation's answer without OpenAI's ceremony."""
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
+from schemas.inference import InferenceRequested
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
-from services.gateway.handlers import Serving, ask_chat, gather
+from services.gateway.handlers import Serving, gather
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.idempotency import once
 from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, whole
-from services.gateway.http.request_input import bind_answer, traceparent_of, watched_for_leaving
+from services.gateway.http.request_input import Call, bind_answer, traceparent_of
 from services.gateway.openai.requests import ChatBody, GenerateBody
-from services.gateway.streams.reply_stream import ReplyStream
 
 
 def platform_router(serving: Serving) -> APIRouter:
@@ -41,23 +39,15 @@ def platform_router(serving: Serving) -> APIRouter:
         )
         with span("gateway.generate", traceparent_of(request)) as traceparent:
 
-            async def ask(ids: Sequence[str]) -> list[ReplyStream]:
-                [request_id] = ids
-                return [
-                    await ask_chat(
-                        serving, caller, body, request_id=request_id, stream=False, traceparent=traceparent
-                    )
-                ]
+            def make() -> list[InferenceRequested]:
+                return serving.requests.chat(caller, body, stream=False)
 
-            answering = await once(serving, request, caller, given, kind="chat", window_s=0.0, ask=ask)
+            answering = await once(serving, Call(request, caller, given, make, traceparent))
             [reply_stream] = answering.reply_streams
             asked = reply_stream.request
             bind_answer(request, reply_stream, stream=False)
-            try:
-                with watched_for_leaving(request.receive, reply_stream, after_s=0.25):
-                    answer, whole_body = await gather(serving, reply_stream)
-            finally:
-                serving.registry.release(reply_stream, window_s=answering.window_s)
+            with answering.whole(serving.registry, request.receive):
+                answer, whole_body = await gather(serving, reply_stream)
         latency_s = round(serving.monotonic() - began, 4)
         return json_response(
             {

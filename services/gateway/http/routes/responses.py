@@ -8,32 +8,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from schemas.inference import Delivered
+from schemas.inference import Delivered, InferenceRequested
 from services.common.control.principal import Principal
 from services.common.http.problems import ProblemError, malformed
 from services.common.http.request_body import ignored_fields, read_json
 from services.common.http.responses import json_response
 from services.common.process.telemetry import span
-from services.gateway.handlers import Serving, ask_chat, steps
+from services.gateway.handlers import Serving, steps
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import EventStream, ResponseBlocks
 from services.gateway.http.idempotency import once
 from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
 from services.gateway.http.raw_route import RawRoute
-from services.gateway.http.request_input import (
-    bind_answer,
-    resume_window_s,
-    traceparent_of,
-    watched_for_leaving,
-)
+from services.gateway.http.request_input import Answering, Call, bind_answer, resume_window_s, traceparent_of
 from services.gateway.openai.responses.body import ResponsesBody
 from services.gateway.openai.responses.items import Item
 from services.gateway.openai.responses.references import referenced_item, referenced_request
 from services.gateway.openai.responses.translation import chat_body_of, in_the_clients_words
 from services.gateway.openai.responses.writer import ResponseWriter
-from services.gateway.streams.reply_stream import ReplyStream
 
-_WATCH_AFTER_S = 0.25
 _MOST_ANSWERS = 32
 """So many earlier answers' items one input may refer to: each is looked up in the log."""
 
@@ -63,35 +56,18 @@ async def _respond(serving: Serving, request: Request) -> Response:
     chat = chat_body_of(body, await _resolved(serving, caller, body.input))
     with span("gateway.responses", traceparent_of(request)) as traceparent:
 
-        async def ask(ids: Sequence[str]) -> list[ReplyStream]:
-            [request_id] = ids
-            try:
-                return [
-                    await ask_chat(
-                        serving,
-                        caller,
-                        chat,
-                        request_id=request_id,
-                        stream=bool(body.stream),
-                        traceparent=traceparent,
-                    )
-                ]
-            except ProblemError as error:
-                raise in_the_clients_words(error) from error
+        def make() -> list[InferenceRequested]:
+            return serving.requests.chat(caller, chat, stream=bool(body.stream))
 
-        answering = await once(serving, request, caller, body, kind="chat", window_s=window_s, ask=ask)
+        try:
+            answering = await once(serving, Call(request, caller, body, make, traceparent, window_s))
+        except ProblemError as error:
+            raise in_the_clients_words(error) from error
         [reply_stream] = answering.reply_streams
         bind_answer(request, reply_stream, stream=bool(body.stream))
         writer = ResponseWriter(reply_stream.request, body)
         if not body.stream:
-            return await _whole(
-                serving,
-                request,
-                reply_stream,
-                writer,
-                window_s=answering.window_s,
-                headers=ignored_fields(body),
-            )
+            return await _whole(serving, request, answering, writer, ignored_fields(body))
         return EventStream(
             reply_stream,
             serving.registry,
@@ -106,14 +82,13 @@ async def _respond(serving: Serving, request: Request) -> Response:
 async def _whole(
     serving: Serving,
     request: Request,
-    reply_stream: ReplyStream,
+    answering: Answering,
     writer: ResponseWriter,
-    *,
-    window_s: float,
     headers: dict[str, str] | None,
 ) -> Response:
+    [reply_stream] = answering.reply_streams
     try:
-        with watched_for_leaving(request.receive, reply_stream, after_s=_WATCH_AFTER_S):
+        with answering.whole(serving.registry, request.receive):
             events = [
                 event
                 async for pieces, end in steps(serving, reply_stream)
@@ -121,8 +96,6 @@ async def _whole(
             ]
     except ProblemError as error:
         raise in_the_clients_words(error) from error
-    finally:
-        serving.registry.release(reply_stream, window_s=window_s)
     return json_response(events[-1]["response"], headers=headers)
 
 

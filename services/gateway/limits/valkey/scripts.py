@@ -80,9 +80,9 @@ for i = 1, #KEYS do
     local left = tonumber(redis.call('HINCRBYFLOAT', KEYS[i] .. ':h', source, -amount))
     if left <= 0 then redis.call('HDEL', KEYS[i] .. ':h', source) end
   end
-  if used > 0 then
+  if used ~= 0 then
     local full = math.max(now, tonumber(redis.call('GET', KEYS[i] .. ':u') or '0'))
-    full = math.min(full + used * period / limit, now + {DAY_US})
+    full = math.max(now, math.min(full + used * period / limit, now + {DAY_US}))
     redis.call('SET', KEYS[i] .. ':u', string.format('%.0f', full),
       'PX', string.format('%.0f', (full - now) / 1000 + 1000))
   end

@@ -108,20 +108,24 @@ class SharedLimits:
 
     def settle(self, grant: Grant, tokens: int) -> None:
         """A request ended and took so many tokens."""
-        held = [(rule, amount) for rule, _, amount in grant.held]
-        if not held:
-            return
-        arguments = [
-            part
-            for rule, amount in held
-            for part in (
-                rule.limit,
-                rule.period_s * 1e6,
-                amount,
-                tokens if rule.kind is Kind.TOKENS and rule.limit else 0,
-            )
-        ]
-        self._send(_Call(SETTLE, tuple(rule.name for rule, _ in held), tuple(arguments)))
+        self._settle(
+            (rule, amount, tokens if rule.kind is Kind.TOKENS and rule.limit else 0)
+            for rule, _, amount in grant.held
+        )
+
+    def give_back(self, grant: Grant, now_s: float) -> None:
+        """The request was never begun: nothing is held of its limits, nor used."""
+        held = [(rule, amount, 0.0) for rule, _, amount in grant.held]
+        self._settle([*held, *((rule, 0.0, -amount) for rule, amount in grant.unused(now_s))])
+
+    def _settle(self, parts: Iterable[tuple[Rule, float, float]]) -> None:
+        """Of each limit: so much less is held, so much more is used."""
+        names, arguments = [], list[float]()
+        for rule, held, used in parts:
+            names.append(rule.name)
+            arguments += (rule.limit, rule.period_s * 1e6, held, used)
+        if names:
+            self._send(_Call(SETTLE, tuple(names), tuple(arguments)))
 
     async def run(self) -> None:
         """Keeps the connection, until cancelled."""

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 from schemas.base import Message
 from schemas.inference import End, InferenceRequested, Logprob, Piece, ReplyChunk
 from services.common.requests.tool_calls import ToolCalls, join_tool_calls
+from services.gateway.admission.admitted import Admitted
 from services.gateway.streams.reply_stream import ReplyStream
 
 _MAX_BYTES = 2 * 1024 * 1024
@@ -103,7 +104,7 @@ def replayed(answer: RecordedAnswer, now: float) -> ReplyStream:
     """A reply stream that gives a recorded answer; nothing is followed for it."""
     request = answer.request
     reply_stream = ReplyStream(
-        request,
+        Admitted(request),
         max_attempts=1,
         max_buffered_bytes=4 * _MAX_BYTES,
         now=now,

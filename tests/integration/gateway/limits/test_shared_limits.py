@@ -102,7 +102,7 @@ async def test_tokens_and_streams_are_reserved_over_gateways_and_settled(valkey_
         again = await two.ask_often(3, name, limits)
         assert len(again) == 1  # 30 used, 20 reserved: 10 are left
         for permit in again:
-            permit.abandon()
+            permit.give_back()
 
 
 async def test_gateway_that_is_gone_holds_nothing(valkey_server: OwnValkey) -> None:
@@ -139,7 +139,7 @@ async def test_store_that_is_away_costs_no_request_and_is_used_again_when_it_is_
             assert await one.ask(name, limits) is None
             assert metrics.LIMITS_STORE_SKIPPED._value.get() >= before + 2
             await until(lambda: not one.shared.available)
-            held[0].abandon()
+            held[0].give_back()
         finally:
             valkey_server.start()
         await until(lambda: one.shared.available and two.shared.available)

@@ -65,7 +65,6 @@ class LimitsScene:
             self.limiter,
             TokenEstimates({"m": 100}),
             lambda: self.state,
-            lambda tenant, user: f"u_{tenant}_{user}" if user else "",
             lambda: NOW + timedelta(seconds=self.time_s - 1000),
             lambda: self.time_s,
             self._tell,

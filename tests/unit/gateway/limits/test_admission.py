@@ -74,16 +74,49 @@ async def test_tokens_are_reserved_and_settled_with_what_was_used() -> None:
     assert await admitted(scene, 2, limits) == 1
 
 
-@pytest.mark.parametrize("end", ["abandon", "never begun"])
+@pytest.mark.parametrize("end", ["given back", "never begun"])
 async def test_request_of_which_nothing_came_takes_no_tokens(end: str) -> None:
     """Refused by the bus, or taken back in the queue."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=20)
     [permit] = await scene.admission.admit(caller(limits), [request()])
-    if end == "abandon":
-        permit.abandon()
+    if end == "given back":
+        permit.give_back()
     else:
         permit.settle_delivered(0, begun=False)
     assert await admitted(scene, 2, limits) == 1
+
+
+@pytest.mark.parametrize(
+    ("defaults", "later_s", "left"),
+    [
+        ("key.requests_per_minute=3", 0.0, 3),
+        ("key.requests_per_minute=3,tenant.requests_per_minute=2,user.requests_per_minute=9", 0.0, 2),
+        ("key.requests_per_minute=3", 5.0, 3),
+        ("key.requests_per_minute=60", 40.0, 60),
+    ],
+)
+async def test_request_that_was_never_begun_has_used_no_limit(
+    defaults: str, later_s: float, left: int
+) -> None:
+    """Of whomever; saying so twice gives it back once."""
+    scene = LimitsScene(defaults)
+    [permit] = await scene.admission.admit(caller(user="jo"), [request()])
+    scene.time_s += later_s
+    for _ in range(2):
+        permit.give_back()
+    assert await admitted(scene, 99, user="jo") == left
+    scene.exchange(other := LimitsScene(defaults, "g2"))
+    assert await admitted(other, 9, user="jo") == 0
+
+
+async def test_request_that_others_heard_of_is_given_back_here_only() -> None:
+    """They count it until time gives it back; nothing negative is told."""
+    one, two = (LimitsScene("key.requests_per_minute=3", name) for name in ("g1", "g2"))
+    [permit] = await one.admission.admit(caller(), [request()])
+    one.exchange(two)
+    permit.give_back()
+    assert not one.shares.take(0.0).used
+    assert await admitted(two, 9) == 2
 
 
 async def test_cut_answer_takes_what_was_heard_of_it_and_the_prompt() -> None:

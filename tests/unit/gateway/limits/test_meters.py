@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.limits.limiter import Cost, Limiter
+from services.gateway.limits.limiter import Cost, Grant, Limiter
 from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
 from services.gateway.limits.rules import Kind, Rule
 from services.gateway.limits.shares import Shares
@@ -29,7 +29,7 @@ def test_requests_admitted_in_any_window_stay_within_burst_and_rate(
         now_s += pause_s * period_s / 60
         cost = Cost(count, 0)
         if limits.refusal([rule], cost, now_s) is None:
-            limits.take([rule], cost, now_s)
+            limits.take([rule], [cost], now_s)
             admitted.append((now_s, count))
     for first, (begin_s, _) in enumerate(admitted):
         total = 0
@@ -49,7 +49,7 @@ def test_refused_request_is_let_in_when_it_was_told_to_come_back(
         cost = Cost(count, 0)
         refused = limits.refusal([rule], cost, now_s)
         if refused is None:
-            limits.take([rule], cost, now_s)
+            limits.take([rule], [cost], now_s)
         elif refused.wait_s is None:
             assert count > limit
         else:
@@ -81,7 +81,7 @@ def test_settled_tokens_in_any_window_stay_within_burst_and_rate(
     for pause_s, estimate, used, end in steps:
         now_s += pause_s
         if limits.refusal([rule], Cost(1, estimate), now_s) is None:
-            running.append(limits.take([rule], Cost(1, estimate), now_s))
+            running += limits.take([rule], [Cost(1, estimate)], now_s)
         if running and end < 6:
             settle(used)
         meter = limits.meters.of("t", now_s)
@@ -95,6 +95,51 @@ def test_settled_tokens_in_any_window_stay_within_burst_and_rate(
         for at_s, took in settled[first:]:
             total += took
             assert total <= limit + limit * (at_s - begin_s) / 60 + 1e-6
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 20), st.integers(1, 3), st.integers(0, 5)), max_size=80),
+    limit=st.integers(1, 50),
+)
+def test_requests_that_were_given_back_are_never_admitted_twice(
+    steps: list[tuple[float, int, int]], limit: int
+) -> None:
+    """What was kept stays within burst and rate, however late the rest is given back;
+    what is given back at once is whole again.
+    """
+    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit), limiter(), 1000.0
+    kept = list[tuple[float, Grant]]()
+    for pause_s, count, which in steps:
+        now_s += pause_s
+        before = limits.allowance(rule, now_s).remaining
+        if limits.refusal([rule], Cost(count, 1), now_s) is None:
+            kept += ((now_s, grant) for grant in limits.take([rule], [Cost(count, 1)], now_s))
+            if not which:
+                limits.give_back(kept.pop()[1], now_s)
+                assert limits.allowance(rule, now_s).remaining == before
+        if kept and which > 3:
+            limits.give_back(kept.pop(which % len(kept))[1], now_s)
+    for first, (begin_s, _) in enumerate(kept):
+        total = 0
+        for at_s, grant in kept[first:]:
+            total += grant.used[0][1]
+            assert total <= limit + limit * (at_s - begin_s) / 60 + 1e-6
+
+
+@given(tokens=st.lists(st.integers(1, 200), min_size=1, max_size=12), limit=st.integers(1, 500))
+def test_prompts_of_one_call_hold_together_what_was_asked_for_them(tokens: list[int], limit: int) -> None:
+    """No more than the limit, which is what the shared store is asked for; settling each
+    takes away what it added, and nothing of others.
+    """
+    rule, limits = Rule("t", "key", Kind.TOKENS, limit), limiter()
+    [other] = limits.take([rule], [Cost(1, 7)], 0.0)
+    grants = limits.take([rule], [Cost(1, one) for one in tokens], 0.0)
+    assert sum(amount for grant in grants for _, _, amount in grant.held) == min(sum(tokens), limit)
+    for grant in grants:
+        limits.settle(grant, 0, 0.0)
+    assert limits.meters.of("t", 0.0).held == min(7, limit)
+    limits.settle(other, 0, 0.0)
+    assert limits.meters.of("t", 0.0).held == 0
 
 
 @given(seconds=st.lists(st.floats(0, 1e12, allow_nan=False), max_size=20), pauses=st.lists(st.floats(0, 10)))

@@ -1,5 +1,6 @@
 """Limits that tighten for what was found in a user's requests."""
 
+import contextlib
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,13 @@ from schemas.control import EVERYBODY, ThresholdsChanged
 from schemas.events.security import UserRisk
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
+from services.common.identity import pseudonym, pseudonym_of_named
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.risk_reader import RiskReader
+from services.gateway.openai.requests import CompletionBody
 from tests.unit.gateway.limits.scene import NOW, LimitsScene, caller, request
+from tests.unit.gateway.serving import serving_of
+from tests.unit.gateway.streams.stage import make_stage
 
 ANN = "u_acme_ann"
 
@@ -73,13 +78,31 @@ async def test_limit_loosens_as_findings_wane() -> None:
 
 
 async def test_naming_another_user_in_the_body_loosens_nothing() -> None:
-    """The key's owner counts whoever is named; a suspicious one who is named counts too."""
-    scene = LimitsScene()
-    scene.risks.take(f"acme/{ANN}", risk(9))
-    assert await admitted(scene, 30, user="u_acme_somebody_else") == 10
-    other = LimitsScene()
-    other.risks.take("acme/u_named", risk(9, "u_named"))
-    assert await admitted(other, 30, user="u_named") == 10
+    """Whom the key belongs to counts, whoever is named; whom a key without an owner names
+    is another user.
+    """
+    stage = make_stage()
+    key = stage.registry.settings.pseudonym_key.get_secret_value()
+    jo = pseudonym(key, tenant="acme", user="jo")
+    named_sue = pseudonym_of_named(key, tenant="acme", user="sue")
+    for owner, named, an_hour in (
+        ("jo", "someone", 10),
+        ("", "sue", 10),
+        ("", "jo", 99),
+        ("ann", "jo", 99),
+        ("sue", "sue", 99),
+    ):
+        serving = serving_of(stage, 0)
+        for user in (jo, named_sue):
+            serving.admission.risks.take(f"acme/{user}", risk(9, user))
+        body = CompletionBody(model="m", prompt="a", user=named)
+        count = 0
+        for _ in range(99):
+            with contextlib.suppress(ProblemError):
+                asked = serving.requests.completions(caller(user=owner), body, stream=False)
+                await serving.admission.admit(caller(user=owner), asked)
+                count += 1
+        assert count == an_hour
 
 
 async def test_users_without_findings_are_limited_only_where_thresholds_were_set() -> None:

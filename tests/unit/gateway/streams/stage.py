@@ -17,7 +17,9 @@ from schemas.inference import (
     RetryNeeded,
 )
 from services.common.process.health import HealthState
+from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.monitor import BusMonitor
+from services.gateway.limits.admission import Permit
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
@@ -64,8 +66,16 @@ class Stage:
     time_s: float = 0.0
     offset: int = 0
 
-    def follow(self, *, stream: bool = True, prompt: str = "", tenant: str = "t", **more: Any) -> ReplyStream:
-        """A reply stream of a new request."""
+    def follow(
+        self,
+        *,
+        stream: bool = True,
+        prompt: str = "",
+        tenant: str = "t",
+        permit: Permit | None = None,
+        **more: Any,
+    ) -> ReplyStream:
+        """A reply stream of a new request that has a place."""
         request = InferenceRequested(
             request_id="r",
             kind="chat",
@@ -79,7 +89,8 @@ class Stage:
             requested_at=NOW,
             deadline=NOW + timedelta(seconds=60),
         )
-        return self.registry.follow(request, self.reader, **more)
+        [place] = self.registry.take_places(tenant)
+        return self.registry.follow(Admitted(request, place, permit or Permit()), self.reader, **more)
 
     def hear(self, reply_stream: ReplyStream, message: Any) -> None:
         """The next record of the log."""

@@ -20,6 +20,9 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[int, int]] = []
 
+    def give_back(self, _grant: Grant) -> None:
+        self.settled.append((0, 0))
+
     def settle(self, _request: Any, _grant: Grant, *, prompt: int, completion: int) -> None:
         self.settled.append((prompt, completion))
 

@@ -6,8 +6,16 @@ from prometheus_client import REGISTRY
 from schemas.inference import End, InferenceRequested, Outcome, Usage
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
+from services.gateway.admission.admitted import Admitted
+from services.gateway.admission.tenant_room import HeldPlace
 from services.gateway.streams.measurements import inter_token_s
 from tests.unit.gateway.streams.stage import DONE, chunk, lost, make_stage
+
+
+def leave(places: list[HeldPlace]) -> None:
+    """They are free again; saying so twice changes nothing."""
+    for place in (*places, *places):
+        place.leave()
 
 
 def test_ended_requests_are_remembered_within_bytes() -> None:
@@ -46,11 +54,11 @@ def test_requests_beyond_the_bound_are_refused() -> None:
     first, _ = stage.follow(), stage.follow()
     stage.registry.release(first, window_s=60)
     with pytest.raises(ProblemError) as caught:
-        stage.registry.require_room("t")
+        stage.registry.take_places("t")
     assert caught.value.problem.code == "overloaded"
     stage.hear(first, chunk(0, end=DONE))
     stage.tick()
-    stage.registry.require_room("t")
+    stage.registry.take_places("t")
 
 
 def test_size_of_a_request_counts_all_its_text() -> None:
@@ -70,30 +78,30 @@ def test_size_of_a_request_counts_all_its_text() -> None:
 def test_streams_that_wait_for_their_client_count_against_their_tenant() -> None:
     """A resume window is no way around a tenant's share; others still get in."""
     stage = make_stage(max_in_flight=9)
-    stage.registry.require_room("small")
+    leave(stage.registry.take_places("small"))
     for _ in range(9):
         try:
-            stage.registry.require_room("t")
+            stage.registry.release(stage.follow(), window_s=300)
         except ProblemError:
             break
-        stage.registry.release(stage.follow(), window_s=300)
     assert (stage.registry.serving, stage.registry.followed) == (0, 8)
     with pytest.raises(ProblemError) as refused:
-        stage.registry.require_room("t")
+        stage.registry.take_places("t")
     assert (refused.value.problem.status, refused.value.problem.code) == (429, "rate_limit_exceeded")
     assert "This tenant has 8 requests under way at this gateway, of 9" in refused.value.problem.message
-    stage.registry.require_room("small")
+    leave(stage.registry.take_places("small"))
     stage.pass_time(301)
     assert stage.registry.followed == 0
-    stage.registry.require_room("t")
+    stage.registry.take_places("t")
 
 
 def test_call_with_more_prompts_than_places_is_refused_before_any_is_begun() -> None:
     """All of its requests need a place."""
     stage = make_stage(max_in_flight=3)
-    stage.registry.require_room("t", 3)
+    leave(stage.registry.take_places("t", 3))
     with pytest.raises(ProblemError) as refused:
-        stage.registry.require_room("t", 4)
+        stage.registry.take_places("t", 4)
+    assert stage.registry.followed == 0
     assert refused.value.problem.code == "overloaded"
 
 
@@ -134,7 +142,7 @@ def test_request_is_measured_once_when_its_client_is_served_no_more() -> None:
     stage.hear(failed, chunk(0, end=End(outcome=Outcome.FAILED)))
     stage.registry.release(failed)
     stage.registry.release(
-        stage.registry.follow(reply_stream.request, stage.reader, replaying=True), window_s=60
+        stage.registry.follow(Admitted(reply_stream.request), stage.reader, replaying=True), window_s=60
     )
     gained = [after - one for after, one in zip(now(), before, strict=True)]
     assert gained == pytest.approx([1, 11, 0.5, 0.1, 1, 1, 1])

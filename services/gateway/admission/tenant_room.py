@@ -49,10 +49,11 @@ class TenantRoom:
         allowed = _AHEAD * weight * (self.places - self._total)
         return mine == 0 or mine + count <= allowed
 
-    def take(self, tenant: str) -> None:
-        """A place is taken."""
+    def take(self, tenant: str) -> "HeldPlace":
+        """Takes a place, until it is left."""
         self._total += 1
         self._taken[tenant] = self.taken_by(tenant) + 1
+        return HeldPlace(self, tenant)
 
     def leave(self, tenant: str) -> None:
         """A place is free again."""
@@ -69,3 +70,18 @@ class TenantRoom:
         while now_s - asked_s > _ALONE_S or len(self._asked_s) > _CAPACITY:
             del self._asked_s[oldest]
             oldest, asked_s = next(iter(self._asked_s.items()))
+
+
+@dataclass(slots=True, eq=False)
+class HeldPlace:
+    """One place of a tenant's; leaving it again changes nothing."""
+
+    room: TenantRoom
+    tenant: str
+    _is_left: bool = field(default=False, init=False)
+
+    def leave(self) -> None:
+        """It is free again."""
+        if not self._is_left:
+            self._is_left = True
+            self.room.leave(self.tenant)

@@ -12,10 +12,7 @@ _LONGEST_WAIT_S = 60
 
 
 def refusal(state: ControlState, request: InferenceRequested) -> End | None:
-    """The end of a request that is not to be served; None where it may go on.
-
-    Later checks (limits, budgets, inspection) belong here too.
-    """
+    """The end of a request that is not to be served; None where it may go on."""
     model = state.models.get(request.model)
     if model is not None and model.deleted_at is None and not model.enabled:
         detail = ErrorDetail(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.limits.tenant_room import TenantRoom
+from services.gateway.admission.tenant_room import TenantRoom
 
 
 def fill(room: TenantRoom, tenant: str, now_s: float, weight: float = 1.0, count: int = 10_000) -> int:

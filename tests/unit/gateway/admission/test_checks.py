@@ -8,8 +8,8 @@ import pytest
 from schemas.control import ModelChanged
 from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
+from services.gateway.admission.checks import queue_headers, refusal, too_late
 from services.gateway.problems import problem_of_end
-from services.gateway.routing.admission import queue_headers, refusal, too_late
 from services.gateway.streams.queue_positions import Place
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -1,0 +1,85 @@
+"""Lets the requests of one call in, all of them or none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from schemas.inference import InferenceRequested, Outcome
+from services.common.control.principal import Principal
+from services.common.control.state import ControlState
+from services.common.http.problems import CLIENT_LEFT, ProblemError
+from services.common.process import metrics
+from services.gateway.admission.admitted import Admitted
+from services.gateway.admission.checks import queue_headers, refusal, too_late
+from services.gateway.budgets.admission import BudgetAdmission
+from services.gateway.bus.ends import EndPublisher
+from services.gateway.limits.admission import Admission
+from services.gateway.problems import problem_of_end
+from services.gateway.streams.registry import StreamRegistry
+
+REFUSED = "refused"
+"""How a request counts that was never begun."""
+
+
+class _BlockedError(ProblemError):
+    """A request whose end is recorded: it is refused for what it is."""
+
+
+@dataclass
+class Gate:
+    """Everything that a request must pass. What it passes is taken at once, so that
+    whoever waits at a later check does not overtake the earlier ones.
+    """
+
+    state: Callable[[], ControlState]
+    ends: EndPublisher
+    registry: StreamRegistry
+    budgets: BudgetAdmission
+    limits: Admission
+
+    async def admit(
+        self, caller: Principal, requests: Sequence[InferenceRequested], traceparent: str | None
+    ) -> list[Admitted]:
+        """The requests of one call, which are for one model, as they may be published.
+
+        A request that is refused for what it is has its end recorded; one that is
+        refused for now was never made, and is only counted.
+
+        Raises:
+            ProblemError: none is let in, and nothing stays taken.
+        """
+        first, admitted = requests[0], list[Admitted]()
+        try:
+            await self._require_servable(first, traceparent)
+            places = self.registry.take_places(first.tenant, len(requests))
+            admitted = [Admitted(request, place) for request, place in zip(requests, places, strict=True)]
+            await self._reserve(caller, admitted)
+        except BaseException as error:
+            for one in admitted:
+                one.give_back()
+            if isinstance(error, ProblemError):
+                status = Outcome.BLOCKED.value if isinstance(error, _BlockedError) else REFUSED
+                metrics.LLM_REQUESTS.labels(first.model, status).inc(len(requests))
+                error.request_id = first.request_id
+            raise
+        return admitted
+
+    async def _reserve(self, caller: Principal, admitted: Sequence[Admitted]) -> None:
+        """Takes what a call takes beside its places. Limits come last: what a budget
+        refuses has used none of them.
+        """
+        first = admitted[0].request
+        position = self.registry.queue_positions.place_of_next(first.tenant, first.model, first.lane)
+        if (problem := too_late(first, position)) is not None:
+            metrics.LIMITS_REFUSED.labels("model", "queue").inc()
+            raise ProblemError(problem)
+        affordable = await self.budgets.admit([one.request for one in admitted])
+        for one, request in zip(admitted, affordable, strict=True):
+            one.request, one.release_money = request, self.budgets.release
+        permits = await self.limits.admit(caller, affordable)
+        for one, permit in zip(admitted, permits, strict=True):
+            one.permit, one.headers = permit, (*permit.headers, *queue_headers(position))
+
+    async def _require_servable(self, request: InferenceRequested, traceparent: str | None) -> None:
+        if (end := refusal(self.state(), request)) is not None:
+            await self.ends.end(request, end, traceparent=traceparent)
+            raise _BlockedError(problem_of_end(end) or CLIENT_LEFT)

@@ -1,0 +1,68 @@
+"""Joins the parts of a gateway's budgets."""
+
+from schemas.topics import COMPLETED
+from services.common.budgets.spend import SpendStore, meter_of
+from services.common.bus.consumers.consumer import Tail
+from services.common.clock import monotonic_s, utc_now
+from services.common.control.reader import ControlReader
+from services.common.requests.pricing import PriceList
+from services.common.store import Store
+from services.gateway.admission.catalogue import Catalogue
+from services.gateway.budgets.admission import UNHEARD_S, BudgetAdmission
+from services.gateway.budgets.book import BudgetBook
+from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.reservations import Reservations
+from services.gateway.budgets.spending import Spending
+from services.gateway.budgets.warner import BudgetWarner
+from services.gateway.limits.peer_share import PeerShare
+from services.gateway.settings import Settings
+
+
+def make_budgets(
+    settings: Settings,
+    catalogue: Catalogue,
+    control: ControlReader,
+    prices: PriceList,
+    peer_share: PeerShare,
+) -> tuple[BudgetAdmission, BudgetWarner]:
+    """The budgets: what keeps them, and what warns of them."""
+    url, name = settings.kafka_url, f"gateway-{settings.instance}"
+    pseudonym_key = settings.pseudonym_key.get_secret_value()
+    spending, reservations = Spending(), Reservations(UNHEARD_S)
+    book = BudgetBook(
+        lambda entry: meter_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
+    )
+
+    def read_book() -> None:
+        book.read(control.state.budgets)
+
+    def on_round() -> None:
+        read_book()
+        admission.expire()
+
+    follower = SpendFollower(
+        Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
+        SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=5.0, connections=2)),
+        book,
+        spending,
+        utc_now,
+        on_round,
+        lambda request_id: admission.release(request_id),  # noqa: PLW0108  made below
+    )
+    admission = BudgetAdmission(
+        book,
+        spending,
+        reservations,
+        peer_share.shares,
+        prices,
+        {model.name: model for model in catalogue.models},
+        utc_now,
+        monotonic_s,
+        follower,
+        read_book,
+        peer_share.hurry,
+    )
+    warner = BudgetWarner(
+        url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.meter]), utc_now
+    )
+    return admission, warner
