@@ -330,11 +330,27 @@ class RequestFinished(Message):
     choices: tuple[Delivered, ...] = ()
 
 
+class TenantTurn(Message):
+    """A tenant in the order of its lane: how many of it wait, and how many it is served
+    in a turn. `left` is how many it still gets of a turn that has begun.
+
+    Without a name: all those together that are not told one by one.
+    """
+
+    tenant: str = ""
+    waiting: int
+    share: int = 1
+    left: int | None = None
+
+
 class QueueStatus(Message):
     """The active dispatcher of a model, every 250 ms: how many wait in each lane, and
     how long the next one will.
 
-    `tenants` has how many of each tenant wait in a lane, of those with the most.
+    `tenants` has how many of each tenant wait in a lane, of those with the most; `turns`
+    has them in the order of their turns, without the `retries`, which go before all.
+    `interactive_run` is how many interactive requests were served since the last of the
+    batch lane.
     """
 
     kind: Literal["queue"] = "queue"
@@ -349,6 +365,9 @@ class QueueStatus(Message):
     eta_ms: float | None = None
     positions: dict[str, int] = Field(default_factory=dict)
     tenants: dict[Lane, dict[str, int]] = Field(default_factory=dict)
+    turns: dict[Lane, tuple[TenantTurn, ...]] = Field(default_factory=dict)
+    retries: int = 0
+    interactive_run: int = 0
 
 
 class InferenceCompleted(Message):

@@ -115,8 +115,8 @@ def _scopes(scopes: Collection[Scope]) -> Iterator[Problem]:
 def _tenant(_state: ControlState, tenant: TenantChanged) -> Iterator[Problem]:
     if not _ID.fullmatch(tenant.tenant):
         yield "tenant", f"{tenant.tenant!r} is not allowed; {_ID_RULE}"
-    if not 0 < tenant.share <= 1000:
-        yield "share", f"{tenant.share} is not allowed; use a number above 0, up to 1000"
+    if not 0 < tenant.share <= 100:
+        yield "share", f"{tenant.share} is not allowed; use a number above 0, up to 100"
 
 
 def _user(state: ControlState, user: UserChanged) -> Iterator[Problem]:

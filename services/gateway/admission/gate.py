@@ -68,7 +68,9 @@ class Gate:
         refuses has used none of them.
         """
         first = admitted[0].request
-        position = self.registry.queue_positions.place_of_next(first.tenant, first.model, first.lane)
+        position = self.registry.queue_positions.place_of_next(
+            first.tenant, first.model, first.lane, share=first.share or 1.0
+        )
         if (problem := too_late(first, position)) is not None:
             metrics.LIMITS_REFUSED.labels("model", "queue").inc()
             raise ProblemError(problem)

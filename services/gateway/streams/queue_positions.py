@@ -14,6 +14,7 @@ from schemas.topics import STATUS_TOPIC
 from services.common.bus import MessageReader, Tail
 from services.common.clock import MonotonicClock, monotonic_s
 from services.common.errors import BusUnavailableError
+from services.common.requests.fair_turns import position_of_next
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +22,6 @@ _QUEUE = b'"kind":"queue"'
 _AGAIN_S = 1.0
 _FRESH_S = 2.0
 """A dispatcher that says nothing for so long is gone, and its queue another's."""
-_BATCH_SHARE = 8
-"""The batch lane gets one place in so many while interactive requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +60,14 @@ class QueuePositions:
         position = queue.positions.get(request_id) if queue else None
         return None if queue is None or position is None else _place(queue, position)
 
-    def place_of_next(self, tenant: str, model: str, lane: Lane) -> Place | None:
-        """Where a tenant's next request would stand; None where nobody waits, or nobody
-        said so.
-
-        Tenants are served in turn: of each other one as many come before it as of its
-        own.
+    def place_of_next(self, tenant: str, model: str, lane: Lane, *, share: float) -> Place | None:
+        """Where the next request of a tenant of this share would stand; None where nobody
+        waits, or nobody said so.
         """
         queue = self._queue_of(model)
-        if queue is None or not any(queue.waiting.values()):
+        if queue is None or not (queue.retries or any(queue.turns.values())):
             return None
-        return _place(queue, _ahead(queue, tenant, lane) + 1)
+        return _place(queue, position_of_next(queue, tenant=tenant, lane=lane, share=share))
 
     async def run(self) -> None:
         """Reads while wanted, until cancelled."""
@@ -102,14 +98,3 @@ class QueuePositions:
 
 def _place(queue: QueueStatus, position: int) -> Place:
     return Place(position, None if queue.eta_ms is None else queue.eta_ms * position)
-
-
-def _ahead(queue: QueueStatus, tenant: str, lane: Lane) -> int:
-    """How many would be served before a tenant's next request."""
-    tenants = queue.tenants.get(lane, {})
-    own = tenants.get(tenant, 0)
-    ahead = own + sum(min(count, own + 1) for name, count in tenants.items() if name != tenant)
-    interactive, batch = (queue.waiting.get(one, 0) for one in (Lane.INTERACTIVE, Lane.BATCH))
-    if lane is Lane.INTERACTIVE:
-        return ahead + min(batch, ahead // (_BATCH_SHARE - 1))
-    return ahead + min(interactive, (ahead + 1) * (_BATCH_SHARE - 1))

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from schemas.control import Subject, TenantChanged
-from schemas.inference import QueueStatus
+from schemas.inference import Lane, QueueStatus, TenantTurn
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
@@ -163,7 +163,13 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
     """A request that would come too late is not published, and takes nothing of a limit."""
     stage = make_stage()
     status = QueueStatus(
-        dispatcher_id="d", model="m", host="h", pid=1, active=True, eta_ms=wait_ms, waiting={"interactive": 4}
+        dispatcher_id="d",
+        model="m",
+        host="h",
+        pid=1,
+        active=True,
+        eta_ms=wait_ms,
+        turns={Lane.INTERACTIVE: (TenantTurn(tenant="other", waiting=40, share=7),)},
     )
     stage.registry.queue_positions.monotonic = lambda: 0.0
     stage.registry.queue_positions._queues["m"] = status, 0.0
@@ -173,7 +179,7 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
     if served:
         [reply_stream] = await asking
         headers = dict(reply_stream.admitted.headers)
-        assert (headers["x-queue-position"], headers["x-queue-eta-ms"]) == ("1", "100")
+        assert (headers["x-queue-position"], headers["x-queue-eta-ms"]) == ("8", "800")
         assert headers["x-ratelimit-remaining-requests"] == "2"
         stage.registry.release(reply_stream)
         stage.tick()

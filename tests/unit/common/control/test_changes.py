@@ -152,6 +152,8 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
         (tenant("a/b"), "tenant"),
         (tenant("*"), "tenant"),
         (tenant("x", share=float("nan")), "share"),
+        (tenant("x", share=100.5), "share"),
+        (tenant("x", share=1000), "share"),
         (tenant("x", limits={"requests_per_minute": -1}), "limits.requests_per_minute"),
         (UserChanged(tenant="nobody", user="jo", created_at=NOW), "tenant"),
         (UserChanged(tenant="acme", user="", created_at=NOW), "user"),

@@ -171,7 +171,7 @@ async def test_key_is_not_moved_to_another_owner(scene: ConsoleScene, field: str
     [
         ({"limits": {"requests_per_minute": 10**6}}, "limits"),
         ({"limits": None}, "limits"),
-        ({"share": 1000}, "share"),
+        ({"share": 99}, "share"),
         ({"suspended": False}, "suspended_at"),
         ({"name": "fine", "share": 2}, "share"),
     ],

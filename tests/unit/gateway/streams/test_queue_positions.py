@@ -105,35 +105,51 @@ async def test_nobody_waiting_forgets_the_queues() -> None:
     assert (tail.starts, tail.closed) == (1, 1)
 
 
+def turn(tenant: str, waiting: int, share: int = 1) -> dict[str, Any]:
+    """A tenant's turn, as it is told."""
+    return {"tenant": tenant, "waiting": waiting, "share": share}
+
+
 @pytest.mark.parametrize(
-    ("tenant", "lane", "position"),
+    ("tenant", "lane", "share", "position"),
     [
-        ("new", Lane.INTERACTIVE, 1 + 1 + 1),  # one of the flood and one of the other go before
-        ("other", Lane.INTERACTIVE, 2 + 3 + 1),  # its own two, three of the flood
-        ("flood", Lane.INTERACTIVE, 1000 + 2 + 1 + 1002 // 7),  # all, and every eighth of the batch lane
-        ("new", Lane.BATCH, 1 + 2 * 7 + 1),  # one of the other, and seven interactive ones before each
+        ("new", Lane.INTERACTIVE, 1, 20 + 1 + 1 + 21 // 7),  # a whole turn of the flood, one of the other
+        ("other", Lane.INTERACTIVE, 1, 2 + 3 * 20 + 1 + 62 // 7),  # its own two, three turns of the flood
+        ("other", Lane.INTERACTIVE, 3, 2 + 20 + 1 + 22 // 7),  # its own two in the same turn
+        ("flood", Lane.INTERACTIVE, 20, 1000 + 2 + 1 + 1002 // 7),  # all, and every eighth of the batch lane
+        ("new", Lane.BATCH, 1, 1 + 2 * 7 + 1),  # one of the other, and seven interactive ones before each
     ],
 )
 async def test_place_of_the_next_request_is_that_of_its_tenants_turn(
-    tenant: str, lane: Lane, position: int
+    tenant: str, lane: Lane, share: int, position: int
 ) -> None:
-    """Not the end of the queue: tenants are served in turn, lanes by their share."""
+    """Not the end of the queue: tenants are served in turn by their shares."""
     news = queue(
         {},
-        waiting={Lane.INTERACTIVE: 1002, Lane.BATCH: 200},
-        tenants={Lane.INTERACTIVE: {"flood": 1000, "other": 2}, Lane.BATCH: {"night": 200}},
+        turns={
+            Lane.INTERACTIVE: [turn("flood", 1000, 20), turn("other", 2)],
+            Lane.BATCH: [turn("night", 200)],
+        },
     )
     positions, _ = await positions_after([news])
-    assert positions.place_of_next(tenant, "m", lane) == Place(position, position * 100)
+    assert positions.place_of_next(tenant, "m", lane, share=share) == Place(position, position * 100)
+
+
+async def test_retries_are_before_the_next_request() -> None:
+    """Also where nobody else waits."""
+    positions, _ = await positions_after([queue({}, retries=3)])
+    assert positions.place_of_next("t", "m", Lane.BATCH, share=1) == Place(4, 400)
 
 
 async def test_next_request_has_no_place_where_nobody_waits_or_nobody_tells() -> None:
     """An empty queue, another model, a dispatcher that went silent."""
     time_s = [0.0]
-    positions, _ = await positions_after([queue({}, waiting={Lane.INTERACTIVE: 0})], clock=lambda: time_s[0])
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) is None
-    positions, _ = await positions_after([queue({}, waiting={Lane.BATCH: 1})], clock=lambda: time_s[0])
-    assert positions.place_of_next("t", "other", Lane.INTERACTIVE) is None
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) == Place(1, 100)
+    positions, _ = await positions_after([queue({}, turns={Lane.INTERACTIVE: []})], clock=lambda: time_s[0])
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) is None
+    positions, _ = await positions_after(
+        [queue({}, turns={Lane.BATCH: [turn("o", 1)]})], clock=lambda: time_s[0]
+    )
+    assert positions.place_of_next("t", "other", Lane.INTERACTIVE, share=1) is None
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) == Place(1, 100)
     time_s[0] = 2.1
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE) is None
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) is None

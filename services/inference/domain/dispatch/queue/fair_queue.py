@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from heapq import nlargest
 from itertools import islice
 
-from schemas.inference import Lane
+from schemas.inference import Lane, TenantTurn
+from services.common.requests.fair_turns import BATCH_SHARE, turn_length
 
-BATCH_SHARE = 8
 POSITIONS_SHOWN = 200
 TENANTS_SHOWN = 100
-_MOST_IN_A_ROW = 100
 
 Ready = Callable[[str], bool]
 
@@ -33,7 +32,7 @@ class _TenantTurns:
 
     def push(self, tenant: str, request_id: str, share: float) -> None:
         self._queues.setdefault(tenant, OrderedDict())[request_id] = None
-        self._shares[tenant] = min(max(1, round(share)), _MOST_IN_A_ROW)
+        self._shares[tenant] = turn_length(share)
 
     def pop(self, ready: Ready) -> str | None:
         """The first request of the first tenant whose first is ready; that tenant goes
@@ -59,9 +58,25 @@ class _TenantTurns:
             if self._turn[0] == tenant:
                 self._turn = "", 0
 
-    def lengths(self) -> dict[str, int]:
-        longest = nlargest(TENANTS_SHOWN, self._queues.items(), key=lambda item: len(item[1]))
-        return {tenant: len(queue) for tenant, queue in longest}
+    def told(self) -> tuple[TenantTurn, ...]:
+        """The tenants with the most in the order of their turns, then the others as one."""
+        shown = set(nlargest(TENANTS_SHOWN, self._queues, key=lambda tenant: len(self._queues[tenant])))
+        whose, left = self._turn
+        turns = [
+            TenantTurn(
+                tenant=tenant,
+                waiting=len(queue),
+                share=self._shares[tenant],
+                left=left if tenant == whose else None,
+            )
+            for tenant, queue in self._queues.items()
+            if tenant in shown
+        ]
+        others = [tenant for tenant in self._queues if tenant not in shown]
+        if others:
+            waiting = sum(len(self._queues[tenant]) for tenant in others)
+            turns.append(TenantTurn(waiting=waiting, share=sum(self._shares[tenant] for tenant in others)))
+        return tuple(turns)
 
     def in_order(self) -> Iterator[str]:
         turns = [(tenant, iter(queue), self._left(tenant)) for tenant, queue in self._queues.items()]
@@ -151,9 +166,21 @@ class FairQueue:
         """The places of the first in the queue, from 1 on."""
         return {request_id: at for at, request_id in enumerate(islice(self.in_order(), POSITIONS_SHOWN), 1)}
 
-    def tenants(self, lane: Lane) -> dict[str, int]:
-        """How many of each tenant wait in a lane, of those with the most."""
-        return self._lanes[lane].lengths()
+    def turns(self, lane: Lane) -> tuple[TenantTurn, ...]:
+        """The tenants of a lane in the order of their turns, those with the most one by
+        one.
+        """
+        return self._lanes[lane].told()
+
+    @property
+    def retries(self) -> int:
+        """How many wait before all turns."""
+        return len(self._retries)
+
+    @property
+    def interactive_run(self) -> int:
+        """How many interactive requests were served since the last of the batch lane."""
+        return self._interactive_run
 
     def waiting(self, lane: Lane) -> int:
         """How many wait in a lane, retries included."""

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.inference import Lane
-from services.inference.domain.dispatch.queue.fair_queue import BATCH_SHARE, POSITIONS_SHOWN, FairQueue
+from schemas.inference import Lane, QueueStatus
+from services.common.requests.fair_turns import BATCH_SHARE, position_of_next
+from services.inference.domain.dispatch.queue.fair_queue import POSITIONS_SHOWN, TENANTS_SHOWN, FairQueue
 
 
 def fill(queue: FairQueue, *requests: tuple[str, Lane, str, bool]) -> None:
@@ -52,6 +53,64 @@ def test_order_is_told_whatever_the_shares_and_in_the_middle_of_a_turn(
         queue.remove(request_id)
     told = list(queue.in_order())
     assert drain(queue) == told
+
+
+def told_next(queue: FairQueue, tenant: str, lane: Lane, share: float) -> int:
+    """The place that a gateway reads of a dispatcher's word."""
+    word = QueueStatus(
+        dispatcher_id="d",
+        model="m",
+        host="h",
+        pid=1,
+        active=True,
+        turns={one: queue.turns(one) for one in Lane},
+        retries=queue.retries,
+        interactive_run=queue.interactive_run,
+    )
+    read = QueueStatus.model_validate_json(word.encode())
+    return position_of_next(read, tenant=tenant, lane=lane, share=share)
+
+
+@given(
+    REQUESTS,
+    st.lists(st.floats(0.01, 200), min_size=4, max_size=4),
+    st.integers(0, 30),
+    st.tuples(st.sampled_from(Lane), st.sampled_from("abcd"), st.floats(0.01, 200)),
+)
+def test_place_of_the_next_is_told_before_it_waits_whatever_the_shares(
+    requests: list[tuple[str, Lane, str, bool]],
+    shares: list[float],
+    served: int,
+    coming: tuple[Lane, str, float],
+) -> None:
+    """In the middle of a turn, too, and for a tenant whose share has just changed."""
+    lane, tenant, changed = coming
+    queue = FairQueue()
+    for request_id, of_lane, name, retry in requests:
+        queue.push(request_id, lane=of_lane, tenant=name, retry=retry, share=shares["abcd".index(name)])
+    for _ in range(served):
+        queue.pop()
+    told = told_next(queue, tenant, lane, changed)
+    queue.push("next", lane=lane, tenant=tenant, retry=False, share=changed)
+    assert told == queue.positions()["next"]
+
+
+@given(st.integers(1, 20), st.integers(1, 150))
+def test_heavier_tenants_come_first_by_their_share(share: int, waiting: int) -> None:
+    """A newcomer of share one waits for one whole turn of the heavy tenant."""
+    queue = FairQueue()
+    for at in range(waiting):
+        queue.push(f"h{at}", lane=Lane.INTERACTIVE, tenant="heavy", retry=False, share=float(share))
+    assert told_next(queue, "new", Lane.INTERACTIVE, 1.0) == min(share, waiting) + 1
+
+
+def test_tenants_that_are_not_told_one_by_one_still_count() -> None:
+    """Three times as many as are shown, each of another share, one request each."""
+    queue = FairQueue()
+    for at in range(3 * TENANTS_SHOWN):
+        queue.push(f"r{at}", lane=Lane.INTERACTIVE, tenant=f"t{at}", retry=False, share=1.0 + at % 3)
+    assert len(queue.turns(Lane.INTERACTIVE)) == TENANTS_SHOWN + 1
+    assert told_next(queue, "new", Lane.INTERACTIVE, 1.0) == 3 * TENANTS_SHOWN + 1
 
 
 @given(REQUESTS, st.data())
