@@ -57,7 +57,8 @@ from services.gateway.http.routes.responses import responses_router
 from services.gateway.limits.wiring import make_limits
 from services.gateway.settings import Settings
 from services.gateway.streams.idempotency.claims import Claims
-from services.gateway.streams.idempotency.keys import IdempotencyKeys
+from services.gateway.streams.idempotency.keys import IdempotencyKeys, idempotency_secret
+from services.gateway.streams.idempotency.recording import RecordingRoom
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.reattach import Reattacher
@@ -134,21 +135,17 @@ def make_serving(settings: Settings) -> Serving:
         registry=registry,
         watchdog=watchdog,
         reattacher=Reattacher(
-            RequestFinder(scans, monotonic_s),
-            readers,
-            registry,
-            publisher,
-            settings.instance,
-            monotonic_s,
+            RequestFinder(scans, monotonic_s), readers, registry, publisher, settings.instance, monotonic_s
         ),
         console=ConsoleProxy(settings),
         idempotency=IdempotencyKeys(
             Tail(url, f"{name}-idempotency", topic=IDEMPOTENCY_CLAIMS.name),
             publisher.producer,
             scans,
-            settings.key_pepper.get_secret_value().encode(),
+            idempotency_secret(settings.key_pepper.get_secret_value()),
             publisher.bus_clock.now_ms,
             Claims(settings.idempotency_keys),
+            RecordingRoom(settings.max_recorded_bytes),
         ),
         requests=RequestMaker(
             settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now

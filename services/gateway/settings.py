@@ -129,6 +129,12 @@ class Settings(AccessSettings):
         description="Bytes of requests that ended a moment ago, kept for ten seconds in case their end is "
         "lost.",
     )
+    max_recorded_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=0,
+        description="Bytes of answers with an Idempotency-Key that are being recorded, a tenant as much as "
+        "is left beside it; beyond that an answer is not kept.",
+    )
     idempotency_keys: int = Field(
         100_000,
         ge=1,

@@ -19,7 +19,7 @@ from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim
 from services.gateway.streams.idempotency.keys import Held
 from services.gateway.streams.idempotency.recording import replayed
-from services.gateway.streams.idempotency.sealing import Asked
+from services.gateway.streams.idempotency.sealing import Asked, who_may_repeat
 from services.gateway.streams.reply_stream import ReplyStream
 
 _MOST_CHARS = 255
@@ -221,7 +221,8 @@ def _asked(call: Call, key: str) -> Asked:
     asked = call.body.model_dump(mode="json", exclude_unset=True)
     canonical = json.dumps([call.request.scope["path"], asked], sort_keys=True).encode()
     caller = call.caller
-    return Asked((caller.tenant, caller.key_id or caller.user), key, canonical)
+    repeater = who_may_repeat(caller.tenant, key_id=caller.key_id, user=caller.user)
+    return Asked(repeater, key, canonical)
 
 
 def _conflict(code: ErrorCode, message: str) -> ProblemError:

@@ -6,7 +6,8 @@ claim one key at the same moment.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -31,16 +32,26 @@ from services.common.process import metrics
 from services.common.requests.request_finder import cannot_look_up
 from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim, Claims
-from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder
+from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder, RecordingRoom
 from services.gateway.streams.idempotency.sealing import Asked
 from services.gateway.streams.reply_stream import Listener, ReplyStream
 
 log = structlog.get_logger(__name__)
 
+Work = Callable[[], Awaitable[None]]
+
 _SETTLE_TIMEOUT_S = 30.0
 _TRIES = 3
 _AROUND_MS = 60_000
 """An answer lies in the log at most so long before its key was settled."""
+_AT_ONCE = 4
+"""Answers that are sealed and sent at the same time; each is copied a few times."""
+_MOST_SETTLING = 10_000
+
+
+def idempotency_secret(pepper: str) -> bytes:
+    """What keys are digested and answers sealed with, derived from the keys' pepper."""
+    return hmac.digest(pepper.encode(), b"tocsin idempotency 1", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +73,13 @@ class IdempotencyKeys:
     pepper: bytes = field(repr=False)
     now_ms: Callable[[], int]
     claims: Claims
+    room: RecordingRoom
     claim_timeout_s: float = 5.0
     _waiting: "dict[str, asyncio.Future[None]]" = field(default_factory=dict, init=False)
     _settling: "set[asyncio.Task[None]]" = field(default_factory=set, init=False)
+    _concluding: set[str] = field(default_factory=set, init=False)
+    """Claims whose answer or release is on its way to the log."""
+    _sealing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE), init=False)
     _messages: "MessageReader[AnyKeyEvent]" = field(
         default_factory=lambda: MessageReader(KEY_EVENT, IDEMPOTENCY_CLAIMS.name), init=False
     )
@@ -136,7 +151,8 @@ class IdempotencyKeys:
                 await self._publish(wanted)
                 await read_back
         except (TimeoutError, BusUnavailableError) as error:
-            self._settle_later(self._publish(KeyReleased(digest=wanted.digest, claim_id=wanted.claim_id)))
+            release = KeyReleased(digest=wanted.digest, claim_id=wanted.claim_id)
+            self._settle_later(lambda: self._publish(release))
             raise unavailable(
                 "The idempotency key could not be claimed in time; nothing was begun. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
@@ -162,7 +178,7 @@ class IdempotencyKeys:
         """Keeps the answer, when it has come whole; releases the key where it ends
         otherwise.
         """
-        recorders = [Recorder(reply_stream.request) for reply_stream in reply_streams]
+        recorders = [Recorder(reply_stream.request, self.room) for reply_stream in reply_streams]
 
         def listener(recorder: Recorder) -> Listener:
             def hear(pieces: tuple[Piece, ...], end: End | None) -> None:
@@ -202,38 +218,62 @@ class IdempotencyKeys:
         return None
 
     def _on_end(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
+        """All calls of a claim hear the end here: the first of them concludes it."""
         ends = [one.end for one in recorders if one.end is not None]
-        if any(problem_of_end(end) is not None for end in ends):
-            self._settle_later(self._publish(_release_of(held)))
-        elif len(ends) == len(recorders):
-            self._settle_later(self._keep(asked, held, recorders))
+        failed = any(problem_of_end(end) is not None for end in ends)
+        if not failed and len(ends) < len(recorders):
+            return
+        if self._is_concluded(held.digest, held.claim.claim_id):
+            _close(recorders)
+        elif failed:
+            self._conclude(held, recorders, lambda: self._publish(_release_of(held)))
+        elif any(one.crowded_out for one in recorders):
+            _close(recorders)
+            metrics.GATEWAY_IDEMPOTENT.labels("crowded_out").inc()
+        else:
+            self._conclude(held, recorders, lambda: self._keep(asked, held, recorders))
+
+    def _is_concluded(self, digest: str, claim_id: str) -> bool:
+        held = self.claims.find(digest, self.now_ms())
+        answered = held is not None and held.claim_id == claim_id and held.answered_at_ms is not None
+        return answered or claim_id in self._concluding
+
+    def _conclude(self, held: Held, recorders: Sequence[Recorder], work: Work) -> None:
+        claim_id, task = held.claim.claim_id, self._settle_later(work)
+        if task is None:
+            _close(recorders)
+            return
+
+        def concluded(_: object) -> None:
+            self._concluding.discard(claim_id)
+            _close(recorders)
+
+        self._concluding.add(claim_id)
+        task.add_done_callback(concluded)
 
     async def _keep(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
-        answers = tuple(answer for one in recorders if (answer := one.recorded()) is not None)
-        answer_id = ""
-        if len(answers) == len(recorders):
-            partitions = await self.producer.partitions(IDEMPOTENCY_ANSWERS.name)
-            wanted_id = f"{int(held.digest[:8], 16) % partitions}-{uuid4().hex}"
-            plain = RECORDED.dump_json(answers, exclude_none=True)
-            sealed = await asyncio.to_thread(asked.seal, self.pepper, wanted_id, plain)
-            answer_id = await self._keep_sealed(wanted_id, held, recorders, sealed)
+        async with self._sealing:
+            answer_id = await self._keep_answer(asked, held, recorders)
         await self._publish(KeySettled(digest=held.digest, claim_id=held.claim.claim_id, answer_id=answer_id))
 
-    async def _keep_sealed(
-        self, answer_id: str, held: Held, recorders: Sequence[Recorder], sealed: str | None
-    ) -> str:
+    async def _keep_answer(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> str:
+        """Seals an answer and puts it into the log; gives its id, or "" where it is too
+        large.
+        """
+        answers = tuple(answer for one in recorders if (answer := one.recorded()) is not None)
+        sealed = None
+        partitions = await self.producer.partitions(IDEMPOTENCY_ANSWERS.name)
+        partition = int(held.digest[:8], 16) % partitions
+        answer_id, tenant = f"{partition}-{uuid4().hex}", recorders[0].tenant
+        if len(answers) == len(recorders):
+            plain = RECORDED.dump_json(answers, exclude_none=True)
+            sealed = await asyncio.to_thread(asked.seal, self.pepper, answer_id, plain)
         if sealed is None:
             metrics.GATEWAY_IDEMPOTENT.labels("answer_too_large").inc()
             return ""
-        tenant = recorders[0].tenant
+        kept = AnswerKept(answer_id=answer_id, tenant=tenant, sealed=sealed)
         await self.producer.send(
-            Outgoing(
-                IDEMPOTENCY_ANSWERS.name,
-                AnswerKept(answer_id=answer_id, tenant=tenant, sealed=sealed),
-                subject=answer_id,
-                tenant=tenant,
-                partition=int(answer_id.partition("-")[0]),
-            )
+            Outgoing(IDEMPOTENCY_ANSWERS.name, kept, subject=answer_id, tenant=tenant, partition=partition)
         )
         return answer_id
 
@@ -242,17 +282,28 @@ class IdempotencyKeys:
             Outgoing(IDEMPOTENCY_CLAIMS.name, event, subject=event.digest, tenant="", partition=0)
         )
 
-    def _settle_later(self, work: Coroutine[object, object, None]) -> None:
+    def _settle_later(self, work: Work) -> "asyncio.Task[None] | None":
+        """Does it beside; None where too much is being settled already."""
+        if len(self._settling) >= _MOST_SETTLING:
+            _not_settled(TransientError(f"{_MOST_SETTLING} are being settled already"))
+            return None
+
         async def bounded() -> None:
             try:
                 async with asyncio.timeout(_SETTLE_TIMEOUT_S):
-                    await work
+                    await work()
             except (TimeoutError, BusUnavailableError, PermanentError) as error:
                 _not_settled(error)
 
         task = asyncio.create_task(bounded())
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
+        return task
+
+
+def _close(recorders: Sequence[Recorder]) -> None:
+    for recorder in recorders:
+        recorder.close()
 
 
 def _release_of(held: Held) -> KeyReleased:

@@ -2,18 +2,23 @@
 it answered.
 """
 
+import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import orjson
 from pydantic import Field, TypeAdapter
 
 from schemas.base import Message
-from schemas.inference import End, InferenceRequested, Logprob, Piece, ReplyChunk
+from schemas.inference import End, InferenceRequested, Piece, ReplyChunk
 from services.common.requests.tool_calls import ToolCalls, join_tool_calls
 from services.gateway.admission.admitted import Admitted
 from services.gateway.streams.reply_stream import ReplyStream
 
 _MAX_BYTES = 2 * 1024 * 1024
+_RECORDER_BYTES = 4096
+"""What an answer takes beside its text."""
 
 
 class RecordedAnswer(Message):
@@ -28,20 +33,78 @@ RECORDED: TypeAdapter[tuple[RecordedAnswer, ...]] = TypeAdapter(tuple[RecordedAn
 
 
 @dataclass
+class RecordingRoom:
+    """The bytes that the answers being recorded may take together at this gateway.
+
+    A tenant may take as much as is free beside it: alone it gets half of the room, and
+    whatever it does, there is room for others.
+    """
+
+    max_bytes: int
+    taken: int = field(default=0, init=False)
+    _of_tenant: "Counter[str]" = field(default_factory=Counter, init=False)
+
+    def take(self, tenant: str, size_bytes: int) -> bool:
+        """Takes so many bytes; False, and takes nothing, where there is no room."""
+        if self._of_tenant[tenant] + size_bytes > self.max_bytes - self.taken - size_bytes:
+            return False
+        self.taken += size_bytes
+        self._of_tenant[tenant] += size_bytes
+        return True
+
+    def give_back(self, tenant: str, size_bytes: int) -> None:
+        """Gives bytes back."""
+        self.taken -= size_bytes
+        self._of_tenant[tenant] -= size_bytes
+        if not self._of_tenant[tenant]:
+            del self._of_tenant[tenant]
+
+
+@dataclass
+class _Taken:
+    """What one answer has taken of the room."""
+
+    room: RecordingRoom
+    tenant: str
+    size_bytes: int = 0
+
+    def grow(self, size_bytes: int) -> bool:
+        if not self.room.take(self.tenant, size_bytes):
+            return False
+        self.size_bytes += size_bytes
+        return True
+
+    def give_back(self) -> None:
+        self.room.give_back(self.tenant, self.size_bytes)
+        self.size_bytes = 0
+
+
+@dataclass
 class _Choice:
-    texts: list[str] = field(default_factory=list)
+    """Text as UTF-8 and log-probabilities as JSON, so that they take what is counted."""
+
+    text: bytearray = field(default_factory=bytearray)
     tokens: int = 0
     finish_reason: str | None = None
-    logprobs: list[Logprob] = field(default_factory=list)
+    logprobs: bytearray = field(default_factory=bytearray)
     tool_calls: ToolCalls = ()
 
+    def add(self, piece: Piece, text: bytes, logprobs: bytes) -> None:
+        self.text += text
+        self.tokens += piece.tokens
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        self.logprobs += logprobs
+        if piece.tool_calls:
+            self.tool_calls = join_tool_calls(self.tool_calls, piece.tool_calls)
+
     def piece(self, index: int) -> Piece:
+        logprobs = orjson.loads(b"[" + self.logprobs.removesuffix(b",") + b"]")
         return Piece(
             index=index,
-            text="".join(self.texts),
+            text=self.text.decode(errors="surrogatepass"),
             tokens=self.tokens,
             finish_reason=self.finish_reason,
-            logprobs=tuple(self.logprobs) or None,
+            logprobs=tuple(logprobs) or None,
             tool_calls=self.tool_calls or None,
         )
 
@@ -49,15 +112,20 @@ class _Choice:
 class Recorder:
     """Joins what a reply stream hears, whether its client is still there or not.
 
-    Beyond 2 MiB (log-probabilities can be that large) it keeps nothing.
+    It keeps nothing of an answer beyond 2 MiB (log-probabilities can be that large), nor
+    where there is no room. What it took is given back when it is closed, or forgotten
+    with its stream.
     """
 
-    def __init__(self, request: InferenceRequested) -> None:
+    def __init__(self, request: InferenceRequested, room: RecordingRoom) -> None:
         self.end: End | None = None
         self.too_large = False
-        self._request = request
+        self.crowded_out = False
+        self._request = _without_prompt(request)
         self._choices = [_Choice() for _ in range(request.sampling.n)]
-        self._bytes = 0
+        self._taken = _Taken(room, request.tenant)
+        weakref.finalize(self, self._taken.give_back).atexit = False
+        self._make_room(_RECORDER_BYTES)
 
     @property
     def tenant(self) -> str:
@@ -68,36 +136,40 @@ class Recorder:
         """Takes a step of the stream."""
         self.end = end or self.end
         for piece in pieces:
-            self._bytes += len(piece.text) if piece.logprobs is None else len(piece.encode())
-            if self._bytes > _MAX_BYTES:
-                self.too_large, self._choices = True, [_Choice() for _ in self._choices]
-            if not self.too_large:
-                self._add(piece)
+            if not self._choices:
+                return
+            text = piece.text.encode(errors="surrogatepass")
+            logprobs = b"".join(orjson.dumps(one) + b"," for one in piece.logprobs or ())
+            calls = 0 if piece.tool_calls is None else len(orjson.dumps(piece.tool_calls))
+            if self._make_room(len(text) + len(logprobs) + calls):
+                self._choices[piece.index].add(piece, text, logprobs)
 
     def recorded(self) -> RecordedAnswer | None:
-        """The whole answer; None where it has not ended, or is too large."""
-        if self.end is None or self.too_large:
+        """The whole answer; None where it has not ended, or was not kept."""
+        if self.end is None or not self._choices:
             return None
-        bare = self._request.model_copy(
-            update={
-                "messages": (),
-                "prompt": "",
-                "sampling": self._request.sampling.model_copy(
-                    update={"tools": (), "response_format": None, "stop": (), "logit_bias": None}
-                ),
-            }
-        )
         pieces = tuple(choice.piece(index) for index, choice in enumerate(self._choices))
-        return RecordedAnswer(request=bare, pieces=pieces, end=self.end)
+        return RecordedAnswer(request=self._request, pieces=pieces, end=self.end)
 
-    def _add(self, piece: Piece) -> None:
-        choice = self._choices[piece.index]
-        choice.texts.append(piece.text)
-        choice.tokens += piece.tokens
-        choice.finish_reason = piece.finish_reason or choice.finish_reason
-        choice.logprobs.extend(piece.logprobs or ())
-        if piece.tool_calls:
-            choice.tool_calls = join_tool_calls(choice.tool_calls, piece.tool_calls)
+    def close(self) -> None:
+        """Keeps nothing any more."""
+        self._choices = []
+        self._taken.give_back()
+
+    def _make_room(self, size_bytes: int) -> bool:
+        self.too_large = self._taken.size_bytes + size_bytes > _MAX_BYTES
+        self.crowded_out = not (self.too_large or self._taken.grow(size_bytes))
+        if self.too_large or self.crowded_out:
+            self.close()
+            return False
+        return True
+
+
+def _without_prompt(request: InferenceRequested) -> InferenceRequested:
+    sampling = request.sampling.model_copy(
+        update={"tools": (), "response_format": None, "stop": (), "logit_bias": None}
+    )
+    return request.model_copy(update={"messages": (), "prompt": "", "sampling": sampling})
 
 
 def replayed(answer: RecordedAnswer, now: float) -> ReplyStream:

@@ -19,10 +19,17 @@ _MAX_PLAIN_BYTES = 16 * 1024 * 1024
 _MAX_SEALED_BYTES = (MAX_RECORD_BYTES - MARGIN_BYTES) * 3 // 4
 
 
+def who_may_repeat(tenant: str, *, key_id: str, user: str) -> tuple[str, str]:
+    """The tenant and its API key, or its user where there is none: a user who is called
+    like a key is somebody else.
+    """
+    return tenant, f"key:{key_id}" if key_id else f"user:{user}"
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One call with an idempotency key. `caller` is who may use the key again: its
-    tenant, and its API key or user. `body` is what was asked, in one canonical form.
+    """One call with an idempotency key. `caller` is who may use the key again, by
+    `who_may_repeat`. `body` is what was asked, in one canonical form.
     """
 
     caller: tuple[str, str]

@@ -1,6 +1,7 @@
 """Claims over a log that is in memory: who wins, what is kept, what a silent log means."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,12 +15,13 @@ from services.common.bus import Outgoing
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import ProblemError
 from services.gateway.streams.idempotency.claims import Claims
-from services.gateway.streams.idempotency.keys import IdempotencyKeys
-from services.gateway.streams.idempotency.recording import Recorder, replayed
+from services.gateway.streams.idempotency.keys import IdempotencyKeys, idempotency_secret
+from services.gateway.streams.idempotency.recording import Recorder, RecordingRoom, replayed
 from services.gateway.streams.idempotency.sealing import Asked
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 ASKED = Asked(("acme", "key00001"), "k", b"question")
+ENDED = End(outcome=Outcome.COMPLETED)
 LOGPROB = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
 
 
@@ -40,6 +42,8 @@ class Log:
 
     mute: bool = False
     away: bool = False
+    slow: asyncio.Event = field(default_factory=asyncio.Event)
+    """Answers are taken while it is set."""
     records: list[Written] = field(default_factory=list)
     _read: int = 0
     _grew: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,6 +53,8 @@ class Log:
         if self.away:
             raise BusUnavailableError("away")
         assert record.value is not None
+        if "answers" in record.topic:
+            await self.slow.wait()
         written = Written(
             record.topic,
             record.partition or 0,
@@ -104,14 +110,18 @@ class Scan:
 @pytest.fixture
 async def log() -> Log:
     """An empty log."""
-    return Log()
+    made = Log()
+    made.slow.set()
+    return made
 
 
 @pytest.fixture
 async def keys(log: Log) -> AsyncIterator[IdempotencyKeys]:
     """A gateway's keys, followed."""
     made: Any = IdempotencyKeys
-    keys: IdempotencyKeys = made(log, log, log, b"pepper", lambda: 5, Claims(10), claim_timeout_s=0.2)
+    keys: IdempotencyKeys = made(
+        log, log, log, b"pepper", lambda: 5, Claims(10), RecordingRoom(1_000_000), claim_timeout_s=0.2
+    )
     running = asyncio.create_task(keys.run())
     yield keys
     running.cancel()
@@ -216,7 +226,7 @@ async def test_recorded_answer_replays_as_it_was() -> None:
     """Choices, calls and log-probabilities; one too large is not kept."""
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
     rest = {"index": 0, "function": {"arguments": "}"}}
-    recorder = Recorder(request(n=2))
+    recorder = Recorder(request(n=2), RecordingRoom(1_000_000))
     recorder.hear((Piece(index=1, text="b", tokens=1, logprobs=(LOGPROB,)), Piece(tool_calls=(call,))), None)
     recorder.hear((Piece(tool_calls=(rest,), finish_reason="tool_calls"),), None)
     assert recorder.recorded() is None
@@ -229,7 +239,121 @@ async def test_recorded_answer_replays_as_it_was() -> None:
     assert first.tool_calls is not None
     assert first.tool_calls[0]["function"]["arguments"] == "{}"
     assert (second.text, second.logprobs, second.finish_reason) == ("b", (LOGPROB,), "stop")
-    huge = Recorder(request())
+    huge = Recorder(request(), RecordingRoom(10_000_000))
     huge.hear((Piece(text="x" * 3_000_000),), End(outcome=Outcome.COMPLETED))
     assert huge.too_large
     assert huge.recorded() is None
+
+
+async def test_calls_that_end_together_keep_one_answer(keys: IdempotencyKeys, log: Log) -> None:
+    """Ten attached to one generation, and an eleventh that hears the end later."""
+    held = await keys.claim(ASKED, ["chatcmpl-1"], "acme")
+    streams: list[Any] = [Stream() for _ in range(11)]
+    for stream in streams:
+        keys.record(ASKED, held, [stream])
+        stream.hear((Piece(text="answer", tokens=1, finish_reason="stop"),), None)
+    assert keys.room.taken > 11 * 4096
+    for stream in streams[:10]:
+        stream.hear((), ENDED)
+    await until(lambda: keys.claims.held[0].answered_at_ms is not None)
+    streams[10].hear((), ENDED)
+    await until(lambda: not keys._settling)
+    assert len(log.kinds(KeySettled)) == 1
+    assert sum("answers" in one.topic for one in log.records) == 1
+    assert keys.room.taken == 0
+
+
+async def test_failures_that_are_heard_together_release_once(keys: IdempotencyKeys, log: Log) -> None:
+    """The key is free once."""
+    held = await keys.claim(ASKED, ["chatcmpl-1"], "acme")
+    streams: list[Any] = [Stream() for _ in range(5)]
+    for stream in streams:
+        keys.record(ASKED, held, [stream])
+    failed = End(outcome=Outcome.FAILED, error=ErrorDetail(code="engine_failed", message="gone"))
+    for stream in streams:
+        stream.hear((), failed)
+    await until(lambda: not keys._settling)
+    assert len(log.kinds(KeyReleased)) == 1
+    assert keys.room.taken == 0
+
+
+async def test_answer_that_the_room_does_not_take_is_not_kept(keys: IdempotencyKeys, log: Log) -> None:
+    """Its key goes on holding, so that nothing is generated twice."""
+    held = await keys.claim(ASKED, ["chatcmpl-1"], "acme")
+    stream: Any = Stream()
+    keys.record(ASKED, held, [stream])
+    stream.hear((Piece(text="x" * 600_000),), None)
+    stream.hear((Piece(text="y"),), ENDED)
+    await until(lambda: not keys._settling)
+    assert keys.room.taken == 0
+    assert not log.kinds(KeySettled)
+    assert not (await keys.claim(ASKED, ["r2"], "acme")).won
+
+
+async def test_while_the_log_is_slow_answers_wait_within_the_room(keys: IdempotencyKeys, log: Log) -> None:
+    """Those that do not fit are not kept; the others are, once it takes them."""
+    log.slow.clear()
+    claims = [
+        await keys.claim(Asked(ASKED.caller, str(number), b"q"), ["chatcmpl-1"], "acme")
+        for number in range(9)
+    ]
+    for number, held in enumerate(claims):
+        stream: Any = Stream()
+        keys.record(Asked(ASKED.caller, str(number), b"q"), held, [stream])
+        stream.hear((Piece(text="x" * 100_000),), ENDED)
+    assert 400_000 < keys.room.taken <= 500_000
+    log.slow.set()
+    await until(lambda: not keys._settling)
+    assert len(log.kinds(KeySettled)) == 4
+    assert keys.room.taken == 0
+
+
+async def test_stream_that_never_ends_gives_its_room_back_when_it_is_forgotten(
+    keys: IdempotencyKeys,
+) -> None:
+    """Another gateway, or another call, follows it to its end."""
+    held = await keys.claim(ASKED, ["chatcmpl-1"], "acme")
+    stream: Any = Stream()
+    keys.record(ASKED, held, [stream])
+    stream.hear((Piece(text="x" * 1000),), None)
+    assert keys.room.taken > 1000
+    del stream
+    gc.collect()
+    assert keys.room.taken == 0
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        Piece(text="\u20ac" * 100_000),
+        Piece(tool_calls=({"index": 0, "function": {"name": "f", "arguments": "x" * 300_000}},)),
+        Piece(text="a", logprobs=(LOGPROB,) * 5000),
+    ],
+)
+async def test_room_counts_bytes_of_whatever_an_answer_is_made_of(piece: Piece) -> None:
+    """Letters of three bytes, arguments of tool calls, log-probabilities."""
+    room = RecordingRoom(10_000_000)
+    recorder = Recorder(request(), room)
+    before = room.taken
+    recorder.hear((piece,), None)
+    assert room.taken - before >= 300_000
+    recorder.close()
+    assert room.taken == 0
+
+
+async def test_one_tenants_answers_leave_room_for_others() -> None:
+    """However many it has: half of what there is, at most."""
+    room = RecordingRoom(100)
+    taken = sum(room.take("flood", 1) for _ in range(1000))
+    assert taken == 50
+    assert room.take("other", 20)
+    room.give_back("flood", 50)
+    room.give_back("other", 20)
+    assert (room.taken, len(room._of_tenant)) == (0, 0)
+
+
+def test_secret_is_derived_from_the_pepper() -> None:
+    """It is not what API keys are hashed with, and another pepper's is another."""
+    secret = idempotency_secret("pepper")
+    assert secret not in (b"pepper", idempotency_secret("pepper2"))
+    assert len(secret) == 32

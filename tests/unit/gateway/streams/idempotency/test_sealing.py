@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.limits import MAX_RECORD_BYTES
-from services.gateway.streams.idempotency.sealing import Asked
+from services.gateway.streams.idempotency.sealing import Asked, who_may_repeat
 
 ASKED = Asked(("tenant", "key"), "k", b'["/v1", {"a": 1}]')
 PEPPER = b"pepper"
@@ -49,3 +49,14 @@ def test_answer_that_fits_into_no_record_is_not_kept() -> None:
     noise = random.Random(1).randbytes(MAX_RECORD_BYTES)
     assert ASKED.seal(PEPPER, "0-a", noise) is None
     assert ASKED.seal(PEPPER, "0-a", b"x" * 17 * 1024 * 1024) is None
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_key_and_a_user_of_its_name_repeat_nothing_of_each_other(name: str, other: str) -> None:
+    """Nor does a user whose name begins as a key's does; a key is one whoever its user."""
+    by_key = who_may_repeat("t", key_id=name, user="")
+    assert by_key == who_may_repeat("t", key_id=name, user=other)
+    for user in (name, f"key:{name}", f"user:{name}"):
+        assert who_may_repeat("t", key_id="", user=user) != by_key
+        asked = Asked(who_may_repeat("t", key_id="", user=user), "k", b"{}")
+        assert asked.digest(PEPPER) != Asked(by_key, "k", b"{}").digest(PEPPER)
