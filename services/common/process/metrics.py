@@ -143,6 +143,17 @@ LIMITS_UNTOLD = Counter(
 LIMITS_FORGOTTEN = Counter(
     "tocsin_limits_forgotten_total", "Limits whose use was forgotten before its time, for want of memory."
 )
+LIMITS_PASSED_OVER = Counter(
+    "tocsin_limits_passed_over_total",
+    "Times that a limit or budget was not shared for want of room, so that it may not hold over several "
+    "gateways: on the bus (`peers`), or in the store that shares limits (`store`).",
+    ["with"],
+)
+LIMITS_RISKS_FORGOTTEN = Counter(
+    "tocsin_limits_risks_forgotten_total",
+    "Users whose findings were forgotten, those assessed longest ago, for want of room: they are not limited "
+    "for them.",
+)
 LIMITS_STORE_AWAY = Gauge(
     "tocsin_limits_store_away", "1 while the store that shares limits (TOCSIN_LIMITS_URL) does not answer."
 )

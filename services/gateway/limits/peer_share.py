@@ -88,6 +88,9 @@ class PeerShare:
         while True:
             self._take(await self.tail.poll(), None)
             metrics.LIMITS_SHARES.set(self.shares.live + 1)
+            if self.shares.passed_over:
+                metrics.LIMITS_PASSED_OVER.labels("peers").inc(self.shares.passed_over)
+                self.shares.passed_over = 0
 
     def _take(self, records: Iterable[Record], now_ms: int | None) -> None:
         """Takes records as heard now, or where `now_ms` is given, when the broker

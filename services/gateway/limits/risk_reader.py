@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from schemas.events.security import UserRisk
 from schemas.topics import RISK
 from services.common.bus import MessageReader, Record, Start, Tail
+from services.common.process import metrics
 from services.gateway.limits.risk import RiskTable
 
 log = structlog.get_logger(__name__)
@@ -58,3 +59,6 @@ class RiskReader:
                 self.table.take(subject, None)
             elif (risk := self._messages.read(record)) is not None:
                 self.table.take(subject, risk)
+        if self.table.forgotten:
+            metrics.LIMITS_RISKS_FORGOTTEN.inc(self.table.forgotten)
+            self.table.forgotten = 0

@@ -58,12 +58,17 @@ class Shares:
         """This gateway now holds so much; by how much that differs from what the others
         know.
         """
+        known = name in self._held
+        if amount and not known and max(len(self._held), len(self._changed)) >= _MAX_NAMES:
+            self.passed_over += 1
+            return 0.0
         if amount:
             self._held[name] = amount
         else:
             self._held.pop(name, None)
+        if amount or known:
+            self._changed[name] = None
         told = self._told.get(name)
-        self._changed[name] = None
         return abs(amount - (told[0] if told else 0.0))
 
     def use(self, name: str, seconds: float) -> float:

@@ -230,8 +230,10 @@ class SharedLimits:
 
     def _note_unsure(self, names: Iterable[str]) -> None:
         for name in names:
-            if len(self._unsure) < _UNSURE:
+            if name in self._unsure or len(self._unsure) < _UNSURE:
                 self._unsure[name] = None
+            else:
+                metrics.LIMITS_PASSED_OVER.labels("store").inc()
 
     def _lose(self) -> None:
         """Nobody waits for a store that does not answer."""

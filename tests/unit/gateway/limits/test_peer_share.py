@@ -13,6 +13,7 @@ from services.common.errors import BusUnavailableError
 from services.common.process import metrics
 from services.gateway.limits.peer_share import PeerShare
 from services.gateway.limits.shares import Shares
+from services.gateway.limits.valkey.shared_limits import SharedLimits
 
 
 @dataclass
@@ -150,3 +151,29 @@ async def test_others_hear_of_a_gateway_as_soon_as_it_runs() -> None:
     assert [(one.gateway_id, one.incarnation, one.stopping) for one in producer.sent] == [
         ("g1", "g1/1", False)
     ]
+
+
+async def test_names_passed_over_are_exported() -> None:
+    """Own or a peer's: such a limit may not hold."""
+    share, _ = peer_share(FakeProducer(), FakeTail())
+    counter = metrics.LIMITS_PASSED_OVER.labels("peers")._value
+    before = counter.get()
+    for number in range(65_540):
+        share.shares.set(f"n{number}", 1.0)
+    running = asyncio.create_task(share.run())
+    async with asyncio.timeout(5):
+        while counter.get() == before:  # noqa: ASYNC110  what is looked at has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (counter.get() - before, share.shares.passed_over) == (4, 0)
+
+
+def test_names_that_the_store_is_not_told_are_counted() -> None:
+    """It does not answer, and more limits changed than are remembered for it."""
+    store = SharedLimits("valkey://nowhere", "g1/1", lambda _name: 0.0)
+    counter = metrics.LIMITS_PASSED_OVER.labels("store")._value
+    before = counter.get()
+    for _ in range(2):
+        store._note_unsure(f"n{number}" for number in range(10_003))
+    assert counter.get() - before == 2 * 3

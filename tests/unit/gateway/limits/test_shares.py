@@ -168,3 +168,22 @@ def test_others_are_not_known_before_they_have_heard_of_this_one() -> None:
         shares.hear(own, heard_s)
     assert shares.peers(11.4 + KNOWN_AFTER_S) is None
     assert shares.peers(11.5 + KNOWN_AFTER_S) == shares.peers(1e9) == 1
+
+
+def test_own_names_are_bounded_and_those_passed_over_counted() -> None:
+    """Held or changed: what was let go makes room once it is told."""
+    shares = Shares("g1", "g1/1")
+    for number in range(70_000):
+        shares.set(f"n{number}", 1.0)
+    assert (shares.passed_over, shares.held("n1"), shares.held("n69999")) == (70_000 - 65_536, 1.0, 0.0)
+    shares.set("n69999", 0.0)
+    shares.set("n1", 2.0)
+    assert shares.held("n1") == 2.0
+    for number in range(65_536):
+        shares.set(f"n{number}", 0.0)
+    shares.set("late", 1.0)
+    assert shares.held("late") == 0.0
+    while shares.has_news:
+        shares.take(0.0)
+    shares.set("late", 1.0)
+    assert (shares.passed_over, shares.held("late")) == (70_000 - 65_536 + 1, 1.0)
