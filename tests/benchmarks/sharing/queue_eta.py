@@ -1,5 +1,6 @@
-"""How well the wait in a queue is told: a queue on a real bus, what the dispatcher says of
-each request in it, and when that one really begins.
+"""How well the wait in a queue is told: a queue on a real bus, what a gateway tells each
+request as it is made, what the dispatcher says of those that wait, and when each really
+begins. Tenants have different shares; a third of the requests come while others wait.
 
     python -m tests.benchmarks.sharing.queue_eta [--requests 150] [--spread 0.5] [--out eta.json]
 
@@ -16,40 +17,63 @@ import time
 from pathlib import Path
 from typing import Any
 
-from schemas.inference import STATUS, QueueStatus
+from schemas.inference import STATUS, Lane, QueueStatus
 from schemas.topics import STATUS_TOPIC
 from services.common.bus import Tail
+from services.common.requests.fair_turns import position_of_next
 from services.embedded.kafka.broker import EmbeddedKafka
 from tests.support.inference.in_process import Client, Followed, scripted_model, stage
 
-_TENANTS = 3
+_SHARES = (1.0, 3.0, 8.0)
+"""One a tenant."""
 _SLOTS = 4
 _TOKENS_PER_S = 40
 _MEAN_TOKENS = 24
+_EVERY_S = 0.15
+
+Told = tuple[str, int, float, float]
+"""Whom, its place, when it was said, and the wait in seconds."""
 
 
 async def measure(url: str, requests: int, spread: float) -> dict[str, Any]:
     """Errors of the told waits, as shares of the true ones."""
     model, chance = scripted_model(tokens_per_s=_TOKENS_PER_S, slots=_SLOTS), random.Random(1)
     began: dict[str, float] = {}
-    told: list[tuple[str, int, float, float]] = []
+    told: list[Told] = []
+    at_admission: list[Told] = []
+    last: list[QueueStatus] = []
     async with stage(url, model) as running, Client(url, model) as client:
         await running.add_dispatcher()
         await running.add_replica()
-        followed = [
-            await client.ask(
+        watching = asyncio.create_task(_watch(url, model.name, told, last))
+
+        async def ask(number: int) -> Followed:
+            length = max(1, round(_MEAN_TOKENS * chance.lognormvariate(0.0, spread)))
+            tenant = number % len(_SHARES)
+            status, asked_s = last[-1] if last else None, time.monotonic()
+            one = await client.ask(
                 f"prompt {number}",
-                max_tokens=max(1, round(_MEAN_TOKENS * chance.lognormvariate(0.0, spread))),
-                tenant=f"t{number % _TENANTS}",
+                max_tokens=length,
+                tenant=f"t{tenant}",
                 deadline_s=600,
+                share=_SHARES[tenant],
             )
-            for number in range(requests)
-        ]
-        watching = asyncio.create_task(_watch(url, model.name, told))
-        await asyncio.gather(*(_note_begin(one, began) for one in followed))
+            if status is not None and status.eta_ms is not None and any(status.turns.values()):
+                place = position_of_next(
+                    status, tenant=f"t{tenant}", lane=Lane.INTERACTIVE, share=_SHARES[tenant]
+                )
+                at_admission.append((one.request.request_id, place, asked_s, status.eta_ms * place / 1000))
+            return one
+
+        followed = [await ask(number) for number in range(requests * 2 // 3)]
+        beginning = [asyncio.create_task(_note_begin(one, began)) for one in followed]
+        for number in range(len(followed), requests):
+            await asyncio.sleep(_EVERY_S)
+            beginning.append(asyncio.create_task(_note_begin(await ask(number), began)))
+        await asyncio.gather(*beginning)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    return _errors(told, began)
+    return {"at admission": _errors(at_admission, began), "while waiting": _errors(told, began)}
 
 
 async def _note_begin(one: Followed, began: dict[str, float]) -> None:
@@ -57,8 +81,8 @@ async def _note_begin(one: Followed, began: dict[str, float]) -> None:
     began[one.request.request_id] = time.monotonic()
 
 
-async def _watch(url: str, model: str, told: list[tuple[str, int, float, float]]) -> None:
-    """What the dispatcher says: of whom, its place, when it was said, and the wait."""
+async def _watch(url: str, model: str, told: list[Told], last: list[QueueStatus]) -> None:
+    """What the dispatcher says, and its last word."""
     tail = Tail(url, "eta", topic=STATUS_TOPIC.name)
     await tail.start([0])
     try:
@@ -67,6 +91,7 @@ async def _watch(url: str, model: str, told: list[tuple[str, int, float, float]]
                 status = STATUS.validate_json(record.value)
                 if isinstance(status, QueueStatus) and status.model == model and status.eta_ms is not None:
                     now_s = time.monotonic()
+                    last[:] = [status]
                     told += [
                         (request_id, place, now_s, status.eta_ms * place / 1000)
                         for request_id, place in status.positions.items()
@@ -75,7 +100,7 @@ async def _watch(url: str, model: str, told: list[tuple[str, int, float, float]]
         await tail.close()
 
 
-def _errors(told: list[tuple[str, int, float, float]], began: dict[str, float]) -> dict[str, Any]:
+def _errors(told: list[Told], began: dict[str, float]) -> dict[str, Any]:
     errors = [
         (place, abs(wait_s - (began[request_id] - now_s)) / (began[request_id] - now_s))
         for request_id, place, now_s, wait_s in told
@@ -87,8 +112,8 @@ def _errors(told: list[tuple[str, int, float, float]], began: dict[str, float]) 
         "told": len(errors),
         "median error": round(statistics.median(error for _, error in errors), 3),
         "p90 error": round(statistics.quantiles([error for _, error in errors], n=10)[-1], 3),
-        "median error, first eight places": round(statistics.median(near), 3),
-        "median error, further back": round(statistics.median(far), 3),
+        "median error, first eight places": round(statistics.median(near), 3) if near else None,
+        "median error, further back": round(statistics.median(far), 3) if far else None,
         "to hold": 0.25,
     }
 

@@ -84,7 +84,7 @@ def scene(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.fixture
 async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
-    """Starts gateways; all end with the test."""
+    """Starts gateways, which can serve once they are given; all end with the test."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(clock: Clock | None = None, **overrides: Any) -> Gateway:
@@ -96,6 +96,7 @@ async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
             working = asyncio.create_task(gateway.run())
             stack.push_async_callback(stop, working)
             gateway.health.started = True
+            await can_serve(gateway)
             return gateway
 
         async def stop(working: "asyncio.Task[None]") -> None:
@@ -103,6 +104,17 @@ async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
             await asyncio.gather(working, return_exceptions=True)
 
         yield start
+
+
+async def can_serve(gateway: Gateway) -> None:
+    """Waits until Kafka answers, and the idempotency keys that there are have been read;
+    limits and risks are read by `start`.
+    """
+    tail = gateway.serving.idempotency.tail
+    ends = await tail.end_offsets(tail.topic, [0])
+    async with asyncio.timeout(20):
+        while not gateway.serving.bus_monitor.available or await tail.position(tail.topic, 0) < ends[0]:  # noqa: ASYNC110  what is looked at has no event
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

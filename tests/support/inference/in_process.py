@@ -174,6 +174,7 @@ class Client:
         tenant: str = "acme",
         deadline_s: float = 60,
         lane: Lane = Lane.INTERACTIVE,
+        share: float | None = None,
         encoded: bytes | None = None,
     ) -> Followed:
         """Publishes a request, or other bytes under its key."""
@@ -185,6 +186,7 @@ class Client:
             tenant=tenant,
             key_id="test",
             prompt=prompt,
+            share=share,
             sampling=Sampling(max_tokens=max_tokens, seed=seed),
             stream=True,
             reply_to=ReplyTo(partition=self._partition, gateway_id=self.id),

@@ -1,7 +1,9 @@
 """Errors, headers and limits of the HTTP surface."""
 
 import asyncio
+import contextlib
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -157,6 +159,26 @@ async def test_keys_are_followed_live(scene: Scene, client: httpx.AsyncClient) -
     await status_becomes(client, 200, headers)
     await control_writer(scene.url).apply(changes.revoke_key(key_id))
     await status_becomes(client, 401, headers)
+
+
+async def test_revoked_key_is_refused_at_every_gateway_within_a_second(
+    scene: Scene, start_gateway: StartGateway
+) -> None:
+    """Counted from its visibility to who revoked it; the slowest of three gateways."""
+    headers, key_id = await new_key(scene)
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(client_of(await start_gateway(), scene)) for _ in range(3)]
+        for client in clients:
+            await status_becomes(client, 200, headers)
+
+        async def refused_at(client: httpx.AsyncClient) -> float:
+            await status_becomes(client, 401, headers)
+            return time.monotonic()
+
+        waiting = [asyncio.create_task(refused_at(client)) for client in clients]
+        await control_writer(scene.url).apply(changes.revoke_key(key_id))
+        revoked = time.monotonic()
+        assert max(await asyncio.gather(*waiting)) - revoked < 1.0
 
 
 async def test_key_without_the_scope_is_403_and_an_expired_one_401(

@@ -9,15 +9,19 @@ import httpx
 from schemas.events.security import UserRisk
 from schemas.topics import RISK
 from services.common.bus import Outgoing, Producer
-from services.common.clock import utc_now
+from services.common.clock import monotonic_s, utc_now
 from services.common.identity import pseudonym
 from services.gateway.app import Gateway
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
 from tests.support.control import make_key
 from tests.support.inference.fake_inference import FakeInference
 
-LIMIT = 12
+LIMIT = 120
 GATEWAYS = 3
+UNHEARD = 80
+"""What gateways may let in before they hear of each other: about 24 by docs/limits.md, on
+an idle machine. Without a word of each other they would let in twice the limit more.
+"""
 
 
 async def flood(
@@ -46,10 +50,11 @@ async def test_limits_hold_over_three_gateways_and_a_restart(
         clients = [await stack.enter_async_context(client_of(one, scene)) for one in gateways]
         for client in clients:
             client.headers["authorization"] = f"Bearer {clear}"
-        answers = await flood(clients, scene, 200, 200)
+        answers = await flood(clients, scene, 400, 200)
+        flooded_s = monotonic_s()
         counts = Counter(answer.status_code for answer in answers)
         assert set(counts) == {200, 429}
-        assert LIMIT <= counts[200] <= GATEWAYS * LIMIT + 1
+        assert LIMIT <= counts[200] <= LIMIT + UNHEARD
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
         assert 0 < int(refused.headers["retry-after-ms"]) <= int(refused.headers["retry-after"]) * 1000
@@ -59,8 +64,9 @@ async def test_limits_hold_over_three_gateways_and_a_restart(
         late = await start_gateway(**settings)
         client = await stack.enter_async_context(client_of(late, scene))
         client.headers["authorization"] = f"Bearer {clear}"
-        again = await flood([client], scene, 5, 100)
-        assert Counter(answer.status_code for answer in again)[200] <= 1  # one slot every 5 s
+        again = await flood([client], scene, 60, 200)
+        slots = (monotonic_s() - flooded_s) * LIMIT / 60
+        assert Counter(answer.status_code for answer in again)[200] <= 1 + slots
         assert late.serving.admission.limiter.meters.of("tenant:acme:tokens", 0.0).held == 0
 
 
