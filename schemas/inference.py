@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from schemas.base import Finite, Message
+from schemas.status import Running, TenantTurn
 
 Logprob = dict[str, Any]
 """One token's log-probability as the OpenAI API shows it: token, logprob, bytes,
@@ -287,17 +288,6 @@ class CancelRequested(Message):
     reason: str
 
 
-class Running(Message):
-    """An attempt that a replica holds, how many tokens it has generated, and how many
-    its prompt has.
-    """
-
-    request_id: str
-    attempt: int
-    tokens: int = 0
-    prompt_tokens: int = 0
-
-
 class ReplicaBeat(Message):
     """A replica every 250 ms.
 
@@ -328,19 +318,6 @@ class RequestFinished(Message):
     attempt: int
     end: End
     choices: tuple[Delivered, ...] = ()
-
-
-class TenantTurn(Message):
-    """A tenant in the order of its lane: how many of it wait, and how many it is served
-    in a turn. `left` is how many it still gets of a turn that has begun.
-
-    Without a name: all those together that are not told one by one.
-    """
-
-    tenant: str = ""
-    waiting: int
-    share: int = 1
-    left: int | None = None
 
 
 class QueueStatus(Message):

@@ -25,10 +25,10 @@ from schemas.inference import (
     ReplyBeat,
     ReplyChunk,
     RequestFinished,
-    Running,
     WorkAssigned,
     WorkCancelled,
 )
+from schemas.status import Running
 from schemas.topics import REPLIES, STATUS_TOPIC, WORK_TOPIC, inbox_partition
 from services.common.bus import MessageReader, Outgoing, Producer, Record, Tail
 from services.common.errors import RecordTooLargeError

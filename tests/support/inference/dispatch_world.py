@@ -17,9 +17,9 @@ from schemas.inference import (
     ReplyTo,
     RequestFinished,
     RetryNeeded,
-    Running,
     Usage,
 )
+from schemas.status import Running
 from services.common.requests.pricing import UNKNOWN
 from services.inference.domain.dispatch import (
     Action,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from schemas.inference import Running
+from schemas.status import Running
 from services.inference.domain.dispatch.tracked import Tracked
 
 
