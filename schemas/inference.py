@@ -18,8 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from schemas.base import Finite, Message
-from schemas.status import Running, TenantTurn
+from schemas.base import Finite, Message, Running, TenantTurn
 
 Logprob = dict[str, Any]
 """One token's log-probability as the OpenAI API shows it: token, logprob, bytes,

@@ -6,8 +6,8 @@ The dispatcher serves by it, and gateways tell their clients by it.
 
 from collections.abc import Sequence
 
+from schemas.base import TenantTurn
 from schemas.inference import Lane, QueueStatus
-from schemas.status import TenantTurn
 
 BATCH_SHARE = 8
 """The batch lane gets one place in so many while interactive requests wait."""

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import structlog
 
+from schemas.base import Running
 from schemas.envelope import traceparent_of
 from schemas.inference import (
     WORK,
@@ -28,7 +29,6 @@ from schemas.inference import (
     WorkAssigned,
     WorkCancelled,
 )
-from schemas.status import Running
 from schemas.topics import REPLIES, STATUS_TOPIC, WORK_TOPIC, inbox_partition
 from services.common.bus import MessageReader, Outgoing, Producer, Record, Tail
 from services.common.errors import RecordTooLargeError

@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from schemas.base import Running
 from schemas.inference import Lane, QueueStatus, ReplicaBeat
-from schemas.status import Running
 from schemas.topics import STATUS_TOPIC
 from services.common.bus import Outgoing, Producer
 from services.common.store import Store

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from schemas.base import Running
 from schemas.inference import (
     CancelRequested,
     Delivered,
@@ -19,7 +20,6 @@ from schemas.inference import (
     RetryNeeded,
     Usage,
 )
-from schemas.status import Running
 from services.common.requests.pricing import UNKNOWN
 from services.inference.domain.dispatch import (
     Action,

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from schemas.base import TenantTurn
 from schemas.control import Subject, TenantChanged
 from schemas.inference import Lane, QueueStatus
-from schemas.status import TenantTurn
 from services.common.control.principal import principal_of
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from schemas.status import Running
+from schemas.base import Running
 from services.inference.domain.dispatch.tracked import Tracked
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from heapq import nlargest
 from itertools import islice
 
+from schemas.base import TenantTurn
 from schemas.inference import Lane
-from schemas.status import TenantTurn
 from services.common.requests.fair_turns import BATCH_SHARE, turn_length
 
 POSITIONS_SHOWN = 200

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from decimal import Decimal
 
+from schemas.base import Running
 from schemas.inference import Outcome, ReplicaBeat
-from schemas.status import Running
 from services.common.requests.model_catalogue import Price
 from tests.support.inference.dispatch_world import RULES, World, request
 
