@@ -23,14 +23,14 @@ def costs(
     user: Annotated[str, typer.Option(help="Of this user's pseudonym only.")] = "",
     model: Annotated[str, typer.Option(help="Of this model only.")] = "",
     key: Annotated[str, typer.Option(help="Of this key only, by its id.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, errors too.")] = False,
 ) -> None:
     """Show what requests cost, of all tenants unless one is named."""
     from services.console.domain.cost_question import AskedCosts
 
     asked = AskedCosts(begin, end, days, time_zone, group_by)
     only = {"tenant": tenant, "user": user, "model": model, "key": key}
-    run_beside_installation(lambda: _show(asked, only, as_json=as_json))
+    run_beside_installation(lambda: _show(asked, only, as_json=as_json), as_json=as_json)
 
 
 def _show(asked: Any, only: dict[str, str], *, as_json: bool) -> int:

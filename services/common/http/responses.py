@@ -1,14 +1,18 @@
 """How to answer, above all when something goes wrong."""
 
 import orjson
+import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.errors import ErrorCode
+from services.common.errors import StoreUnavailableError
 from services.common.http.access_log import bind_log_fields
-from services.common.http.problems import Problem, ProblemError
+from services.common.http.problems import Problem, ProblemError, unavailable
+
+log = structlog.get_logger(__name__)
 
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 _MESSAGES = {
@@ -46,6 +50,15 @@ async def on_problem(request: Request, error: Exception) -> Response:
     return problem_response(error.problem, request.url.path)
 
 
+async def on_store_away(request: Request, error: Exception) -> Response:
+    """Answers with 503 where an endpoint needs the store and it is away."""
+    log.warning("store_away", path=request.url.path, error=str(error))
+    return await on_problem(
+        request,
+        unavailable("The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2),
+    )
+
+
 async def on_http(request: Request, error: Exception) -> Response:
     """Answers where the framework itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
@@ -68,5 +81,6 @@ def answer_problems(app: FastAPI) -> None:
         return crash_response(request.url.path)
 
     app.add_exception_handler(ProblemError, on_problem)
+    app.add_exception_handler(StoreUnavailableError, on_store_away)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_crash)

@@ -1,24 +1,29 @@
 """What is asked about costs, read from text. Pure."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, available_timezones
 
 from services.common.budgets.periods import start_of_day
 from services.common.errors import TocsinError
+from services.console.domain.moments import EARLIEST, LATEST
 
 Dimension = Literal["tenant", "user", "model", "key", "day"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
 class InvalidQuestionError(TocsinError):
-    """A part of the question makes no sense; `name` says which."""
+    """A part of the question makes no sense: `name` says which, `problems` what is
+    wrong with it.
+    """
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
+        self.problems = ((name, message),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +84,17 @@ def _dimensions(text: str) -> tuple[Dimension, ...]:
 
 
 def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    """Only names that the store knows too: not this machine's right/UTC or posixrules."""
+    if name not in _known_zones():
         raise InvalidQuestionError(
             "time_zone", f"time_zone {name!r} is unknown; use a name such as Europe/Paris."
-        ) from error
+        )
+    return ZoneInfo(name)
+
+
+@functools.cache
+def _known_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def _moment(text: str, zone: ZoneInfo, name: str) -> datetime:
@@ -93,12 +103,16 @@ def _moment(text: str, zone: ZoneInfo, name: str) -> datetime:
     """
     try:
         if len(text) == len("2026-01-01"):
-            return start_of_day(date.fromisoformat(text), zone)
-        found = datetime.fromisoformat(text.replace(" ", "+"))
-        if found.tzinfo is not None:
-            return found.astimezone(UTC)
+            found = start_of_day(date.fromisoformat(text), zone)
+        else:
+            found = datetime.fromisoformat(text.replace(" ", "+"))
+        moment = found.astimezone(UTC) if found.tzinfo is not None else None
     except (ValueError, OverflowError):
-        pass
-    raise InvalidQuestionError(
-        name, f"{name} is {text!r}; use a day like 2026-11-27, or a time like 2026-11-27T08:00:00Z."
-    )
+        moment = None
+    if moment is None or not EARLIEST <= moment <= LATEST:
+        raise InvalidQuestionError(
+            name,
+            f"{name} is {text!r}; use a day like 2026-11-27, or a time like 2026-11-27T08:00:00Z, from "
+            f"{EARLIEST.year} to {LATEST.year - 1}.",
+        )
+    return moment

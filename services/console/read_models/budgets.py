@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from schemas.control import BudgetChanged
-from services.common.budgets.spend import SpendStore, meter_of
+from services.common.budgets.spend import Meter, SpendStore, meter_of
 from services.common.clock import Clock
 from services.console.domain.dollars import dollars_text
 
@@ -32,27 +33,29 @@ class BudgetSpend:
             StoreUnavailableError: not now.
         """
         now, listed = self.clock(), list(budgets)
-        meters = {
-            one.budget_id: meter_of(one, pseudonym_key=self.pseudonym_key, model_name=self.model_name)
-            for one in listed
-        }
-        spent = await self.store.spent(set(meters.values()), now)
-        return [self._described(one, spent[meters[one.budget_id]][0].usd, now) for one in listed]
+        meters = [
+            meter_of(one, pseudonym_key=self.pseudonym_key, model_name=self.model_name) for one in listed
+        ]
+        spent = await self.store.spent(set(meters), now)
+        return [
+            _described(budget, meter, spent[meter][0].usd, now)
+            for budget, meter in zip(listed, meters, strict=True)
+        ]
 
-    def _described(self, budget: BudgetChanged, spent: Decimal, now: Any) -> dict[str, Any]:
-        period = meter_of(budget, pseudonym_key=self.pseudonym_key).period_at(now)
-        limit = budget.limit_usd
-        return {
-            "budget_id": budget.budget_id,
-            "tenant": budget.tenant,
-            "subject": {"kind": budget.subject.kind, "id": budget.subject.id},
-            "period": budget.period,
-            "time_zone": budget.time_zone,
-            "hard": budget.hard,
-            "limit_usd": dollars_text(limit),
-            "spent_usd": dollars_text(spent),
-            "left_usd": dollars_text(max(Decimal(0), limit - spent)),
-            "share": round(float(spent / limit), 6) if limit else None,
-            "period_start": period.start.isoformat(),
-            "renews_at": period.end.isoformat(),
-        }
+
+def _described(budget: BudgetChanged, meter: Meter, spent: Decimal, now: datetime) -> dict[str, Any]:
+    period, limit = meter.period_at(now), budget.limit_usd
+    return {
+        "budget_id": budget.budget_id,
+        "tenant": budget.tenant,
+        "subject": {"kind": budget.subject.kind, "id": budget.subject.id},
+        "period": budget.period,
+        "time_zone": budget.time_zone,
+        "hard": budget.hard,
+        "limit_usd": dollars_text(limit),
+        "spent_usd": dollars_text(spent),
+        "left_usd": dollars_text(max(Decimal(0), limit - spent)),
+        "share": round(float(spent / limit), 6) if limit else None,
+        "period_start": period.start.isoformat(),
+        "renews_at": period.end.isoformat(),
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 from services.common.store import Store
 from services.console.domain.cost_question import CostQuestion, Dimension
+from services.console.domain.dollars import dollars_text
 
 _FILTERS: Mapping[str, str] = {"tenant": "tenant", "user": "user", "model": "model", "key": "key_id"}
 """Each filter with its column."""
@@ -30,7 +31,6 @@ _FIGURES = """
     sumIf(toUInt64(prompt_tokens) + completion_tokens, cost_usd IS NOT NULL) AS priced_tokens,
     sum(ifNull(cost_usd, toDecimal64(0, 12))) AS sum_cost
 """
-_STEP = Decimal(1).scaleb(-12)
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,17 @@ _NOTHING = dict.fromkeys(
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     cost = Decimal(row["sum_cost"])
     priced = int(row["requests"]) - int(row["unpriced_requests"])
+    tokens = int(row["priced_tokens"])
     return {
         "requests": int(row["requests"]),
         "unpriced_requests": int(row["unpriced_requests"]),
         "prompt_tokens": int(row["sum_prompt"]),
         "cached_tokens": int(row["sum_cached"]),
         "completion_tokens": int(row["sum_completion"]),
-        "cost_usd": _text(cost),
-        "cost_per_request_usd": _text(cost / priced) if priced else None,
-        "cost_per_token_usd": _text(cost / int(row["priced_tokens"])) if row["priced_tokens"] else None,
+        "cost_usd": dollars_text(cost),
+        "cost_per_request_usd": dollars_text(cost / priced) if priced else None,
+        "cost_per_token_usd": dollars_text(cost / tokens) if tokens else None,
     }
-
-
-def _text(dollars: Decimal) -> str:
-    """A number of dollars without an exponent, rounded to the store's twelve decimals."""
-    return f"{dollars.quantize(_STEP).normalize():f}"
 
 
 def _sql(question: CostQuestion) -> str:

@@ -1,6 +1,6 @@
 """/api/admin/audit: who did what."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -8,21 +8,17 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import ErrorCode
-from services.common.errors import StoreUnavailableError
-from services.common.http.problems import malformed, unavailable
+from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.callers import Administrators
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
+from services.console.domain.moments import EARLIEST, LATEST
 from services.console.read_models.audit_trail import AuditQuestion, AuditTrail, InvalidCursorError
 from services.console.routes.documentation import problems, query_of
 
 _Text = Annotated[str, Field(max_length=200)]
-_Moment = Annotated[
-    AwareDatetime, Field(ge=datetime(1971, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))
-]
-"""The store's times reach no further."""
+_Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
 
 
 class AuditParameters(BaseModel, extra="forbid"):
@@ -92,9 +88,5 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
             return json_response(await trail.read(question), headers=PRIVATE)
         except InvalidCursorError as error:
             raise malformed(f"{error}.", "cursor") from error
-        except StoreUnavailableError as error:
-            raise unavailable(
-                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
-            ) from error
 
     return router

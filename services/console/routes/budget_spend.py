@@ -8,9 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import BudgetChanged, Subject
-from schemas.errors import ErrorCode
-from services.common.errors import StoreUnavailableError
-from services.common.http.problems import unavailable
 from services.common.http.responses import json_response
 from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
@@ -54,12 +51,7 @@ def budget_spend_router(admins: Administrators, desk: AdminDesk, spend: BudgetSp
         """Tell what was spent of a budget in its present period."""
         budget = desk.get(admins.principal(request), _BUDGET, request.path_params["budget_id"])
         assert isinstance(budget, BudgetChanged)  # noqa: S101  of its kind
-        try:
-            (found,) = await spend.read([budget])
-        except StoreUnavailableError as error:
-            raise unavailable(
-                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
-            ) from error
+        (found,) = await spend.read([budget])
         return json_response(found, headers=PRIVATE)
 
     return router

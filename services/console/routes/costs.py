@@ -11,10 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from schemas.errors import ErrorCode
 from services.common.clock import Clock
-from services.common.errors import StoreUnavailableError
-from services.common.http.problems import forbidden, malformed, unavailable
+from services.common.http.problems import forbidden, malformed
 from services.common.http.responses import json_response
 from services.console.domain.cost_question import (
     DIMENSIONS,
@@ -115,12 +113,7 @@ def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
         tenant, or for all.
         """
         question = _question(asked, clock(), _tenant(caller, asked.tenant))
-        try:
-            found = await costs.read(question)
-        except StoreUnavailableError as error:
-            raise unavailable(
-                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
-            ) from error
+        found = await costs.read(question)
         if "text/csv" in request.headers.get("accept", ""):
             return Response(_csv(found), media_type="text/csv")
         return json_response(found)

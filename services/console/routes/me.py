@@ -10,12 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import BudgetChanged, Limits, Scope
-from schemas.errors import ErrorCode
 from services.common.clock import Clock
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.errors import StoreUnavailableError
-from services.common.http.problems import malformed, unavailable
+from services.common.http.problems import malformed
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.bodies import RotateKey
@@ -154,12 +153,7 @@ async def _usage(
     except InvalidQuestionError as error:
         raise malformed(str(error), error.name) from error
     own = tuple(key.key_id for key in keys.of(principal, with_deleted=True))
-    try:
-        return await costs.read(replace(question, keys=own))
-    except StoreUnavailableError as error:
-        raise unavailable(
-            "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
-        ) from error
+    return await costs.read(replace(question, keys=own))
 
 
 def _me(principal: Principal, state: ControlState, models: frozenset[str]) -> Me:

@@ -9,9 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from schemas.errors import ErrorCode
-from services.common.errors import StoreUnavailableError
-from services.common.http.problems import unavailable
 from services.common.http.responses import json_response
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.satisfaction import Satisfaction
@@ -66,11 +63,6 @@ def quality_router(callers: Callers, satisfaction: Satisfaction) -> APIRouter:
         window_hours: Annotated[int, Query(ge=1, le=_LONGEST_HOURS)] = 24,
     ) -> Response:
         """Tell the share of good ratings that the caller's tenant gave, in all and by model."""
-        try:
-            return json_response(await satisfaction.read(caller.tenant, window_hours))
-        except StoreUnavailableError as error:
-            raise unavailable(
-                "The store is away. Try again.", code=ErrorCode.STORE_UNAVAILABLE, retry_after_s=2
-            ) from error
+        return json_response(await satisfaction.read(caller.tenant, window_hours))
 
     return router

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import structlog
 import typer
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from services.cli.beside import run_beside_installation
 from services.common.control.errors import InvalidChangeError
 from services.common.errors import ConfigError
@@ -73,3 +75,19 @@ def test_failure_of_a_command_with_json_is_json_on_standard_error(
             {"field": "share", "message": "is negative"},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "field"),
+    [("--group-by", "x", "group_by"), ("--from", "0001-01-01", "from"), ("--time-zone", "Mars", "time_zone")],
+)
+def test_question_about_costs_that_makes_no_sense_is_json_where_that_is_wanted(
+    option: str, value: str, field: str
+) -> None:
+    """The command reads no store for it."""
+    refused = CliRunner().invoke(app, ["costs", option, value, "--json"])
+    told = json.loads(refused.stderr)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert [one["field"] for one in told["errors"]] == [field]
+    plain = CliRunner().invoke(app, ["costs", option, value])
+    assert plain.stderr == f"tocsin: {told['error']}\n"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.console.domain.cost_question import AskedCosts, InvalidQuestionError
+from services.console.domain.moments import EARLIEST, LATEST
 
 NOW = datetime(2026, 3, 30, 6, tzinfo=UTC)
 
@@ -37,6 +38,15 @@ def test_days_and_times_are_taken_in_their_zone() -> None:
         (AskedCosts(begin="2026-03-30T05:00:00"), "from"),
         (AskedCosts(end="0001-01-01T00:00:00+14:00"), "to"),
         (AskedCosts(begin="2026-03-31"), "from"),
+        (AskedCosts(begin="0001-01-01"), "from"),
+        (AskedCosts(begin="1900-01-01T00:00:00Z"), "from"),
+        (AskedCosts(begin="1970-12-31T23:59:59-00:00"), "from"),
+        (AskedCosts(end="9999-12-31"), "to"),
+        (AskedCosts(end="2300-01-01T00:00:00Z"), "to"),
+        (AskedCosts(time_zone="right/UTC"), "time_zone"),
+        (AskedCosts(time_zone="posix/Europe/Paris"), "time_zone"),
+        (AskedCosts(time_zone="posixrules"), "time_zone"),
+        (AskedCosts(time_zone=""), "time_zone"),
         (AskedCosts(begin="2026-03-02", end="2026-03-01"), "from"),
         (AskedCosts(time_zone="Mars/Base"), "time_zone"),
         (AskedCosts(time_zone="../../etc/passwd"), "time_zone"),
@@ -57,5 +67,6 @@ def test_any_text_is_a_question_or_is_refused(begin: str, end: str, zone: str, g
         question = AskedCosts(begin, end, 30, zone, group_by).question(NOW, {})
     except InvalidQuestionError:
         return
-    assert question.since < question.until
+    assert question.since < question.until <= LATEST
+    assert question.since >= EARLIEST
     assert question.until - question.since < timedelta(days=3_660_000)
