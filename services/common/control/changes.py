@@ -63,6 +63,23 @@ def etag(entry: AnyEntry) -> str:
     return f"{entry.version}-{changed_ms}"
 
 
+def matching(kind: str, entry_id: str, tags: Collection[str] | None, change: Change) -> Change:
+    """A change of these versions of an entry only, by their ETags; of any with `*`, or
+    where `tags` is None. What there is not is left to the change.
+    """
+
+    def decide(state: ControlState, now: datetime) -> Plan:
+        known = state.get(kind, entry_id)
+        if tags is not None and "*" not in tags and known is not None and etag(known) not in tags:
+            raise StaleError(
+                f"the {kind} {entry_id!r} was changed since you read it: its ETag is {etag(known)}; read it "
+                "again"
+            )
+        return change(state, now)
+
+    return decide
+
+
 def public_fields(entry: AnyEntry) -> dict[str, Any]:
     """An entry as it may be shown and audited: without hashes of secrets."""
     return entry.model_dump(mode="json", exclude=set(SECRET_FIELDS))
@@ -82,12 +99,11 @@ def create(entry: AnyEntry) -> Change:
     return decide
 
 
-def put(entry: AnyEntry, *, if_match: str | None = None) -> Change:
+def put(entry: AnyEntry) -> Change:
     """Makes an entry, or replaces it whole."""
 
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = state.get(entry.kind, entry.entry_id)
-        _require_match(entry.kind, entry.entry_id, known, if_match)
         require_valid(state, entry)
         verb = "created" if known is None else "changed"
         return Plan(entry.kind, entry.entry_id, verb, known, _successor(known, entry))
@@ -95,7 +111,7 @@ def put(entry: AnyEntry, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str | None = None) -> Change:
+def edit(kind: str, entry_id: str, fields: Mapping[str, Any]) -> Change:
     """Changes some fields of an entry. Its ids and its history stay.
 
     As RFC 7396 wants it: of an object only what is named, None takes it away; lists are
@@ -103,7 +119,7 @@ def edit(kind: str, entry_id: str, fields: Mapping[str, Any], *, if_match: str |
     """
 
     def decide(state: ControlState, _now: datetime) -> Plan:
-        known = _require_live(state, kind, entry_id, if_match)
+        known = _require_live(state, kind, entry_id)
         for field in fields:
             if field in _FIXED or field not in type(known).model_fields:
                 raise InvalidChangeError(field, f"a {kind} has no field of this name that can be changed")
@@ -124,7 +140,7 @@ def amend(kind: str, entry_id: str, fields: Mapping[str, Any], make: Callable[[]
     return decide
 
 
-def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+def delete(kind: str, entry_id: str) -> Change:
     """Deletes an entry so that it can be restored.
 
     A model that is switched off must be switched on first: without its entry it is as
@@ -132,7 +148,7 @@ def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     """
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        known = _require_live(state, kind, entry_id, if_match)
+        known = _require_live(state, kind, entry_id)
         _require_switched_on(known)
         deleted = known.model_copy(update={"deleted_at": now})
         return Plan(kind, entry_id, "deleted", known, _successor(known, deleted))
@@ -140,11 +156,11 @@ def delete(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def restore(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+def restore(kind: str, entry_id: str) -> Change:
     """Takes a deletion back."""
 
     def decide(state: ControlState, _now: datetime) -> Plan:
-        known = _require_known(state, kind, entry_id, if_match)
+        known = _require_known(state, kind, entry_id)
         if known.deleted_at is None:
             raise ConflictError(f"the {kind} {entry_id!r} is not deleted")
         restored = known.model_copy(update={"deleted_at": None})
@@ -154,7 +170,7 @@ def restore(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
+def purge(kind: str, entry_id: str) -> Change:
     """Removes an entry for good.
 
     A tenant must be empty and a user without keys, so that none of them is left to a
@@ -163,7 +179,7 @@ def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     """
 
     def decide(state: ControlState, _now: datetime) -> Plan:
-        known = _require_known(state, kind, entry_id, if_match)
+        known = _require_known(state, kind, entry_id)
         for other in _referring(state, known):
             raise ConflictError(f"the {kind} {entry_id!r} still has the {other}; purge that first")
         _require_switched_on(known)
@@ -177,11 +193,11 @@ def purge(kind: str, entry_id: str, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def revoke_key(key_id: str, *, if_match: str | None = None) -> Change:
+def revoke_key(key_id: str) -> Change:
     """Ends a key; one that is revoked already stays as it is."""
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        known = _require_live(state, "key", key_id, if_match)
+        known = _require_live(state, "key", key_id)
         already = known.revoked_at if isinstance(known, KeyChanged) else None
         ended = known.model_copy(update={"revoked_at": already or now})
         return Plan("key", key_id, "revoked", known, _successor(known, ended))
@@ -189,15 +205,13 @@ def revoke_key(key_id: str, *, if_match: str | None = None) -> Change:
     return decide
 
 
-def rotate_key(
-    key_id: str, new_secret_hmac: str, *, overlap_s: float = 0, if_match: str | None = None
-) -> Change:
+def rotate_key(key_id: str, new_secret_hmac: str, *, overlap_s: float = 0) -> Change:
     """Gives a key another secret; the present one is good for `overlap_s` more, any
     before it no longer.
     """
 
     def decide(state: ControlState, now: datetime) -> Plan:
-        known = _require_live(state, "key", key_id, if_match)
+        known = _require_live(state, "key", key_id)
         assert isinstance(known, KeyChanged)  # noqa: S101  the state's keys are keys
         if known.revoked_at is not None or (known.expires_at is not None and known.expires_at <= now):
             raise ConflictError(f"the key {key_id!r} was revoked or has expired; make another")
@@ -264,27 +278,18 @@ def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _require_known(state: ControlState, kind: str, entry_id: str, if_match: str | None) -> AnyEntry:
+def _require_known(state: ControlState, kind: str, entry_id: str) -> AnyEntry:
     known = state.get(kind, entry_id)
     if known is None:
         raise NoSuchEntryError(f"there is no {kind} {entry_id!r}")
-    _require_match(kind, entry_id, known, if_match)
     return known
 
 
-def _require_live(state: ControlState, kind: str, entry_id: str, if_match: str | None) -> AnyEntry:
-    known = _require_known(state, kind, entry_id, if_match)
+def _require_live(state: ControlState, kind: str, entry_id: str) -> AnyEntry:
+    known = _require_known(state, kind, entry_id)
     if known.deleted_at is not None:
         raise NoSuchEntryError(f"the {kind} {entry_id!r} was deleted; restore it first")
     return known
-
-
-def _require_match(kind: str, entry_id: str, known: AnyEntry | None, if_match: str | None) -> None:
-    if if_match is not None and (known is None or etag(known) != if_match):
-        now = f"its version is {etag(known)}" if known else "it is not there"
-        raise StaleError(
-            f"the {kind} {entry_id!r} is not as expected in version {if_match}: {now}; read it again"
-        )
 
 
 def _referring(state: ControlState, entry: AnyEntry) -> Iterator[str]:

@@ -23,7 +23,6 @@ from services.console.administration.authorisation import (
     tenant_for,
 )
 from services.console.administration.bodies import Body, CreateKey
-from services.console.administration.if_match import matching
 from services.console.administration.kinds import Kind, changed_fields, new_entry, replaces_a_list
 from services.console.administration.listing import Filters, page
 from services.console.administration.serial_changes import SerialChanges
@@ -120,7 +119,7 @@ class AdminDesk:
     ) -> AnyEntry | None:
         self.get(admin.principal, kind, entry_id)  # what is not there needs no turn
         require_verb(admin.principal, kind.name, verb)
-        matched = matching(kind.name, entry_id, tags, change)
+        matched = changes.matching(kind.name, entry_id, tags, change)
         return await self._make(
             admin, kind, entry_id, guarded(admin.principal, kind.name, verb, entry_id, matched)
         )

@@ -102,7 +102,11 @@ async def test_two_writers_at_once_lose_no_update(url: str) -> None:
     tag = changes.etag(state.tenants[tenant.tenant])
     outcomes = await asyncio.gather(
         *(
-            control_writer(url).apply(changes.edit("tenant", tenant.tenant, {"name": word}, if_match=tag))
+            control_writer(url).apply(
+                changes.matching(
+                    "tenant", tenant.tenant, {tag}, changes.edit("tenant", tenant.tenant, {"name": word})
+                )
+            )
             for word in words[:3]
         ),
         return_exceptions=True,

@@ -30,6 +30,7 @@ from services.common.control.errors import (
     ConflictError,
     InvalidChangeError,
     NoSuchEntryError,
+    StaleError,
 )
 from services.common.control.state import ControlState
 from tests.unit.common.control.entries import NOW, after, signed_key, state_of, tenant
@@ -76,20 +77,23 @@ def test_change_of_another_version_than_expected_is_a_conflict() -> None:
     """If-Match: an ETag never comes back, not even after removal and a new beginning."""
     first = tenant(changed_at=NOW)
     state = state_of(first)
-    fresh = after(state, changes.edit("tenant", "acme", {"name": "x"}, if_match=etag(first)))
-    for change in (
-        changes.edit("tenant", "acme", {"name": "y"}, if_match=etag(first)),
-        changes.delete("tenant", "acme", if_match=etag(first)),
-        changes.put(tenant(), if_match=etag(first)),
-        changes.purge("tenant", "acme", if_match=etag(first)),
-    ):
-        with pytest.raises(ConflictError, match="read it again"):
-            change(fresh, NOW)
+
+    def matching(change: changes.Change, *tags: str) -> changes.Change:
+        return changes.matching("tenant", "acme", tags, change)
+
+    rename = changes.edit("tenant", "acme", {"name": "x"})
+    fresh = after(state, matching(rename, "9-9", etag(first)))
     again = state_of(tenant(changed_at=NOW + timedelta(seconds=1)))
-    with pytest.raises(ConflictError):
-        changes.delete("tenant", "acme", if_match=etag(first))(again, NOW)
-    with pytest.raises(ConflictError, match="not there"):
-        changes.put(tenant(), if_match=etag(first))(ControlState(), NOW)
+    for change in (rename, changes.delete("tenant", "acme"), changes.purge("tenant", "acme")):
+        for other in (fresh, again):
+            with pytest.raises(StaleError, match="read it again"):
+                matching(change, etag(first))(other, NOW)
+            with pytest.raises(StaleError):
+                matching(change)(other, NOW)
+            matching(change, "*")(other, NOW)
+            changes.matching("tenant", "acme", None, change)(other, NOW)
+    with pytest.raises(NoSuchEntryError):
+        matching(rename, etag(first))(ControlState(), NOW)
 
 
 @pytest.mark.parametrize(
