@@ -84,10 +84,10 @@ class KeyChecker:
         return check_rights(state, known.record, scope, now) or known.principal
 
     def recheck(
-        self, state: ControlState, key_id: str, scope: Scope, *, now: datetime
+        self, state: ControlState, key_id: str, scope: Scope | None, *, now: datetime
     ) -> Principal | Refusal:
         """Whose key this is whose secret was shown earlier, if its record is good for
-        `scope` still: for sessions.
+        `scope`, or for any, still: for sessions.
         """
         key = state.keys.get(key_id)
         if key is None:

@@ -11,7 +11,8 @@ class Principal:
     """A caller who was let in, and what it may do.
 
     `key_id` is empty for the bearer of an identity provider's token. `models` empty
-    means all. `limits` are the key's own.
+    means all. `limits` are the key's own. `by_token` says that a short token was shown,
+    not a key or the session of one.
     """
 
     tenant: str
@@ -21,16 +22,17 @@ class Principal:
     scopes: tuple[Scope, ...]
     models: tuple[str, ...] = ()
     limits: Limits | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether it administers its tenant."""
-        return Scope.ADMIN in self.scopes
+    by_token: bool = False
 
     @property
     def is_platform_admin(self) -> bool:
         """Whether it administers all tenants."""
         return Scope.PLATFORM in self.scopes
+
+    @property
+    def is_exchanged(self) -> bool:
+        """Whether a token was shown that stands for a key."""
+        return self.by_token and bool(self.key_id)
 
     def narrowed_to(self, scopes: tuple[Scope, ...]) -> "Principal":
         """The same, with those of its scopes that are among these."""

@@ -115,9 +115,9 @@ class Authenticator:
             self.uses.note(checked, now)
         return checked
 
-    def recheck(self, key_id: str, scope: Scope, *, now: datetime) -> Principal:
-        """Whose key this is whose secret was shown earlier, if it is good for `scope`
-        still.
+    def recheck(self, key_id: str, scope: Scope | None, *, now: datetime) -> Principal:
+        """Whose key this is whose secret was shown earlier, if it is good for `scope`,
+        or for any, still.
 
         Raises:
             ProblemError: as for `authenticate`.

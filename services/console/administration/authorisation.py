@@ -172,6 +172,20 @@ def _may_use_all(models: Collection[str], wanted: Collection[str]) -> bool:
     return not models or (bool(wanted) and set(wanted) <= set(models))
 
 
+def require_lasting(principal: Principal) -> None:
+    """Passes where a caller has shown what lasts, a key or the session of one: who finds
+    a short token must not make a secret of it that outlives it.
+
+    Raises:
+        ProblemError: 403.
+    """
+    if principal.by_token:
+        raise forbidden(
+            "A token makes no secrets and gives no rights, which would outlive it: call with the API key "
+            "itself, or in a session."
+        )
+
+
 def not_found(message: str, param: str | None = None) -> ProblemError:
     """404, the same for what is not there and for what is another's."""
     return ProblemError(Problem(404, ErrorCode.NOT_FOUND, f"{message[:1].upper()}{message[1:]}.", param))
@@ -254,6 +268,8 @@ def _require_no_more_rights(principal: Principal, verb: Verb, plan: Plan) -> Non
     # Who restores a key or learns its new secret gives all of its rights anew.
     before = plan.before if verb is Verb.CHANGE else None
     if isinstance(entry, KeyChanged | UserChanged):
+        if principal.is_exchanged:
+            require_lasting(principal)
         had = before.scopes if isinstance(before, KeyChanged | UserChanged) else ()
         _require_grantable(principal, entry.scopes, had, "scopes")
     if isinstance(entry, KeyChanged) and not (

@@ -25,15 +25,15 @@ class Administrators:
     pseudonym_key: str = field(repr=False)
     trusted: Sequence[Network]
 
-    def principal(self, request: Request, scope: Scope = Scope.ADMIN) -> Principal:
-        """Who calls.
+    def principal(self, request: Request, scope: Scope | None = Scope.ADMIN) -> Principal:
+        """Who calls; with None whatever he may.
 
         Raises:
             ProblemError: 401, 403, 429 or 503.
         """
         return self.callers.caller(request, scope).principal
 
-    def administrator(self, request: Request, scope: Scope = Scope.ADMIN) -> Administrator:
+    def administrator(self, request: Request, scope: Scope | None = Scope.ADMIN) -> Administrator:
         """Who calls, with the name under which a change is audited: the key's id, or of
         who has none the user's pseudonym; and the network, not the whole address.
 

@@ -12,6 +12,7 @@ from services.common.control.state import ControlState
 from services.common.identity import create_secret
 from services.console.administration.authorisation import (
     not_found,
+    require_lasting,
     require_still_good,
     require_within_rights,
 )
@@ -47,7 +48,8 @@ class OwnKeys:
         return sorted(shown, key=lambda key: key.key_id)
 
     async def rotate(self, who: Administrator, key_id: str, overlap_s: float) -> tuple[AnyEntry, str]:
-        """The key, and its new secret, shown once."""
+        """The key, and its new secret, shown once; not by a token (403)."""
+        require_lasting(who.principal)
         clear, kept = create_secret(key_id, pepper=self.pepper)
         return await self._make(who, key_id, changes.rotate_key(key_id, kept, overlap_s=overlap_s)), clear
 

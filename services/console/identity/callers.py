@@ -71,9 +71,9 @@ class Callers:
     log_outs: LogOuts
     new_session_id: Callable[[], str] = field(default=lambda: secrets.token_hex(16))
 
-    def caller(self, request: Request, scope: Scope) -> Caller:
-        """Who calls, if that is allowed `scope`. An Authorization header counts before
-        a cookie.
+    def caller(self, request: Request, scope: Scope | None) -> Caller:
+        """Who calls, if that is allowed `scope`, or with None anything. An Authorization
+        header counts before a cookie.
 
         Raises:
             ProblemError: 401, 403, 429 or 503.
@@ -187,7 +187,7 @@ class Callers:
             COOKIE, path="/", secure=self._is_secure(request), httponly=True, samesite="strict"
         )
 
-    def _by_session(self, request: Request, scope: Scope) -> Caller:
+    def _by_session(self, request: Request, scope: Scope | None) -> Caller:
         now = self.clock()
         token = request.cookies.get(COOKIE)
         session = self.signer.read(token, self.keys.find, now.timestamp()) if token else None

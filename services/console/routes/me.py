@@ -86,13 +86,13 @@ def me_router(
     @router.get("", response_model=Me, responses=problems(*reads))
     async def me(request: Request) -> Response:
         """Tell who calls and what he may do."""
-        found = _me(people.principal(request, Scope.READ), control.state, models)
+        found = _me(people.principal(request, None), control.state, models)
         return json_response(found.model_dump(mode="json"), headers=PRIVATE)
 
     @router.get("/limits", response_model=OwnLimits, responses=problems(*reads))
     async def own_limits(request: Request) -> Response:
         """Tell the limits and budgets that hold for the caller, as they are set."""
-        principal = people.principal(request, Scope.READ)
+        principal = people.principal(request, None)
         budgets = [one for one in control.state.budgets.values() if _bounds(principal, one)]
         found = _limits(principal, control.state).model_dump(mode="json")
         return json_response(found | {"budgets": await _standing(spend, budgets)}, headers=PRIVATE)
@@ -100,7 +100,7 @@ def me_router(
     @router.get("/keys", response_model=OwnKeysAnswer, responses=problems(*reads))
     async def own_keys(request: Request) -> Response:
         """List the caller's keys: those of the same user, or only the one he calls with."""
-        found = keys.of(people.principal(request, Scope.READ))
+        found = keys.of(people.principal(request, None))
         return json_response({"data": [display.shown(key) for key in found]}, headers=PRIVATE)
 
     @router.get(
@@ -111,7 +111,7 @@ def me_router(
     )
     async def own_usage(request: Request) -> Response:
         """Tell what the caller's keys used and cost, in all, by day and by model."""
-        principal = people.principal(request, Scope.READ)
+        principal = people.principal(request, None)
         asked = read_query(request, UsageParameters, UsageParameters.model_fields)
         return json_response(await _usage(costs, keys, principal, asked, clock()), headers=PRIVATE)
 
@@ -125,7 +125,7 @@ def me_router(
     )
     async def rotate(request: Request) -> Response:
         """Give one of the caller's keys another secret, shown once; its id stays."""
-        who = people.administrator(request, Scope.READ)
+        who = people.administrator(request, None)
         body = await read_json(request, RotateKey, limits, empty=RotateKey())
         return display.response(*await keys.rotate(who, request.path_params["key_id"], body.overlap_s))
 
@@ -137,7 +137,7 @@ def me_router(
     )
     async def revoke(request: Request) -> Response:
         """End one of the caller's keys."""
-        who = people.administrator(request, Scope.READ)
+        who = people.administrator(request, None)
         return display.response(await keys.revoke(who, request.path_params["key_id"]))
 
     return router

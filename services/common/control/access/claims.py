@@ -64,6 +64,7 @@ def principal_of_bearer(bearer: Bearer, state: ControlState, mapping: ClaimMappi
         key_id="",
         name=bearer.user if known is None else known.name or bearer.user,
         scopes=tuple(scope for scope in Scope if scope in bearer.scopes and scope in allowed),
+        by_token=True,
     )
 
 

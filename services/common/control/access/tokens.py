@@ -6,7 +6,7 @@ checked once, for as long as nothing that it was checked against has changed.
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -115,7 +115,7 @@ class TokenChecker:
         secret_until = self.exchange.secret_until(key, read.mark)
         if secret_until is None:
             return Refusal.KEY_CHANGED
-        whole = principal_of(key)
+        whole = replace(principal_of(key), by_token=True)
         scopes = tuple(scope for scope in whole.scopes if scope in read.scopes)
         return _Known(whole.narrowed_to(scopes), min(read.until, secret_until), key=key)
 
