@@ -20,6 +20,7 @@ from services.common.clock import monotonic_s, utc_now
 from services.common.control.access.key_uses import KeyUses, LastUses
 from services.common.control.authentication import KeyChecker
 from services.common.control.errors import ChangeRefusedError
+from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.reader import ControlReader
 from services.common.control.writer import ControlWriter
 from services.common.http.access_log import AccessLogMiddleware
@@ -49,6 +50,7 @@ from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
+from services.console.read_models.own_matters import OwnMatters
 from services.console.read_models.processes import StatusWindow
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
@@ -93,7 +95,7 @@ class Console:
         self.last_uses = LastUses(url, name)
         self.callers = Callers(settings, keys, utc_now, SessionSigner(pepper), self._log_outs)
         self._scans = LogScans(url, name, wait_s=10.0)
-        models = load_models(Path(settings.models_file))
+        models = self._models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
         self._feedback = FeedbackDesk(
             RequestLookup(self._store, RequestFinder(self._scans, monotonic_s), lanes, utc_now).find,
@@ -205,16 +207,7 @@ class Console:
             admin_router(self._admins, self.desk, display, settings),
             budget_spend_router(self._admins, self.desk, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),
-            me_router(
-                self._admins,
-                OwnKeys(self.control, self.desk.changes, self.desk.pepper),
-                Costs(self._store),
-                self._spend,
-                display=display,
-                limits=settings,
-                models=self.desk.models,
-                clock=utc_now,
-            ),
+            me_router(self._admins, self._own_matters(settings), display, settings),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
         ):
@@ -225,6 +218,17 @@ class Console:
         document(app)
         return AccessLogMiddleware(
             app, crash_response, requests=metrics.CONSOLE_REQUESTS, seconds=metrics.CONSOLE_SECONDS
+        )
+
+    def _own_matters(self, settings: Settings) -> OwnMatters:
+        return OwnMatters(
+            OwnKeys(self.control, self.desk.changes, self.desk.pepper),
+            Costs(self._store),
+            self._spend,
+            self._models,
+            RuleBook(parse_defaults(settings.limits_defaults)),
+            settings.pseudonym_key.get_secret_value(),
+            utc_now,
         )
 
 

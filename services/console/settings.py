@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.control.access.settings import AccessSettings
+from services.common.control.limits import LimitsDefaults
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 
 
@@ -26,6 +27,7 @@ class Settings(AccessSettings):
     body_timeout_s: float = Field(30.0, gt=0, description="How long a request's body may take.")
     ack_timeout_s: float = Field(5.0, gt=0, description="How long Kafka may take to acknowledge a record.")
     store_timeout_s: float = Field(5.0, gt=0, description="How long a query may take.")
+    limits_defaults: LimitsDefaults = ""
     session_s: float = Field(
         3600.0, ge=60, le=86_400, description="How long a session lasts without being renewed."
     )

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.control.access.settings import AccessSettings
+from services.common.control.limits import LimitsDefaults
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
-from services.gateway.limits.rules import parse_defaults
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
@@ -73,12 +73,7 @@ class Settings(AccessSettings):
     max_in_flight: int = Field(
         4096, ge=1, description="Requests that one gateway follows at a time; further ones get 503."
     )
-    limits_defaults: str = Field(
-        "",
-        description="Limits of whoever has none of its own: scope.limit=number, separated by commas, with "
-        "the scopes key, user, tenant, model and the limits requests_per_minute, tokens_per_minute, "
-        "concurrent_streams; or the preset plain, key.requests_per_minute=10. Empty: none.",
-    )
+    limits_defaults: LimitsDefaults = ""
     limits_url: SecretStr = Field(
         SecretStr(""),
         description="Valkey or Redis that gateways share limits in exactly: valkey://, valkeys://, redis:// "
@@ -151,12 +146,6 @@ class Settings(AccessSettings):
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
             raise ValueError("must look like http://127.0.0.1:8013")
-        return value
-
-    @field_validator("limits_defaults")
-    @classmethod
-    def _are_limits(cls, value: str) -> str:
-        parse_defaults(value)
         return value
 
     @field_validator("limits_url")

@@ -105,6 +105,10 @@ class ControlState:
         """A tenant's policy: its own, else everybody's, else the defaults."""
         return _own_or_common(self.policies, tenant) or PolicyChanged()
 
+    def has_thresholds(self, tenant: str) -> bool:
+        """Whether an administrator set thresholds, the tenant's own or everybody's."""
+        return _own_or_common(self.thresholds, tenant) is not None
+
     def thresholds_of(self, tenant: str) -> ThresholdsChanged:
         """A tenant's thresholds: its own, else everybody's, else the defaults."""
         return _own_or_common(self.thresholds, tenant) or ThresholdsChanged()

@@ -31,7 +31,8 @@ class CostQuestion:
     """Requests that ended from `since` on, up to but without `until`, by the dimensions
     of `group_by`; days are of `zone`. `only` holds what they have in common: a tenant, a
     user's pseudonym, a model or a key; `keys`, where it is not None, those whose requests
-    count. At most `limit` groups are told, the dearest.
+    count, with those that `keyless_user`, a pseudonym, made without a key. At most
+    `limit` groups are told, the dearest.
     """
 
     since: datetime
@@ -41,6 +42,7 @@ class CostQuestion:
     only: Mapping[str, str] = field(default_factory=dict)
     limit: int = 1000
     keys: tuple[str, ...] | None = None
+    keyless_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ _FIGURES = """
     sumIf(toUInt64(prompt_tokens) + completion_tokens, cost_usd IS NOT NULL) AS priced_tokens,
     sum(ifNull(cost_usd, toDecimal64(0, 12))) AS sum_cost
 """
+_OF_KEYS = "has({keys:Array(String)}, key_id)"
+_OF_USER = " OR (key_id = '' AND user = {keyless_user:String})"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def _sql(question: CostQuestion) -> str:
     names = [f"by_{name}" for name in question.group_by]
     columns = "".join(f"{_EXPRESSIONS[name]} AS by_{name}, " for name in question.group_by)
     where = "".join(f" AND {_FILTERS[name]} = {{only_{name}:String}}" for name in question.only)
-    where += "" if question.keys is None else " AND has({keys:Array(String)}, key_id)"
+    if question.keys is not None:
+        where += f" AND ({_OF_KEYS}{_OF_USER if question.keyless_user else ''})"
     level = f"grouping({names[0]})" if names else "1"
     grouping = f"GROUP BY GROUPING SETS (({', '.join(names)}), ()) " if names else ""
     order = ", ".join(["level DESC", "sum_cost DESC", *names])
@@ -123,4 +126,5 @@ def _parameters(question: CostQuestion) -> dict[str, Any]:
         "until": question.until.astimezone(UTC),
         "zone": question.zone.key,
         "keys": list(question.keys or ()),
+        "keyless_user": question.keyless_user,
     } | {f"only_{name}": value for name, value in question.only.items()}

@@ -30,7 +30,9 @@ class BudgetStanding(BaseModel):
     time_zone: str
     hard: bool
     limit_usd: str
-    spent_usd: str | None = Field(description="Of requests that have ended; null while the store is away.")
+    spent_usd: str | None = Field(
+        description="Of requests that have ended; null where it cannot, or may not, be told."
+    )
     left_usd: str | None
     share: float | None = Field(description="Of the limit; 1 is all of it.")
     period_start: datetime | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
 from services.common.clock import Clock, MonotonicClock
+from services.common.control.limits import Kind, Rule, RuleBook
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
@@ -14,7 +15,6 @@ from services.gateway.limits.answers import limit_headers, refusal_problem, tigh
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Cost, Grant, Limiter, Refused
 from services.gateway.limits.risk import RiskTable
-from services.gateway.limits.rules import Kind, Rule, RuleBook
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 
 

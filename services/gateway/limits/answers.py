@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 
 from schemas.errors import ErrorCode
+from services.common.control.limits import Kind
 from services.common.http.problems import Headers, Problem
 from services.gateway.limits.limiter import Allowance, Refused
-from services.gateway.limits.rules import Kind
 
 _WHOSE = {
     "key": "this API key",

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.common.control.limits import Kind, Rule
 from services.gateway.limits.meters import Meter, Meters
-from services.gateway.limits.rules import Kind, Rule
 
 _NEWS_SHARE = 0.1
 """What the other gateways should know soon: so much of a limit."""

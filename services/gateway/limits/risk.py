@@ -8,10 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.control import EVERYBODY
 from schemas.events.security import UserRisk
+from services.common.control.limits import Rule, hourly_rule
 from services.common.control.state import ControlState
-from services.gateway.limits.rules import Rule, hourly_rule
 
 _CAPACITY = 100_000
 
@@ -58,15 +57,10 @@ class RiskTable:
         Who is not suspicious is limited only where an administrator set thresholds:
         their defaults are for those of whom something was found.
         """
-        is_set = _has_thresholds(state, tenant)
+        is_set = state.has_thresholds(tenant)
         findings = self.findings_of(tenant, user, now)
         if not user or not (findings or is_set):
             return ()
         none, some, many = state.thresholds_of(tenant).requests_per_hour
         limit = none if not findings else some if findings <= 3 else many
         return (hourly_rule(tenant, user, limit),)
-
-
-def _has_thresholds(state: ControlState, tenant: str) -> bool:
-    entries = (state.thresholds.get(tenant), state.thresholds.get(EVERYBODY))
-    return any(entry is not None and entry.deleted_at is None for entry in entries)

@@ -6,6 +6,7 @@ from uuid import uuid4
 from schemas.topics import LIMIT_SHARES, RISK
 from services.common.bus.consumers.consumer import Tail
 from services.common.clock import monotonic_s, utc_now
+from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.reader import ControlReader
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.bus.publisher import RequestPublisher
@@ -15,7 +16,6 @@ from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.peer_share import PeerShare
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.risk_reader import RiskReader
-from services.gateway.limits.rules import RuleBook, parse_defaults
 from services.gateway.limits.shares import Shares
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 from services.gateway.settings import Settings

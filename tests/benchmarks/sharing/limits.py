@@ -25,11 +25,11 @@ import yaml
 
 from schemas.control import Limits
 from services.common.bus.administration.admin import provision
+from services.common.control.limits import Kind, Rule
 from services.common.requests.model_catalogue import load_models
 from services.embedded.installation.ports import free_port
 from services.embedded.kafka.broker import EmbeddedKafka
 from services.gateway.limits.limiter import Cost
-from services.gateway.limits.rules import Kind, Rule
 from tests.support.control import PEPPER, make_key
 from tests.support.inference.fake_inference import FakeInference
 from tests.unit.gateway.limits.scene import LimitsScene, caller, request

@@ -16,9 +16,9 @@ import structlog
 from valkey.asyncio import Valkey
 from valkey.exceptions import NoScriptError, ValkeyError
 
+from services.common.control.limits import Kind, Rule
 from services.common.process import metrics
 from services.gateway.limits.limiter import Cost, Grant, Refused
-from services.gateway.limits.rules import Kind, Rule
 from services.gateway.limits.valkey.scripts import ADMIT, HOLD, PREFIX, SETTLE
 
 log = structlog.get_logger(__name__)

@@ -54,7 +54,7 @@ async def test_caller_is_told_who_he_is_and_what_bounds_him(scene: ConsoleScene)
     assert bounds["user"]["requests_per_minute"] == 3
     assert bounds["tenant"]["tokens_per_minute"] == 9
     assert [one["budget_id"] for one in bounds["budgets"]] == ["mine", "my-key", "my-tenant"]
-    assert (bounds["budgets"][0]["limit_usd"], bounds["budgets"][0]["spent_usd"]) == ("1.50", None)
+    assert (bounds["budgets"][0]["limit_usd"], bounds["budgets"][0]["spent_usd"]) == ("1.5", None)
 
 
 async def test_own_keys_are_those_of_the_same_user_in_the_same_tenant(scene: ConsoleScene) -> None:

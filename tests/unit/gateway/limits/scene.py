@@ -6,13 +6,13 @@ from typing import Any
 
 from schemas.control import Limits, Scope
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
+from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.risk import RiskTable
-from services.gateway.limits.rules import RuleBook, parse_defaults
 from services.gateway.limits.shares import Shares
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -2,9 +2,9 @@
 
 import pytest
 
+from services.common.control.limits import Kind, Rule
 from services.gateway.limits.answers import duration, limit_headers, refusal_problem, tightest
 from services.gateway.limits.limiter import Allowance, Refused
-from services.gateway.limits.rules import Kind, Rule
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from services.gateway.limits.limiter import Cost, Grant, Limiter
 from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
-from services.gateway.limits.rules import Kind, Rule
 from services.gateway.limits.shares import Shares
 
 STEPS = st.lists(st.tuples(st.floats(0, 90, allow_nan=False), st.integers(1, 5)), min_size=1, max_size=120)

@@ -9,6 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from schemas.control import Limits
 from services.common.control.principal import Principal
@@ -18,7 +21,6 @@ _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _NAME_CHARS = 120
 _CAPACITY = 16_384
-_FIELDS = ("requests_per_minute", "tokens_per_minute", "concurrent_streams")
 _SCOPES = ("key", "user", "tenant", "model")
 _PRESETS = {"plain": "key.requests_per_minute=10"}
 """Defaults by a name: `plain` is ten requests a minute for each key."""
@@ -32,6 +34,14 @@ class Kind(StrEnum):
     REQUESTS = "requests"
     TOKENS = "tokens"
     STREAMS = "streams"
+
+
+FIELDS: Mapping[Kind, str] = {
+    Kind.REQUESTS: "requests_per_minute",
+    Kind.TOKENS: "tokens_per_minute",
+    Kind.STREAMS: "concurrent_streams",
+}
+"""Each kind of limit with the field of an entry's `limits` that sets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +124,32 @@ def parse_defaults(text: str) -> dict[str, Limits]:
         if not part.strip():
             continue
         parsed = _DEFAULT.fullmatch(part.strip())
-        if parsed is None or parsed[2] not in _FIELDS:
+        if parsed is None or parsed[2] not in FIELDS.values():
             raise ValueError(
                 f"{part.strip()!r} is no limit; write scope.limit=number with a scope of "
-                f"{', '.join(_SCOPES)} and a limit of {', '.join(_FIELDS)}, or the preset "
+                f"{', '.join(_SCOPES)} and a limit of {', '.join(FIELDS.values())}, or the preset "
                 f"{', '.join(_PRESETS)}"
             )
         found.setdefault(parsed[1], {})[parsed[2]] = int(parsed[3])
     return {scope: Limits(**given) for scope, given in found.items()}
+
+
+def _are_defaults(text: str) -> str:
+    parse_defaults(text)
+    return text
+
+
+LimitsDefaults = Annotated[
+    str,
+    AfterValidator(_are_defaults),
+    Field(
+        description="Limits of whoever has none of its own: scope.limit=number, separated by commas, with "
+        "the scopes key, user, tenant, model and the limits requests_per_minute, tokens_per_minute, "
+        "concurrent_streams; or the preset plain, key.requests_per_minute=10. Empty: none. Gateways hold to "
+        "them, /api/me/limits of the console tells them: give both the same."
+    ),
+]
+"""The setting that `parse_defaults` reads."""
 
 
 def rule_name(scope: str, subject_id: str, kind: str) -> str:
@@ -135,7 +163,7 @@ def rule_name(scope: str, subject_id: str, kind: str) -> str:
 def _make_rules(scope: str, subject_id: str, limits: Limits, common: Limits) -> tuple[Rule, ...]:
     """Limit by limit: what has none of its own takes the default."""
     rules = []
-    for kind, name in zip(Kind, _FIELDS, strict=True):
+    for kind, name in FIELDS.items():
         own = getattr(limits, name)
         limit = own if own is not None else getattr(common, name)
         if limit is not None:

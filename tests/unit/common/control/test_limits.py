@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.control import Limits, ModelChanged, TenantChanged, UserChanged
+from services.common.control.limits import Kind, RuleBook, parse_defaults, rule_name
 from services.common.control.state import ControlState
-from services.gateway.limits.rules import Kind, RuleBook, parse_defaults, rule_name
 from tests.unit.gateway.limits.scene import caller
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
