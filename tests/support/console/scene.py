@@ -2,6 +2,7 @@
 decided, stamped and audited as the real writer does, and folded at once.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,45 +13,59 @@ import httpx
 from schemas.control import AnyEntry, KeyChanged, Scope, TenantChanged
 from schemas.events.audit import Actor, AuditEntry
 from schemas.topics import AUDIT
+from services.common.bus import Outgoing
 from services.common.control.changes import Change
 from services.common.control.state import ControlRecord, fold
 from services.common.control.writer import ControlWriter
-from services.common.errors import StoreUnavailableError
 from services.common.identity import create_key, sign_key
-from services.common.store import Store
 from services.console.app import Console
 from services.console.settings import Settings
+from tests.support.console.answering_store import AnsweringStore
 from tests.support.control import PEPPER
+from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
 
 TENANT_ADMIN = (Scope.INFER, Scope.FEEDBACK, Scope.READ, Scope.ADMIN)
+PSEUDONYM_KEY = "a pseudonym key for tests"
 BEGAN = datetime(2026, 11, 27, tzinfo=UTC)
 
 
-class NoStore(Store):
-    """A store that is away, and says so at once."""
-
-    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Raises."""
-        raise StoreUnavailableError("there is none here")
+ISSUED = {
+    "jwt_algorithms": "HS256",
+    "jwt_issuer": ISSUER,
+    "jwt_audience": AUDIENCE,
+    "jwt_secret": SECRET.decode(),
+}
+"""Settings that let the tests' issuer's tokens in."""
 
 
 @dataclass
 class ConsoleScene:
-    """The console, a client of it, and what was audited."""
+    """The console, a client of it, what its store was asked and its bus was given, and
+    what was audited.
+    """
 
+    limits_defaults: str = ""
     console: Console = field(init=False)
     client: httpx.AsyncClient = field(init=False)
+    store: AnsweringStore = field(default_factory=AnsweringStore)
+    sent: list[Outgoing] = field(default_factory=list)
     audited: list[AuditEntry] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
     """Happens before the next change is decided."""
 
     def __post_init__(self) -> None:
         settings = Settings(
-            key_pepper=PEPPER, pseudonym_key="a pseudonym key for tests", max_body_bytes=65_536
+            key_pepper=PEPPER,
+            pseudonym_key=PSEUDONYM_KEY,
+            max_body_bytes=65_536,
+            limits_defaults=self.limits_defaults,
+            **ISSUED,
         )
-        self.console = Console(settings, write=self.write, store=NoStore("http://localhost:1/none"))
+        self.console = Console(settings, write=self.write, store=self.store)
         self.console.status.parts = {}
         self.console.control.caught_up = True
+        self.console._log_outs.caught_up = True
+        self.console._log_outs.send = self.console._feedback.send = self._send
         transport = httpx.ASGITransport(app=self.console.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -82,6 +97,30 @@ class ConsoleScene:
         clear, record = create_key(pepper=PEPPER, name="k", tenant=tenant, now=BEGAN, scopes=scopes)
         self.have(record.model_copy(update={"version": 1, **fields}))
         return {"authorization": f"Bearer {clear}"}, record.key_id
+
+    async def token(self, headers: Mapping[str, str], *scopes: Scope) -> dict[str, str]:
+        """The Authorization header of a short token for a key, with these scopes only."""
+        asked = {"scopes": list(scopes)} if scopes else {}
+        answer = await self.client.post("/api/auth/token", headers=headers, json=asked)
+        return {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def session(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What a browser sends that logged in with a key."""
+        clear = headers["authorization"].removeprefix("Bearer ")
+        answer = await self.client.post("/api/auth/session", json={"key": clear})
+        self.client.cookies.clear()
+        return {
+            "cookie": answer.headers["set-cookie"].partition(";")[0],
+            "x-csrf-token": answer.json()["csrf_token"],
+        }
+
+    def issued(self, user: str, *scopes: Scope, tenant: str = "acme") -> dict[str, str]:
+        """The Authorization header of the identity provider's token for a user."""
+        said = claims(time.time(), sub=user, tenant=tenant, scope=" ".join(scopes))
+        return {"authorization": f"Bearer {sign(said, 'HS256')}"}
+
+    async def _send(self, outgoing: Outgoing) -> None:
+        self.sent.append(outgoing)
 
     def _fold(self, record: ControlRecord) -> None:
         control = self.console.control

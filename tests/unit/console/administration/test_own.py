@@ -49,6 +49,7 @@ async def test_caller_is_told_who_he_is_and_what_bounds_him(scene: ConsoleScene)
     me = (await scene.client.get("/api/me", headers=caller)).json()
     assert (me["tenant"], me["tenant_name"], me["user"], me["key_id"]) == ("acme", "ACME", "jo", key_id)
     assert (me["scopes"], me["models"]) == (["infer", "read"], ["smollm2-135m"])
+    scene.store.is_away = True
     bounds = (await scene.client.get("/api/me/limits", headers=caller)).json()
     assert bounds["key"]["concurrent_streams"] == 1
     assert bounds["user"]["requests_per_minute"] == 3

@@ -5,6 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.control.limits import Kind, Rule
 from services.gateway.limits.limiter import Cost, Grant, Limiter
 from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
 from services.gateway.limits.shares import Shares
