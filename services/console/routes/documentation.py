@@ -30,6 +30,22 @@ _PROBLEM = {
         },
     },
 }
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
 _MEANINGS = {
     400: "The request is malformed: `param` names the field, `errors` all of them.",
     401: "No good key, and no session.",
@@ -106,6 +122,12 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 def problems(*statuses: int) -> Responses:
     """The errors that a route answers with, as RFC 9457 wants them."""
     content = {"application/problem+json": {"schema": _PROBLEM}}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+def openai_errors(*statuses: int) -> Responses:
+    """The errors that a route under /v1 answers with, in OpenAI's form."""
+    content = {"application/json": {"schema": _ERROR}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 

@@ -11,7 +11,7 @@ from services.common.http.responses import json_response
 from services.common.requests.feedback import FeedbackBody
 from services.console.feedback import FeedbackDesk
 from services.console.identity.callers import Callers
-from services.console.routes.documentation import body_of, problems
+from services.console.routes.documentation import body_of, openai_errors
 
 
 class FeedbackTaken(BaseModel):
@@ -32,7 +32,7 @@ def feedback_router(callers: Callers, desk: FeedbackDesk, limits: BodyLimits) ->
         status_code=201,
         response_model=FeedbackTaken,
         openapi_extra=body_of(FeedbackBody),
-        responses=problems(400, 401, 403, 404, 408, 413, 429, 503),
+        responses=openai_errors(400, 401, 403, 404, 408, 413, 415, 429, 503),
     )
     async def feedback(request: Request) -> Response:
         """Rate an answer; of several ratings of a user for it the last counts."""
