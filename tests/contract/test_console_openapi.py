@@ -1,6 +1,7 @@
 """Whatever anybody sends, the console answers as its OpenAPI document says."""
 
 import contextlib
+from decimal import Decimal
 
 import pytest
 import schemathesis
@@ -15,7 +16,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from schemas.control import ModelChanged, PolicyChanged, Scope, ThresholdsChanged, UserChanged
+from schemas.control import (
+    BudgetChanged,
+    ModelChanged,
+    PolicyChanged,
+    RouteChanged,
+    RouteTarget,
+    Scope,
+    Subject,
+    ThresholdsChanged,
+    UserChanged,
+)
 from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -24,6 +35,9 @@ ALIKE = tuple(
     f"/api/admin/{kind}" for kind in ("tenants", "users", "models", "routes", "thresholds", "policies")
 )
 """One implementation serves all kinds: keys and budgets are asked as often as the rest."""
+
+KNOWN = {"tenant": "acme", "user": "ann", "model": "smollm2-135m", "budget_id": "b", "route": "r"}
+"""What is there, by the names of paths' parameters."""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +51,16 @@ def scene() -> ConsoleScene:
         ModelChanged(model="smollm2-135m", version=1),
         ThresholdsChanged(tenant="acme", version=1),
         PolicyChanged(tenant="acme", version=1),
+        RouteChanged(tenant="acme", route="r", targets=(RouteTarget(model="smollm2-135m"),), version=1),
+        BudgetChanged(
+            budget_id="b",
+            tenant="acme",
+            subject=Subject(kind="user", id="acme/ann"),
+            period="day",
+            limit_usd=Decimal(1),
+            created_at=BEGAN,
+            version=1,
+        ),
     )
     return scene
 
@@ -46,6 +70,7 @@ def test_every_route_keeps_to_the_document(scene: ConsoleScene, mode: Generation
     """Good requests and bad ones, of whoever sends them, never get a 5xx or an answer
     that the document does not name.
     """
+    known = {"key_id": scene.key("acme", Scope.INFER, user="ann")[1], **KNOWN}
     callers = [
         scene.key("default", *Scope)[0],
         scene.key("acme", *TENANT_ADMIN, user="ann")[0],
@@ -61,9 +86,13 @@ def test_every_route_keeps_to_the_document(scene: ConsoleScene, mode: Generation
         @settings(
             max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         )
-        @given(operation.as_strategy(generation_mode=mode), st.sampled_from(callers))
-        def check(case: schemathesis.Case, headers: dict[str, str]) -> None:
+        @given(operation.as_strategy(generation_mode=mode), st.sampled_from(callers), st.booleans())
+        def check(case: schemathesis.Case, headers: dict[str, str], is_there: bool) -> None:  # noqa: FBT001
             scene.console.control.state = began
+            if is_there:
+                case.path_parameters = {
+                    name: known.get(name, one) for name, one in case.path_parameters.items()
+                }
             case.call_and_validate(headers=headers, checks=CHECKS)
 
         with contextlib.suppress(Unsatisfiable):  # an operation without parameters cannot be asked wrongly

@@ -119,6 +119,21 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
     return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
+def _without_tuples(schema: Any) -> Any:
+    """Tuples of one kind as lists of so many: programs that make clients, and those that
+    check answers, know those.
+    """
+    if isinstance(schema, list):
+        return [_without_tuples(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _without_tuples(value) for name, value in schema.items()}
+    kinds = found.get("prefixItems")
+    if isinstance(kinds, list) and all(one == kinds[0] for one in kinds):
+        found["items"] = found.pop("prefixItems")[0]
+    return found
+
+
 def problems(*statuses: int) -> Responses:
     """The errors that a route answers with, as RFC 9457 wants them."""
     content = {"application/problem+json": {"schema": _PROBLEM}}
@@ -148,7 +163,7 @@ def document(app: FastAPI) -> None:
                     operation["responses"].pop("422", None)
                     if path not in _OPEN and (path, method) not in _BY_KEY:
                         operation["security"] = [{"key": []}, {"session": []}]
-            app.openapi_schema = found
+            app.openapi_schema = _without_tuples(found)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
