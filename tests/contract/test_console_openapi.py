@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 import schemathesis
+import schemathesis.specs.openapi.schemas  # now: CPython before 3.11.8 fails now and then where tests import
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
