@@ -21,6 +21,7 @@ from services.gateway.openai.requests import CompletionBody
 from services.gateway.problems import no_such_request
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
+from services.gateway.streams.idempotency.recording import RecordingRoom
 from tests.unit.gateway.budgets import budget
 from tests.unit.gateway.limits.scene import caller
 from tests.unit.gateway.serving import NOW, serving_of
@@ -47,7 +48,9 @@ class Gateway:
         self.stage: Stage = make_stage(max_in_flight=9)
         self.serving = serving_of(self.stage, 99, defaults, budgets)
         now_ms = self.serving.publisher.bus_clock.now_ms
-        self.keys: IdempotencyKeys = make(log, log, log, b"pepper", now_ms, Claims(10), claim_timeout_s=0.2)
+        self.keys: IdempotencyKeys = make(
+            log, log, log, b"pepper", now_ms, Claims(10), RecordingRoom(1_000_000), claim_timeout_s=0.2
+        )
         self.serving.idempotency = self.keys
         self.serving.reattacher = SimpleNamespace(find=self._find)
 
