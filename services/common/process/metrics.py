@@ -147,7 +147,7 @@ LIMITS_PASSED_OVER = Counter(
     "tocsin_limits_passed_over_total",
     "Times that a limit or budget was not shared for want of room, so that it may not hold over several "
     "gateways: on the bus (`peers`), or in the store that shares limits (`store`).",
-    ["with"],
+    ["dependency"],
 )
 LIMITS_RISKS_FORGOTTEN = Counter(
     "tocsin_limits_risks_forgotten_total",
