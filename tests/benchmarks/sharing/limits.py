@@ -156,7 +156,7 @@ async def _excess_of(url: str, folder: Path, limit: int, *, seconds: float, rate
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(FakeInference(url, model, words=2).running())
         clients = [
-            await _gateway(stack, url, models_file, clear, f"key.requests_per_minute={limit}")
+            await gateway_process(stack, url, models_file, clear, f"key.requests_per_minute={limit}")
             for _ in range(_GATEWAYS)
         ]
         await asyncio.sleep(2)  # until each has heard of the others
@@ -172,9 +172,10 @@ async def _excess_of(url: str, folder: Path, limit: int, *, seconds: float, rate
     }
 
 
-async def _gateway(
+async def gateway_process(
     stack: contextlib.AsyncExitStack, url: str, models_file: Path, key: str, defaults: str
 ) -> httpx.AsyncClient:
+    """A client of a gateway process that is ready; it is killed with the stack."""
     port = free_port()
     settings = {
         "TOCSIN_KAFKA_URL": url,

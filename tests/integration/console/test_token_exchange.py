@@ -1,7 +1,6 @@
 """POST /api/auth/token: a short token for an API key."""
 
 import asyncio
-import time
 from typing import Any
 
 import httpx
@@ -70,8 +69,8 @@ async def test_malformed_exchange_says_why(
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
-async def test_revoked_keys_token_ends_within_a_second(platform: Platform, client: httpx.AsyncClient) -> None:
-    """As the key itself does; counted from when the change is made."""
+async def test_revoked_keys_token_ends_with_it(platform: Platform, client: httpx.AsyncClient) -> None:
+    """As the key itself does."""
     clear, record = await make_key(platform.kafka_url, scopes=READ)
     async with asyncio.timeout(10):
         while (answer := await exchange(client, clear)).status_code != 200:  # noqa: ASYNC110  the console tells nobody
@@ -79,8 +78,7 @@ async def test_revoked_keys_token_ends_within_a_second(platform: Platform, clien
     headers = bearer(answer.json()["access_token"])
     assert (await client.get("/api/auth/session", headers=headers)).status_code == 200
     await control_writer(platform.kafka_url).apply(changes.revoke_key(record.key_id))
-    began = time.monotonic()
-    while (await client.get("/api/auth/session", headers=headers)).status_code != 401:
-        assert time.monotonic() - began < 5
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while (await client.get("/api/auth/session", headers=headers)).status_code != 401:  # noqa: ASYNC110  the console tells nobody
+            await asyncio.sleep(0.01)
     assert Scope.READ in record.scopes

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -153,32 +152,15 @@ async def test_wrong_secret_of_a_known_key_is_401(scene: Scene, client: httpx.As
     assert (await client.get("/v1/models", headers=headers)).status_code == 401
 
 
-async def test_keys_are_followed_live(scene: Scene, client: httpx.AsyncClient) -> None:
-    """A new key works at once everywhere, and a revoked one ceases to."""
-    headers, key_id = await new_key(scene)
-    await status_becomes(client, 200, headers)
-    await control_writer(scene.url).apply(changes.revoke_key(key_id))
-    await status_becomes(client, 401, headers)
-
-
-async def test_revoked_key_is_refused_at_every_gateway_within_a_second(
-    scene: Scene, start_gateway: StartGateway
-) -> None:
-    """Counted from its visibility to who revoked it; the slowest of three gateways."""
+async def test_revoked_key_is_refused_at_every_gateway(scene: Scene, start_gateway: StartGateway) -> None:
+    """How soon is measured by tests/benchmarks/sharing/revocation.py."""
     headers, key_id = await new_key(scene)
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(await start_gateway(), scene)) for _ in range(3)]
         for client in clients:
             await status_becomes(client, 200, headers)
-
-        async def refused_at(client: httpx.AsyncClient) -> float:
-            await status_becomes(client, 401, headers)
-            return time.monotonic()
-
-        waiting = [asyncio.create_task(refused_at(client)) for client in clients]
         await control_writer(scene.url).apply(changes.revoke_key(key_id))
-        revoked = time.monotonic()
-        assert max(await asyncio.gather(*waiting)) - revoked < 1.0
+        await asyncio.gather(*(status_becomes(client, 401, headers) for client in clients))
 
 
 async def test_key_without_the_scope_is_403_and_an_expired_one_401(
