@@ -5,7 +5,8 @@ Every process that `tocsin status` lists may be killed with -9: broker, store, r
 inference, gateways, dispatchers, replicas. Clients ask 50 times a second and reattach
 when their connection breaks; others ask a model that is switched off, whose requests
 the gateways end themselves. In the end every stream must be whole, and the store must
-hold each request exactly once, at the cost of the tokens that its client was told.
+hold each request exactly once, at the cost of the tokens that its client was told; and
+every gateway must have just that as spent of a hard budget.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.client import Client, Stream
+from tests.chaos.spending import BudgetedKey
 from tests.chaos.verdict import Spent, is_exact, verdict
 from tests.support.installation import Installation, installation
 
@@ -62,7 +64,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1))
-    sys.exit(0 if is_exact(found) else 1)
+    sys.exit(0 if is_exact(found) and not found["misjudged_budgets"] else 1)
 
 
 async def run(given: argparse.Namespace) -> dict[str, Any]:
@@ -74,8 +76,9 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
             kills: list[dict[str, Any]] = []
             refusals: list[str] = []
             running.command("models", "disable", "withdrawn").check_returncode()
+            budgeted = BudgetedKey(running, "scripted")
             async with (
-                Client(gateway_urls(running), running.key, "scripted") as client,
+                Client(gateway_urls(running), budgeted.key, "scripted") as client,
                 asyncio.TaskGroup() as group,
             ):
                 killer = group.create_task(kill_at_random(running, given, kills))
@@ -84,6 +87,7 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
                 killer.cancel()
                 refused.cancel()
             found = await judge(running, [stream.result() for stream in streams], refusals)
+            found["misjudged_budgets"] = await budgeted.misjudged(gateway_urls(running))
     finally:
         models.unlink(missing_ok=True)
     return found | {"kills": len(kills), "killed": kills, "seconds": given.seconds}

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.chaos.client import Client, Stream
 from tests.chaos.run import gateway_urls, judge
+from tests.chaos.spending import BudgetedKey
 from tests.chaos.verdict import verdict
 from tests.support.installation import Installation
 
@@ -20,12 +22,24 @@ STREAMS = 50
 TOKENS = 75
 
 
-async def streams_through(tocsin: Installation, *roles: str, state: str | None = None) -> list[Stream]:
+@pytest.fixture(scope="module")
+def budgeted(tocsin: Installation) -> Iterator[BudgetedKey]:
+    """A key under a hard budget, of which in the end, after all kills, every gateway has
+    the very spending that the store recorded.
+    """
+    key = BudgetedKey(tocsin, "scripted")
+    yield key
+    assert asyncio.run(key.misjudged(gateway_urls(tocsin))) == []
+
+
+async def streams_through(
+    tocsin: Installation, key: str, *roles: str, state: str | None = None
+) -> list[Stream]:
     """Fifty streams of three seconds; as soon as all have begun, a process of each role
     is killed.
     """
     await until_all_serve(tocsin)
-    async with Client(gateway_urls(tocsin), tocsin.key, "scripted") as client, asyncio.TaskGroup() as group:
+    async with Client(gateway_urls(tocsin), key, "scripted") as client, asyncio.TaskGroup() as group:
         began = time.time_ns() % 10**9
         tasks = [group.create_task(client.stream(began + number, tokens=TOKENS)) for number in range(STREAMS)]
         await asyncio.sleep(1.0)
@@ -84,10 +98,10 @@ def kill(listed: list[dict[str, object]], role: str, state: str | None) -> None:
     ],
 )
 async def test_streams_process_killed_end_whole_and_recorded_once(
-    tocsin: Installation, role: str, state: str | None
+    tocsin: Installation, budgeted: BudgetedKey, role: str, state: str | None
 ) -> None:
     """Whichever process dies: fifty whole texts, no gap or repeat, and one row each."""
-    streams = await streams_through(tocsin, role, state=state)
+    streams = await streams_through(tocsin, budgeted.key, role, state=state)
     assert verdict_of(streams)["broken"] == []
     found = await judge(tocsin, streams)
     assert (
