@@ -35,7 +35,7 @@ from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
-from services.console.administration.callers import Administrators
+from services.console.administration.administrators import Administrators
 from services.console.administration.desk import AdminDesk
 from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys

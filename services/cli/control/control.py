@@ -99,8 +99,7 @@ def new(kind: type[ControlEntry], fields: dict[str, Any]) -> AnyEntry:
     try:
         entry: AnyEntry = kind.model_validate(fields)  # type: ignore[assignment]
     except ValidationError as error:
-        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-        raise InvalidChangeError(*first, *more) from error
+        raise InvalidChangeError.of(error) from error
     return entry
 
 

@@ -264,8 +264,7 @@ def _checked(known: AnyEntry, fields: Mapping[str, Any]) -> AnyEntry:
     try:
         return type(known).model_validate(_merged(known.model_dump(), fields))
     except ValidationError as error:
-        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-        raise InvalidChangeError(*first, *more) from error
+        raise InvalidChangeError.of(error) from error
 
 
 def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Why a change is refused."""
 
+from typing import Self
+
+from pydantic import ValidationError
+
 from services.common.errors import PermanentError
 
 
@@ -30,3 +34,9 @@ class InvalidChangeError(ChangeRefusedError):
         self.field = field
         self.problems = ((field, message), *more)
         super().__init__("; ".join(f"{name}: {text}" for name, text in self.problems))
+
+    @classmethod
+    def of(cls, error: ValidationError) -> Self:
+        """The same in pydantic's words, each field by its path."""
+        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
+        return cls(*first, *more)

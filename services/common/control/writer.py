@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -150,12 +149,8 @@ class _Attempt:
 
     async def _publish(self, producer: TransactionalProducer, plan: Plan, now: datetime) -> int:
         """Writes all records of a plan or none; the offset of the first."""
-        sent = []
         async with producer.transaction("", {}):
-            for record in self.writer.records(plan, now):
-                future = await producer.send_soon(record)
-                future.add_done_callback(_mark_retrieved)
-                sent.append(future)
+            sent = [await producer.send_soon(record) for record in self.writer.records(plan, now)]
         return int(sent[0].result().offset)
 
     async def _read_back(self, offset: int) -> None:
@@ -170,14 +165,6 @@ class _Attempt:
                 return
             await asyncio.sleep(0.02)  # the end that the broker tells lags behind a commit for a moment
         raise BusUnavailableError(f"the change at {CONTROL.name}@{offset} did not come back")
-
-
-def _mark_retrieved(sent: "asyncio.Future[Any]") -> None:
-    """Retrieves the exception so that asyncio does not warn; the transaction raises it
-    too.
-    """
-    if not sent.cancelled():
-        sent.exception()
 
 
 def _is_made(state: ControlState, plan: Plan) -> bool:

@@ -4,7 +4,7 @@ The gateway reads names, lanes, capabilities and prices here, inference reads wh
 run. Adding a model is a matter of this file alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -185,6 +185,10 @@ class ModelConfig(_Frozen):
     def served_names(self) -> tuple[str, ...]:
         """Every name that a client may call the model by."""
         return (self.name, *self.aliases)
+
+    def is_open_to(self, models: Collection[str]) -> bool:
+        """Whether a key for these models may use it; one that names none may use all."""
+        return not models or any(name in models for name in self.served_names)
 
 
 class _ModelsFile(_Frozen):

@@ -2,9 +2,9 @@
 Pure.
 
 A platform administrator (scopes `admin` and `platform`) may do everything everywhere; a
-tenant's administrator (`admin` alone) what `TENANT_ADMIN` says, in his own tenant only.
-What lies outside it is not there for him: 404, never 403, so that no name leaks. What
-his table forbids is 403, whatever the id. Nobody grants more than he has.
+tenant's administrator (`admin` alone) what `TENANT_ADMIN` says, in their own tenant only.
+What lies outside it is not there for them: 404, never 403, so that no name leaks. What
+that table forbids is 403, whatever the id. Nobody grants more than they have.
 
 Rights are decided on the state that the change is decided on: between the request and
 its turn another administrator may have taken them away.
@@ -23,7 +23,7 @@ from services.common.control.state import ControlState
 from services.common.http.problems import Problem, ProblemError, forbidden, malformed, unauthenticated
 
 MOST_OF_A_KIND = 10_000
-"""So many entries of a kind a tenant's administrator brings his tenant to."""
+"""So many entries of a kind a tenant's administrator brings their tenant to."""
 
 
 class Verb(StrEnum):
@@ -43,8 +43,8 @@ class Verb(StrEnum):
 class Rights:
     """What a tenant's administrator may do with a kind of entry.
 
-    `fields` are those that he may change, where not all; `subjects` the kinds of
-    subjects that his budgets may have.
+    `fields` are those that they may change, where not all; `subjects` the kinds of
+    subjects that their budgets may have.
     """
 
     verbs: frozenset[Verb] = frozenset()
@@ -67,7 +67,7 @@ TENANT_ADMIN: Mapping[str, Rights] = {
     "thresholds": Rights(frozenset({Verb.READ})),
     "policy": Rights(_KEEPS),
 }
-"""Each kind of entry with a tenant administrator's rights in his own tenant. `purge`
+"""Each kind of entry with a tenant administrator's rights in their own tenant. `purge`
 leaves no trace but the audit's, so only the platform does it.
 """
 

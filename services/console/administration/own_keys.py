@@ -1,4 +1,4 @@
-"""What a user does with his own keys, without an administrator."""
+"""What users do with their own keys, without an administrator."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,8 +33,8 @@ def is_own(principal: Principal, key: KeyChanged) -> bool:
 
 @dataclass(frozen=True)
 class OwnKeys:
-    """A user's keys. Every method raises `ProblemError`: 404 for a key that is not his,
-    403 for one that may more than the one that he calls with.
+    """A user's keys. Every method raises `ProblemError`: 404 for a key that is not theirs,
+    403 for one that may more than the one that they call with.
     """
 
     control: ControlReader

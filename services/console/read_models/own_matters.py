@@ -1,4 +1,4 @@
-"""What a caller is told of himself: who he is, what bounds him, what he used."""
+"""What a caller is told of themselves: who they are, what bounds them, what they used."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ class OwnMatters:
     clock: Clock
 
     def who(self, principal: Principal) -> dict[str, Any]:
-        """Who calls, and what he may do."""
+        """Who calls, and what they may do."""
         state = self._state
         key, tenant = state.keys.get(principal.key_id), state.tenants.get(principal.tenant)
         return {
@@ -63,7 +63,7 @@ class OwnMatters:
 
     async def budgets(self, principal: Principal, *, with_tenants: bool) -> list[dict[str, Any]]:
         """The budgets that bound the caller, by their ids. What was spent of those that
-        he shares with others is told `with_tenants` only; of none while the store is away.
+        they share with others is told `with_tenants` only; of none while the store is away.
         """
         found = [one for one in self._state.budgets.values() if self._is_bound(principal, one)]
         told = [one for one in found if with_tenants or one.subject.kind in _OWN_SUBJECTS]
@@ -75,7 +75,7 @@ class OwnMatters:
         return [standing.get(one.budget_id) or _untold(one) for one in found]
 
     async def usage(self, principal: Principal, question: CostQuestion) -> dict[str, Any]:
-        """What the caller used and cost: by his keys, and by tokens of the identity
+        """What the caller used and cost: by their keys, and by tokens of the identity
         provider, which have none. A user whom a request names counts for nothing: that
         is whatever its client says.
 
@@ -95,7 +95,7 @@ class OwnMatters:
         for model in self.models:
             known = self._state.models.get(model.name)
             is_on = known is None or known.enabled or known.deleted_at is not None
-            if is_on and _may_use(principal, model):
+            if is_on and model.is_open_to(principal.models):
                 yield model
 
     def _is_bound(self, principal: Principal, budget: BudgetChanged) -> bool:
@@ -105,15 +105,11 @@ class OwnMatters:
         kind, subject = budget.subject.kind, budget.subject.id
         if kind == "model":
             named = [model for model in self.models if subject in model.served_names]
-            return not named or _may_use(principal, named[0])
+            return not named or named[0].is_open_to(principal.models)
         if kind == "tenant":
             return subject == principal.tenant
         own = principal.key_id if kind == "key" else principal.user
         return bool(own) and subject == (own if kind == "key" else f"{principal.tenant}/{own}")
-
-
-def _may_use(principal: Principal, model: ModelConfig) -> bool:
-    return not principal.models or any(name in principal.models for name in model.served_names)
 
 
 def _limits(rules: Iterable[Rule], scope: str) -> dict[str, int | None] | None:

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
+from services.console.administration.administrators import Administrators
 from services.console.administration.authorisation import Verb
 from services.console.administration.bodies import RotateKey
-from services.console.administration.callers import Administrators
 from services.console.administration.desk import AdminDesk
 from services.console.administration.if_match import read_if_match
 from services.console.administration.kinds import KINDS, PRIVATE, VIEWS, Display, Kind

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
-from services.console.administration.callers import Administrators
+from services.console.administration.administrators import Administrators
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.domain.moments import EARLIEST, LATEST
@@ -26,7 +26,7 @@ class AuditParameters(BaseModel, extra="forbid"):
 
     limit: int = Field(50, ge=1, le=500, description="At most so many.")
     cursor: str = Field("", max_length=400, description="`next_cursor` of the page before.")
-    tenant: _Text = Field("", description="Of this tenant; a tenant's administrator sees his own only.")
+    tenant: _Text = Field("", description="Of this tenant; a tenant's administrator sees their own only.")
     action: _Text = Field("", description="Such as key.created.")
     object_kind: _Text = Field("", description="Such as key.")
     object_id: _Text = Field("", description="The entry's id.")
@@ -73,7 +73,7 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
     )
     async def audit(request: Request) -> Response:
         """Tell who did what, the newest first; a tenant's administrator what was done to
-        his own tenant's.
+        their own tenant's.
         """
         principal = admins.principal(request)
         asked = read_query(request, AuditParameters, AuditParameters.model_fields)

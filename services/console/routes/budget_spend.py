@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from schemas.control import BudgetChanged, Subject
 from services.common.http.responses import json_response
-from services.console.administration.callers import Administrators
+from services.console.administration.administrators import Administrators
 from services.console.administration.desk import AdminDesk
 from services.console.administration.kinds import KINDS, PRIVATE
 from services.console.read_models.budgets import BudgetSpend

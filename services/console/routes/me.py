@@ -1,4 +1,4 @@
-"""/api/me: what a caller may, uses and pays, and his own keys."""
+"""/api/me: what a caller may do, uses and pays, and their own keys."""
 
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,8 @@ from schemas.control import Limits, Scope
 from services.common.http.problems import malformed
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
+from services.console.administration.administrators import Administrators
 from services.console.administration.bodies import RotateKey
-from services.console.administration.callers import Administrators
 from services.console.administration.kinds import PRIVATE, VIEWS, Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.query import read_query
@@ -26,7 +26,7 @@ from services.console.routes.documentation import body_of, path_of, problems, qu
 
 
 class Me(BaseModel):
-    """Who calls, and what he may do."""
+    """Who calls, and what they may do."""
 
     tenant: str
     tenant_name: str
@@ -74,13 +74,13 @@ def me_router(people: Administrators, own: OwnMatters, display: Display, limits:
 
     @router.get("", response_model=Me, responses=problems(*reads))
     async def me(request: Request) -> Response:
-        """Tell who calls and what he may do."""
+        """Tell who calls and what they may do."""
         return json_response(own.who(people.principal(request, None)), headers=PRIVATE)
 
     @router.get("/limits", response_model=OwnLimits, responses=problems(*reads))
     async def own_limits(request: Request) -> Response:
         """Tell the limits and budgets that hold for the caller. What was spent of those
-        that he shares with his tenant is told to the scope `read`.
+        that they share with their tenant is told to the scope `read`.
         """
         principal = people.principal(request, None)
         budgets = await own.budgets(principal, with_tenants=Scope.READ in principal.scopes)
@@ -88,7 +88,7 @@ def me_router(people: Administrators, own: OwnMatters, display: Display, limits:
 
     @router.get("/keys", response_model=OwnKeysAnswer, responses=problems(*reads))
     async def own_keys(request: Request) -> Response:
-        """List the caller's keys: those of the same user, or only the one he calls with."""
+        """List the caller's keys: those of the same user, or only the one they call with."""
         found = own.keys.of(people.principal(request, None))
         return json_response({"data": [display.shown(key) for key in found]}, headers=PRIVATE)
 
@@ -112,7 +112,7 @@ def me_router(people: Administrators, own: OwnMatters, display: Display, limits:
 def _add_changes(
     router: APIRouter, people: Administrators, keys: OwnKeys, display: Display, limits: BodyLimits
 ) -> None:
-    """What a caller does with his keys."""
+    """What a caller does with their keys."""
     extra = path_of("{key_id}")
 
     @router.post(

@@ -26,7 +26,7 @@ class Catalogue:
             ProblemError: 404, there is none, or this caller may not use it.
         """
         model = self._by_name.get(name)
-        if model is None or not _may_use(caller, model):
+        if model is None or not model.is_open_to(caller.models):
             raise no_such_model(name)
         return model
 
@@ -37,7 +37,7 @@ class Catalogue:
 
     def open_to(self, caller: Principal) -> tuple[ModelConfig, ...]:
         """All models that a caller may use."""
-        return tuple(model for model in self.models if _may_use(caller, model))
+        return tuple(model for model in self.models if model.is_open_to(caller.models))
 
     def describe(self, model: ModelConfig, name: str | None = None) -> dict[str, Any]:
         """A model as OpenAI's API shows it."""
@@ -47,7 +47,3 @@ class Catalogue:
             "created": self._created,
             "owned_by": model.owned_by,
         }
-
-
-def _may_use(caller: Principal, model: ModelConfig) -> bool:
-    return not caller.models or any(name in caller.models for name in model.served_names)

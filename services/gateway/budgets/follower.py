@@ -1,7 +1,7 @@
 """Follows the ends of requests, so that this gateway knows what was spent at all of them.
 
 What was spent before is the store's: its sums up to an offset of each partition, and
-the log from there on. Whoever reads both counts each request once, whenever he begins.
+the log from there on. Whoever reads both counts each request once, whenever they begin.
 Ends are read anew from there for a budget that is new; budgets that are known pass over
 what they have. Without a budget nothing is followed.
 """

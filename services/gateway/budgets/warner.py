@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
@@ -124,7 +123,7 @@ class BudgetWarner:
                 return
             async with producer.transaction(self.name, {}):
                 for one in wanted:
-                    (await producer.send_soon(_record(one))).add_done_callback(_mark_retrieved)
+                    await producer.send_soon(_record(one))
         finally:
             await producer.close()
         for one in wanted:
@@ -153,12 +152,6 @@ class BudgetWarner:
                 warned = self._reader.read(record)
                 if warned is not None:
                     self._warned[warned.budget_id] = warned
-
-
-def _mark_retrieved(sent: "asyncio.Future[Any]") -> None:
-    """The transaction raises what went wrong, too."""
-    if not sent.cancelled():
-        sent.exception()
 
 
 def _record(warned: BudgetWarned) -> Outgoing:

@@ -251,6 +251,14 @@ class TransactionalProducer(Producer):
     transactional_id: str = ""
     _sequences: dict[str, int] = field(default_factory=dict)
 
+    async def send_soon(self, record: Outgoing) -> "asyncio.Future[RecordMetadata]":
+        """The same; what goes wrong is raised by the transaction too, so that nobody need
+        wait for the future.
+        """
+        sent = await super().send_soon(record)
+        sent.add_done_callback(_mark_retrieved)
+        return sent
+
     async def _usable(self) -> AIOKafkaProducer:
         """The driver as it is: a failure in a transaction needs a new producer."""
         return self._running()
@@ -303,6 +311,12 @@ class TransactionalProducer(Producer):
         sequence = self._sequences.get(record.topic, 0)
         self._sequences[record.topic] = sequence + 1
         return self._envelope(record, sequence).to_headers()
+
+
+def _mark_retrieved(sent: "asyncio.Future[RecordMetadata]") -> None:
+    """Retrieves the exception, so that asyncio does not warn."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 def too_large(record: Outgoing, size_bytes: int | None = None) -> RecordTooLargeError:

@@ -1,4 +1,4 @@
-"""Who administers: a caller with the scope `admin`, as the audit shall name him."""
+"""Who administers: a caller with the scope `admin`, as the audit shall name them."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Administrators:
     trusted: Sequence[Network]
 
     def principal(self, request: Request, scope: Scope | None = Scope.ADMIN) -> Principal:
-        """Who calls; with None whatever he may.
+        """Who calls; with None whatever they may.
 
         Raises:
             ProblemError: 401, 403, 429 or 503.
