@@ -35,6 +35,15 @@ class Admitted:
             self.release_money(self.request.request_id)
             self._end()
 
+    def block(self) -> None:
+        """The request is refused for what it is: it counts as a use of its limits, and
+        all else that was taken for it is free.
+        """
+        if not self._over:
+            self.permit.settle(0, 0)
+            self.release_money(self.request.request_id)
+            self._end()
+
     def leave_to_its_end(self) -> None:
         """The request may have begun, and nobody follows it here: what it costs is known,
         and its money free, when its end is read.

@@ -1,9 +1,9 @@
 """Lets the requests of one call in, all of them or none."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from schemas.inference import InferenceRequested, Outcome
+from schemas.inference import InferenceRequested
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import CLIENT_LEFT, ProblemError
@@ -49,23 +49,23 @@ class Gate:
         """
         first, admitted = requests[0], list[Admitted]()
         try:
-            await self._require_servable(first, traceparent)
             places = self.registry.take_places(first.tenant, len(requests))
             admitted = [Admitted(request, place) for request, place in zip(requests, places, strict=True)]
             await self._reserve(caller, admitted)
+            await self._require_servable(admitted, traceparent)
         except BaseException as error:
             for one in admitted:
                 one.give_back()
             if isinstance(error, ProblemError):
-                status = Outcome.BLOCKED.value if isinstance(error, _BlockedError) else REFUSED
-                metrics.LLM_REQUESTS.labels(first.model, status).inc(len(requests))
                 error.request_id = first.request_id
+                if not isinstance(error, _BlockedError):
+                    metrics.LLM_REQUESTS.labels(first.model, REFUSED).inc(len(requests))
             raise
         return admitted
 
     async def _reserve(self, caller: Principal, admitted: Sequence[Admitted]) -> None:
-        """Takes what a call takes beside its places. Limits come last: what a budget
-        refuses has used none of them.
+        """Takes what a call takes beside its places. Limits come last of these: what a
+        budget refuses has used none of them.
         """
         first = admitted[0].request
         position = self.registry.queue_positions.place_of_next(
@@ -81,7 +81,20 @@ class Gate:
         for one, permit in zip(admitted, permits, strict=True):
             one.permit, one.headers = permit, (*permit.headers, *queue_headers(position))
 
-    async def _require_servable(self, request: InferenceRequested, traceparent: str | None) -> None:
-        if (end := refusal(self.state(), request)) is not None:
-            await self.ends.end(request, end, traceparent=traceparent)
-            raise _BlockedError(problem_of_end(end) or CLIENT_LEFT)
+    async def _require_servable(self, admitted: Sequence[Admitted], traceparent: str | None) -> None:
+        """Records how the call ends where its model is not served: one end, whatever the
+        number of its prompts. It comes after the limits and uses them: who is over them
+        writes no rows.
+        """
+        first = admitted[0]
+        if (end := refusal(self.state(), first.request)) is None:
+            return
+        try:
+            await self.ends.end(first.request, end, traceparent=traceparent)
+        finally:
+            for one in admitted:
+                one.block()
+        metrics.LLM_REQUESTS.labels(first.request.model, end.outcome.value).inc()
+        blocked = _BlockedError(problem_of_end(end) or CLIENT_LEFT)
+        blocked.problem = replace(blocked.problem, headers=(*first.headers, *blocked.problem.headers))
+        raise blocked

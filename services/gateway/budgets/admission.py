@@ -108,15 +108,24 @@ class BudgetAdmission:
             if not isinstance(decision, NotYet):
                 return decision
             if self.monotonic() >= give_up_s or not self._may_wait:
-                raise unavailable(
-                    "What is left of a budget is being asked for at several gateways at once. Try again.",
-                    code=ErrorCode.OVERLOADED,
-                )
+                raise self._not_yet()
             self._waiting += 1
             try:
                 await asyncio.sleep(_TRY_EVERY_S)
             finally:
                 self._waiting -= 1
+
+    def _not_yet(self) -> ProblemError:
+        if self.shares.peers(self.monotonic()) is None:
+            return unavailable(
+                "This gateway has not heard over the message bus yet which other gateways there are, so it "
+                "keeps no hard budget. Try again.",
+                code=ErrorCode.BUS_UNAVAILABLE,
+            )
+        return unavailable(
+            "What is left of a budget is being asked for at several gateways at once. Try again.",
+            code=ErrorCode.OVERLOADED,
+        )
 
     @property
     def _may_wait(self) -> bool:

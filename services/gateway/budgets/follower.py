@@ -122,12 +122,11 @@ class SpendFollower:
             at = datetime.fromisoformat(event["completed_at"])
             if not 0 <= usd < _DEAREST or at.tzinfo is None:
                 raise ValueError("no cost or no time")  # noqa: TRY301  told like any other
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
+            if usd:
+                self.spending.add(spent_by, usd, at=at, partition=record.partition, offset=record.offset)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation, OverflowError):
             metrics.BUS_SKIPPED.labels(COMPLETED.name, "unreadable").inc()
             log.warning("end_unreadable", partition=record.partition, offset=record.offset)
-            return
-        if usd:
-            self.spending.add(spent_by, usd, at=at, partition=record.partition, offset=record.offset)
 
     async def _start(self) -> None:
         if self._partitions:

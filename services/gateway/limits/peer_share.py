@@ -45,6 +45,7 @@ class PeerShare:
     now_ms: Callable[[], int]
     monotonic: MonotonicClock
     on_used: OnUsed
+    read_back_timeout_s: float = _READ_BACK_TIMEOUT_S
     _messages: "MessageReader[LimitShares]" = field(
         default_factory=lambda: MessageReader(TypeAdapter(LimitShares), LIMIT_SHARES.name), init=False
     )
@@ -56,21 +57,31 @@ class PeerShare:
             self._hurried.set()
 
     async def start(self) -> None:
-        """Connects, and reads what was used in the last hour.
+        """Connects, and reads what was used in the last hour, where that can be had in
+        time: else it is forgotten, since read later, as if it were used then, it would
+        keep callers out.
 
         Raises:
             BusUnavailableError: no broker, or no such topic.
         """
         await self.tail.start([0], Start.END)
         since_ms = int(self.now_ms() - _READ_BACK_S * 1000)
+        ends: dict[int, int] = {}
         try:
-            async with asyncio.timeout(_READ_BACK_TIMEOUT_S):
+            async with asyncio.timeout(self.read_back_timeout_s):
                 begin = await self.tail.offsets_at(LIMIT_SHARES.name, [0], since_ms)
+                ends = await self.tail.end_offsets(LIMIT_SHARES.name, [0])
                 self.tail.seek(LIMIT_SHARES.name, 0, begin[0])
-                async for records in self.tail.read_to_end():
+                async for records in self.tail.read_to_end(ends):
                     self._take(records, self.now_ms())
         except TimeoutError:
-            log.warning("limits_not_read_back", timeout_s=_READ_BACK_TIMEOUT_S)
+            for partition, offset in ends.items():
+                self.tail.seek(LIMIT_SHARES.name, partition, offset)
+            log.warning(
+                "limits_not_read_back",
+                timeout_s=self.read_back_timeout_s,
+                effect="what was used before this start, and not read by now, counts no more",
+            )
 
     async def run(self) -> None:
         """Publishes and follows, until cancelled."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -66,15 +67,21 @@ def chat_body_of(body: ResponsesBody, items: str | Sequence[Item]) -> ChatBody:
 def in_the_clients_words(error: ProblemError) -> ProblemError:
     """A chat's problem with the names that a response's body has."""
     problem = error.problem
-    if problem.param not in _RENAMED:
+    errors = tuple((_renamed(name), text) for name, text in problem.errors)
+    renamed = _RENAMED.get(problem.param or "")
+    if renamed is None and errors == problem.errors:
         return error
-    renamed = _RENAMED[problem.param]
-    message = problem.message.replace(problem.param, renamed)
-    told = ProblemError(
-        type(problem)(problem.status, problem.code, message, renamed, headers=problem.headers)
-    )
+    told = ProblemError(replace(problem, errors=errors))
+    if problem.param and renamed:
+        message = problem.message.replace(problem.param, renamed)
+        told = ProblemError(replace(told.problem, message=message, param=renamed))
     told.request_id = error.request_id
     return told
+
+
+def _renamed(field: str) -> str:
+    name, dot, rest = field.partition(".")
+    return _RENAMED.get(name, name) + dot + rest
 
 
 def _refuse_unserved(body: ResponsesBody) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
+from pydantic import ValidationError
 
 from schemas.errors import ErrorCode
 from schemas.events.gateways.idempotency import (
+    ANSWER_KEPT,
     KEY_EVENT,
     AnswerKept,
     AnyKeyEvent,
@@ -75,13 +77,17 @@ class IdempotencyKeys:
     claims: Claims
     room: RecordingRoom
     claim_timeout_s: float = 5.0
-    _waiting: "dict[str, asyncio.Future[None]]" = field(default_factory=dict, init=False)
+    _waiting: "dict[str, set[asyncio.Future[None]]]" = field(default_factory=dict, init=False)
+    """Who waits until a claim, or its release, is read back."""
     _settling: "set[asyncio.Task[None]]" = field(default_factory=set, init=False)
     _concluding: set[str] = field(default_factory=set, init=False)
     """Claims whose answer or release is on its way to the log."""
     _sealing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE), init=False)
     _messages: "MessageReader[AnyKeyEvent]" = field(
         default_factory=lambda: MessageReader(KEY_EVENT, IDEMPOTENCY_CLAIMS.name), init=False
+    )
+    _answers: "MessageReader[AnswerKept]" = field(
+        default_factory=lambda: MessageReader(ANSWER_KEPT, IDEMPOTENCY_ANSWERS.name), init=False
     )
 
     async def start(self) -> None:
@@ -100,9 +106,10 @@ class IdempotencyKeys:
                 if event is None:
                     continue
                 self.claims.take(event, record.timestamp)
-                waiting = None if isinstance(event, KeySettled) else self._waiting.pop(event.claim_id, None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(None)
+                if not isinstance(event, KeySettled):
+                    for waiting in self._waiting.pop(event.claim_id, ()):
+                        if not waiting.done():
+                            waiting.set_result(None)
             if self.claims.forgotten:
                 metrics.GATEWAY_IDEMPOTENCY_FORGOTTEN.inc(self.claims.forgotten)
                 self.claims.forgotten = 0
@@ -145,34 +152,43 @@ class IdempotencyKeys:
 
     async def _read_back(self, wanted: KeyClaimed) -> None:
         """Publishes a claim, and returns once it and all before it are known here."""
-        read_back = self._waiting[wanted.claim_id] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self.claim_timeout_s):
-                await self._publish(wanted)
-                await read_back
-        except (TimeoutError, BusUnavailableError) as error:
+            await self._publish_and_read_back(wanted)
+        except (TimeoutError, BusUnavailableError, PermanentError) as error:
             release = KeyReleased(digest=wanted.digest, claim_id=wanted.claim_id)
             self._settle_later(lambda: self._publish(release))
             raise unavailable(
                 "The idempotency key could not be claimed in time; nothing was begun. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
+
+    async def _publish_and_read_back(self, event: KeyClaimed | KeyReleased) -> None:
+        """Publishes an event, and returns once it and all before it are known here.
+
+        Raises:
+            TimeoutError: not in time.
+            BusUnavailableError, PermanentError: the log does not take it.
+        """
+        read_back = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(event.claim_id, set())
+        waiting.add(read_back)
+        try:
+            async with asyncio.timeout(self.claim_timeout_s):
+                await self._publish(event)
+                await read_back
         finally:
-            self._waiting.pop(wanted.claim_id, None)
+            waiting.discard(read_back)
+            if not waiting and self._waiting.get(event.claim_id) is waiting:
+                del self._waiting[event.claim_id]
 
     async def release(self, held: Held) -> None:
         """Nothing came of the call: the key may be used again, here once this returns.
         Where the log does not take it in time, the claim goes on holding.
         """
-        read_back = self._waiting[held.claim.claim_id] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self.claim_timeout_s):
-                await self._publish(_release_of(held))
-                await read_back
+            await self._publish_and_read_back(_release_of(held))
         except (TimeoutError, BusUnavailableError, PermanentError) as error:
             _not_settled(error)
-        finally:
-            self._waiting.pop(held.claim.claim_id, None)
 
     def record(self, asked: Asked, held: Held, reply_streams: Sequence[ReplyStream]) -> None:
         """Keeps the answer, when it has come whole; releases the key where it ends
@@ -193,16 +209,16 @@ class IdempotencyKeys:
 
     async def answer_of(self, asked: Asked, claim: Claim, tenant: str) -> tuple[RecordedAnswer, ...] | None:
         """The answer that is kept for a claim; None where it is not kept, or cannot be
-        opened.
+        opened, or was written by a version that says it otherwise.
 
         Raises:
             ProblemError: 429, the tenant looks up too much; 503, the log cannot be read.
         """
-        if not claim.answer_id or claim.answered_at_ms is None:
+        partition = claim.answer_id.partition("-")[0]
+        if not partition.isdecimal() or claim.answered_at_ms is None:
             return None
-        partition = int(claim.answer_id.partition("-")[0])
         try:
-            records = await self.scans.of(IDEMPOTENCY_ANSWERS.name, partition).records_of(
+            records = await self.scans.of(IDEMPOTENCY_ANSWERS.name, int(partition)).records_of(
                 claim.answer_id.encode(),
                 claim.answered_at_ms - _AROUND_MS,
                 tenant=tenant,
@@ -211,10 +227,10 @@ class IdempotencyKeys:
         except TransientError as error:
             raise cannot_look_up(error) from error
         for record in records:
-            kept = AnswerKept.model_validate_json(record.value or b"{}")
-            plain = asked.open(self.pepper, claim.answer_id, kept.sealed)
-            if plain is not None:
-                return RECORDED.validate_json(plain)
+            kept = self._answers.read(record)
+            plain = None if kept is None else asked.open(self.pepper, claim.answer_id, kept.sealed)
+            if plain is not None and (answer := _recorded_in(plain)) is not None:
+                return answer
         return None
 
     def _on_end(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
@@ -304,6 +320,16 @@ class IdempotencyKeys:
 def _close(recorders: Sequence[Recorder]) -> None:
     for recorder in recorders:
         recorder.close()
+
+
+def _recorded_in(plain: bytes) -> tuple[RecordedAnswer, ...] | None:
+    """An answer as it was recorded; None, counted, where this version cannot read it."""
+    try:
+        return RECORDED.validate_json(plain)
+    except ValidationError as error:
+        metrics.BUS_SKIPPED.labels(IDEMPOTENCY_ANSWERS.name, "unreadable").inc()
+        log.warning("kept_answer_unreadable", problems=error.error_count())
+        return None
 
 
 def _release_of(held: Held) -> KeyReleased:

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from schemas.base import TenantTurn
 from schemas.control import ModelChanged
 from schemas.events.gateways.limits import LimitShares
-from schemas.inference import QueueStatus
+from schemas.inference import Lane, QueueStatus
 from services.common.control.state import ControlState
-from services.common.http.problems import ProblemError
+from services.common.http.problems import Problem, ProblemError
+from services.common.process import metrics
 from services.gateway.openai.requests import CompletionBody
 from tests.unit.gateway.budgets import budget
 from tests.unit.gateway.limits.scene import caller
@@ -63,18 +66,28 @@ async def test_calls_that_wait_for_a_budget_have_their_places_already(
     assert len(serving.publisher.taken) == stage.registry.followed == let_in * prompts <= places
 
 
+REFUSALS = {
+    "room": (503, "overloaded"),
+    "share": (429, "rate_limit_exceeded"),
+    "late": (503, "overloaded"),
+    "budget": (429, "insufficient_quota"),
+    "limit": (429, "rate_limit_exceeded"),
+    "bus": (503, "bus_unavailable"),
+}
+
+
 @pytest.mark.parametrize("prompts", [1, 3])
-@pytest.mark.parametrize("why", ["disabled", "room", "late", "budget", "limit", "bus", "cancelled"])
+@pytest.mark.parametrize("why", [*REFUSALS, "cancelled"])
 async def test_call_that_is_refused_leaves_nothing_taken(why: str, prompts: int) -> None:
-    """Whatever refuses it, and where it is cancelled while it waits."""
-    stage = make_stage(max_in_flight=9)
-    others = stage.registry.take_places("other", 9 if why == "room" else 0)
+    """Whatever refuses it, and where it is cancelled while it waits. Nothing else would
+    refuse it.
+    """
+    stage = make_stage(max_in_flight=9 * prompts)
+    mine = stage.registry.take_places("acme", 8 * prompts if why == "share" else 0)
+    others = stage.registry.take_places("other", 9 * prompts if why == "room" else 0)
     defaults = LIMITS.replace("streams=50", "streams=0") if why == "limit" else LIMITS
     dollars = Decimal(0 if why == "budget" else 1000)
-    serving = serving_of(stage, 0, defaults, budgets=(budget(limit_usd=dollars),))
-    if why == "disabled":
-        off = ModelChanged(model="m", enabled=False)
-        serving.control.state = ControlState(models={"m": off})
+    serving = serving_of(stage, 0 if why == "bus" else 99, defaults, budgets=(budget(limit_usd=dollars),))
     if why == "late":
         status = QueueStatus(
             dispatcher_id="d",
@@ -83,7 +96,7 @@ async def test_call_that_is_refused_leaves_nothing_taken(why: str, prompts: int)
             pid=1,
             active=True,
             eta_ms=1e7,
-            waiting={"interactive": 4},
+            turns={Lane.INTERACTIVE: (TenantTurn(tenant="other", waiting=4),)},
         )
         stage.registry.queue_positions.monotonic = lambda: 0.0
         stage.registry.queue_positions._queues["m"] = status, 0.0
@@ -96,12 +109,68 @@ async def test_call_that_is_refused_leaves_nothing_taken(why: str, prompts: int)
     if why == "cancelled":
         assert stage.registry.followed == prompts
         asking.cancel()
-    with pytest.raises(asyncio.CancelledError if why == "cancelled" else ProblemError):
+    with pytest.raises(asyncio.CancelledError if why == "cancelled" else ProblemError) as refused:
         await asking
-    for place in others:
+    if isinstance(refused.value, ProblemError):
+        assert (refused.value.problem.status, refused.value.problem.code) == REFUSALS[why]
+    for place in (*mine, *others):
         place.leave()
     assert taken(stage, serving) == NOTHING
     assert not serving.publisher.taken
+
+
+def switched_off(stage: Stage, limits: str, usd: int = 1000) -> Any:
+    """A gateway whose one model is switched off."""
+    serving = serving_of(stage, 99, limits, budgets=(budget(limit_usd=Decimal(usd)),))
+    serving.control.state = ControlState(models={"m": ModelChanged(model="m", enabled=False)})
+    return serving
+
+
+@pytest.mark.parametrize(
+    ("requests_a_minute", "prompts", "usd", "ends"), [(5, 1, 9, 5), (7, 3, 9, 2), (0, 1, 9, 0), (5, 1, 0, 0)]
+)
+async def test_calls_for_a_model_that_is_switched_off_are_recorded_within_limits_and_budgets(
+    requests_a_minute: int, prompts: int, usd: int, ends: int
+) -> None:
+    """One end a call, counted once. It is a use of requests a minute; all else is free."""
+    stage = make_stage()
+    limits = f"key.requests_per_minute={requests_a_minute},key.tokens_per_minute=9999"
+    serving, counted = switched_off(stage, limits, usd), metrics.LLM_REQUESTS.labels("m", "blocked")._value
+    before, refused = counted.get(), Counter[str]()
+    body = CompletionBody(model="m", prompt=["a"] * prompts, max_tokens=5)
+    for _ in range(20):
+        with pytest.raises(ProblemError) as error:
+            await ask(serving, caller(), body)
+        refused[error.value.problem.code] += 1
+        assert error.value.request_id
+    assert (refused["model_disabled"], sum(refused.values())) == (ends, 20)
+    assert len(serving.gate.ends.ended) == counted.get() - before == ends
+    assert taken(stage, serving) == NOTHING | {
+        "requests": pytest.approx(ends * prompts * 60 / (requests_a_minute or 1))
+    }
+
+
+@pytest.mark.parametrize("how", ["cancelled", "not acknowledged"])
+async def test_end_that_may_be_written_is_a_use_of_limits(how: str) -> None:
+    """Whether its client waits for it or not; meanwhile it has a place."""
+    stage, asked = make_stage(), asyncio.Event()
+    serving = switched_off(stage, LIMITS)
+
+    async def end(*_: object, **__: object) -> None:
+        asked.set()
+        if how == "cancelled":
+            await asyncio.Event().wait()
+        raise ProblemError(Problem(503, "bus_unavailable", "It may still arrive."))
+
+    serving.gate.ends.end = end
+    asking = asyncio.create_task(ask(serving, caller(), CompletionBody(model="m", prompt=["a", "b"])))
+    await asked.wait()
+    if how == "cancelled":
+        assert stage.registry.followed == 2
+        asking.cancel()
+    with pytest.raises(asyncio.CancelledError if how == "cancelled" else ProblemError):
+        await asking
+    assert taken(stage, serving) == NOTHING | {"requests": pytest.approx(2 * 60 / 50)}
 
 
 async def test_call_that_is_let_in_takes_of_everything_until_it_is_given_back() -> None:

@@ -136,13 +136,15 @@ async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other(
     scene.admission.reservations.unheard_s = 1e9
     problem = await refused(scene, asking(number=3))
     assert (problem.status, problem.code) == (503, "overloaded")
+    assert "at several gateways at once" in problem.message
 
 
 async def test_gateway_that_just_started_lets_nothing_in_before_all_know_of_it() -> None:
     """What is exhausted for certain, or costs nothing, needs nobody's word."""
     scene = BudgetScene((budget(),), known=False)
     problem = await refused(scene, asking(number=1))
-    assert (problem.status, problem.code) == (503, "overloaded")
+    assert (problem.status, problem.code) == (503, "bus_unavailable")
+    assert "has not heard" in problem.message
     scene.spend(7 * DOLLAR)
     assert (await refused(scene, asking(4000))).code == "insufficient_quota"
     free = BudgetScene((budget(),), price=FREE, known=False)

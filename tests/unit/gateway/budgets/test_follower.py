@@ -222,9 +222,11 @@ async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() 
     scene.log.append(5, "acme")
     scene.log.append(7, "acme", completed_at="2026-11-27T12:00:00")
     scene.log.append(8, "acme", cost_usd="1e30")
+    scene.log.append(9, "acme", completed_at="9999-12-31T01:00:00+00:00")
+    scene.log.append(10, "acme", completed_at="0001-01-01T00:00:00+14:00")
     for garbage in (b"", b"[]", b"{}", b"\xff", None):
         scene.log.records[0].append(SimpleNamespace(**vars(end(6, "acme", 0, 100)) | {"value": garbage}))
     for _ in range(9):
         await scene.follower.round()
     assert scene.known("acme") == 2**5
-    assert {"r0", "r1", "r2", "r3", "r5", "r6", "r7", "r8"} == set(scene.ended)
+    assert {f"r{number}" for number in range(11) if number != 4} == set(scene.ended)

@@ -25,7 +25,7 @@ from services.gateway.streams.idempotency.recording import RecordingRoom
 from tests.unit.gateway.budgets import budget
 from tests.unit.gateway.limits.scene import caller
 from tests.unit.gateway.serving import NOW, serving_of
-from tests.unit.gateway.streams.idempotency.test_keys import Log
+from tests.unit.gateway.streams.idempotency.scene import Log
 from tests.unit.gateway.streams.stage import Stage, make_stage
 
 LIMITS = "key.requests_per_minute=50,key.tokens_per_minute=10000000"

@@ -42,8 +42,9 @@ class FakeProducer:
 class FakeTail:
     """A topic that others have written to."""
 
-    def __init__(self, *records: Any) -> None:
+    def __init__(self, *records: Any, stalls: bool = False) -> None:
         self.records = list(records)
+        self.stalls = stalls
         self.sought: list[int] = []
         self.asked_ms = 0
 
@@ -53,12 +54,20 @@ class FakeTail:
 
     def seek(self, _topic: str, _partition: int, offset: int) -> None:
         self.sought.append(offset)
+        self.records = [one for one in self.records if one.offset >= offset]
 
     async def offsets_at(self, _topic: str, _partitions: Any, time_ms: int) -> dict[int, int]:
         self.asked_ms = time_ms
         return {0: 17}
 
-    async def read_to_end(self) -> Any:
+    async def end_offsets(self, _topic: str, _partitions: Any) -> dict[int, int]:
+        return {0: 20}
+
+    async def read_to_end(self, ends: dict[int, int]) -> Any:
+        assert ends == {0: 20}
+        if self.stalls:
+            yield [self.records.pop(0)]
+            await asyncio.Event().wait()
         yield self.records
 
     async def poll(self) -> list[Any]:
@@ -67,9 +76,9 @@ class FakeTail:
         return found
 
 
-def record(told: LimitShares, timestamp: int = 0) -> Any:
+def record(told: LimitShares, timestamp: int = 0, offset: int = 17) -> Any:
     """A record of the log."""
-    return SimpleNamespace(value=told.encode(), timestamp=timestamp, partition=0, offset=0)
+    return SimpleNamespace(value=told.encode(), timestamp=timestamp, partition=0, offset=offset)
 
 
 def peer_share(producer: FakeProducer, tail: FakeTail) -> tuple[PeerShare, list[tuple[str, float, float]]]:
@@ -98,6 +107,30 @@ async def test_start_reads_back_an_hour_of_use_with_its_age() -> None:
     assert (tail.sought, tail.asked_ms) == ([17], 5_000_000 - 3_600_000)
 
 
+async def test_use_that_is_not_read_back_in_time_is_forgotten_and_not_taken_for_new() -> None:
+    """Read later, as if it were used then, it would keep callers out for as long as it
+    took others to use it.
+    """
+    old = [
+        record(LimitShares(gateway_id="g2", incarnation="x", used={"a": float(offset)}), 4_000_000, offset)
+        for offset in (17, 18, 19)
+    ]
+    new = record(LimitShares(gateway_id="g2", incarnation="x", used={"b": 2.0}), 5_000_000, 20)
+    tail = FakeTail(*old, new, stalls=True)
+    share, heard = peer_share(FakeProducer(), tail)
+    share.read_back_timeout_s = 0.05
+    await share.start()
+    assert heard == [("a", 17.0, 0.0)]
+    running = asyncio.create_task(share.run())
+    async with asyncio.timeout(10):
+        while len(heard) < 2:  # noqa: ASYNC110  what is looked at has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert heard[1:] == [("b", 2.0, 1000.0)]
+    assert tail.sought == [17, 20]
+
+
 @pytest.mark.parametrize("how", ["not taken", "refused"])
 async def test_record_that_the_bus_refuses_is_told_again_and_counted(how: str) -> None:
     """The next record carries it."""
@@ -119,7 +152,7 @@ async def test_record_that_the_bus_refuses_is_told_again_and_counted(how: str) -
 async def test_garbage_on_the_topic_is_passed_over() -> None:
     """Not a record, and not a number."""
     nonsense = [
-        SimpleNamespace(value=value, timestamp=0, partition=0, offset=0)
+        SimpleNamespace(value=value, timestamp=0, partition=0, offset=18)
         for value in (None, b"{", b'{"gateway_id":"g","incarnation":"i","used":{"a":"NaN"}}')
     ]
     good = record(LimitShares(gateway_id="g2", incarnation="x", used={"a": 1.0}))

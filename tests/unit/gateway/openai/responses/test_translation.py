@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.inference import Delivered
-from services.common.http.problems import ProblemError, malformed
+from services.common.http.problems import Problem, ProblemError, malformed
 from services.gateway.openai.requests import ChatBody
 from services.gateway.openai.responses.body import ResponsesBody
 from services.gateway.openai.responses.references import referenced_item, referenced_request
@@ -137,6 +137,22 @@ def test_problems_of_the_chat_are_told_in_the_clients_words() -> None:
     assert (told.problem.param, told.problem.message) == ("max_output_tokens", "max_output_tokens is 9.")
     other = malformed("model", "model")
     assert in_the_clients_words(other) is other
+
+
+@pytest.mark.parametrize("param", ["messages", "temperature"])
+def test_problems_of_the_chat_keep_what_else_they_tell(param: str) -> None:
+    """Each wrong field, by the client's name for it; headers, and the request."""
+    wrong = (("messages.3.content", "is empty"), ("temperature", "is 9"), ("max_tokens", "is -1"))
+    error = ProblemError(Problem(400, "invalid_value", f"{param}: no.", param, (("a", "b"),), wrong))
+    error.request_id = "r1"
+    told = in_the_clients_words(error)
+    assert (told.problem.headers, told.problem.errors, told.request_id) == (
+        (("a", "b"),),
+        (("input.3.content", "is empty"), ("temperature", "is 9"), ("max_output_tokens", "is -1")),
+        "r1",
+    )
+    name = "input" if param == "messages" else param
+    assert (told.problem.param, told.problem.message) == (name, f"{name}: no.")
 
 
 def test_references_name_their_request_and_find_their_item() -> None:
