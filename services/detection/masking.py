@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from services.detection.finding import Finding
+from services.detection.passage import plain
 from services.detection.sensitive import find_sensitive
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]{0,30}_[0-9]{1,6}\]")
@@ -38,6 +39,8 @@ _NAMES = {
     "MAC_ADDRESS": "MAC",
     "PERSON": "NAME",
 }
+
+_WRITTEN_IN_MANY_WAYS = _NAMES.keys() | {"ADDRESS"}
 
 Finder = Callable[[str], tuple[Finding, ...]]
 
@@ -170,11 +173,12 @@ def canonical(kind: str, value: str) -> str:
     """The form in which two ways of writing one value are equal: no separators in
     numbers, one case where case says nothing.
     """
+    value = plain(value) if kind in _WRITTEN_IN_MANY_WAYS else value
     if kind in ("EMAIL_ADDRESS", "MAC_ADDRESS", "IP_ADDRESS"):
         value = value.casefold()
         return re.sub(r"[:.-]", "", value) if kind == "MAC_ADDRESS" else value
     if kind in ("CREDIT_CARD", "IBAN_CODE", "US_SSN", "FR_NIR", "FR_SIREN", "FR_SIRET", "UK_NINO"):
-        return re.sub(r"[\s./()\u00a0\u202f-]", "", value).upper()
+        return re.sub(r"[\s./()-]", "", value).upper()
     if kind == "PHONE_NUMBER":
         digits = re.sub(r"[^0-9+]", "", value.replace("(0)", ""))
         return "+" + digits[2:] if digits.startswith("00") else digits

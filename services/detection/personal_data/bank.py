@@ -29,11 +29,9 @@ _COUNTRIES_BY_LENGTH = (
     (33, "RU"),
 )
 _LENGTHS = {country: length for length, countries in _COUNTRIES_BY_LENGTH for country in countries.split()}
-_CHECK_DIGITS = re.compile(
-    r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![^\W_][A-Za-z]{2}[0-9])[0-9](?=[ \u00a0\u202f-]?[A-Za-z0-9])"
-)
-_BODY = re.compile(r"(?:[ \u00a0\u202f-]?[A-Za-z0-9])*+")
-_DROP = {ord(c): None for c in " \u00a0\u202f-"}
+_CHECK_DIGITS = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![^\W_][A-Za-z]{2}[0-9])[0-9](?=[ -]?[A-Za-z0-9])")
+_BODY = re.compile(r"(?:[ -]?[A-Za-z0-9])*+")
+_DROP = {ord(c): None for c in " -"}
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:

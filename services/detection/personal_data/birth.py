@@ -1,95 +1,136 @@
-"""Dates of birth: a date that the text says somebody was born on."""
+"""Dates of birth: a date that the text says somebody was born on.
+
+The word of birth stands before the date (`born on …`, `DOB: …`), after it (`am … in Graz
+geboren`, `… is my birthday`), or heads the column that the date stands in.
+"""
 
 import re
 from collections.abc import Iterator
-from datetime import date
-from functools import lru_cache
 
 from services.detection.finding import Finding
 from services.detection.passage import Passage
-from services.detection.personal_data.words import months, vocabulary
+from services.detection.personal_data.dates import date_pattern, day_pattern, is_date
+from services.detection.personal_data.words import vocabulary
 
-_AFTER = re.compile(
-    r"(?<=[\s,(])(?:is|was|est|était|being|is also)\s(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la)\s"
-    r"(?:date of birth|birth ?date|birthday|dob|date de naissance|anniversaire)",
-    re.IGNORECASE,
-)
-_REACH = 48
+_REACH = 72
+_REACH_OF_FIGURES = 24  # for eight digits without a separator
 _DIGIT = re.compile(r"[0-9]")
-
-
-@lru_cache(maxsize=1)
-def _date_pattern() -> re.Pattern[str]:
-    """Dates in figures, and with the month's name in six languages; groups y…, m…, d…
-    or a, b where the order is open.
-    """
-    month = "|".join(sorted(months(), key=len, reverse=True))
-    return re.compile(
-        rf"(?<![\w/.-])(?:(?P<y1>(?:18|19|20)[0-9]{{2}})(?P<s1>[-/.])(?P<m1>[0-9]{{1,2}})(?P=s1)(?P<d1>[0-9]{{1,2}})"
-        rf"|(?P<a>[0-9]{{1,2}})(?P<s2>\s?[-/.]\s?)(?P<b>[0-9]{{1,2}})(?P=s2)(?P<y2>[0-9]{{4}}|[0-9]{{2}})"
-        rf"|(?P<a2>[0-9]{{2}}) (?P<b2>[0-9]{{2}}) (?P<y6>(?:19|20)[0-9]{{2}})"
-        rf"|(?P<d3>[0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[ -](?:of |de |d')?(?P<m3>{month})\.?,?[ "
-        rf"-](?:de |del )?(?P<y3>[0-9]{{4}})"
-        rf"|(?P<m4>{month})\.? (?P<d4>[0-9]{{1,2}})(?:st|nd|rd|th)?,? (?P<y4>[0-9]{{4}})"
-        rf"|(?P<y5>(?:18|19|20)[0-9]{{2}})[ -](?P<m5>{month})[ -](?P<d5>[0-9]{{1,2}}))(?![\w/]|-\w)"
-    )
+_OTHER_SENSE = re.compile(
+    r"[- ]?(?:to\s|again|certificate|rate|control|order|plan|party|parties|gift|cake|card|present|wish|town"
+    r"|place|free|out of|surunkunde|urkunde|sfeier|sgeschenk|skarte|stort)"
+)
+_ENDS_THOUGHT = re.compile(
+    r"[!;?]|\.\s+\w{3,}|\n\s*\n|\b(?:joined|died|married|since|founded|released|published|hired|started|moved"
+    r"|mort|morte|décédée?|mariée?|depuis|publiée?|gestorben|verstorben|verheiratet|seit|murió|falleció|desde|casad[oa]"
+    r"|morto|morta|decedut[oa]|sposat[oa]|dal)\b|†"
+)
+_AFTER = re.compile(
+    r"[\s)\]\"',:–-]{0,3}\(?(?:(?:is|was|est|était|ist|war|es|era|è)\s(?:also\s)?"
+    r"(?:(?:my|his|her|their|your|the|ma|sa|votre|ta|leur|la|mon|son|mein|meine|sein|ihr|das|mi|su|tu"
+    r"|il mio|la mia|il suo|la sua|sua)\s)?)?"
+    r"(?:date of birth|birth ?date|birthday|d\.?o\.?b\b|date de naissance|anniversaire|geburtsdatum"
+    r"|geburtstag|fecha de nacimiento|cumpleaños|data di nascita|compleanno)"
+)
+# Between a date and the verb of birth: little in most languages; the rest of the
+# sentence in German, whose verb comes last.
+_TO_VERB = re.compile(
+    r",? ?(?:(?:that|que|quand|when) )?(?:(?:i|he|she|they|we|je|il|elle|nous|ich|er|sie) )?"
+    r"(?:was|were|am|is|suis|est|bin|ist)? ?"
+)
+_TO_GERMAN_VERB = re.compile(r"[^.;!?\n0-9]{0,48}")
+_VERBS = re.compile(
+    r"\b(?:born|née?|nací|nació|nacque|nacqui|nato|nata|naissait|naquit|(?P<last>geboren|zur welt))\b"
+)
+_MARKS_OF_COLUMNS = ",;|\t"
+_ROWS = 200
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
-    """Dates within reach after a word of birth, in the same sentence, or just before
-    `is my date of birth`.
-    """
-    text, lower = passage.text, passage.lower
+    """Dates in the same sentence as a word of birth, or in a column that it heads."""
     ends = passage.hits(vocabulary("birth"))
-    for end, following in zip(ends, [*ends, len(text) + _REACH][1:], strict=True):
-        window_end = min(len(text), end + _REACH + 16, following)  # the nearest word before a date decides
-        match = (
-            _date_pattern().search(lower, end, window_end) if _DIGIT.search(lower, end, window_end) else None
-        )
-        if (
-            match
-            and match.start() - end <= _REACH
-            and _is_same_sentence(text[end : match.start()])
-            and _is_date(match)
-        ):
-            yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.9, "date after a word of birth")
-    if " birth" in lower or "naissance" in lower or " dob" in lower or "anniversaire" in lower:
-        yield from _named_after(passage)
+    if not ends:
+        return
+    for end, following in zip(ends, [*ends, len(passage.text) + _REACH][1:], strict=True):
+        if not (passage.text[end - 4 : end] == "NATO" or _OTHER_SENSE.match(passage.lower, end)):
+            yield from _after_word(passage, end, following)
+    yield from _before_word(passage)
 
 
-def _named_after(passage: Passage) -> Iterator[Finding]:
-    """Dates that stand just before `is my date of birth`."""
-    for word in _AFTER.finditer(passage.text):
-        for match in _date_pattern().finditer(passage.lower, max(0, word.start() - 32), word.start()):
-            if word.start() - match.end() <= 3 and _is_date(match):
+def _after_word(passage: Passage, end: int, following: int) -> Iterator[Finding]:
+    """The date that follows a word of birth; the nearest word before a date decides."""
+    lower = passage.lower
+    window_end = min(len(lower), end + _REACH + 24, following)
+    if not _DIGIT.search(lower, end, window_end):
+        yield from _in_column(passage, end)
+        return
+    match = date_pattern().search(lower, end, window_end) or _yearless(passage, end, window_end)
+    if match is None or match.start() - end > _reach_of(match):
+        yield from _in_column(passage, end)
+    elif not _ENDS_THOUGHT.search(lower, end, match.start()) and is_date(match):
+        yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.9, "date after a word of birth")
+
+
+def _reach_of(match: re.Match[str]) -> int:
+    return _REACH_OF_FIGURES if match.group().isdigit() else _REACH
+
+
+def _yearless(passage: Passage, end: int, window_end: int) -> re.Match[str] | None:
+    """A day without year right after a word for birthday."""
+    if passage.last_before(vocabulary("birthday"), end, 0) != end:
+        return None
+    match = day_pattern().search(passage.lower, end, min(window_end, end + 32))
+    return match if match and match.start() - end <= 12 else None
+
+
+def _before_word(passage: Passage) -> Iterator[Finding]:
+    """Dates that stand before `is my date of birth`, or before the verb of birth."""
+    lower, done = passage.lower, -1
+    for verb in _VERBS.finditer(lower):
+        for match in _dates(lower, max(done, verb.start() - 64), verb.start()):
+            between = _TO_GERMAN_VERB if verb.group("last") else _TO_VERB
+            if between.fullmatch(lower, match.end(), verb.start()) and is_date(match):
+                done = match.end()
+                yield Finding(match.start(), done, "DATE_OF_BIRTH", 0.88, "date before the verb of birth")
+    for end in passage.hits(vocabulary("birth_noun")):
+        for match in _dates(lower, end - 72, end):
+            if _AFTER.match(lower, match.end(), end) and is_date(match):
                 yield Finding(
                     match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "date before a word of birth"
                 )
 
 
-def _is_same_sentence(gap: str) -> bool:
-    """Whether nothing between word and date ends the thought."""
-    return not re.search(
-        r"[!;]|\.\s+\w{3,}|\n\s*\n|\b(?:joined|died|married|mort|décédé|since|depuis|founded)\b", gap
-    )
+def _dates(lower: str, start: int, end: int) -> Iterator[re.Match[str]]:
+    """The dates in a stretch of text."""
+    start = max(0, start)
+    if start < end and _DIGIT.search(lower, start, end):
+        yield from date_pattern().finditer(lower, start, end)
 
 
-def _is_date(match: re.Match[str]) -> bool:
-    """Whether the calendar has such a day, read day first or month first."""
-    parts = {k: v for k, v in match.groupdict().items() if v is not None}
-    year = next(int(v) for k, v in parts.items() if k[0] == "y")
-    if "y2" in parts and len(parts["y2"]) == 2:
-        year += 1900 if year > 30 else 2000
-    if "a" in parts or "a2" in parts:
-        first, second = int(parts.get("a") or parts["a2"]), int(parts.get("b") or parts["b2"])
-        return _exists(year, second, first) or _exists(year, first, second)
-    month = next(v for k, v in parts.items() if k[0] == "m")
-    day = next(int(v) for k, v in parts.items() if k[0] == "d")
-    return _exists(year, int(month) if month.isdigit() else months()[month], day)
+def _in_column(passage: Passage, end: int) -> Iterator[Finding]:
+    """Dates under a heading: rows of as many cells as its line has before it."""
+    lower = passage.lower
+    line_start, line_end = lower.rfind("\n", 0, end) + 1, lower.find("\n", end)
+    mark = max(_MARKS_OF_COLUMNS, key=lambda m: lower.count(m, line_start, line_end))
+    if line_end < 0 or line_end - line_start > 400 or mark not in lower[line_start:line_end]:
+        return
+    column, start = lower.count(mark, line_start, end), line_end + 1
+    for _ in range(_ROWS):
+        stop = lower.find("\n", start)
+        stop = len(lower) if stop < 0 else stop
+        cell_start, cell_end = _cell(lower, start, min(stop, start + 400), mark, column)
+        if cell_start < 0:
+            return
+        match = date_pattern().search(lower, cell_start, cell_end)
+        if match and not lower[cell_start : match.start()].strip(' "') and is_date(match):
+            yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "in a column of dates of birth")
+        start = stop + 1
 
 
-def _exists(year: int, month: int, day: int) -> bool:
-    try:
-        return 1850 <= date(year, month, day).year <= 2100
-    except ValueError:
-        return False
+def _cell(text: str, start: int, stop: int, mark: str, column: int) -> tuple[int, int]:
+    """Where a row's cell stands; (-1, -1) where the row has none."""
+    for _ in range(column):
+        start = text.find(mark, start, stop) + 1
+        if start == 0:
+            return -1, -1
+    end = text.find(mark, start, stop)
+    return (start, stop if end < 0 else end) if start < stop else (-1, -1)

@@ -17,17 +17,19 @@ _GROUP_LIMIT = 12
 # three separators between them, seven digits and more. Bounded and possessive: linear
 # on any input.
 _RUN = re.compile(
-    rf"[0-9](?<![0-9A-Za-z_][0-9])(?<![0-9A-Za-z_][.-][0-9])(?=(?:[ \u00a0\u202f./()-]{{0,3}}+[0-9]){{6}})"
-    rf"[0-9]*+(?:[ \u00a0\u202f./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
+    rf"[0-9](?<![0-9A-Za-z_][0-9])(?<![0-9A-Za-z_][.-][0-9])(?=(?:[ ./()-]{{0,3}}+[0-9]){{6}})"
+    rf"[0-9]*+(?:[ ./()-]{{1,3}}+[0-9]++){{0,{_GROUP_LIMIT}}}+"
 )
 _OPENING = re.compile(r"(?<![0-9A-Za-z_])[+(]{1,2}\Z")
-_SINGLE_DIGITS = re.compile(r"(?:[0-9][ \u00a0\u202f./()-]{1,3}+){9}")  # a row of figures
+_SINGLE_DIGITS = re.compile(r"(?:[0-9][ ./()-]{1,3}+){9}")  # a row of figures
 _GROUPS = re.compile(r"[0-9]++")
 _WORD_FOLLOWS = re.compile(r"[A-Za-z_\u00c0-\u024f]|[-.][A-Za-z][0-9]|[%€$£]")
 _DATE = re.compile(
     r"(?<![0-9])(?:(?:19|20)[0-9]{2}([-/.])(?:0?[1-9]|1[0-2])\1(?:3[01]|[12][0-9]|0?[1-9])"
     r"|(?:3[01]|[12][0-9]|0?[1-9])([-/.])(?:3[01]|[12][0-9]|0?[1-9])\2(?:19|20)[0-9]{2})(?![0-9])"
 )
+
+_UUID_TAIL = re.compile(r"-(?<=[0-9a-f]{8}-)[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-z])")
 
 # Found from its digits: a pattern that begins with two letters would be tried at every
 # letter.
@@ -37,15 +39,16 @@ _NINO_ALLOTTED = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][A-D]")
 _NINO_UNUSED = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
 _NIR_CORSICA = re.compile(
     r"[1-478](?<![A-Za-z0-9][1-478])[ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?2[ABab][ .-]?[0-9]{3}[ "
-    r".-]?[0-9]{3}(?:[ .-/]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
+    r".-]?[0-9]{3}(?:[ ./-]{1,3}[0-9]{2}|[0-9]{2})?(?![A-Za-z0-9])"
 )
 _NIR_FORM = re.compile(
     r"[1-478][0-9]{2}(?:0[1-9]|1[0-2]|[2-3][0-9]|4[0-2]|[5-9][0-9])(?:0[1-9]|[1-8][0-9]|9[0-9])[0-9]{6}"
 )
+_SHORT_LINK = re.compile(r"[^.;\n]{0,16}")
 # A canonical sample that nobody was given: told only where the text itself calls it a
 # social security number.
 _SSN_SAMPLES = frozenset({"078051120", "123456789", "219099999", "987654321", "111111111"})
-_DROP = {ord(c): None for c in " \u00a0\u202f.-/()"}
+_DROP = {ord(c): None for c in " .-/()"}
 
 
 Group = tuple[int, int]  # where a group of digits stands: start, end
@@ -97,9 +100,12 @@ def recognise(passage: Passage) -> Iterator[Finding]:
     """Cards, phones, US SSN, French NIR, SIREN and SIRET, UK national insurance
     numbers.
     """
+    unique = [(match.start() - 8, match.end()) for match in _UUID_TAIL.finditer(passage.lower)]
     for run in digit_runs(passage.text):
         if len(run.groups) > 8 and {end - start for start, end in run.groups} == {4}:
             continue  # a table
+        if unique and any(start <= run.groups[0][0] < end for start, end in unique):
+            continue
         identified = _identifiers(passage, run)
         yield from identified
         yield from phone.recognise(passage, run.start, _left_over(run.groups, identified))
@@ -124,6 +130,7 @@ _CARD_SHAPES = (
     (4, 4, 4, 4),
     (4, 6, 5),
     (4, 6, 4),
+    (4, 6, 6),
     (4, 4, 4, 4, 3),
     (4, 4, 4, 3),
     (4, 4, 4, 1),
@@ -267,12 +274,13 @@ def _ssn(passage: Passage, start: int, end: int) -> Finding | None:
     ):
         return None
     named = passage.last_before(vocabulary("ssn"), start, 48)
-    if named >= 0 and named >= passage.last_before(vocabulary("other_number"), start, 24):
+    other = passage.last_before(vocabulary("other_number"), start, 24)
+    if named >= 0 and (named >= other or _SHORT_LINK.fullmatch(passage.text, named, start)):
         return Finding(start, end, "US_SSN", 0.96, "area, group, serial; named")
     if (
         value.count("-") == 2
         and digits not in _SSN_SAMPLES
-        and passage.last_before(vocabulary("other_number"), start, 32) < 0
+        and (other < 0 or start - other > 12)
         and not phone.is_named(passage, start)
     ):
         return Finding(start, end, "US_SSN", 0.85, "area-group-serial")

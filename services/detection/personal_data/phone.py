@@ -1,19 +1,16 @@
-"""Phone numbers, by Google's numbering plans (phonenumbers), in international form and
-in the national forms of nine countries.
-
-The plans are used directly: `phonenumbers.parse` costs 100 µs and more a candidate, a
-compiled pattern of the same metadata 1 µs, which is what a bound of half a microsecond
-a character needs.
+"""Phone numbers, by numbering plans, in international form and in the national forms of
+nine countries.
 """
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from itertools import pairwise
 
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from services.detection.finding import Finding
-from services.detection.passage import Passage
+from services.detection.passage import Passage, Vocabulary
+from services.detection.personal_data.plans import in_plan, lengths_of, region_of
 from services.detection.personal_data.words import vocabulary
 
 EXTENSION = re.compile(
@@ -50,13 +47,27 @@ _NANP = re.compile(
 _LEADING_ZERO = re.compile(
     r"(?:\(0[0-9]{1,5}\) ?|0[0-9]{1,5}(?:[ .\-/]| - ))[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}"
 )
+_STRICT_NANP = re.compile(r"(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4}")
 _NANP_LIKE = re.compile(r"(?:1[ .-]?)?(?:[2-9][0-9]{9}|[0-9]{3}([ .-])[0-9]{3}\1[0-9]{4})")
 _ZIP_PLUS_FOUR = re.compile(r"[0-9]{5}-[0-9]{4}")
 _TRIPLES = re.compile(
     r"[0-9]{3}(?:[ .-][0-9]{3}){2,}|[0-9]{4}(?:[ .-][0-9]{4}){2,}"
 )  # a row of codes; no plan groups so
-_SEPARATORS = re.compile(r"[ \u00a0\u202f.\-/()+]+")
-_DIGITS = {ord(c): None for c in " \u00a0\u202f.-/()+"}
+# `my number`, `au numéro`, `unter der Nummer`; never `serial number`, `numéro de lot`.
+_OWN_NUMBER = re.compile(
+    r"(?:^|[\n.:;,!?(]|(?<!\w)(?:my|your|his|her|our|their|this|that|the|a|new|old|following|right|wrong|private|personal|work|home|emergency|direct|same|free"
+    r"|mon|ton|son|notre|votre|leur|ce|le|un|au|nouveau|bon|mein|meine|meiner|deine|ihre|ihrer|seine|unsere|unserer|die|der|dieser|diese|neue"
+    r"|mi|tu|su|el|este|nuestro|nuevo|al|il|mio|tuo|suo|nostro|questo|nuovo))[ \"'*_]*\Z"
+)
+_OF_SOMETHING = re.compile(
+    r"s? ?(?:of|de|d['’]|du|des|di|del|della|dell['’]|der|von|for|pour|für|para|per)\b", re.IGNORECASE
+)
+_DATED = re.compile(
+    r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{0,6}"
+)  # serials, timestamps
+_WHOLE_DECIMAL = re.compile(r"(?<![0-9.,])-?[0-9]{1,3},\Z")
+_SEPARATORS = re.compile(r"[ .\-/()+]+")
+_DIGITS = {ord(c): None for c in " .-/()+"}
 
 
 def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...]) -> Iterator[Finding]:
@@ -73,7 +84,7 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
     while first < len(groups):
         found = _longest_from(passage, groups, first, run_start)
         if found is None:
-            if first or len(groups) < 3:
+            if first or len(groups) < 3 or _is_one_number(passage.text, groups):
                 return
             first += 1
             continue
@@ -82,6 +93,13 @@ def recognise(passage: Passage, run_start: int, groups: tuple[tuple[int, int], .
         first += used
         if first >= len(groups) or groups[-1][1] - groups[first][0] < 7:
             return
+
+
+def _is_one_number(text: str, groups: tuple[tuple[int, int], ...]) -> bool:
+    """Whether the first group and the rest are written as one number: a stretch of
+    another number is no phone.
+    """
+    return len({text[a:b] for (_, a), (b, _) in pairwise(groups)}) == 1
 
 
 def _may_hold_phone(passage: Passage, run_start: int, groups: tuple[tuple[int, int], ...]) -> bool:
@@ -100,7 +118,7 @@ def _may_hold_phone(passage: Passage, run_start: int, groups: tuple[tuple[int, i
     )
     return (
         has_form
-        or passage.last_before(vocabulary("phone"), run_start, 40) >= 0
+        or passage.last_before(_context(), run_start, 40) >= 0
         or _AFTER.match(text, groups[-1][1]) is not None
     )
 
@@ -169,7 +187,10 @@ def _judge(passage: Passage, start: int, end: int) -> tuple[float, str] | None:
     digits = value.translate(_DIGITS)
     if not 7 <= len(digits) <= 18 or len(set(digits)) < 2:
         return None
-    is_bare_00 = value.isdigit() and passage.last_before(vocabulary("other_number"), start, 32) >= 0
+    is_bare_00 = value.isdigit() and (
+        passage.last_before(vocabulary("other_number", "no_phone"), start, 32) >= 0
+        or (len(digits) in (13, 14) and _is_gtin(digits) and passage.last_before(_context(), start, 40) < 0)
+    )
     if (
         value.startswith(("+", "00", "(+", "(00", "011"))
         and not is_bare_00
@@ -196,9 +217,9 @@ def _international(value: str) -> tuple[float, str] | None:
         return None
     rest = digits[len(code) :]
     region = COUNTRY_CODE_TO_REGION_CODE[int(code)][0]
-    if _in_plan(region, rest) or _in_plan(region, rest.removeprefix("0")):
+    if in_plan(region, rest) or in_plan(region, rest.removeprefix("0")):
         return 0.96, f"numbering plan of +{code}"
-    if len(rest) in _lengths(region) or len(rest.removeprefix("0")) in _lengths(region):
+    if len(rest) in lengths_of(region) or len(rest.removeprefix("0")) in lengths_of(region):
         return 0.9 if prefixed else 0.8, f"length known to +{code}"
     return None
 
@@ -207,9 +228,11 @@ def _national(passage: Passage, start: int, end: int, value: str, digits: str) -
     """A number without country code: by its label, or by a plan and a way of writing
     that little else has.
     """
-    word = passage.last_before(vocabulary("phone"), start, 40)
-    if passage.last_before(vocabulary("other_number"), start, 32) > word:
+    word = _announcement(passage, start)
+    if passage.last_before(vocabulary("other_number", "no_phone"), start, 32) > word:
         return (0.85, "labelled after") if _AFTER.match(passage.text, end) else None
+    if _is_other_figure(passage.text, start, value):
+        return None
     if word >= 0 and is_named(passage, start):
         return 0.9, "labelled"
     if _AFTER.match(passage.text, end):
@@ -217,18 +240,68 @@ def _national(passage: Passage, start: int, end: int, value: str, digits: str) -
     return _by_form(value, digits, in_context=word >= 0)
 
 
+def _context() -> Vocabulary:
+    return vocabulary("phone", "number_word")
+
+
+def _announcement(passage: Passage, start: int) -> int:
+    """Where the nearest word that speaks of a phone ends, or -1. A word for any number
+    counts as `my number` or `au numéro`, and not when it says what it numbers.
+    """
+    phone = passage.last_before(vocabulary("phone"), start, 40)
+    number = passage.last_before(vocabulary("number_word"), start, 40)
+    if number <= phone:
+        return phone
+    if _OF_SOMETHING.match(passage.text, number):
+        return -1
+    begin = number
+    while begin > 0 and passage.lower[begin - 1].isalpha():
+        begin -= 1
+    is_own = _OWN_NUMBER.search(passage.lower, max(0, begin - 14), begin) is not None
+    return number if is_own or begin == 0 or phone >= number - 24 >= 0 else phone
+
+
+def _is_other_figure(text: str, start: int, value: str) -> bool:
+    """Whether bare digits are the decimals of a number, a date with a count (the serial
+    of a zone, a time stamp), or a bar code with its check digit.
+    """
+    if not value.isdigit():
+        return False
+    return (
+        bool(_DATED.fullmatch(value))
+        or (len(value) in (13, 14) and _is_gtin(value))
+        or (
+            text[start - 1 : start] == ","
+            and _WHOLE_DECIMAL.search(text, max(0, start - 6), start) is not None
+        )
+    )
+
+
+def _is_gtin(digits: str) -> bool:
+    """Whether the last digit checks the others as bar codes do (GS1, modulo 10)."""
+    weighted = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
+    return weighted % 10 == 0
+
+
 def _by_form(value: str, digits: str, *, in_context: bool) -> tuple[float, str] | None:
     """A number by its numbering plan and the way it is written."""
-    if _NANP.fullmatch(value) and _one_mark(value):
+    is_loose = " " in value and not set("(-") & set(value)
+    if (
+        _NANP.fullmatch(value)
+        and _one_mark(value)
+        and (in_context or not is_loose or _STRICT_NANP.fullmatch(value))
+    ):
         return 0.88, "North American form"
-    region = _region_of(digits)
+    region = region_of(digits)
     if digits in "01234567890" or _ZIP_PLUS_FOUR.fullmatch(value):
         return None
     if region and digits[0] == "0" and _is_written_as_phone(value):
         return 0.9, f"numbering plan of {region}, its way of writing"
     if in_context and _NANP_LIKE.fullmatch(value):
         return 0.8, "North American length, in context"
-    return (0.85, f"numbering plan of {region}, in context") if region and in_context else None
+    is_short_italian = region == "IT" and digits[0] != "0" and len(digits) != 10
+    is_plausible = region and in_context and not is_short_italian and value.count(".") != 1
+    return (0.85, f"numbering plan of {region}, in context") if is_plausible else None
 
 
 def _is_written_as_phone(value: str) -> bool:
@@ -251,78 +324,3 @@ def _one_mark(value: str) -> bool:
     """Whether dots, if any, are the only separator."""
     marks = set(_SEPARATORS.findall(value))
     return "." not in marks or marks <= {"."}
-
-
-_TRUNK_ZERO = ("FR", "GB", "DE", "BE", "CH")  # a national number begins with 0, which is no part of it
-_NO_TRUNK = ("ES", "IT")
-_AMERICAN = ("US", "CA")
-
-
-def _region_of(digits: str) -> str | None:
-    """The first of the nine countries in whose plan national digits are."""
-    if digits[0] == "0":
-        found = _plans(_TRUNK_ZERO).fullmatch(digits, 1) or _plans(_NO_TRUNK).fullmatch(digits)
-    else:
-        found = _plans(_AMERICAN).fullmatch(
-            digits, 1 if len(digits) == 11 and digits[0] == "1" else 0
-        ) or _plans(_NO_TRUNK).fullmatch(digits)
-    return found.lastgroup if found else None
-
-
-@lru_cache(maxsize=8)
-def _plans(regions: tuple[str, ...]) -> re.Pattern[str]:
-    """The plans of several regions in one pattern, each as a group with the region's
-    name.
-    """
-    return re.compile(
-        "|".join(f"(?P<{region}>{plan.pattern})" for region in regions if (plan := _plan(region)) is not None)
-    )
-
-
-def _in_plan(region: str, national: str) -> bool:
-    plan = _plan(region)
-    return plan is not None and plan.fullmatch(national) is not None
-
-
-@lru_cache(maxsize=512)
-def _metadata(region: str) -> PhoneMetadata | None:
-    return PhoneMetadata.metadata_for_region(region, None)
-
-
-@lru_cache(maxsize=512)
-def _plan(region: str) -> re.Pattern[str] | None:
-    """All kinds of number of a region's plan in one pattern, None where the library
-    knows none.
-    """
-    metadata = _metadata(region)
-    if metadata is None:
-        return None
-    kinds = (
-        "fixed_line",
-        "mobile",
-        "toll_free",
-        "premium_rate",
-        "shared_cost",
-        "voip",
-        "personal_number",
-        "pager",
-        "uan",
-        "voicemail",
-    )
-    patterns = {
-        kind.national_number_pattern
-        for name in kinds
-        if (kind := getattr(metadata, name)) is not None and kind.national_number_pattern
-    }
-    return re.compile("|".join(sorted(patterns))) if patterns else None
-
-
-@lru_cache(maxsize=512)
-def _lengths(region: str) -> frozenset[int]:
-    """Lengths that a national number of the region can have."""
-    metadata = _metadata(region)
-    return (
-        frozenset(metadata.general_desc.possible_length)
-        if metadata is not None and metadata.general_desc is not None
-        else frozenset()
-    )

@@ -256,18 +256,18 @@ _BOX = re.compile(
 
 
 def _boxes(passage: Passage, closings: list[int]) -> Iterator[Core]:
-    if passage.words & {"flat", "studio", "unit", "apartment", "suite"}:
+    if passage.words.keys() & {"flat", "studio", "unit", "apartment", "suite"}:
         yield from (
             Core(m.start(), m.end(), is_sure=False, evidence="flat and names")
             for m in _FLAT.finditer(passage.text)
             if _is_closed(closings, m.start())
         )
-    if passage.words & {"apo", "fpo", "dpo"}:
+    if passage.words.keys() & {"apo", "fpo", "dpo"}:
         yield from (
             Core(m.start(), m.end(), is_sure=True, evidence="military post office")
             for m in _MILITARY.finditer(passage.text)
         )
-    if passage.words & {"box", "postfach", "casella", "apartado"}:
+    if passage.words.keys() & {"box", "postfach", "casella", "apartado"}:
         yield from (
             Core(m.start(), m.end(), is_sure=True, evidence="post-office box")
             for m in _BOX.finditer(passage.text)

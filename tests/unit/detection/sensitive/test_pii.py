@@ -49,7 +49,7 @@ RECOGNISED = [
     ("UK_NINO", "my nino is jg103759a", "jg103759a"),
     ("IP_ADDRESS", "ssh 10.0.0.12:22", "10.0.0.12"),
     ("IP_ADDRESS", "[fe80::1ff:fe23:4567:890a]", "fe80::1ff:fe23:4567:890a"),
-    ("IP_ADDRESS", "::ffff:192.0.2.128", "::ffff:192.0.2.128"),
+    ("IP_ADDRESS", "::ffff:91.198.2.128", "::ffff:91.198.2.128"),
     ("MAC_ADDRESS", "00-1B-44-11-3A-B7", "00-1B-44-11-3A-B7"),
     ("MAC_ADDRESS", "001b.4411.3ab7", "001b.4411.3ab7"),
     ("DATE_OF_BIRTH", "née le 3 mai 1985 à Lyon", "3 mai 1985"),
