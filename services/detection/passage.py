@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, islice
 
 _LETTERS = re.compile(r"[^\W\d_]+")
+_BETWEEN_WORDS = re.compile(r"([\W\d_]+)")
 
 # Marks that typography puts in the stead of ASCII ones, each exactly one character.
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -78,9 +80,11 @@ class Passage:
     @cached_property
     def words(self) -> Mapping[str, list[int]]:
         """Where each run of letters of the text, in lower case, ends."""
+        parts = _BETWEEN_WORDS.split(self.lower)  # words and what parts them, in turns
         ends: defaultdict[str, list[int]] = defaultdict(list)
-        for word in _LETTERS.finditer(self.lower):
-            ends[word.group()].append(word.end())
+        for word, end in zip(parts[::2], islice(accumulate(map(len, parts)), 0, None, 2), strict=True):
+            ends[word].append(end)
+        ends.pop("", None)
         return dict(ends)
 
     def hits(self, vocabulary: Vocabulary) -> list[int]:

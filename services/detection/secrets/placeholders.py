@@ -3,11 +3,12 @@
 import math
 import re
 from collections import Counter
+from itertools import pairwise
 
 from services.detection.secrets.table import names
 
 _STRUCTURAL = re.compile(
-    r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|\{[^}]*\}?|@+[A-Za-z_]+@+|[xX*.•●_#-]+"
+    r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|#?\{[^}]*\}?|@+[A-Za-z_]+@+|[xX*.•●_#-]+"
 )
 _HOLE = re.compile(
     r"<[A-Za-z_ -]{1,40}>|\.\.\.|…|(.)\1{4}"
@@ -29,7 +30,21 @@ def is_placeholder(value: str) -> bool:
     lower = value.lower()
     if _STRUCTURAL.fullmatch(value) or _HOLE.search(lower) or len(set(lower)) <= min(3, len(lower) - 1):
         return True
-    return says_placeholder(lower)
+    return says_placeholder(lower) or _is_sequence(lower)
+
+
+def _is_sequence(lower: str) -> bool:
+    """Whether letters and digits mostly follow one another: `abcd1234efgh5678`, `qwertyuiop`."""
+    marks = [c for c in lower if c.isalnum()]
+    steps = sum(b in _NEXT.get(a, a) for a, b in pairwise(marks))
+    return len(marks) >= 8 and steps >= 0.7 * (len(marks) - 1)
+
+
+_ROWS = ("0123456789012", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "azertyuiop")
+_NEXT: dict[str, str] = {}
+for _row in _ROWS:
+    for _a, _b in pairwise(_row):
+        _NEXT[_a] = _NEXT.get(_a, _a) + _b
 
 
 def says_placeholder(lower: str) -> bool:
@@ -39,3 +54,10 @@ def says_placeholder(lower: str) -> bool:
         if word in lower:
             return True
     return False
+
+
+def is_sample_login(user: str, password: str) -> bool:
+    """Whether a user and a password stand for others: `user:pass`, `root:root`."""
+    lower = password.lower()
+    is_sample = lower in names().sample_logins or (lower == user.lower() and lower.isalpha())
+    return is_sample or is_placeholder(password)

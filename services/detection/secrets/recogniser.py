@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from services.detection.finding import Finding, resolve_overlaps
 from services.detection.passage import Passage
 from services.detection.secrets.assigned import assigned_secrets
-from services.detection.secrets.placeholders import entropy, is_placeholder, says_placeholder
+from services.detection.secrets.commands import command_secrets
+from services.detection.secrets.placeholders import (
+    entropy,
+    is_placeholder,
+    is_sample_login,
+    says_placeholder,
+)
 from services.detection.secrets.table import Formats, formats
 
 _TOKEN = re.compile(r"[A-Za-z0-9](?<![A-Za-z0-9_-][A-Za-z0-9])[\w.+/=~:-]{13,}+")
@@ -63,6 +69,7 @@ def recognise_secrets(passage: Passage) -> Iterator[Finding]:
     yield from _connection_strings(passage)
     yield from _hooks(passage)
     yield from assigned_secrets(passage)
+    yield from command_secrets(passage)
 
 
 def _provider_tokens(passage: Passage) -> Iterator[Finding]:
@@ -122,7 +129,7 @@ def _connection_strings(passage: Passage) -> Iterator[Finding]:
     text, lower = passage.text, passage.lower
     for rest in _AUTHORITY.finditer(text) if "://" in text and "@" in text else ():
         scheme = _SCHEME.search(text, max(0, rest.start() - 31), rest.start())
-        if scheme and not is_placeholder(rest.group(2)) and rest.group(2).lower() not in _SAMPLE_PASSWORDS:
+        if scheme and not is_sample_login(rest.group(1), rest.group(2)):
             yield Finding(scheme.start(), rest.end(), "SECRET_DB_URL", 0.98, "password in a URL")
     if "accountkey=" in lower or "sharedaccesskey" in lower or "accountname=" in lower:
         yield from (
@@ -136,11 +143,6 @@ def _connection_strings(passage: Passage) -> Iterator[Finding]:
             yield Finding(
                 match.start(), match.end(), "SECRET_DB_URL", 0.97, "password in a connection string"
             )
-
-
-_SAMPLE_PASSWORDS = frozenset(
-    {"password", "pass", "pwd", "passwd", "motdepasse", "secret", "token", "user", "port"}
-)
 
 
 def _hooks(passage: Passage) -> Iterator[Finding]:

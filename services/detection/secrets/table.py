@@ -41,6 +41,16 @@ class Names(NamedTuple):
     placeholders: tuple[str, ...]
     long_placeholders: tuple[str, ...]
     not_passwords: frozenset[str]
+    sample_logins: frozenset[str]
+
+
+class Command(NamedTuple):
+    """A pattern for a command's line from its name on; `{value}` is where a password
+    stands, which an @ and a host may follow.
+    """
+
+    pattern: str
+    ends_at_host: bool
 
 
 @lru_cache(maxsize=1)
@@ -70,6 +80,16 @@ def formats() -> Formats:
 
 
 @lru_cache(maxsize=1)
+def commands() -> dict[str, tuple[Command, ...]]:
+    """Commands that take a password as an argument, by the first letters of their name."""
+    by_word = dict[str, list[Command]]()
+    for raw in _table()["commands"]:
+        for word in raw["words"]:
+            by_word.setdefault(word, []).append(Command(raw["pattern"], bool(raw.get("host"))))
+    return {word: tuple(found) for word, found in by_word.items()}
+
+
+@lru_cache(maxsize=1)
 def names() -> Names:
     """What secrets are called, and what stands for one."""
     table = _table()
@@ -85,4 +105,5 @@ def names() -> Names:
         placeholders,
         long_placeholders,
         frozenset(table["not_passwords"]),
+        frozenset(table["sample_logins"]),
     )
