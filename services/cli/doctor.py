@@ -228,7 +228,8 @@ async def _rollups(store: Store) -> Finding:
             "rollups",
             ok=False,
             detail=f"they disagree with the table: {listed}",
-            remedy="run this again; if it stays, rebuild the hours named from the table",
+            remedy="run this again; if it stays, rebuild the hours named from the table: docs/adr/0020 says "
+            "how",
         )
     return Finding("rollups", ok=True, detail="they agree with the table")
 

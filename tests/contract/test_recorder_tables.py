@@ -2,7 +2,8 @@
 the real store.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -16,7 +17,7 @@ from services.common.store import Store
 from services.common.store.migrations import migrate
 from tests.support.analyzer.recorder_fakes import FakeTables, record
 from tests.support.analyzer.recording import TOPIC, fresh_database, rollups_disagree
-from tests.support.store import RunningStore
+from tests.support.store import RunningStore, running_store
 
 
 class Subject(Protocol):
@@ -165,3 +166,63 @@ async def test_times_of_all_tables_and_views_say_utc(store: RunningStore) -> Non
         "AND NOT endsWith(table, '_writer')"
     )
     assert (found.status, found.text) == (200, "")
+
+
+_CUT_SHORT = {
+    "a": ("inference_per_minute",),
+    "b": ("inference_events",),
+    "c": ("inference_events", "inference_per_minute", "inference_per_hour"),
+}
+"""The tokens of blocks, in their order, and where each was remembered but not stored."""
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[RunningStore]:
+    """A store of the test's own, to be killed at will."""
+    with running_store(tmp_path) as running:
+        yield running
+
+
+async def test_block_that_a_kill_cut_short_is_completed_by_its_repeat(own_store: RunningStore) -> None:
+    """Killed between a block's line in the deduplication log and its part, in a rollup,
+    in the table, or in all: the same token again completes it, and once more changes
+    nothing.
+    """
+    store = Store(fresh_database(own_store))
+    blocks = {token: _rows(range(start, start + 100)) for start, token in enumerate(_CUT_SHORT)}
+    try:
+        for table in _CUT_SHORT["c"]:
+            await store.command(f"SYSTEM STOP MERGES {table}")
+        await _insert_all(store, blocks)
+        folders = {table: await _folder(store, table) for table in _CUT_SHORT["c"]}
+        own_store.stop(kill=True)
+        for number, cut in enumerate(_CUT_SHORT.values()):
+            for table in cut:
+                _undo_move(folders[table], number)
+        own_store.start()
+        for _ in range(2):
+            await _insert_all(store, blocks)
+            assert await _Real(store).counts() == (300, 300)
+    finally:
+        await store.close()
+
+
+async def _insert_all(store: Store, blocks: Mapping[str, Sequence[Row]]) -> None:
+    for token, rows in blocks.items():
+        await StoreTables(store).insert(INFERENCE_COMPLETED.table, rows, token=token)
+
+
+async def _folder(store: Store, table: str) -> Path:
+    rows = await store.query(
+        "SELECT data_paths[1] AS path FROM system.tables WHERE database = currentDatabase() AND name = "
+        "{name:String}",
+        {"name": table},
+    )
+    return Path(rows[0]["path"])
+
+
+def _undo_move(table: Path, number: int) -> None:
+    """Leaves a table's folder as a kill before the last step of that block does."""
+    (log,) = (table / "deduplication_logs").iterdir()
+    part = log.read_text().splitlines()[number].split("\t")[1]
+    (table / part).rename(table / f"tmp_insert_{part}")

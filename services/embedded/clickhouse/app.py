@@ -84,6 +84,7 @@ class EmbeddedStore:
                 has it.
         """
         self._audit = AuditLog(self._folder / "audit")
+        self._engine.mend()
         self._engine.open()
 
     def close(self) -> None:

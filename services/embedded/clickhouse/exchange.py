@@ -4,7 +4,7 @@ the answer will be.
 
 from dataclasses import dataclass, field
 
-from services.embedded.clickhouse.engine.chdb_engine import Progress
+from services.embedded.clickhouse.engine.inserts import Progress
 from services.embedded.clickhouse.http.formats import is_streamed
 from services.embedded.clickhouse.http.request import Body, Request, too_long
 from services.embedded.clickhouse.http.response import Response

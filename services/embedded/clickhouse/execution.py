@@ -14,7 +14,7 @@ from services.embedded.clickhouse.handle_factory import HandleFactory
 from services.embedded.clickhouse.http.native import for_protocol
 from services.embedded.clickhouse.http.request import Body
 from services.embedded.clickhouse.http.response import Response
-from services.embedded.clickhouse.sql.inserts import InsertHead
+from services.embedded.clickhouse.sql.inserts import InsertHead, first_word
 
 _PIECE = 1 << 20
 
@@ -25,6 +25,7 @@ class Execution:
     """Runs the statements of one store."""
 
     def __init__(self, engine: Engine, workers: Workers, limits: EngineLimits) -> None:
+        self._engine = engine
         self._workers = workers
         self._handles = HandleFactory(engine, limits)
 
@@ -38,7 +39,12 @@ class Execution:
         async with self._handle(exchange) as handle:
             exchange.statement.progress = handle.progress
             head = exchange.statement.insert
-            await (self._insert(exchange, handle, head) if head else self._query(exchange, handle))
+            try:
+                await (self._insert(exchange, handle, head) if head else self._query(exchange, handle))
+            except StoreError:
+                if first_word(exchange.statement.parsed) == "insert":
+                    await self._workers.run(self._engine.end_where_torn, exchange.request.query_id)
+                raise
         # The session is free again before the client can have seen the end and come
         # back.
         await exchange.response.finish()

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -21,6 +22,12 @@ from tests.support.store import RunningStore, running_store
 
 _ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
 _MIB = 1 << 20
+_THIRTEEN = {
+    "TSV": b"13\n",
+    "JSONEachRow": b'{"a": 13}\n',
+    "Native": b"\x01\x01\x01a\x06UInt64" + (13).to_bytes(8, "little"),
+}
+"""One row, `a` = 13."""
 
 
 @pytest.fixture
@@ -44,6 +51,10 @@ def _running(store: RunningStore, query_id: str) -> bool:
         ).text
         == "1"
     )
+
+
+def _table_folder(store: RunningStore, name: str) -> Path:
+    return Path(store.ask(f"SELECT data_paths[1] FROM system.tables WHERE name = '{name}'").text)
 
 
 def _open_request(store: RunningStore, query: str, *, length: int, body: bytes = b"") -> socket.socket:
@@ -193,6 +204,50 @@ def test_kill_9_under_inserts_loses_and_doubles_nothing(own_store: RunningStore)
             == f"{100 * blocks}\t{100 * blocks}\t{100 * blocks - 1}"
         )
         assert own_store.ask(f"SELECT sum(total) FROM sums WHERE source = {source}").text == str(100 * blocks)
+
+
+@pytest.mark.parametrize("format_", ["TSV", "JSONEachRow", "Native"])
+def test_insert_that_fails_behind_the_parser_is_not_acknowledged(store: RunningStore, format_: str) -> None:
+    """In the table, in a view, or on the disk: chDB says of all three that they are
+    well.
+    """
+    name, rows = f"failing_{uuid.uuid4().hex[:8]}", _THIRTEEN[format_]
+    store.ask(f"CREATE TABLE {name} (a UInt64, CONSTRAINT small CHECK a < 13) ENGINE = MergeTree ORDER BY a")
+    store.ask(f"CREATE TABLE {name}_viewed (a UInt64) ENGINE = MergeTree ORDER BY a")
+    view = f"CREATE MATERIALIZED VIEW {name}_view ENGINE = MergeTree ORDER BY a"
+    store.ask(f"{view} AS SELECT throwIf(a = 13) AS a FROM {name}_viewed")
+    store.ask(f"CREATE TABLE {name}_away (a UInt64) ENGINE = MergeTree ORDER BY a")
+    folder = _table_folder(store, f"{name}_away")
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()
+    for table in (name, f"{name}_viewed", f"{name}_away"):
+        answer = store.ask(rows, query=f"INSERT INTO {table} FORMAT {format_}", user="service")
+        assert (answer.status, answer.code) == (500, 1002), table
+    folder.unlink()
+    away.rename(folder)
+    assert store.ask(rows, query=f"INSERT INTO {name}_away FORMAT {format_}", user="service").status == 200
+    assert store.ask(f"SELECT count() FROM {name}_away").text == "1"
+
+
+def test_block_that_is_remembered_but_could_not_be_moved_is_stored_after_a_restart(
+    own_store: RunningStore,
+) -> None:
+    """The store ends instead of taking its repeat for done."""
+    window = "SETTINGS non_replicated_deduplication_window = 9"
+    own_store.ask(f"CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a {window}")
+    in_the_way = [_table_folder(own_store, "t") / f"all_{number}_{number}_0" for number in range(1, 9)]
+    for file in in_the_way:
+        file.touch()
+    with pytest.raises((OSError, HTTPException)):
+        own_store.ask(b"7\n", query="INSERT INTO t FORMAT TSV", insert_deduplication_token="x")
+    assert own_store.process is not None
+    assert own_store.process.wait(30) == os.EX_SOFTWARE
+    for file in in_the_way:
+        file.unlink()
+    own_store.start()
+    for _ in range(2):
+        answer = own_store.ask(b"7\n", query="INSERT INTO t FORMAT TSV", insert_deduplication_token="x")
+        assert (answer.status, own_store.ask("SELECT a FROM t").text) == (200, "7")
 
 
 def test_sigterm_ends_it_cleanly_and_data_is_there_again(own_store: RunningStore) -> None:

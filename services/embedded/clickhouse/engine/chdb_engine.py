@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import structlog
+
+from services.embedded.clickhouse.engine.deduplication import forget_unfinished, unfinished
+from services.embedded.clickhouse.engine.inserts import Insert, InsertFailures, Progress
 from services.embedded.clickhouse.engine.renderer import Renderer
 from services.embedded.clickhouse.errors import StoreError
 from services.embedded.clickhouse.sql.inserts import first_word
@@ -23,7 +27,10 @@ from services.embedded.clickhouse.sql.rights import DATABASE
 from services.embedded.clickhouse.sql.vocabulary import FIRST_WORDS
 from services.embedded.clickhouse.users import Role
 
+_log = structlog.get_logger(__name__)
 _PIECE = 1 << 20
+_STORED_WITHIN_S = 0.2
+"""Longer than between a block's line in the deduplication log and its part."""
 _CONFIG = """<clickhouse>
   <timezone>UTC</timezone>
   <users_config>{users}</users_config>
@@ -102,29 +109,6 @@ class EngineLimits:
     analyst_query_max_s: float = 60.0
 
 
-@dataclass(slots=True)
-class Progress:
-    """What a query has read and written so far."""
-
-    read_rows: int = 0
-    read_bytes: int = 0
-    written_rows: int = 0
-    written_bytes: int = 0
-    total_rows_to_read: int = 0
-    result_rows: int = 0
-    result_bytes: int = 0
-    elapsed_ns: int = 0
-
-    def update(self, event: Mapping[str, int]) -> None:
-        """Takes over an event of chDB's progress callback."""
-        for name in self.__slots__:
-            setattr(self, name, int(event.get(name, 0)))
-
-    def summary(self) -> dict[str, str]:
-        """The fields of X-ClickHouse-Summary."""
-        return {name: str(getattr(self, name)) for name in self.__slots__}
-
-
 def cut(data: bytes | memoryview) -> Generator[bytes, None, None]:
     """Pieces of a mebibyte at most."""
     for at in range(0, len(data), _PIECE):
@@ -148,8 +132,9 @@ Parser = Callable[[str], bytes]
 class Handle:
     """One connection to the engine, with its role, settings, database and parameters."""
 
-    def __init__(self, connection: Any, reads_only: "Parser | None" = None) -> None:
+    def __init__(self, connection: Any, failures: InsertFailures, reads_only: "Parser | None" = None) -> None:
         self._connection = connection
+        self._failures = failures
         self._reads_only = reads_only
         self.progress = Progress()
         connection.set_progress_callback(self.progress.update)
@@ -204,15 +189,14 @@ class Handle:
         finally:
             blocks.close()
 
-    def insert(self, statement: str, input_format: str) -> "Insert":
+    def insert(self, statement: str, input_format: str) -> Insert:
         """Begins an INSERT whose rows are appended; nothing is stored before `finish`,
         as long as they fit one block.
         """
         self._check(statement)
-        try:
-            return Insert(self, self._connection.send_insert(statement, input_format))
-        except Exception as error:
-            raise StoreError.of_engine(error) from error
+        return Insert(
+            self.progress, self._failures, lambda: self._connection.send_insert(statement, input_format)
+        )
 
     def _check(self, sql: str) -> None:
         """An analyst's handle runs what the engine's own parser calls one statement
@@ -229,36 +213,6 @@ class Handle:
         self._connection.close()
 
 
-class Insert:
-    """An INSERT that takes its rows piece by piece."""
-
-    def __init__(self, handle: Handle, inserter: Any) -> None:
-        self._handle = handle
-        self._inserter = inserter
-
-    def append(self, data: bytes) -> None:
-        """More rows, cut anywhere."""
-        try:
-            self._inserter.append(data)
-        except Exception as error:
-            raise StoreError.of_engine(error) from error
-
-    def finish(self) -> None:
-        """Stores what is left and answers when it is stored."""
-        try:
-            result = self._inserter.finish()
-        except Exception as error:
-            raise StoreError.of_engine(error) from error
-        progress = self._handle.progress
-        progress.written_rows = progress.read_rows = progress.result_rows = int(result.rows_written)
-        progress.written_bytes = progress.read_bytes = progress.result_bytes = int(result.bytes_written)
-        progress.elapsed_ns = int(result.elapsed * 1e9)
-
-    def cancel(self) -> None:
-        """Gives up what is not stored yet."""
-        self._inserter.cancel()
-
-
 class Engine:
     """The engine of one data directory.
 
@@ -271,6 +225,7 @@ class Engine:
         self._connect: Any = None
         self._control: Handle | None = None
         self._control_lock = threading.Lock()
+        self._failures = InsertFailures(lambda: self.handle(Role.ADMIN))
         self._renderer = Renderer(lambda: self.handle(Role.ANALYST))
         self.parse = self._renderer.render
         self.version = ""
@@ -297,8 +252,29 @@ class Engine:
             encoding="utf-8",
         )
 
+    def mend(self) -> None:
+        """Mends what a crash left, before `open`.
+
+        Raises:
+            StoreError: another process has the directory open.
+        """
+        for one in forget_unfinished(self._folder / "data"):
+            _log.warning("unfinished_block_forgotten", table=one.table, part=one.part, block=one.block)
+
+    def end_where_torn(self) -> None:
+        """Ends the process if an insert that failed is remembered as stored (ADR 20):
+        the engine would drop its repeats, and forgets it only when it is opened again.
+        """
+        torn = unfinished(self._folder / "data")
+        if torn:
+            time.sleep(_STORED_WITHIN_S)
+            torn &= unfinished(self._folder / "data")
+        if torn:
+            _log.critical("store_ends_to_forget_unfinished_blocks", blocks=len(torn))
+            os._exit(os.EX_SOFTWARE)
+
     def open(self) -> None:
-        """Starts the engine and creates the database; `prepare` comes first.
+        """Starts the engine and creates the database; `prepare` and `mend` come first.
 
         The process' time zone becomes UTC: all times are UTC in the store, and chDB
         stops at a TZ in POSIX's form.
@@ -322,7 +298,7 @@ class Engine:
         """A new handle in the role, without settings and in no particular database."""
         reads_only = self.parse if role.only_reads else None
         try:
-            handle = Handle(self._connect("data?config-file=config/config.xml"), reads_only)
+            handle = Handle(self._connect("data?config-file=config/config.xml"), self._failures, reads_only)
         except Exception as error:
             raise StoreError.of_engine(error) from error
         handle.command(f"SET ROLE store_{role.value}")
@@ -359,6 +335,7 @@ class Engine:
         """Closes the last handle, which ends the engine."""
         with self._control_lock:
             self._renderer.close()
+            self._failures.close()
             if self._control is not None:
                 self._control.close()
                 self._control = None
