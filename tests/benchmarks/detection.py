@@ -12,7 +12,10 @@ said which had not seen the group either. Both go through `PromptDetector.inspec
 serving does.
 
 The file has one JSON object a line: text, label (1: attack); category (`hard_benign`
-marks harmless prompts that look like attacks), lang and source where known.
+marks harmless prompts that look like attacks), lang and source where known. Beside each
+figure stands what it may be for other sources: 90 % of the draws, with replacement, from
+the sources of the file. They say how far the sources differ, not how far they all are
+from those that nobody here has seen.
 """
 
 import argparse
@@ -32,6 +35,8 @@ from services.detection.prompt_attacks.rules import load_rules
 from services.detection.training.rows import Row, folds, read_rows
 
 TIMED = 1000
+DRAWS = 300
+LANGUAGES_FPR = 0.03
 TOKENS_TIMED = 256
 
 
@@ -52,7 +57,11 @@ def main() -> None:
     verdicts = (
         cross_validated(rows, arguments.cv) if arguments.cv else [detector.inspect(row.text) for row in rows]
     )
-    report = figures(rows, verdicts) | {"cpu_ms": costs(rows, detector), "n": len(rows)}
+    report = figures(rows, verdicts) | {
+        "intervals": intervals(rows, verdicts),
+        "cpu_ms": costs(rows, detector),
+        "n": len(rows),
+    }
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(report))
@@ -127,6 +136,7 @@ def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "f1": None if not precision or not recall else 2 * precision * recall / (precision + recall),
         "auc": float(roc_auc_score(labels, score)) if both else None,
         "recall_at_1pct_fpr": recall_at(labels, score, 0.01) if both else None,
+        "recall_at_3pct_fpr": languages(rows, score),
         "fpr": {"benign": share(flagged[benign]), "hard_benign": share(flagged[hard])},
         "critical": {
             "precision": share(attacks[critical]),
@@ -147,6 +157,60 @@ def figures(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
             for name, inside in _members(rows, lambda row: row.lang, np.ones(len(rows), dtype=bool))
         },
     }
+
+
+def languages(rows: Sequence[Row], score: NDArray[np.float64]) -> dict[str, float | None]:
+    """Recall where 3 % of the harmless prompts are flagged: of French ones, and of all
+    in other languages than English and French.
+    """
+    labels = np.array([row.label for row in rows])
+    names = np.array([row.lang for row in rows])
+    found: dict[str, float | None] = {}
+    for name, inside in (("fr", names == "fr"), ("other", ~np.isin(names, ("fr", "en", "unknown")))):
+        both = len(set(labels[inside].tolist())) == 2
+        found[name] = recall_at(labels[inside], score[inside], LANGUAGES_FPR) if both else None
+    return found
+
+
+def intervals(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
+    """Between which values the chief figures lie in nine of ten draws of the sources
+    with replacement (percentile bootstrap over clusters; Efron & Tibshirani 1993, 13.3).
+    """
+    members: dict[str, list[int]] = {}
+    for position, row in enumerate(rows):
+        members.setdefault(row.source, []).append(position)
+    rng, names = np.random.default_rng(0), sorted(members)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(DRAWS if len(names) > 1 else 0):
+        chosen = [place for name in rng.choice(names, len(names)) for place in members[name]]
+        for name, value in _chief([rows[place] for place in chosen], [verdicts[place] for place in chosen]):
+            drawn.setdefault(name, []).append(value)
+    return {
+        name: (float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95)))
+        for name, values in drawn.items()
+    }
+
+
+def _chief(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> list[tuple[str, float]]:
+    """The figures that there is a bar for, as far as these rows have them."""
+    labels = np.array([row.label for row in rows])
+    hard = np.array([row.hard_benign for row in rows])
+    score = np.array([ranking(verdict) for verdict in verdicts])
+    flagged = np.array([verdict.action is not Action.ALLOW for verdict in verdicts])
+    critical = np.array([verdict.level is Level.CRITICAL for verdict in verdicts])
+    both = 0 < labels.sum() < len(labels)
+    caught = int((flagged & (labels == 1)).sum())
+    found = {
+        "auc": float(roc_auc_score(labels, score)) if both else None,
+        "recall_at_1pct_fpr": recall_at(labels, score, 0.01) if both else None,
+        "f1": 2 * caught / (int(flagged.sum()) + int(labels.sum())) if caught else None,
+        "fpr benign": share(flagged[(labels == 0) & ~hard]),
+        "fpr hard_benign": share(flagged[hard]),
+        "critical precision": share(labels[critical] == 1),
+        "critical recall": share(critical[labels == 1]),
+        **{f"recall_at_3pct_fpr {name}": value for name, value in languages(rows, score).items()},
+    }
+    return [(name, value) for name, value in found.items() if value is not None]
 
 
 def ranking(verdict: Verdict) -> float:
@@ -213,8 +277,12 @@ def table(report: dict[str, Any]) -> str:
         f"{key:28}{_number(report[key])}"
         for key in ("precision", "recall", "f1", "auc", "recall_at_1pct_fpr")
     )
-    for key in ("fpr", "critical"):
+    for key in ("recall_at_3pct_fpr", "fpr", "critical"):
         lines.extend(f"{key + ' ' + name:28}{_number(value)}" for name, value in report[key].items())
+    lines.extend(
+        f"{'90 % ' + name:28}{_number(low)} to{_number(high)}"
+        for name, (low, high) in report.get("intervals", {}).items()
+    )
     lines.extend(
         f"{'recall ' + name:28}{_number(value['recall'])}" for name, value in report["by_category"].items()
     )

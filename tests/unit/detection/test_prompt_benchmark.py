@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,42 @@ def test_recall_at_ties_are_not_split() -> None:
     assert detection.recall_at(np.array([1, 1, 0, 0]), np.array([0.9, 0.5, 0.5, 0.1]), 0.01) == 0.5
 
 
+def test_languages_english_rows_have_no_say() -> None:
+    """French recall comes of French rows, that of others of neither English nor French."""
+    rows = [_row(1, lang=lang) for lang in ("fr", "fr", "de", "en")]
+    rows += [_row(0, lang=lang) for lang in ("fr", "ko", "en")]
+    score = np.array([0.9, 0.1, 0.3, 0.0, 0.2, 0.4, 1.0])
+    assert detection.languages(rows, score) == {"fr": 0.5, "other": 0.0}
+
+
+def test_languages_without_both_labels_have_no_recall() -> None:
+    """A language with attacks alone gives no figure."""
+    assert detection.languages([_row(1, lang="fr")], np.array([0.5])) == {"fr": None, "other": None}
+
+
+def test_intervals_sources_that_differ_give_wide_ones() -> None:
+    """One source's attacks are all caught, the other's never: the figure may be nearly
+    anything, where alike sources pin it down.
+    """
+    rows = [replace(_row(label), source=source) for source in "abcd" for label in (1, 1, 0, 0)]
+
+    def verdicts(caught: str) -> list[Verdict]:
+        return [
+            _verdict(0.9, Level.HIGH) if row.label and row.source in caught else _verdict(0.1, Level.NONE)
+            for row in rows
+        ]
+
+    low, high = detection.intervals(rows, verdicts("ab"))["f1"]
+    assert low < 0.5
+    assert high > 0.9
+    assert detection.intervals(rows, verdicts("abcd"))["f1"] == (1.0, 1.0)
+
+
+def test_intervals_of_one_source_are_absent() -> None:
+    """Nothing can be said of other sources by a file of one."""
+    assert detection.intervals([_row(1), _row(0)], [_verdict(0.9, Level.HIGH)] * 2) == {}
+
+
 def test_main_small_file_writes_every_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +130,8 @@ def test_main_small_file_writes_every_key(
         "f1",
         "auc",
         "recall_at_1pct_fpr",
+        "recall_at_3pct_fpr",
+        "intervals",
         "fpr",
         "critical",
         "by_category",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from services.detection.prompt_attacks.model import FEATURES, Weights
-from services.detection.training.authored import authored_rows, fill
+from services.detection.training.authored import authored_rows
+from services.detection.training.authored.grammar import fill
 from services.detection.training.fit import fit_stack
 from services.detection.training.rows import FINAL, Row, folds, group_of, read_rows
 from services.detection.training.train_prompt_model import anchors, save, upper_quantile

@@ -19,14 +19,15 @@ FOREIGN_WEIGHT = 1.5
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` (windows, tokens); `owner`: each window's text; `labels` and `sources` of
-    each text.
+    """`ids` (windows, tokens); `owner`: each window's text; `labels`, `sources` and `rows`
+    (positions) of each text.
     """
 
     ids: NDArray[np.int64]
     owner: NDArray[np.int64]
     labels: NDArray[np.float32]
     sources: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
 class Batches:
@@ -70,7 +71,7 @@ class Batches:
         ids = np.stack(windows)
         ids = np.where((rng.random(ids.shape) < DROPPED) & (ids > UNKNOWN), UNKNOWN, ids)
         width = max(8, int((ids != PAD).sum(1).max()))
-        return Batch(ids[:, :width], np.array(owner), self._labels[rows], self._sources[rows])
+        return Batch(ids[:, :width], np.array(owner), self._labels[rows], self._sources[rows], rows)
 
     def _windows(self, row: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         start, end = self._first[row], self._first[row + 1]

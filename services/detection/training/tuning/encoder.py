@@ -57,6 +57,13 @@ def export_encoder(model: torch.nn.Module, tokenizer: Mapping[str, Any], folder:
     `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    export_onnx(model, "embedding", folder / "encoder.onnx")
+    text = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
+    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+
+
+def export_onnx(model: torch.nn.Module, output: str, path: Path) -> None:
+    """Write a model of token ids and mask as dynamic int8, per channel."""
     example = torch.ones((2, 16), dtype=torch.int64)
     axes = {0: "texts", 1: "tokens"}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -67,13 +74,9 @@ def export_encoder(model: torch.nn.Module, tokenizer: Mapping[str, Any], folder:
             (example, example),
             str(full),
             input_names=["input_ids", "attention_mask"],
-            output_names=["embedding"],
+            output_names=[output],
             dynamic_axes={"input_ids": axes, "attention_mask": axes},
             opset_version=17,
             dynamo=False,
         )
-        quantize_dynamic(
-            str(full), str(folder / "encoder.onnx"), weight_type=QuantType.QInt8, per_channel=True
-        )
-    text = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
-    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+        quantize_dynamic(str(full), str(path), weight_type=QuantType.QInt8, per_channel=True)

@@ -1,5 +1,4 @@
-"""The authored supplement: attacks and harmless prompts from slot grammars, the same
-ones every time.
+"""Attacks and harmless prompts from slot grammars, the same ones every time.
 
 Public data comes from few hands, and a model soon learns the hands. These prompts have
 every kind of attack in seven languages and, above all, what looks like one: questions
@@ -49,16 +48,15 @@ _PAYLOAD_PARTS: Mapping[str, Sequence[str]] = {
 }
 
 
-def authored_rows(seed: int = 7) -> list[Row]:
-    """Every authored prompt, each once.
+def grammar_rows(rng: random.Random) -> list[Row]:
+    """Every prompt of the grammars, each once.
 
     Its source is `authored:<family>`; its group, one of four, goes by the line of the
     grammar that it came from.
     """
-    rng = random.Random(seed)  # noqa: S311 - repeatable variety, nothing to keep secret
     payloads = _payloads(rng)
     rows = []
-    for name in ("authored_attacks.yaml", "authored_benign.yaml", "authored_languages.yaml"):
+    for name in ("attacks.yaml", "benign.yaml", "languages.yaml"):
         grammar = yaml.safe_load((_FOLDER / name).read_text(encoding="utf-8"))
         slots = {**grammar["slots"], **grammar.get("more_slots", {}), "payload": payloads}
         for family in grammar["families"]:
@@ -131,7 +129,7 @@ def _mistype(text: str, rng: random.Random) -> str:
 
 
 def _payloads(rng: random.Random) -> list[str]:
-    lines = (_FOLDER / "authored_payloads.txt").read_text(encoding="utf-8").splitlines()
+    lines = (_FOLDER / "payloads.txt").read_text(encoding="utf-8").splitlines()
     filled = (_payload(line, rng) for _ in range(12) for line in lines if line.strip())
     return list(dict.fromkeys(filled))
 
