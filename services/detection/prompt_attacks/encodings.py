@@ -12,7 +12,9 @@ _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,150
 _ESCAPES = re.compile(
     r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
 )
-_DECIMAL = re.compile(r"(?<![\d.,])(?:1?\d{2}[\s,;:/|-]{1,3}){7,400}1?\d{2}(?![\d.])")
+_DECIMAL = re.compile(
+    r"(?<![\d.,])(?:(?:0{0,2}\d{2,3}|[1-3]\d{3})[\s,;:/|-]{1,3}){7,400}(?:0{0,2}\d{2,3}|[1-3]\d{3})(?![\d.])"
+)
 _OCTAL = re.compile(r"(?<![0-9])(?:\\?[01][0-7]{2}[\s,]{0,2}){8,400}(?![0-9])")
 _BINARY = re.compile(r"(?<![0-9])(?:0[01]{7}[\s,]{0,2}){6,400}(?![0-9])")
 
@@ -40,7 +42,8 @@ def decoded_pieces(source: str) -> Iterator[Decoded]:
 
 def _readable(text: str) -> bool:
     letters = sum(character.isalpha() or character == " " for character in text)
-    return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text)
+    broken = text.count("\ufffd")
+    return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text) and broken * 20 <= len(text)
 
 
 def _decode_base64(piece: str) -> str:
@@ -74,18 +77,38 @@ def _decode_escapes(piece: str) -> str:
     return html.unescape(plain).encode("utf-8", errors="replace").decode("utf-8").strip()
 
 
+# Latin, Greek and Cyrillic; Hebrew and Arabic; Devanagari; Thai. Between them lie the
+# numbers of recent years.
+_WRITTEN = ((9, 126), (160, 1279), (1424, 1791), (2304, 2431), (3584, 3711))
+_VOWELS = frozenset("aeiouy")
+
+
 def _decode_numbers(digits: str, base: int) -> Callable[[str], str]:
-    """A decoder of characters written as numbers; mostly capitals and signs are taken
-    for numbers that mean just that.
+    """A decoder of characters written as numbers; what does not look like words is
+    taken for numbers that mean just that.
     """
     number = re.compile(digits)
 
     def decode(piece: str) -> str:
-        text = "".join(chr(int(found, base)) for found in number.findall(piece))
-        small = sum(character.islower() or character == " " for character in text)
-        return text if small >= 0.6 * len(text) else ""
+        codes = [int(found, base) for found in number.findall(piece)]
+        if not all(any(first <= code <= last for first, last in _WRITTEN) for code in codes):
+            return ""
+        text = "".join(map(chr, codes))
+        return text if _is_wording(text) else ""
 
     return decode
+
+
+def _is_wording(text: str) -> bool:
+    """Mostly small letters, or words of capitals or of other letters with spaces
+    between them.
+    """
+    if text.isascii() and sum(sign.islower() or sign == " " for sign in text) >= 0.6 * len(text):
+        return True
+    letters = [sign for sign in text.lower() if sign.isalpha()]
+    if text.count(" ") * 14 < len(text) or len(letters) + text.count(" ") < 0.85 * len(text):
+        return False
+    return not text.isascii() or sum(sign in _VOWELS for sign in letters) >= 0.25 * len(letters)
 
 
 # kind, what an encoded piece looks like, how to read it, and a sign without which there
@@ -96,5 +119,5 @@ _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[st
     ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
     ("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}")),
     ("octal", _OCTAL, _decode_numbers(r"[01][0-7]{2}", 8), re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}")),
-    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,3}", 10), re.compile(r"\d{2}[\s,;:/|-]{1,3}\d{2}")),
+    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,4}", 10), re.compile(r"\d{2}[\s,;:/|-]{1,3}\d{2}")),
 )

@@ -24,7 +24,9 @@ RULES_FILE = Path(__file__).with_name("rules.yaml")
 _GAP = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,4}?\W{1,4})"
 _CLOSE = r"(?:(?:[^\w\n]{1,4}\w{1,24}){0,2}?\W{1,4})"
 _SPEECH = re.compile(
-    r"\b(?:says?|shouts?|whispers?|yells?|cries|mutters?|replies|hisses): {0,3}[^.!?\n:]{0,40}$"
+    r"\b(?:says?|shouts?|whispers?|yells?|cries|mutters?|replies|hisses|dit|crie|murmure|hurle|sagt|ruft"
+    r"|schreit|flustert|dice|grita|susurra|urla|grida|sussurra|diz|говорит|кричит|шепчет)"
+    r"(?: (?:der|die|das|el|la|il|lo|o|a|le)? ?\w{1,16})? {0,2}: {0,3}[^.!?\n:]{0,40}$"
 )
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 

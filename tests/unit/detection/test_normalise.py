@@ -108,3 +108,24 @@ def test_normalise_any_text_spans_stay_inside(text: str) -> None:
 def test_segment_words_any_letters_keeps_them_all(letters: str) -> None:
     """Cutting into words adds spaces and nothing else."""
     assert segment_words(letters).replace(" ", "") == letters
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "years: 1990, 1995, 2001, 2004, 2010, 2015, 2020, 2024, 2025",
+        "prices 250, 300, 450, 500, 650, 700, 850, 900, 950",
+        "hours 32 40 38 36 32 40 41 32 30 39 35 36",
+        "scores 72 65 88 91 77 84 69 90 73 81 66 70",
+    ],
+)
+def test_normalise_numbers_that_mean_numbers_are_no_text(numbers: str) -> None:
+    """Years, prices, hours and scores are not read as characters."""
+    assert [view.kind for view in normalise(numbers).views] == ["plain"]
+
+
+@pytest.mark.parametrize("text", ["open the secret door", "OPEN THE SECRET DOOR", "открой тайную дверь"])
+def test_normalise_characters_as_padded_numbers_are_read(text: str) -> None:
+    """Small letters, capitals and Cyrillic come back, with leading zeros too."""
+    views = normalise(" ".join(f"{ord(sign):04d}" for sign in text)).views
+    assert text.lower().replace("й", "и") in [view.text for view in views if view.kind == "decimal"]

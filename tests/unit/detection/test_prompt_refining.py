@@ -1,0 +1,59 @@
+"""Refining an encoder without a GPU: what it takes apart, and what it leaves in place."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import BertConfig, BertModel
+
+from services.detection.training.authored import authored_rows
+from services.detection.training.rows import Row
+from services.detection.training.tuning.encoder import HEADS, MeanPooled
+from services.detection.training.tuning.refine import Lower, Upper, few_of_each
+from services.detection.training.tuning.start_model import INNER, LAYERS, POSITIONS, WIDTH
+
+
+def _weights() -> dict[str, NDArray[np.float32]]:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=INNER,
+        max_position_embeddings=POSITIONS,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def test_lower_and_upper_together_are_the_encoder_and_its_head() -> None:
+    """Hidden states passed on between the two give what the whole encoder gives, padding
+    left out.
+    """
+    weights, head = _weights(), np.linspace(-1, 1, WIDTH, dtype=np.float32)
+    ids = torch.tensor([[0, 7, 9, 2, 1, 1], [0, 5, 6, 8, 11, 2]])
+    mask = (ids != 1).long()
+    lower, upper = Lower(weights, 2).eval(), Upper(weights, head, 0.25, 2).eval()
+    with torch.no_grad():
+        whole = MeanPooled(weights).eval()(ids, mask) @ torch.tensor(head) + 0.25
+        parts = upper(lower(ids, mask), mask)
+    assert torch.allclose(whole, parts, atol=1e-4)
+
+
+def test_few_of_each_big_sources_are_cut_evenly_and_small_ones_kept() -> None:
+    """A source gives at most so many attacks and harmless rows, from all over it."""
+    rows = [Row(str(place), 0, "benign", "en", "big", "g") for place in range(100)]
+    rows += [Row("a", 1, "attack", "en", "big", "g"), Row("b", 0, "benign", "en", "small", "g")]
+    kept = few_of_each(rows, 4)
+    assert [row.text for row in kept] == ["0", "25", "50", "75", "a", "b"]
+
+
+def test_authored_requests_every_language_has_both_sides_of_the_same_words() -> None:
+    """Thirty languages have harmless requests and attacks, and no attack's text is also
+    among the harmless.
+    """
+    rows = [row for row in authored_rows() if row.source.startswith("authored:request")]
+    sides = {(row.lang, row.label) for row in rows}
+    assert len(sides) == 60
+    assert not {row.text for row in rows if row.label} & {row.text for row in rows if not row.label}
+    assert not [row.text for row in rows if "{t}" in row.text]
