@@ -28,7 +28,7 @@ def instruction_rows(rng: random.Random) -> list[Row]:
     Their sources are `authored:request-<lang>` and `authored:request-attack-<lang>`.
     """
     languages: Mapping[str, Phrases] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    rows = []
+    rows: list[Row] = []
     for lang, phrases in languages.items():
         glue = "" if lang in _NO_SPACES else " "
         rows.extend(

@@ -2,9 +2,9 @@
 
     python -m services.detection.training.tuning.refine --data FILE... --tuned FOLDER --out FOLDER
 
-Six minutes on one idle core. The lower layers stay as they are, so each batch goes through
+Eight minutes on one idle core. The lower layers stay as they are, so each batch goes through
 them once (int8, as in serving) and what they gave is kept; the upper layers then learn
-from that. Half of each known row's target is what the encoder said of it before, which
+from that. Most of each known row's target is what the encoder said of it before, which
 keeps the rest of its judgement, and the thresholds that were read off it, in place.
 `held_out.npz` is copied: it holds what other encoders said, which did not see a group.
 """
@@ -53,13 +53,13 @@ class Refinement:
     """
 
     layers: int = 2
-    batches: int = 50
+    batches: int = 60
     rows: int = 96
-    passes: int = 2
-    rate: float = 5e-5
+    passes: int = 3
+    rate: float = 3e-4
     smoothing: float = 0.05
-    kept: float = 0.5
-    average: float = 0.97
+    kept: float = 0.6
+    average: float = 0.95
     per_source: int = 150
     seed: int = 1
 
