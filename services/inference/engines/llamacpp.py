@@ -83,15 +83,10 @@ class LlamaCppEngine:
         """See `Engine.generate`."""
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
-        budget = request.sampling.max_tokens or self._config.default_max_tokens
-        constraint = wanted_constraint(
-            request.sampling,
-            several_calls=self._options.parallel_tool_calls,
-            longest=self._options.longest_json_value,
-        )
-        choices = [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
-            _Choice(request, 0, 0, constraint)
-        ]
+        if request.sampling.response_format or request.sampling.tools:
+            choices = await asyncio.to_thread(self._choices, request)  # compiling a grammar takes long
+        else:
+            choices = self._choices(request)
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
         run = partial(self._run, self._server, request.kind, stream)
@@ -110,6 +105,17 @@ class LlamaCppEngine:
             stream.leave()
             await _settle(work)
         yield _usage(request, choices)
+
+    def _choices(self, request: GenerationRequest) -> "list[_Choice]":
+        constraint = wanted_constraint(
+            request.sampling,
+            several_calls=self._options.parallel_tool_calls,
+            longest=self._options.longest_json_value,
+        )
+        budget = request.sampling.max_tokens or self._config.default_max_tokens
+        return [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
+            _Choice(request, 0, 0, constraint)
+        ]
 
     def _run(
         self, server: xllamacpp.Server, kind: str, stream: "_Stream", choice: "_Choice", body: dict[str, Any]

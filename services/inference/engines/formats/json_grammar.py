@@ -8,7 +8,7 @@ is refused.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from services.inference.engines.base import InvalidRequestError, Sampling
+from services.inference.engines.formats.schema_size import MOST_ITEMS, MOST_PARTS, parts_of
 from services.inference.engines.formats.tools import CALL_BEGINS, CALL_ENDS, WantedTools, wanted_tools
 
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -28,6 +29,8 @@ _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
 _LARGEST = 10**15
 _RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const"})
 _FIXED = frozenset({"maxLength", "pattern", "format", "enum", "const"})
+_FORMATS = frozenset(["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
+"""Formats that llama.cpp's llguidance holds text to; with `uri` it grows too large."""
 _BYTES = LLTokenizer("byte")
 _FREE_TEXT = rf"TEXT: /(.|\n)*/ & ~/(.|\n)*{CALL_BEGINS}(.|\n)*/"
 
@@ -54,9 +57,12 @@ def wanted_constraint(
             hold it, or the tools are none.
     """
     schema = wanted_schema(sampling.response_format)
-    if schema is not None and longest is not None:
-        schema = _bounded(schema, longest)
     tools = wanted_tools(sampling, several=several_calls)
+    functions = tools.callable if tools else ()
+    given = [*([schema] if schema is not None else []), *(one.schema for one in functions)]
+    _require_small(given, "tools" if tools else "response_format")
+    if schema is not None:
+        schema = _bounded(schema, longest)
     if tools is not None:
         constraint = Constraint(_tools_grammar(tools, schema, longest), "tools", tools)
     elif schema is not None:
@@ -66,6 +72,16 @@ def wanted_constraint(
     if complaint := _complaint(constraint.grammar):
         raise _refusal(complaint, constraint.param)
     return constraint
+
+
+def _require_small(schemas: Iterable[Mapping[str, Any]], param: str) -> None:
+    """Refuses what would take long to compile, before anybody begins to."""
+    if sum(map(parts_of, schemas)) > MOST_PARTS:
+        raise _refusal(
+            "it is too large: properties, alternatives, values of enum, items of arrays and repetitions in "
+            f"patterns make more than {MOST_PARTS} parts; lower the bounds or simplify it",
+            param,
+        )
 
 
 class GrammarCheck:
@@ -122,7 +138,7 @@ def _tools_grammar(tools: WantedTools, text_schema: Mapping[str, Any] | None, lo
         begin = json.dumps(f'{{"name": {json.dumps(function.name)}, "arguments": ')
         lines.append(f'{name}: {begin} {name}_arguments "}}"')
         schema = _closed(_as_object(function.schema))
-        lines.append(f"{name}_arguments: {_json(schema if longest is None else _bounded(schema, longest))}")
+        lines.append(f"{name}_arguments: {_json(_bounded(schema, longest))}")
     return "\n".join(lines)
 
 
@@ -146,21 +162,31 @@ def _closed(schema: Any) -> Any:
     return closed
 
 
-def _bounded(schema: Any, longest: int) -> Any:
+def _bounded(schema: Any, longest: int | None) -> Any:
     """The schema with a bound on every string, array and integer that has none: a small
-    model goes on without end. What it lets through, the given one does too.
+    model goes on without end. What it lets through, the given one does too, but for
+    formats, which are annotations where no grammar has them.
     """
     if isinstance(schema, list):
         return [_bounded(one, longest) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    bounded = dict(schema)
+    bounded = {name: value for name, value in schema.items() if not _is_passed_over(name, value)}
     for key in _NARROWING & schema.keys():
         bounded[key] = _bounded(schema[key], longest)
     for key in _NAMED & schema.keys():
         if isinstance(schema[key], Mapping):
             bounded[key] = {name: _bounded(one, longest) for name, one in schema[key].items()}
-    return bounded | _bounds_of(schema, longest)
+    return bounded if longest is None else bounded | _bounds_of(bounded, longest)
+
+
+def _is_passed_over(name: str, value: Any) -> bool:
+    """What a grammar need not hold: a bound that no answer reaches, a format without a
+    grammar.
+    """
+    if name in {"maxItems", "maxProperties"}:
+        return isinstance(value, int | float) and value > MOST_ITEMS
+    return name == "format" and isinstance(value, str) and value not in _FORMATS
 
 
 def _bounds_of(schema: Mapping[str, Any], longest: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 
 from services.inference.engines.base import InvalidRequestError, Sampling
 from services.inference.engines.formats.json_grammar import GrammarCheck, wanted_constraint
+from services.inference.engines.formats.schema_size import repetitions
 
 
 def of_schema(schema: Any) -> dict[str, Any]:
@@ -19,7 +20,6 @@ def of_schema(schema: Any) -> dict[str, Any]:
     [
         {"type": "string", "pattern": "^(?=a)b$"},
         {"type": "string", "pattern": "^(a$"},
-        {"type": "string", "format": "zork"},
         {"type": "string", "minLength": 5, "maxLength": 2},
         {"type": "array", "uniqueItems": True},
         {"type": "array", "contains": {"type": "string"}},
@@ -37,6 +37,108 @@ def test_wanted_constraint_of_a_schema_that_cannot_be_held_is_refused_by_name(sc
     with pytest.raises(InvalidRequestError) as raised:
         wanted_constraint(Sampling(response_format=of_schema(schema)))
     assert raised.value.param == "response_format"
+
+
+NESTED = "a{9}"
+for _ in range(8):
+    NESTED = f"({NESTED}){{9}}"
+LARGE = [
+    {"type": "array", "items": {"type": "string"}, "minItems": 10_000_017},
+    {"type": "object", "minProperties": 1e9},
+    {"type": "string", "pattern": f"^{NESTED}$"},
+    {"type": "string", "pattern": r"^([a-z]\d{2,300}){99}$"},
+    {"type": "array", "minItems": float("inf")},
+    {"enum": list(range(30_000))},
+    {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(2_500)}},
+    {"anyOf": [{"properties": {f"p{number}": {"const": 1}}} for number in range(1_500)]},
+    {"allOf": [{"type": "array", "minItems": 9_000, "maxItems": 9_999}] * 15},
+]
+
+
+@pytest.mark.parametrize("schema", LARGE)
+@pytest.mark.parametrize("as_tool", [False, True])
+def test_schema_that_would_take_long_to_compile_is_refused_uncompiled(
+    schema: dict[str, Any], *, as_tool: bool
+) -> None:
+    """In whatever way it is large, and wherever in the schema that is; `infinity` would
+    be no JSON for the compiler.
+    """
+    nested = {"type": "object", "properties": {"x": {"items": schema}}}
+    sampling = (
+        Sampling(tools=[{"type": "function", "function": {"name": "f", "parameters": nested}}])
+        if as_tool
+        else Sampling(response_format=of_schema(nested))
+    )
+    with pytest.raises(InvalidRequestError, match="lower the bounds") as raised:
+        wanted_constraint(sampling)
+    assert raised.value.param == ("tools" if as_tool else "response_format")
+
+
+def test_schema_deeper_than_anybody_writes_is_refused() -> None:
+    """Recursion ends somewhere."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(300):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(InvalidRequestError, match="lower the bounds"):
+        wanted_constraint(Sampling(response_format=of_schema(schema)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "good"),
+    [
+        ({"type": "array", "items": {"type": "integer"}, "maxItems": 10**9}, [1, 2]),
+        ({"type": "string", "format": "uri", "maxLength": 2083}, "https://example.org/x"),
+        ({"type": "string", "format": "binary"}, "xx"),
+        ({"type": "string", "format": "zork"}, "xx"),
+        ({"type": "object", "properties": {"format": {"type": "integer"}}}, {"format": 3}),
+        ({"anyOf": [{"type": "string", "format": "ipv4network"}, {"type": "null"}]}, "10.0.0.0/8"),
+        ({"type": "string", "pattern": "^(ab{3}){20}$"}, "abbb" * 20),
+    ],
+)
+def test_bounds_that_no_answer_reaches_and_unknown_formats_are_passed_over(schema: Any, good: Any) -> None:
+    """Formats are annotations; a property that is called so is none."""
+    grammar = wanted_constraint(Sampling(response_format=of_schema(schema)))
+    assert grammar is not None
+    assert not {"zork", "uri", "binary", "ipv4network"} & set(grammar.grammar.split('"'))
+    GrammarCheck(grammar).follow(json.dumps(good))
+
+
+@pytest.mark.parametrize(
+    ("format_", "good", "bad"),
+    [
+        ("date", "2026-11-27", "27/11/2026"),
+        ("date-time", "2026-11-27T10:00:00Z", "2026-11-27"),
+        ("email", "ann@example.org", "ann"),
+        ("uuid", "12345678-1234-1234-1234-123456789abc", "1234"),
+        ("ipv4", "10.0.0.1", "10.0"),
+    ],
+)
+def test_formats_with_a_grammar_are_held(format_: str, good: str, bad: str) -> None:
+    """Those that pydantic writes for dates, addresses and ids."""
+    grammar = wanted_constraint(Sampling(response_format=of_schema({"type": "string", "format": format_})))
+    assert grammar is not None
+    GrammarCheck(grammar).follow(json.dumps(good))
+    with pytest.raises(InvalidRequestError):
+        GrammarCheck(grammar).follow(json.dumps(bad) + "}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("abc", 3),
+        ("(ab{3}){2}", 8),
+        ("a{2,5}|b", 6),
+        (r"\{2,5}", 5),
+        (r"[a-z{3}\]]{4}", 4),
+        ("x{0,}y{,3}", 6),
+        ("a{9}{9}", 81),
+        ("((((", 0),
+        ("a)){3}", 5),
+    ],
+)
+def test_repetitions_of_a_pattern_are_counted_as_written_out(pattern: str, count: int) -> None:
+    """Escapes, classes, nesting, and what is no expression."""
+    assert repetitions(pattern) == count
 
 
 @pytest.mark.parametrize(
