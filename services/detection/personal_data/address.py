@@ -22,19 +22,25 @@ _UNIT = re.compile(
     r",\n?>]{1,8}(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Building|Bldg|Appt|Appartement|Bât|Bâtiment|Esc|Escalier|Étage|Lot|No"
     r"|Puerta|Piso|Piano|Appartamento|Interno|Scala|Bloque|Wohnung|Whg|Etage|bus|bte)"
     r"\.? ?#?[A-Z]?[0-9]{1,5}[A-Z]?(?!\w)"
+    r"|[0-9]{1,2}(?:\.? ?[ºª°]|[èrnt](?= [0-9]))"
+    r"(?: ?(?:izq|izda|dcha|drcha|ctro|centro|int|ext)[a-z]*\.?| ?[A-Z0-9][aªº]?(?![\w.]))?"
+    r"|(?:bajo|ático|entlo|entresuelo|pral|principal)\.?"
+    r"(?: (?:izq|izda|dcha|drcha|[A-Z](?!\w))[a-z]*\.?)?(?!\w)"
+    r"|(?:portal|local|planta|pta|escalera|porte|int|sc|bâtiment|bât)\.? ?[A-Z0-9]{1,3}(?!\w)"
+    r"|[0-9]{1,2}(?:\. ?(?:OG|Stock|Etage|Obergeschoss)|(?:e|er|ème) étage)(?!\w)"
     r"|(?:Apt|Suite|Ste|Unit|Flat|Bât|Bâtiment|Building)\.? [A-Z](?!\w)|# ?[0-9]{1,5}(?!\w))",
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"[ ]{0,3},?[ ]{0,2}(?:\n[ \t?>]{0,6}(?:,[ ]?)?)?(?:\n[ \t]{0,4})?")
 _NAME = r"[A-ZÀ-ÖØ-ÞŁŚŠŽŻČĆŘĎŇŤĐΆ-ΏΑ-ΩА-Я](?:[^\W\d_]|['’.-])*+(?![\d_])"
 _PLACE = re.compile(
-    rf"{_NAME}(?:(?:[ ]| - )(?:(?:sur|de|del|di|da|do|la|le|of|upon|am|im|der|den|an der|in der) "
-    rf")?{_NAME}){{0,3}}"
+    rf"{_NAME}(?:(?:[ ]| - )(?:(?:sur|de|del|della|di|da|do|la|le|of|upon|am|im|der|den|an der|in der|bei"
+    rf"|nad|pod|u|pri|na|ob|aan den|aan de|op|i|og|na|sul|sulla|en|sous|lès|les) )?{_NAME}){{0,3}}"
     rf"(?: \({_NAME}(?: {_NAME})?\))?"
 )
 _CODE = re.compile(
     r"(?:[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][A-Z]{2}|[A-Z][0-9][A-Z] "
-    r"?[0-9][A-Z][0-9]|(?:[A-Z]{1,2}-)?[0-9]{5}(?:-[0-9]{3,4})?"
+    r"?[0-9][A-Z][0-9]|(?:[A-Z]{1,3}-)?[0-9]{5}(?:-[0-9]{3,4})?|[A-Z]{1,2}-[0-9]{4}"
     r"|[0-9]{4} ?[A-Z]{2}|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3}|(?!19|20)[0-9]{4}|[0-9]{5,6})(?!\w|-\w)"
 )
 
@@ -55,7 +61,7 @@ def recognise(passage: Passage) -> Iterator[Finding]:
     if is_lower:
         passage = Passage(_FIRST_LETTER.sub(lambda letter: letter.group().upper(), passage.text))
     done = -1
-    for core in cores(passage, closings):
+    for core in cores(passage, closings, has_capitals=not is_lower):
         if core.start < done:
             continue
         end, is_closed = _tail(passage.text, core.end)
@@ -100,7 +106,7 @@ def _end_of_units(text: str, end: int) -> int:
     """Past a house number and flats, floors or suites."""
     house = _HOUSE_AFTER.match(text, end)
     end = house.end() if house else end
-    for _ in range(2):
+    for _ in range(3):
         unit = _UNIT.match(text, end)
         end = unit.end() if unit else end
     return end

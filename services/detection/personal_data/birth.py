@@ -17,12 +17,13 @@ _REACH_OF_FIGURES = 24  # for eight digits without a separator
 _DIGIT = re.compile(r"[0-9]")
 _OTHER_SENSE = re.compile(
     r"[- ]?(?:to\s|again|certificate|rate|control|order|plan|party|parties|gift|cake|card|present|wish|town"
-    r"|place|free|out of|surunkunde|urkunde|sfeier|sgeschenk|skarte|stort)"
+    r"|place|free|\s?(?:du|d'une?|de la|de l')\s|out of|surunkunde|urkunde|sfeier|sgeschenk|skarte|stort)"
 )
 _ENDS_THOUGHT = re.compile(
     r"[!;?]|\.\s+\w{3,}|\n\s*\n|\b(?:joined|died|married|since|founded|released|published|hired|started|moved"
     r"|mort|morte|décédée?|mariée?|depuis|publiée?|gestorben|verstorben|verheiratet|seit|murió|falleció|desde|casad[oa]"
-    r"|morto|morta|decedut[oa]|sposat[oa]|dal)\b|†"
+    r"|morto|morta|decedut[oa]|sposat[oa]|dal|heiratete|married|épousa)\b|†"
+    r"|\b(?:and|und|et|y|e)\s[^\W\d_]+(?:\s[^\W\d_]+){0,3}\s(?:on|am|le|el|il)\s*\Z"
 )
 _AFTER = re.compile(
     r"[\s)\]\"',:–-]{0,3}\(?(?:(?:is|was|est|était|ist|war|es|era|è)\s(?:also\s)?"
@@ -41,12 +42,15 @@ _TO_GERMAN_VERB = re.compile(r"[^.;!?\n0-9]{0,48}")
 _VERBS = re.compile(
     r"\b(?:born|née?|nací|nació|nacque|nacqui|nato|nata|naissait|naquit|(?P<last>geboren|zur welt))\b"
 )
+_STAR = re.compile(r"\*(?:(?<=[(,] \*)|(?<=\(\*))\s?")  # `Maria (*14.05.1977)`
 _MARKS_OF_COLUMNS = ",;|\t"
 _ROWS = 200
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
     """Dates in the same sentence as a word of birth, or in a column that it heads."""
+    if "*" in passage.lower:
+        yield from _after_star(passage.lower)
     ends = passage.hits(vocabulary("birth"))
     if not ends:
         return
@@ -66,6 +70,8 @@ def _after_word(passage: Passage, end: int, following: int) -> Iterator[Finding]
     match = date_pattern().search(lower, end, window_end) or _yearless(passage, end, window_end)
     if match is None or match.start() - end > _reach_of(match):
         yield from _in_column(passage, end)
+    elif "\n" in lower[end : match.start()] and (column := list(_in_column(passage, end))):
+        yield from column
     elif not _ENDS_THOUGHT.search(lower, end, match.start()) and is_date(match):
         yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.9, "date after a word of birth")
 
@@ -80,6 +86,14 @@ def _yearless(passage: Passage, end: int, window_end: int) -> re.Match[str] | No
         return None
     match = day_pattern().search(passage.lower, end, min(window_end, end + 32))
     return match if match and match.start() - end <= 12 else None
+
+
+def _after_star(lower: str) -> Iterator[Finding]:
+    """Dates after the star that stands for a birth: `Maria (*14.05.1977)`."""
+    for star in _STAR.finditer(lower):
+        match = date_pattern().match(lower, star.end())
+        if match and is_date(match):
+            yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.85, "date after the sign of birth")
 
 
 def _before_word(passage: Passage) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ def _month() -> str:
     return "|".join(sorted(map(re.escape, months()), key=len, reverse=True))
 
 
-_DAY = r"[0-9]{1,2}(?:st|nd|rd|th|er|\.?º|ª|\.)?"
+_DAY = r"[0-9]{1,2}(?:st|nd|rd|th|er|\.?[º°]|ª|\.)?"
 _OF = r"(?: of | de | d'|[ ./-]{1,2})"
 _YEAR_AFTER = r"(?:\.?,? (?:de l'an |del año |de |del |dell'anno )?|[ ./-]{1,2})"
 _YEAR = "(?:18|19|20)[0-9]{2}"

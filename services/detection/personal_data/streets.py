@@ -32,14 +32,17 @@ class Core(NamedTuple):
     is_closed: bool = False
 
 
-def cores(passage: Passage, closings: list[int]) -> list[Core]:
+def cores(passage: Passage, closings: list[int], *, has_capitals: bool = True) -> list[Core]:
     """Beginnings of addresses by position, the longest first where several begin at one
-    place.
+    place. Names that nothing but capitals tell from other words are looked for only in
+    a text that had them.
     """
     found = [
         *_french(passage, closings),
         *_english(passage, closings),
         *_continental(passage),
+        *(_before_code(passage, closings) if has_capitals else ()),
+        *_corners(passage),
         *_boxes(passage, closings),
     ]
     return sorted(found, key=lambda core: (core.start, -core.end))
@@ -78,6 +81,7 @@ _WAY_NAME = re.compile(
 )
 _IS_NAME = re.compile(r" {1,2}(?:(?:de la|de l['’]|des|du|de|d['’]|la|le) ?)?[A-ZÀ-Þ]")
 _NUMBER_AFTER = re.compile(r",? [0-9]{1,4}[a-z]?(?=[ ,\n])")  # Switzerland, Belgium
+_AMOUNT = re.compile(r"[0-9]{2} [0-9]{3} {1,2}[a-zà-ÿ]")  # `12 000 personnes`
 _TO_TOWN = re.compile(r"[^.!?;:0-9]{0,40}(?:(?:BP|CS|B\.P\.) ?[0-9]{1,6}[ ,\n-]{1,3})?(?:F-|FR-)?")
 _TOWN = re.compile(
     rf"(?:[0-9]{{2}} ?[0-9]{{3}}|(?!19|20)[0-9]{{4}}) {{1,2}}{CAPITALISED}"
@@ -105,7 +109,8 @@ def _french(passage: Passage, closings: list[int]) -> Iterator[Core]:
         elif number and (is_plain or _IS_NAME.match(name.group())):
             yield Core(start, _strip(text, name.end()), is_plain, "numbered way")
         elif last_number := _NUMBER_AFTER.match(text, name.end()):
-            yield Core(begin, last_number.end(), is_sure=False, evidence="way and number")
+            is_sure = is_plain and _IS_NAME.match(name.group()) is not None
+            yield Core(begin, last_number.end(), is_sure, "way and number")
 
 
 def _town_after(text: str, way_end: int, name_end: int, closings: list[int]) -> int:
@@ -113,7 +118,7 @@ def _town_after(text: str, way_end: int, name_end: int, closings: list[int]) -> 
     for code in closings[bisect_left(closings, way_end) :][:4]:
         if code > name_end + 48:
             break
-        gap = _TO_TOWN.fullmatch(text, min(name_end, code), code)
+        gap = None if _AMOUNT.match(text, code) else _TO_TOWN.fullmatch(text, min(name_end, code), code)
         town = _TOWN.match(text, code) if gap and text[min(name_end, code) : code].count("\n") <= 1 else None
         if town:
             return _last_capitalised(text, code, town.end())
@@ -174,12 +179,17 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
     """A number followed by a name and `Street`, or by capitalised words that a code or
     a country must close.
     """
-    text, kinds = passage.text, passage.hits(vocabulary("streets"))
+    text, kinds, units = passage.text, passage.hits(vocabulary("streets")), passage.hits(vocabulary("units"))
     for number in _NUMBERED.finditer(text):
         start, end = number.span()
         has_kind = bisect_right(kinds, end + 48) > bisect_right(kinds, end)
         is_announced = passage.last_before(vocabulary("address"), start, 24) >= 0
-        if not (has_kind or is_announced or _is_closed(closings, end)) or _is_date_or_year(text, start, end):
+        is_near = (
+            is_announced
+            or _is_closed(closings, end)
+            or bisect_right(units, end + 60) > bisect_right(units, end)
+        )
+        if not (has_kind or is_near) or _is_date_or_year(text, start, end):
             continue
         street = _street_name().match(text, end) if has_kind else None
         if street and street.group("kind")[0].isupper():
@@ -187,10 +197,12 @@ def _english(passage: Passage, closings: list[int]) -> Iterator[Core]:
             continue
         loose = _LOOSE.match(text, end)
         ends_in_number = loose is not None and loose.group().rstrip(".")[-1].isdigit()
-        if loose and (ends_in_number or " " in loose.group()) and (is_announced or _is_closed(closings, end)):
-            yield Core(start, loose.end(), is_announced and ends_in_number, "number and names")
+        if loose and (ends_in_number or " " in loose.group()) and is_near:
+            is_sure = ends_in_number and (is_announced or _UNIT_NUMBER.match(text, loose.end()) is not None)
+            yield Core(start, loose.end(), is_sure, "number and names")
 
 
+_UNIT_NUMBER = re.compile(r"[,\n> ]{1,4}(?:Apt|Suite|Ste|Unit|Flat)\.? ?#?[0-9]", re.IGNORECASE)
 _YEAR = re.compile(
     r"(?:in|en|since|depuis|year|année|by|from|until|before|after|of|the"
     r"|im|nel|del|de|during|circa|spring|summer|autumn|winter) (?:19|20)[0-9]{2}\Z",
@@ -204,7 +216,7 @@ def _is_date_or_year(text: str, start: int, end: int) -> bool:
     Street …`).
     """
     word = _WORD.match(text, end)
-    if word and word.group().lower() in months():
+    if word and (word.group().lower() in months() or word.group().lower() in word_set("measures")):
         return True
     number_end = start + 4
     return text[start:number_end].isdigit() and _YEAR.search(text, max(0, start - 10), number_end) is not None
@@ -212,7 +224,10 @@ def _is_date_or_year(text: str, start: int, end: int) -> bool:
 
 # -- The Continent.
 _BUILDING = re.compile(r"(?<![\w.,/-])[0-9]{1,6} \Z")
-_LAST_NUMBER = r",? {1,2}(?:n[°º.] ?)?[0-9]{1,4}(?: ?[A-Za-z])?(?:[-/][0-9]{1,4}[a-z]?)?(?!\w)"
+_LAST_NUMBER = (
+    r",? {1,2}(?:(?:n[°º.]{0,2}|n[úu]m\.|nr\.) ?)?"
+    r"(?:[0-9]{1,4}(?: ?[A-Za-z](?!\w))?(?:[-/][0-9]{0,4}[A-Za-z]?)?|s/n|snc)(?!\w)"
+)
 _ENDS_IN_NUMBER = re.compile(_LAST_NUMBER)
 _NAME_AND_NUMBER = re.compile(
     r"(?: "
@@ -230,11 +245,65 @@ def _continental(passage: Passage) -> Iterator[Core]:
             begin = _word_start(text, end)
             if name == "street_endings" and passage.lower[begin:end] in word_set("bare_streets"):
                 begin = _word_start(text, begin - 1) if begin and text[begin - 1] == " " else begin
-            if not text[begin].isupper() and passage.lower[begin:end] == "via":
-                continue  # `via Port 80`
             building = _BUILDING.search(text, max(0, begin - 8), begin)
             is_sure = text[begin].isupper() and not passage.lower[begin:end].endswith("ring")  # `During 2017`
+            is_sure = is_sure or passage.last_before(vocabulary("address"), begin, 8) >= 0
             yield Core(building.start() if building else begin, rest.end(), is_sure, "street and number")
+
+
+# -- A name and a number that a post code and a town follow, whatever the way is called.
+_STREET_PREPOSITION = (
+    "an|am|im|in|zum|zur|auf|der|den|dem|des|und|von|vom|unter"
+    "|de|del|della|delle|dei|degli|di|da|do|dos|la|las|los|el|y|e|du"
+)
+_NUMBERED_NAME = re.compile(
+    rf"(?<![\w.,/-]){CAPITALISED}(?:[ -](?:{CAPITALISED}|{_STREET_PREPOSITION})(?![\w])){{0,6}},? "
+    rf"(?:(?:n[°º.]{{0,2}}|n[úu]m\.|nr\.) ?)?[0-9]{{1,4}}(?: ?[A-Za-z](?!\w))?(?:[-/][0-9]{{0,4}}[A-Za-z]?)?"
+    r"(?:, [^\n,;:!?]{1,16}(?=,)){0,2} ?(?:,|\n| -)[ \n]{0,4}(?:[A-Z]{1,3}-)?\Z"
+)
+_CODE_AND_TOWN = re.compile(
+    rf"(?:[0-9]{{5}}|(?!19|20)[0-9]{{4}}) {CAPITALISED}"
+    rf"(?:[ -](?:(?:am|an der|im|in|bei|ob der|de|del|della|di|la|el|las|los|en|sur|sous|les) ?)?"
+    rf"{CAPITALISED}){{0,3}}"
+    r"(?: \([^\W\d_]{2,20}\))?"
+)
+_NUMBERED_OTHERWISE = re.compile(
+    r"(?:page|seite|chapter|kapitel|article|artikel|version|figure|table|part|section|volume|band|heft|number|nummer|no"
+    r"|nr|release|room|lot|order|line|zeile|row)[ .,]*[0-9][^ ]*\Z",
+    re.IGNORECASE,
+)
+
+
+def _before_code(passage: Passage, closings: list[int]) -> Iterator[Core]:
+    """`Am Alten Markt 3, 18055 Rostock`: found from the post code backwards."""
+    text, done = passage.text, 0
+    for code in closings:
+        town = _CODE_AND_TOWN.match(text, code) if code >= done else None
+        name = _NUMBERED_NAME.search(text, max(done, code - 84), code) if town else None
+        if town is None or name is None or _NUMBERED_OTHERWISE.search(name.group().split(",")[0].rstrip()):
+            continue
+        done = _strip(text, town.end())
+        yield Core(
+            name.start(), done, is_sure=True, evidence="name, number, post code and town", is_closed=True
+        )
+
+
+# -- Corners.
+_CORNER = re.compile(
+    rf"(?:the )?corner of (?P<first>[^.,;\n]{{2,48}}?\.?) and "
+    rf"(?P<second>{CAPITALISED}(?: (?:{CAPITALISED}|de|la|van|der|ten)){{0,4}})"
+)
+
+
+def _corners(passage: Passage) -> Iterator[Core]:
+    """Two streets that meet: `the corner of 5th Avenue and Main Street`."""
+    if "corner" in passage.words:
+        for corner in _CORNER.finditer(passage.text):
+            first = corner.group("first")
+            if any(c.isdigit() for c in corner.group()) or (first[0].isupper() and " " in first):
+                yield Core(
+                    corner.start(), _strip(passage.text, corner.end()), is_sure=True, evidence="corner"
+                )
 
 
 # -- Boxes, and flats that come before their house.
@@ -250,7 +319,7 @@ _MILITARY = re.compile(
 )
 _BOX = re.compile(
     r"(?:P\. ?O\. ?Box|PO Box|Post Office Box|Postfach|Casella postale|Apartado(?: de correos)?)(?: "
-    r"n[°º])? ?[0-9]{1,6}(?!\w)",
+    r"n[°º])? ?[0-9]{1,6}(?: [0-9]{2,3}(?![0-9])){0,2}(?!\w)",
     re.IGNORECASE,
 )
 

@@ -19,7 +19,7 @@ _OPERATOR = re.compile(
 _SAID = re.compile(
     r"""(?: \w{1,12}){0,3}? ?(?:is|was|are|c['’]est|est|était|sont|ist|lautet|es|è|é)"""
     r"""(?: now| set to| the following)?[ :]{1,3}"""
-    r"""|(?: (?:du|de|de la|for|of|del|della|für|des|pour|to)(?: \w{1,16}){1,3}?) ?[:=]\s{1,2}|(?:^|(?<= ))"""
+    r"""|(?: [^\W\d_]{1,16}){1,4}? ?[:=]\s{1,2}|(?:^|(?<= ))"""
 )
 # A line of configuration: the name is all that stands before the operator.
 _OWN_LINE = re.compile(

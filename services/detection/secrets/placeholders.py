@@ -8,7 +8,9 @@ from itertools import pairwise
 from services.detection.secrets.table import names
 
 _STRUCTURAL = re.compile(
-    r"<[^>]*>?|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]?|#?\{[^}]*\}?|@+[A-Za-z_]+@+|[xX*.•●_#-]+"
+    r"<[^>]*>|<[A-Za-z_ -]*|\$\{?[A-Z_][A-Z0-9_.]*\}?|\$[a-z_]+|%[A-Za-z_]+%|\[[^\]]*\]|\[[A-Za-z_ -]*"
+    r"|#?\{[^}]*\}|#?\{[A-Za-z_ -]*|@+[A-Za-z_]+@+"
+    r"|[xX*.•●_#-]+"
 )
 _HOLE = re.compile(
     r"<[A-Za-z_ -]{1,40}>|\.\.\.|…|(.)\1{4}"
@@ -35,16 +37,12 @@ def is_placeholder(value: str) -> bool:
 
 def _is_sequence(lower: str) -> bool:
     """Whether letters and digits mostly follow one another: `abcd1234efgh5678`, `qwertyuiop`."""
-    marks = [c for c in lower if c.isalnum()]
-    steps = sum(b in _NEXT.get(a, a) for a, b in pairwise(marks))
-    return len(marks) >= 8 and steps >= 0.7 * (len(marks) - 1)
+    marks = "".join(filter(str.isalnum, lower))
+    return len(marks) >= 8 and sum(map(_STEPS.__contains__, pairwise(marks))) >= 0.7 * (len(marks) - 1)
 
 
 _ROWS = ("0123456789012", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "azertyuiop")
-_NEXT: dict[str, str] = {}
-for _row in _ROWS:
-    for _a, _b in pairwise(_row):
-        _NEXT[_a] = _NEXT.get(_a, _a) + _b
+_STEPS = frozenset(step for row in _ROWS for step in pairwise(row))
 
 
 def says_placeholder(lower: str) -> bool:

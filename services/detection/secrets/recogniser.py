@@ -20,6 +20,7 @@ from services.detection.secrets.placeholders import (
 )
 from services.detection.secrets.table import Formats, formats
 
+_SHORTEST = 14
 _TOKEN = re.compile(r"[A-Za-z0-9](?<![A-Za-z0-9_-][A-Za-z0-9])[\w.+/=~:-]{13,}+")
 _PEM = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
@@ -75,17 +76,33 @@ def recognise_secrets(passage: Passage) -> Iterator[Finding]:
 def _provider_tokens(passage: Passage) -> Iterator[Finding]:
     """Tokens that have a provider's format."""
     known, text = formats(), passage.text
-    for token in _TOKEN.finditer(text):
-        for begin in _beginnings(text, *token.span()):
-            pattern = known.by_start.get(text[begin : begin + 2])
-            match = pattern.match(text, begin) if pattern else None
-            if match:
-                yield from _provider_finding(known, match)
-                break
-    for held, pattern in known.anywhere:
-        if held in text:
-            for match in pattern.finditer(text):
-                yield from _provider_finding(known, match)
+    for start, end in _long_words(text):
+        for token in _TOKEN.finditer(text, start, end):
+            yield from _first_of(known, text, *token.span())
+        for held, pattern in known.anywhere:
+            if text.find(held, start, end) >= 0:
+                for match in pattern.finditer(text, start, end):
+                    yield from _provider_finding(known, match)
+
+
+def _long_words(text: str) -> Iterator[tuple[int, int]]:
+    """Where words stand that are as long as the shortest token."""
+    end = 0
+    for word in text.split():
+        if len(word) >= _SHORTEST:
+            start = text.index(word, end)
+            end = start + len(word)
+            yield start, end
+
+
+def _first_of(known: Formats, text: str, start: int, end: int) -> Iterator[Finding]:
+    """The first credential that begins where one may in a token."""
+    for begin in _beginnings(text, start, end):
+        pattern = known.by_start.get(text[begin : begin + 2])
+        match = pattern.match(text, begin) if pattern else None
+        if match:
+            yield from _provider_finding(known, match)
+            return
 
 
 def _provider_finding(known: Formats, match: re.Match[str]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from services.detection.sensitive import find_sensitive
 from tests.benchmarks.pii import OVERLAP, overlap
 from tests.unit.detection.sensitive.labelled_cases import labelled_cases
 
-FILES = ("numbers", "harmless", "secrets", "placeholders")
+FILES = ("numbers", "harmless", "secrets", "placeholders", "people", "second_look")
 CASES = [case for name in FILES for case in labelled_cases(name) if not case["is_missed"]]
 
 
