@@ -21,6 +21,9 @@ from schemas.control import KeyChanged, Scope
 RandomBytes = Callable[[int], bytes]
 
 _KEY = re.compile(r"tsn_([0-9a-z]{8})_([0-9A-Za-z_-]{43})", re.ASCII)
+_MOST_USER_CHARS = 128
+_DOTS = frozenset({".", ".."})
+"""What no part of a path can be: clients would send another path."""
 _NEVER_ROTATED = datetime.max.replace(tzinfo=UTC)
 _ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -34,6 +37,13 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self.key_id}, ...)"
+
+
+def is_user_id(user: str) -> bool:
+    """Whether a user can be called so, whoever names them, an administrator or an
+    identity provider: by 1 to 128 printable characters that are one part of a path.
+    """
+    return 0 < len(user) <= _MOST_USER_CHARS and user.isprintable() and "/" not in user and user not in _DOTS
 
 
 def parse_key(clear: str) -> ApiKey | None:

@@ -4,9 +4,10 @@ A day begins at its local midnight; where the clock jumps over that, with the fi
 moment after the jump. Days are 23 to 25 hours long where clocks change.
 """
 
+import functools
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 Kind = Literal["day", "month"]
 
@@ -20,6 +21,14 @@ class Period(NamedTuple):
     def has(self, moment: datetime) -> bool:
         """Whether a moment lies in it."""
         return self.start <= moment < self.end
+
+
+@functools.cache
+def zone_names() -> frozenset[str]:
+    """The time zones that mean the same on every machine, and to the store: not this
+    machine's own `localtime`, nor what its disk has besides, as right/UTC.
+    """
+    return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 
 
 def start_of_day(day: date, zone: ZoneInfo) -> datetime:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from schemas.control import BudgetChanged
 from schemas.topics import COMPLETED
-from services.common.budgets.periods import Kind, Period, period_at
+from services.common.budgets.periods import Kind, Period, period_at, zone_names
 from services.common.identity import pseudonym
 from services.common.store import Store
 
@@ -78,11 +78,8 @@ def meter_of(
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """A time zone; UTC for one that is unknown here."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+    """A time zone; UTC for one that is unknown, or each machine's own."""
+    return ZoneInfo(name if name in zone_names() else "UTC")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ The schema only says what can be read: it must go on reading what was written be
 rule came.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.control import (
     EVERYBODY,
@@ -24,19 +24,22 @@ from schemas.control import (
     ThresholdsChanged,
     UserChanged,
 )
+from services.common.budgets.periods import zone_names
 from services.common.control.errors import InvalidChangeError
 from services.common.control.state import DEFAULT_TENANT, ControlState
+from services.common.identity import is_user_id
 from services.common.requests.model_catalogue import MAX_PRICE_USD, PRICE_DECIMALS
 
 Problem = tuple[str, str]
 """A field's name and what is wrong with it."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_USER = re.compile(r"[^/]{1,128}")
 _SEGMENTS = frozenset({"", ".", ".."})
 """What no part of a path can be: clients would send another path."""
 _NAME_LENGTH = 200
 _MAX_LIMIT_USD = 10**12
+_LEAST_SHARE, _MOST_SHARE = 0.001, 100
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
 _ID_RULE = (
     "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"
 )
@@ -50,7 +53,7 @@ def require_valid(state: ControlState, entry: AnyEntry) -> None:
     Raises:
         InvalidChangeError: fields' values are not allowed; each is named.
     """
-    problems = [*_common(entry), *_CHECKS[entry.kind](state, entry)]
+    problems = [*_common(entry), *_CHECKS[entry.kind](state, entry), *_not_finite("", entry.model_dump())]
     if problems:
         first, *more = problems
         raise InvalidChangeError(*first, *more)
@@ -64,6 +67,15 @@ def _common(entry: AnyEntry) -> Iterator[Problem]:
     for field, value in limits.model_dump(exclude_none=True).items() if limits else ():
         if value < 0:
             yield f"limits.{field}", f"{value} is negative; leave it out for no limit"
+
+
+def _not_finite(field: str, value: object) -> Iterator[Problem]:
+    """Numbers that JSON cannot say, wherever they are: 1e400 is read as one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield field, f"{value} is not allowed; use a finite number"
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple) else ()
+    for name, one in inner:
+        yield from _not_finite(f"{field}.{name}" if field else str(name), one)
 
 
 def _tenant_there(state: ControlState, tenant: str) -> Iterator[Problem]:
@@ -96,15 +108,11 @@ def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
     if not key.scopes:
         yield "scopes", "a key without any scope may do nothing; name at least one"
     yield from _scopes(key.scopes)
-    if key.user and not _is_user(key.user):
+    if key.user and not is_user_id(key.user):
         yield "user", f"{key.user!r} is not allowed; {_USER_RULE}"
     yield from _user_not_deleted(state, key.tenant, key.user)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
-
-
-def _is_user(user: str) -> bool:
-    return bool(_USER.fullmatch(user)) and user.isprintable() and user not in _SEGMENTS
 
 
 def _scopes(scopes: Collection[Scope]) -> Iterator[Problem]:
@@ -115,13 +123,13 @@ def _scopes(scopes: Collection[Scope]) -> Iterator[Problem]:
 def _tenant(_state: ControlState, tenant: TenantChanged) -> Iterator[Problem]:
     if not _ID.fullmatch(tenant.tenant):
         yield "tenant", f"{tenant.tenant!r} is not allowed; {_ID_RULE}"
-    if not 0 < tenant.share <= 100:
-        yield "share", f"{tenant.share} is not allowed; use a number above 0, up to 100"
+    if not _LEAST_SHARE <= tenant.share <= _MOST_SHARE:
+        yield "share", f"{tenant.share} is not allowed; use a number from {_LEAST_SHARE} to {_MOST_SHARE}"
 
 
 def _user(state: ControlState, user: UserChanged) -> Iterator[Problem]:
     yield from _tenant_there(state, user.tenant)
-    if not _is_user(user.user):
+    if not is_user_id(user.user):
         yield "user", f"{user.user!r} is not allowed; {_USER_RULE}"
     yield from _scopes(user.scopes)
 
@@ -134,9 +142,7 @@ def _budget(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
     yield from _dollars("limit_usd", budget.limit_usd, _MAX_LIMIT_USD)
     if any(not 0 < share <= 10 for share in budget.warn_at):
         yield "warn_at", "shares are numbers above 0, such as 0.8 for 80 %"
-    try:
-        ZoneInfo(budget.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    if budget.time_zone not in zone_names():
         yield "time_zone", f"{budget.time_zone!r} is unknown; use a name such as Europe/Paris"
 
 
@@ -179,8 +185,8 @@ def _route(state: ControlState, route: RouteChanged) -> Iterator[Problem]:
         yield "route", f"{route.route!r} is not allowed; use printable characters, a name between any two '/'"
     if not route.targets:
         yield "targets", "name at least one model"
-    if any(not 0 < target.weight < float("inf") for target in route.targets):
-        yield "targets", "weights are numbers above 0"
+    if any(not _LEAST_WEIGHT <= target.weight <= _MOST_WEIGHT for target in route.targets):
+        yield "targets", f"weights are numbers from {_LEAST_WEIGHT} to {_MOST_WEIGHT:g}"
 
 
 def _thresholds(state: ControlState, thresholds: ThresholdsChanged) -> Iterator[Problem]:

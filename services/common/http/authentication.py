@@ -37,7 +37,8 @@ _MESSAGES = {
     Refusal.TOO_LONG: "The token lasts longer than TOCSIN_JWT_MAX_LIFETIME_S allows.",
     Refusal.CLAIMS: "The token lacks claims that it needs, such as `exp`, or they are malformed.",
     Refusal.TENANT: "The token names no tenant; TOCSIN_JWT_TENANT_CLAIM says where it should.",
-    Refusal.USER: "The token names no user; TOCSIN_JWT_USER_CLAIM says where it should.",
+    Refusal.USER: "The token names no user, or by other than 1 to 128 printable characters without '/'; "
+    "TOCSIN_JWT_USER_CLAIM says where it should.",
     Refusal.KEY_CHANGED: "The API key that the token stands for has another secret by now, or is gone.",
 }
 _GUESSES = frozenset(Refusal) - {

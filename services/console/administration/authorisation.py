@@ -72,6 +72,14 @@ leaves no trace but the audit's, so only the platform does it.
 """
 
 
+_TAKES_ONLY = frozenset(
+    (kind, verb) for kind in ("key", "user") for verb in (Verb.READ, Verb.DELETE, Verb.REVOKE)
+)
+"""What a token that stands for a key may do. All else outlives it: a secret, a right, or
+a budget, policy or limit that is another or gone.
+"""
+
+
 def require_verb(principal: Principal, kind: str, verb: Verb) -> None:
     """Passes where a caller may do this with some entries of a kind.
 
@@ -114,6 +122,8 @@ def guarded(principal: Principal, kind: str, verb: Verb, entry_id: str | None, c
     def decide(state: ControlState, now: datetime) -> Plan:
         require_still_good(principal, state, now)
         require_verb(principal, kind, verb)
+        if principal.is_exchanged and (kind, verb) not in _TAKES_ONLY:
+            require_lasting(principal)
         if entry_id is not None:
             known = state.get(kind, entry_id)
             if known is None or not may_see(principal, known):
@@ -174,15 +184,15 @@ def _may_use_all(models: Collection[str], wanted: Collection[str]) -> bool:
 
 def require_lasting(principal: Principal) -> None:
     """Passes where a caller has shown what lasts, a key or the session of one: who finds
-    a short token must not make a secret of it that outlives it.
+    a short token must not make what outlives it.
 
     Raises:
         ProblemError: 403.
     """
     if principal.by_token:
         raise forbidden(
-            "A token makes no secrets and gives no rights, which would outlive it: call with the API key "
-            "itself, or in a session."
+            "A token makes no change that would outlive it; it may revoke and delete keys and users. Call "
+            "with the API key itself, or in a session."
         )
 
 
@@ -244,13 +254,10 @@ def _require_subjects(kind: str, entries: Iterable[AnyEntry]) -> None:
 
 def _require_not_platforms(state: ControlState, entry: AnyEntry) -> None:
     """A platform administrator's key or user may live in any tenant; its administrator
-    shall not shut the platform out.
+    shall not shut the platform out, nor act as that user: a key of theirs uses their
+    limits, budgets and hourly requests.
     """
-    user = entry.entry_id if isinstance(entry, UserChanged) else ""
-    key_id = entry.entry_id if isinstance(entry, KeyChanged) else ""
-    if isinstance(entry, BudgetChanged):
-        user = entry.subject.id if entry.subject.kind == "user" else ""
-        key_id = entry.subject.id if entry.subject.kind == "key" else ""
+    user, key_id = _uses(entry)
     known_user, known_key = state.users.get(user), state.keys.get(key_id)
     scopes: set[Scope] = {
         *(known_user.scopes if known_user else ()),
@@ -263,13 +270,26 @@ def _require_not_platforms(state: ControlState, entry: AnyEntry) -> None:
         raise _platform_only("to change what a platform administrator uses")
 
 
+def _uses(entry: AnyEntry) -> tuple[str, str]:
+    """The ids of the user and of the key that an entry is, belongs to or bounds; each
+    empty where there is none.
+    """
+    if isinstance(entry, UserChanged):
+        return entry.entry_id, ""
+    if isinstance(entry, KeyChanged):
+        return f"{entry.tenant}/{entry.user}" if entry.user else "", entry.entry_id
+    if isinstance(entry, BudgetChanged) and entry.subject.kind == "user":
+        return entry.subject.id, ""
+    if isinstance(entry, BudgetChanged) and entry.subject.kind == "key":
+        return "", entry.subject.id
+    return "", ""
+
+
 def _require_no_more_rights(principal: Principal, verb: Verb, plan: Plan) -> None:
     entry = plan.after
     # Who restores a key or learns its new secret gives all of its rights anew.
     before = plan.before if verb is Verb.CHANGE else None
     if isinstance(entry, KeyChanged | UserChanged):
-        if principal.is_exchanged:
-            require_lasting(principal)
         had = before.scopes if isinstance(before, KeyChanged | UserChanged) else ()
         _require_grantable(principal, entry.scopes, had, "scopes")
     if isinstance(entry, KeyChanged) and not (

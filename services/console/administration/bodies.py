@@ -54,7 +54,7 @@ class CreateTenant(Body):
     tenant: Annotated[str, Field(max_length=64, description="Its id; it cannot be changed.")]
     name: Name = ""
     limits: LimitsBody | None = None
-    share: Annotated[float, Field(gt=0, le=100)] = 1.0
+    share: Annotated[float, Field(ge=0.001, le=100)] = 1.0
 
 
 class CreateUser(Body):
@@ -135,7 +135,7 @@ class TargetBody(Body):
     """A model that serves a route, with its share of the requests."""
 
     model: Text
-    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
 
 class CreateRoute(Body):

@@ -1,13 +1,12 @@
 """What is asked about costs, read from text. Pure."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from services.common.budgets.periods import start_of_day
+from services.common.budgets.periods import start_of_day, zone_names
 from services.common.errors import TocsinError
 from services.console.domain.moments import EARLIEST, LATEST
 
@@ -86,17 +85,11 @@ def _dimensions(text: str) -> tuple[Dimension, ...]:
 
 
 def _zone(name: str) -> ZoneInfo:
-    """Only names that the store knows too: not this machine's right/UTC or posixrules."""
-    if name not in _known_zones():
+    if name not in zone_names():
         raise InvalidQuestionError(
             "time_zone", f"time_zone {name!r} is unknown; use a name such as Europe/Paris."
         )
     return ZoneInfo(name)
-
-
-@functools.cache
-def _known_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 def _moment(text: str, zone: ZoneInfo, name: str) -> datetime:

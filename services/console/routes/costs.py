@@ -5,7 +5,7 @@ import io
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from schemas.control import Scope
 from services.common.clock import Clock
 from services.common.http.problems import forbidden, malformed
 from services.common.http.responses import json_response
+from services.console.administration.query import read_query
 from services.console.domain.cost_question import (
     DIMENSIONS,
     AskedCosts,
@@ -22,7 +23,7 @@ from services.console.domain.cost_question import (
 )
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.costs import Costs
-from services.console.routes.documentation import problems
+from services.console.routes.documentation import problems, query_of
 
 _LONGEST_DAYS = 400
 
@@ -91,6 +92,9 @@ class CostParameters(BaseModel, extra="forbid"):
     limit: int = Field(1000, ge=1, le=10_000, description="Most groups, the dearest first.")
 
 
+_NAMES = tuple(info.alias or name for name, info in CostParameters.model_fields.items())
+
+
 def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
     """Costs."""
     router = APIRouter(prefix="/api", tags=["Costs"])
@@ -102,16 +106,14 @@ def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
         "/costs",
         response_model=CostsAnswer,
         responses=problems(400, 401, 403, 429, 503) | {200: {"content": {"text/csv": {}}}},
+        openapi_extra=query_of(CostParameters, _NAMES),
     )
-    async def show(
-        request: Request,
-        caller: Annotated[Caller, Depends(reader)],
-        asked: Annotated[CostParameters, Query()],
-    ) -> Response:
+    async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell what the requests of the caller's tenant cost, in all and by group; with
         `Accept: text/csv` the groups as CSV. A platform administrator may ask for any
         tenant, or for all.
         """
+        asked = read_query(request, CostParameters, _NAMES)
         question = _question(asked, clock(), _tenant(caller, asked.tenant))
         found = await costs.read(question)
         if "text/csv" in request.headers.get("accept", ""):
@@ -140,6 +142,8 @@ def _question(asked: CostParameters, now: datetime, tenant: str) -> CostQuestion
     Raises:
         ProblemError: 400, one of them makes no sense.
     """
+    if asked.from_ and "days" in asked.model_fields_set:
+        raise malformed("days: leave it out where `from` says when to begin.", "days")
     text = AskedCosts(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
     only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
     try:

@@ -3,16 +3,17 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
 from services.common.http.responses import json_response
+from services.console.administration.query import read_query
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.satisfaction import Satisfaction
-from services.console.routes.documentation import problems
+from services.console.routes.documentation import problems, query_of
 
 _LONGEST_HOURS = 400 * 24
 
@@ -39,6 +40,12 @@ class ModelFigures(Figures):
     model: str
 
 
+class SatisfactionParameters(BaseModel, extra="forbid"):
+    """Which hours."""
+
+    window_hours: int = Field(24, ge=1, le=_LONGEST_HOURS, description="So many up to now.")
+
+
 class SatisfactionAnswer(BaseModel):
     """Ratings of a window."""
 
@@ -56,13 +63,14 @@ def quality_router(callers: Callers, satisfaction: Satisfaction) -> APIRouter:
         return callers.caller(request, Scope.READ)
 
     @router.get(
-        "/satisfaction", response_model=SatisfactionAnswer, responses=problems(400, 401, 403, 429, 503)
+        "/satisfaction",
+        response_model=SatisfactionAnswer,
+        responses=problems(400, 401, 403, 429, 503),
+        openapi_extra=query_of(SatisfactionParameters, SatisfactionParameters.model_fields),
     )
-    async def show(
-        caller: Annotated[Caller, Depends(reader)],
-        window_hours: Annotated[int, Query(ge=1, le=_LONGEST_HOURS)] = 24,
-    ) -> Response:
+    async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell the share of good ratings that the caller's tenant gave, in all and by model."""
-        return json_response(await satisfaction.read(caller.tenant, window_hours))
+        asked = read_query(request, SatisfactionParameters, SatisfactionParameters.model_fields)
+        return json_response(await satisfaction.read(caller.tenant, asked.window_hours))
 
     return router

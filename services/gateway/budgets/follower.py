@@ -40,8 +40,9 @@ _DEAREST = 1_000_000
 @dataclass
 class SpendFollower:
     """Keeps `spending` true for the book's meters. `on_end` hears of each request that
-    ended, after it is counted; `on_round` is called a
-    few times a second, and brings the book up to date.
+    ended, after it is counted, whoever's it is: what was reserved for it ends with it,
+    though its budget be gone meanwhile. `on_round` is called a few times a second, and
+    brings the book up to date.
     """
 
     tail: Tail
@@ -110,7 +111,7 @@ class SpendFollower:
         for record in records:
             if _tenant(record) in self.book.tenants:
                 self._count(record)
-                self.on_end((record.key or b"").decode(errors="replace"))
+            self.on_end((record.key or b"").decode(errors="replace"))
 
     def _count(self, record: Record) -> None:
         try:

@@ -125,16 +125,27 @@ identity provider for a user entered with `read`; one for an administrator's key
 administrator's.
 """
 TOKENS = ("issued", "narrowed", "admin token")
+PATHS = {
+    "users": "{tenant}/{user}",
+    "keys": "{key_id}",
+    "budgets": "{budget_id}",
+    "routes": "{tenant}/{route:path}",
+    "policies": "{tenant}",
+}
 EXCEPTIONS = {
     # A session is the console's, and no key to be exchanged; nor is a token.
     **{(one, "POST", "/api/auth/token"): "401" for one in SAME_AS},
     # What outlives a token is not for it.
     **{(one, "POST", "/api/me/keys/{key_id}/rotate"): "403" for one in TOKENS},
-    ("admin token", "POST", "/api/admin/users"): "403",
-    ("admin token", "PATCH", "/api/admin/users/{tenant}/{user}"): "403",
-    ("admin token", "POST", "/api/admin/keys"): "403",
-    ("admin token", "PATCH", "/api/admin/keys/{key_id}"): "403",
+    ("admin token", "PATCH", "/api/admin/tenants/{tenant}"): "403",
     ("admin token", "POST", "/api/admin/keys/{key_id}/rotate"): "403",
+    **{("admin token", "POST", f"/api/admin/{plural}"): "403" for plural in PATHS},
+    **{
+        ("admin token", verb, f"/api/admin/{plural}/{path}{more}"): "403"
+        for plural, path in PATHS.items()
+        for verb, more in (("PATCH", ""), ("DELETE", ""), ("POST", "/restore"))
+        if verb != "DELETE" or plural not in ("keys", "users")
+    },
 }
 TENANT_OF = {"other admin": "globex", "platform": "default"} | dict.fromkeys(
     ("infer", "read", "admin", *SAME_AS), "acme"

@@ -46,6 +46,8 @@ def test_days_and_times_are_taken_in_their_zone() -> None:
         (AskedCosts(time_zone="right/UTC"), "time_zone"),
         (AskedCosts(time_zone="posix/Europe/Paris"), "time_zone"),
         (AskedCosts(time_zone="posixrules"), "time_zone"),
+        (AskedCosts(time_zone="localtime"), "time_zone"),
+        (AskedCosts(time_zone="Factory"), "time_zone"),
         (AskedCosts(time_zone=""), "time_zone"),
         (AskedCosts(begin="2026-03-02", end="2026-03-01"), "from"),
         (AskedCosts(time_zone="Mars/Base"), "time_zone"),

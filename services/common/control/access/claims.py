@@ -9,9 +9,9 @@ from schemas.control import Scope
 from services.common.control.authentication import Refusal
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
+from services.common.identity import is_user_id
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_USER = re.compile(r"[^\x00-\x1f\x7f/]{1,128}")
 _MOST_SCOPES = 1000
 
 
@@ -46,7 +46,7 @@ def bearer_of(claims: Mapping[str, Any], mapping: ClaimMapping) -> Bearer | Refu
     if tenant is None or not _TENANT.fullmatch(tenant):
         return Refusal.TENANT
     user = _one(claim_at(claims, mapping.user))
-    if user is None or not _USER.fullmatch(user):
+    if user is None or not is_user_id(user):
         return Refusal.USER
     names = mapping.scope_names or {scope.value: (scope,) for scope in Scope}
     given = _names(claim_at(claims, mapping.scopes))

@@ -284,6 +284,29 @@ async def test_platform_administrator_is_not_shut_out_by_a_tenants(scene: Consol
     assert (await client.get(key, headers=root)).status_code == 200
 
 
+@pytest.mark.parametrize("how", ["entered", "by a key", "by a revoked key's record"])
+async def test_nobody_acts_as_a_platform_administrator(scene: ConsoleScene, how: str) -> None:
+    """A key with their user would use up their limits, budgets and hourly requests."""
+    attacker, _ = scene.key("acme", *TENANT_ADMIN)
+    if how == "entered":
+        scene.have(UserChanged(tenant="acme", user="root", created_at=BEGAN, version=1, scopes=ALL))
+    else:
+        scene.key("acme", *ALL, user="root", revoked_at=None if how == "by a key" else BEGAN)
+    _, planted = scene.key("acme", Scope.INFER, user="root")
+    _, gone = scene.key("acme", Scope.INFER, user="root", deleted_at=BEGAN)
+    client, body = scene.client, {"name": "steal", "user": "root", "scopes": ["infer"]}
+    tries = [
+        client.post("/api/admin/keys", json=body, headers=attacker),
+        client.post(f"/api/admin/keys/{planted}/rotate", json={}, headers=attacker),
+        client.patch(f"/api/admin/keys/{planted}", json={"expires_at": None}, headers=attacker),
+        client.post(f"/api/admin/keys/{gone}/restore", headers=attacker),
+    ]
+    assert [(await one).status_code for one in tries] == [403] * len(tries)
+    assert not scene.audited
+    body["user"] = "rooty"
+    assert (await client.post("/api/admin/keys", json=body, headers=attacker)).status_code == 201
+
+
 async def test_session_changes_something_only_with_its_csrf_token(scene: ConsoleScene) -> None:
     """The cookie alone is what another site can send."""
     clear = scene.key("acme", *TENANT_ADMIN)[0]["authorization"].removeprefix("Bearer ")

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.control import Scope, UserChanged
+from schemas.control import PolicyChanged, RouteChanged, RouteTarget, Scope, UserChanged
 from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
+from tests.unit.console.administration.test_isolation import budget_of
 
 INFER, READ, ADMIN = Scope.INFER, Scope.READ, Scope.ADMIN
 
@@ -16,6 +17,13 @@ def scene() -> ConsoleScene:
     scene = ConsoleScene()
     scene.have_tenant("acme")
     scene.have(UserChanged(tenant="acme", user="jo", created_at=BEGAN, version=1, scopes=TENANT_ADMIN))
+    budget = budget_of("acme", "user", "acme/jo")
+    scene.have(
+        budget.model_copy(update={"budget_id": "b"}),
+        budget.model_copy(update={"budget_id": "gone", "deleted_at": BEGAN}),
+        RouteChanged(tenant="acme", route="r", targets=(RouteTarget(model="m"),), version=1),
+        PolicyChanged(tenant="acme", version=1),
+    )
     return scene
 
 
@@ -33,6 +41,24 @@ def _giving(own: str, other: str, deleted: str) -> list[tuple[str, str, dict[str
         ("POST", f"/api/admin/keys/{deleted}/restore", {}),
         ("POST", "/api/admin/users", {"user": "eve", "scopes": ["read"]}),
         ("PATCH", "/api/admin/users/acme/jo", {"scopes": ["infer", "admin"]}),
+        *_changing(),
+    ]
+
+
+def _changing() -> list[tuple[str, str, dict[str, Any]]]:
+    """What goes on for everybody when the token is over."""
+    subject = {"subject": {"kind": "user", "id": "acme/jo"}, "period": "day"}
+    return [
+        ("POST", "/api/admin/policies", {"store_text": "raw", "prompt_attacks": "off"}),
+        ("DELETE", "/api/admin/policies/acme", {}),
+        ("PATCH", "/api/admin/policies/acme", {"scan_output": False}),
+        ("POST", "/api/admin/budgets", {**subject, "limit_usd": "0", "hard": True}),
+        ("PATCH", "/api/admin/budgets/b", {"hard": False}),
+        ("DELETE", "/api/admin/budgets/b", {}),
+        ("POST", "/api/admin/budgets/gone/restore", {}),
+        ("POST", "/api/admin/routes", {"route": "smollm2-135m", "targets": [{"model": "other"}]}),
+        ("DELETE", "/api/admin/routes/acme/r", {}),
+        ("PATCH", "/api/admin/tenants/acme", {"name": "x"}),
     ]
 
 

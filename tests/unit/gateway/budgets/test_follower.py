@@ -17,6 +17,7 @@ from services.common.budgets.spend import Meter, Spender, Spent
 from services.common.errors import StoreUnavailableError
 from services.gateway.budgets.book import BudgetBook
 from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from tests.unit.gateway.budgets import NOW, budget, meter
 
@@ -208,7 +209,7 @@ async def test_store_that_is_away_leaves_new_budgets_unknown_and_others_true() -
 
 async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() -> None:
     """They are counted as skipped, or cost nothing; those of tenants without a budget are
-    not even read.
+    not even read, but free what a budget that is gone had reserved.
     """
     scene = Scene()
     scene.make("acme")
@@ -229,4 +230,30 @@ async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() 
     for _ in range(9):
         await scene.follower.round()
     assert scene.known("acme") == 2**5
-    assert {f"r{number}" for number in range(11) if number != 4} == set(scene.ended)
+    assert {f"r{number}" for number in range(11)} == set(scene.ended)
+
+
+@pytest.mark.parametrize("others", [(), ("globex",)])
+@pytest.mark.parametrize("back", [True, False])
+async def test_end_read_while_its_budget_is_away_frees_what_was_reserved(
+    others: tuple[str, ...], *, back: bool
+) -> None:
+    """Whether it comes back, when the store has the end already, and whoever else has a
+    budget meanwhile.
+    """
+    scene, held = Scene(), Reservations(0.5)
+    scene.follower.on_end = held.release
+    for tenant in ("acme", *others):
+        scene.make(tenant)
+    await scene.follower.round()
+    held.take("r0", ("acme",), Decimal(3), now_s=0, until_s=1000)
+    scene.make("acme")
+    await scene.follower.round()
+    scene.log.append(0, "acme")
+    for _ in range(3):
+        await scene.follower.round()
+    scene.log.recorded[0] = 1
+    if back:
+        scene.make("acme")
+        await scene.follower.round()
+    assert ("r0" in held, held.held("acme")) == (False, 0)
