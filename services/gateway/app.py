@@ -102,6 +102,7 @@ def make_serving(settings: Settings) -> Serving:
         silence_s=settings.silence_s,
         clock=utc_now,
         monotonic=monotonic_s,
+        control=lambda: control.state,
     )
     scans = LogScans(url, name)
     readers = ReaderPool(reader, bus_monitor)

@@ -38,7 +38,7 @@ _SEGMENTS = frozenset({"", ".", ".."})
 """What no part of a path can be: clients would send another path."""
 _NAME_LENGTH = 200
 _MAX_LIMIT_USD = 10**12
-_LEAST_SHARE, _MOST_SHARE = 0.001, 100
+_LEAST_SHARE, _MOST_SHARE = 0.01, 100
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
 _ID_RULE = (
     "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"

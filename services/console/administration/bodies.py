@@ -54,7 +54,7 @@ class CreateTenant(Body):
     tenant: Annotated[str, Field(max_length=64, description="Its id; it cannot be changed.")]
     name: Name = ""
     limits: LimitsBody | None = None
-    share: Annotated[float, Field(ge=0.001, le=100)] = 1.0
+    share: Annotated[float, Field(ge=0.01, le=100)] = 1.0
 
 
 class CreateUser(Body):

@@ -16,7 +16,8 @@ def _nothing(_request_id: str) -> None:
 @dataclass(slots=True, eq=False)
 class Admitted:
     """A request that may be published, its place at this gateway, its part of limits and
-    of budgets (`release_money`), and what its answer's headers tell.
+    of budgets (`release_money`), and what its answer's headers tell. `user` is the
+    caller's own name, as far as it is known here.
 
     What becomes of it is said once: whatever is said later changes nothing.
     """
@@ -26,6 +27,7 @@ class Admitted:
     permit: Permit = field(default_factory=Permit)
     headers: Headers = ()
     release_money: Callable[[str], None] = _nothing
+    user: str = ""
     _over: bool = field(default=False, init=False)
 
     def give_back(self) -> None:

@@ -50,7 +50,10 @@ class Gate:
         first, admitted = requests[0], list[Admitted]()
         try:
             places = self.registry.take_places(first.tenant, len(requests))
-            admitted = [Admitted(request, place) for request, place in zip(requests, places, strict=True)]
+            admitted = [
+                Admitted(request, place, user=caller.user)
+                for request, place in zip(requests, places, strict=True)
+            ]
             await self._reserve(caller, admitted)
             await self._require_servable(admitted, traceparent)
         except BaseException as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ from services.gateway.streams.reply_stream import ReplyStream
 
 _MOST_CHARS = 255
 _BEGINS_WITHIN_S = 2.0
+_SOON_S = 5.0
+"""A gateway that runs asks so soon after its claim."""
+_TURN_S = 5.0
 _LOOK_EVERY_S = 0.2
 _NEVER_BEGUN_S = 90.0
 """A request that the log has not by then never came into it."""
@@ -72,13 +76,21 @@ class _KeyedCall:
         happens `again`, the client shall come back.
 
         All that the call needs is taken before the key is claimed, so that a refusal
-        leaves nothing in the log.
+        leaves nothing in the log. Of several such calls at this gateway one does so at a
+        time: where it claims the key, the others take nothing.
         """
         requests = self.call.make()
         for request in requests:
             self.serving.publisher.require(request)
-        admitted = await self.serving.gate.admit(self.call.caller, requests, self.call.traceparent)
-        held = await self._claim(admitted, replaces)
+        keys, admitted = self.serving.idempotency, list[Admitted]()
+        digest = self.asked.digest(keys.pepper)
+        async with keys.turns.of(digest, _TURN_S):
+            known = keys.claims.find(digest, keys.now_ms())
+            if known is not None and known.claim_id != replaces:
+                held = Held(digest, known, won=False)
+            else:
+                admitted = await self.serving.gate.admit(self.call.caller, requests, self.call.traceparent)
+                held = await self._claim(admitted, replaces)
         if held.won:
             return await self._publish(held, admitted)
         if again:
@@ -192,7 +204,7 @@ class _KeyedCall:
                 if age_s >= _NEVER_BEGUN_S:
                     raise _NeverBegunError from error
                 if self.serving.monotonic() > give_up:
-                    raise _in_use() from error
+                    raise _in_use(age_s) from error
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _require_fresh(self, claim: Claim) -> None:
@@ -238,8 +250,18 @@ def _expired() -> ProblemError:
     )
 
 
-def _in_use() -> ProblemError:
+def _in_use(age_s: float = 0.0) -> ProblemError:
+    """409: the request of a claim of this age is not in the log yet. Where it should be
+    long since, its gateway may be gone: then the key is free once that is certain.
+    """
     metrics.GATEWAY_IDEMPOTENT.labels(ErrorCode.IDEMPOTENCY_KEY_IN_USE.value).inc()
-    headers = (("retry-after", "1"), ("retry-after-ms", "1000"))
-    message = "Another call with this Idempotency-Key has just begun. Try again in a second."
+    wait_s = 1 if age_s < _SOON_S else max(1, math.ceil(_NEVER_BEGUN_S - age_s))
+    headers = (("retry-after", str(wait_s)), ("retry-after-ms", str(wait_s * 1000)))
+    message = f"Another call with this Idempotency-Key has just begun. Try again in {wait_s} s."
+    if age_s >= _SOON_S:
+        message = (
+            f"Another call with this Idempotency-Key began {age_s:.0f} s ago, and nothing is known of its "
+            f"request; its gateway may have stopped. Nothing comes of it any more in {wait_s} s: then this "
+            "call is answered."
+        )
     return ProblemError(Problem(409, ErrorCode.IDEMPOTENCY_KEY_IN_USE, message, "idempotency-key", headers))

@@ -6,7 +6,8 @@ silent one, and cancels no stream that its client has taken up elsewhere meanwhi
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,6 +15,7 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import LogPosition, RetryNeeded
 from schemas.topics import requests_topic
 from services.common.clock import Clock, MonotonicClock
+from services.common.control.state import ControlState
 from services.common.process.pauses import PauseDetector
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
@@ -21,6 +23,7 @@ from services.gateway.problems import not_in_time
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.registry import Departure, StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
+from services.gateway.streams.shut_out import SHUT_OUT, is_shut_out
 from services.gateway.streams.state import Phase
 
 log = structlog.get_logger(__name__)
@@ -32,6 +35,7 @@ stands, and what comes next whether it would be served in time.
 """
 _GRACE_S = 1.0
 """The dispatcher, which also knows the deadline, gets the first word."""
+_SHUT_OUT_EVERY_S = 0.5
 _HOLD_S = 10.0
 """A client is kept waiting so long beyond its deadline while the log cannot be read."""
 
@@ -48,6 +52,8 @@ class Watchdog:
     silence_s: float
     clock: Clock
     monotonic: MonotonicClock
+    control: Callable[[], ControlState]
+    _shut_out_at: float = field(default=0.0, init=False)
 
     async def run(self) -> None:
         """Looks after them until cancelled."""
@@ -61,6 +67,7 @@ class Watchdog:
         """Looks after them once."""
         now = self.monotonic()
         self.pauses.tick(now)
+        self._end_shut_out(now)
         for reply_stream in self.registry.served:
             self._judge(reply_stream, now)
         self.queue_positions.want(
@@ -80,6 +87,23 @@ class Watchdog:
         for reply_stream, _ in self.registry.departures:
             useful = reply_stream.request.stream or reply_stream.recorded or reply_stream.taken
             if not (useful or reply_stream.ended):
+                self._cancel(reply_stream)
+
+    def _end_shut_out(self, now: float) -> None:
+        """Takes back, twice a second, what is under way for keys, users and tenants that
+        were shut meanwhile. Its client is told; what has none is cancelled at once.
+        """
+        if now < self._shut_out_at:
+            return
+        self._shut_out_at = now + _SHUT_OUT_EVERY_S
+        state, at = self.control(), self.clock()
+        for reply_stream in self.registry.served:
+            if not reply_stream.ended and is_shut_out(state, reply_stream.admitted, at):
+                reply_stream.fail(SHUT_OUT)
+        for reply_stream, _ in self.registry.departures:
+            useless = not (reply_stream.ended or reply_stream.taken)
+            if useless and is_shut_out(state, reply_stream.admitted, at):
+                reply_stream.fail(SHUT_OUT)
                 self._cancel(reply_stream)
 
     def _judge(self, reply_stream: ReplyStream, now: float) -> None:

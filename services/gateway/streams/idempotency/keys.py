@@ -36,6 +36,7 @@ from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim, Claims
 from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder, RecordingRoom
 from services.gateway.streams.idempotency.sealing import Asked
+from services.gateway.streams.idempotency.turns import Turns
 from services.gateway.streams.reply_stream import Listener, ReplyStream
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class IdempotencyKeys:
     claim_timeout_s: float = 5.0
     _waiting: "dict[str, set[asyncio.Future[None]]]" = field(default_factory=dict, init=False)
     """Who waits until a claim, or its release, is read back."""
+    turns: Turns = field(default_factory=Turns, init=False)
     _settling: "set[asyncio.Task[None]]" = field(default_factory=set, init=False)
     _concluding: set[str] = field(default_factory=set, init=False)
     """Claims whose answer or release is on its way to the log."""

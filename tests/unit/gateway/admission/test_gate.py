@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -210,3 +211,12 @@ async def test_prompts_of_one_call_wait_for_a_budget_once() -> None:
     assert len(serving.publisher.taken) == 16
     assert (serving.budgets.clock() - began).total_seconds() < 3
     assert serving.budgets.reservations.total() == Decimal("1.6")
+
+
+@pytest.mark.parametrize("user", ["jo", ""])
+async def test_admitted_request_knows_its_callers_user(user: str) -> None:
+    """By name, not by pseudonym: whether they are suspended meanwhile is looked up by it."""
+    serving = serving_of(make_stage(), 99)
+    who = replace(caller(), user=user)
+    requests = serving.requests.completions(who, CompletionBody(model="m", prompt=["a", "b"]), stream=False)
+    assert [one.user for one in await serving.gate.admit(who, requests, None)] == [user, user]

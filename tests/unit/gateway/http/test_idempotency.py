@@ -22,6 +22,7 @@ from services.gateway.problems import no_such_request
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
 from services.gateway.streams.idempotency.recording import RecordingRoom
+from services.gateway.streams.idempotency.turns import Turns
 from tests.unit.gateway.budgets import budget
 from tests.unit.gateway.limits.scene import caller
 from tests.unit.gateway.serving import NOW, serving_of
@@ -32,11 +33,13 @@ LIMITS = "key.requests_per_minute=50,key.tokens_per_minute=10000000"
 
 
 class TimedLog(Log):
-    """Its records are of the present."""
+    """Its records are of the present, or so old."""
+
+    age_s = 0.0
 
     async def send(self, record: Outgoing) -> None:
         await super().send(record)
-        self.records[-1] = self.records[-1]._replace(timestamp=int(NOW.timestamp() * 1000))
+        self.records[-1] = self.records[-1]._replace(timestamp=int((NOW.timestamp() - self.age_s) * 1000))
 
 
 class Gateway:
@@ -246,3 +249,69 @@ async def test_known_key_is_answered_though_the_caller_is_over_its_limit(log: Lo
     assert reused.value.problem.code == "idempotency_key_reused"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("bound", ["limit", "budget"])
+async def test_duplicates_at_one_gateway_take_what_one_call_takes(log: Log, bound: str) -> None:
+    """All at once under a limit, or a budget, of one: none is refused for the others."""
+    limits = "key.requests_per_minute=1" if bound == "limit" else LIMITS
+    made = Gateway(log, limits, (budget(limit_usd=Decimal(1000)),) if bound == "budget" else ())
+    running = asyncio.create_task(made.keys.run())
+    seconds = iter(range(1000))
+    made.serving.monotonic = lambda: float(next(seconds))
+    body = CompletionBody(model="m", prompt="a")
+    ended = await asyncio.gather(*(made.ask(body) for _ in range(20)), return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    codes = [one.problem.code for one in ended if isinstance(one, ProblemError)]
+    assert codes == ["idempotency_key_in_use"] * 19
+    _, places = made.used()
+    assert (len(log.kinds(KeyClaimed)), len(made.serving.publisher.taken), places) == (1, 1, 1)
+    assert len(made.keys.turns) == 0
+
+
+async def test_refused_call_lets_its_duplicate_have_its_turn(log: Log) -> None:
+    """One after the other, each by its own right; nothing stays held."""
+    made, body = Gateway(log, "key.requests_per_minute=0"), CompletionBody(model="m", prompt="a")
+    ended = await asyncio.gather(*(made.ask(body) for _ in range(3)), return_exceptions=True)
+    assert [one.problem.status for one in ended if isinstance(one, ProblemError)] == [429] * 3
+    assert (len(made.keys.turns), log.records) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("age_s", "retry_after"), [(0, "1"), (4.5, "1"), (5, "85"), (30.5, "60"), (89.5, "1")]
+)
+async def test_call_is_told_when_its_key_will_be_free(
+    gateway: Gateway, log: TimedLog, age_s: float, retry_after: str
+) -> None:
+    """In a second where another call has just begun; else when nothing can come of it."""
+    gateway.serving.publisher.error = MayHaveBegunError(unavailable("It may have begun.").problem)
+    body, log.age_s = CompletionBody(model="m", prompt="a"), age_s
+    with pytest.raises(MayHaveBegunError):
+        await gateway.ask(body)
+    seconds = iter(range(100))
+    gateway.serving.monotonic = lambda: float(next(seconds))
+    with pytest.raises(ProblemError) as again:
+        await gateway.ask(body)
+    headers = dict(again.value.problem.headers)
+    assert (headers["retry-after"], headers["retry-after-ms"]) == (retry_after, f"{retry_after}000")
+
+
+async def test_turn_is_waited_for_no_longer_than_it_may_take() -> None:
+    """Who waits in vain goes on; who holds it gives it to the next."""
+    turns, order = Turns(), list[str]()
+    async with turns.of("k", 1.0):
+        async with turns.of("k", 0.01):
+            order.append("in vain")
+        async with turns.of("other", 1.0):
+            order.append("another key")
+
+        async def waiting() -> None:
+            async with turns.of("k", 5.0):
+                order.append("next")
+
+        task = asyncio.create_task(waiting())
+        await asyncio.sleep(0)
+        assert order == ["in vain", "another key"]
+    await task
+    assert (order[2:], len(turns)) == (["next"], 0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from schemas.control import KeyChanged, TenantChanged
 from schemas.inference import (
     End,
     InferenceRequested,
@@ -16,6 +17,7 @@ from schemas.inference import (
     ReplyTo,
     RetryNeeded,
 )
+from services.common.control.state import ControlState
 from services.common.process.health import HealthState
 from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.monitor import BusMonitor
@@ -28,6 +30,11 @@ from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.watchdog import Watchdog
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+KEY = KeyChanged(key_id="k", secret_hmac="", name="k", tenant="t", user="jo", created_at=NOW)
+CONTROL = ControlState(
+    keys={"k": KEY},
+    tenants={one: TenantChanged(tenant=one, created_at=NOW) for one in ("t", *"abcdefgh")},
+)
 ORIGIN = LogPosition(topic="t", partition=0, offset=7)
 
 
@@ -64,6 +71,7 @@ class Stage:
     reading: bool = True
     """Whether the reader reads to the end of its partition before each tick."""
     time_s: float = 0.0
+    control: ControlState = field(default_factory=lambda: CONTROL)
     offset: int = 0
 
     def follow(
@@ -73,6 +81,8 @@ class Stage:
         prompt: str = "",
         tenant: str = "t",
         permit: Permit | None = None,
+        key_id: str = KEY.key_id,
+        user: str = "",
         **more: Any,
     ) -> ReplyStream:
         """A reply stream of a new request that has a place."""
@@ -82,7 +92,7 @@ class Stage:
             model="m",
             lane=Lane.INTERACTIVE,
             tenant=tenant,
-            key_id="k",
+            key_id=key_id,
             stream=stream,
             prompt=prompt,
             reply_to=ReplyTo(partition=0, gateway_id="g"),
@@ -90,7 +100,8 @@ class Stage:
             deadline=NOW + timedelta(seconds=60),
         )
         [place] = self.registry.take_places(tenant)
-        return self.registry.follow(Admitted(request, place, permit or Permit()), self.reader, **more)
+        admitted = Admitted(request, place, permit or Permit(), user=user)
+        return self.registry.follow(admitted, self.reader, **more)
 
     def hear(self, reply_stream: ReplyStream, message: Any) -> None:
         """The next record of the log."""
@@ -169,6 +180,7 @@ def make_stage(**settings_: Any) -> Stage:
         silence_s=settings.silence_s,
         clock=lambda: NOW + timedelta(seconds=made.time_s),
         monotonic=lambda: made.time_s,
+        control=lambda: made.control,
     )
     made = Stage(registry, watchdog, publisher, reader, bus_monitor)
     return made
