@@ -1,9 +1,10 @@
 """Entries and records for tests of the control state."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from schemas.control import AnyEntry, KeyChanged, TenantChanged, control_key
+from schemas.control import AnyEntry, BudgetChanged, KeyChanged, Subject, TenantChanged, control_key
 from services.common.control.changes import Change
 from services.common.control.state import ControlRecord, ControlState, fold
 from services.common.identity import create_key, sign_key
@@ -15,6 +16,19 @@ PEPPER = "a pepper for the tests only"
 def tenant(tenant_id: str = "acme", **fields: Any) -> TenantChanged:
     """A tenant."""
     return TenantChanged(**({"tenant": tenant_id, "created_at": NOW, "version": 1} | fields))
+
+
+def budget(**fields: Any) -> BudgetChanged:
+    """A tenant's budget."""
+    values = {
+        "budget_id": "b",
+        "tenant": "acme",
+        "subject": Subject(kind="tenant", id="acme"),
+        "period": "month",
+        "limit_usd": Decimal(5),
+        "created_at": NOW,
+    }
+    return BudgetChanged(**(values | fields))
 
 
 def signed_key(*, tenant: str = "acme", **fields: Any) -> tuple[str, KeyChanged]:
