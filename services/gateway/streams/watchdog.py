@@ -17,13 +17,13 @@ from schemas.topics import requests_topic
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.state import ControlState
 from services.common.process.pauses import PauseDetector
+from services.gateway.admission.shut_out import SHUT_OUT, is_shut_out
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.problems import not_in_time
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.registry import Departure, StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
-from services.gateway.streams.shut_out import SHUT_OUT, is_shut_out
 from services.gateway.streams.state import Phase
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,14 @@ import pytest
 
 from schemas.control import TenantChanged, UserChanged
 from services.common.control.state import ControlState
-from tests.unit.gateway.streams.stage import CONTROL, DONE, KEY, NOW, Stage, chunk
+from tests.unit.gateway.streams.stage import CONTROL, DONE, KEY, NOW, Stage, chunk, make_stage
+
+
+@pytest.fixture
+async def stage() -> Stage:
+    """A registry on a steady bus."""
+    return make_stage()
+
 
 LATER = NOW + timedelta(seconds=5)
 
