@@ -1,11 +1,15 @@
 """Who a gateway lets in: issuers' tokens, short tokens for keys, and no guesses."""
 
+import asyncio
 import time
 from typing import Any
 
+from services.common.control import changes
 from services.common.control.access.key_uses import read_last_uses
 from services.common.identity import parse_key
-from tests.integration.gateway.conftest import Scene, StartGateway, client_of
+from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
+from tests.support.control import control_writer, make_key
+from tests.support.inference.fake_inference import FakeInference
 from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
 
 _MODELS = "/v1/models"
@@ -63,3 +67,39 @@ async def test_gateway_lets_in_tokens_and_slows_guesses(scene: Scene, start_gate
     used_at = (await read_last_uses(scene.url)).of(key.key_id)
     assert used_at is not None
     assert abs(used_at.timestamp() - now_s) < 60
+
+
+async def test_revoked_key_has_what_is_under_way_taken_back(
+    scene: Scene, start_gateway: StartGateway, inference: FakeInference
+) -> None:
+    """A stream ends with an error, a whole answer with 401, and the replicas are told;
+    another key's stream goes on.
+    """
+    inference.held_from = 2
+    inference.gate.clear()
+    clear, record = await make_key(scene.url, name="shut")
+    body = {"model": scene.model, "messages": [{"role": "user", "content": "hello"}]}
+    async with client_of(await start_gateway(), scene) as client:
+
+        async def ask(key: str, *, stream: bool) -> tuple[int, str]:
+            answer = await client.post(
+                "/v1/chat/completions", json=body | {"stream": stream}, headers=bearer(key)
+            )
+            return answer.status_code, answer.text
+
+        async with asyncio.timeout(10):
+            while (await client.get(_MODELS, headers=bearer(clear))).status_code != 200:  # noqa: ASYNC110  what is looked at has no event
+                await asyncio.sleep(0.02)
+        streamed, whole = (asyncio.create_task(ask(clear, stream=stream)) for stream in (True, False))
+        other = asyncio.create_task(ask(scene.key, stream=True))
+        await until(lambda: len(inference.asked) == 3)
+        await control_writer(scene.url).apply(changes.revoke_key(record.key_id))
+        status, text = await streamed
+        assert (status, "invalid_api_key" in text, "[DONE]" in text) == (200, True, False)
+        status, text = await whole
+        assert (status, "invalid_api_key" in text) == (401, True)
+        await until(lambda: len(inference.cancelled) == 2)
+        assert {one.reason for one in inference.cancelled} == {"invalid_api_key"}
+        inference.gate.set()
+        status, text = await other
+        assert (status, "[DONE]" in text) == (200, True)
