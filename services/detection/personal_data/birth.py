@@ -16,7 +16,7 @@ _REACH = 72
 _REACH_OF_FIGURES = 24  # for eight digits without a separator
 _DIGIT = re.compile(r"[0-9]")
 _OTHER_SENSE = re.compile(
-    r"[- ]?(?:to\s|again|certificate|rate|control|order|plan|party|parties|gift|cake|card|present|wish|town"
+    r"[- ]?(?:again|certificate|rate|control|order|plan|party|parties|gift|cake|card|present|wish|town"
     r"|place|free|\s?(?:du|d'une?|de la|de l')\s|out of|surunkunde|urkunde|sfeier|sgeschenk|skarte|stort)"
 )
 _ENDS_THOUGHT = re.compile(
@@ -45,6 +45,7 @@ _VERBS = re.compile(
 _STAR = re.compile(r"\*(?:(?<=[(,] \*)|(?<=\(\*))\s?")  # `Maria (*14.05.1977)`
 _MARKS_OF_COLUMNS = ",;|\t"
 _ROWS = 200
+_LINE = 400
 
 
 def recognise(passage: Passage) -> Iterator[Finding]:
@@ -123,17 +124,18 @@ def _dates(lower: str, start: int, end: int) -> Iterator[re.Match[str]]:
 def _in_column(passage: Passage, end: int) -> Iterator[Finding]:
     """Dates under a heading: rows of as many cells as its line has before it."""
     lower = passage.lower
-    line_start, line_end = lower.rfind("\n", 0, end) + 1, lower.find("\n", end)
+    line_end = lower.find("\n", end, end + _LINE)
+    line_start = max(lower.rfind("\n", max(0, end - _LINE), end) + 1, end - _LINE, 0)
     mark = max(_MARKS_OF_COLUMNS, key=lambda m: lower.count(m, line_start, line_end))
-    if line_end < 0 or line_end - line_start > 400 or mark not in lower[line_start:line_end]:
+    if line_end < 0 or mark not in lower[line_start:line_end]:
         return
     column, start = lower.count(mark, line_start, end), line_end + 1
     for _ in range(_ROWS):
-        stop = lower.find("\n", start)
-        stop = len(lower) if stop < 0 else stop
-        cell_start, cell_end = _cell(lower, start, min(stop, start + 400), mark, column)
-        if cell_start < 0:
-            return
+        stop = lower.find("\n", start, start + _LINE)
+        stop = min(len(lower), start + _LINE) if stop < 0 else stop
+        cell_start, cell_end = _cell(lower, start, stop, mark, column)
+        if cell_start < 0 or passage.last_before(vocabulary("birth"), stop, stop - start) > start:
+            return  # no such row, or one that speaks of birth itself
         match = date_pattern().search(lower, cell_start, cell_end)
         if match and not lower[cell_start : match.start()].strip(' "') and is_date(match):
             yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "in a column of dates of birth")

@@ -42,6 +42,7 @@ _IPV4 = re.compile(
 _PREFIX = re.compile(r"/([0-9]{1,2})(?![0-9.])")
 _PRODUCT_BEFORE = re.compile(r"(?:[=<>~!]=|@|[A-Za-z]-|(?<![\w./:-])[A-Za-z][\w.+-]{1,30}/)\Z")
 _IN_AN_ADDRESS = re.compile(r"(?://|[=\[\"'@|,_]|[A-Za-z]:)\Z")
+_MARKS_OF_ADDRESSES = "/=[\"'@|,_:"
 _OF_A_VERSION = 40  # versions seldom have a part above it, random addresses seldom have none
 _RESOLVERS = ("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9")
 _HEX = "0-9A-Fa-f"
@@ -147,9 +148,10 @@ def _is_version(passage: Passage, match: re.Match[str]) -> bool:
     of_network = passage.last_before(vocabulary("network"), start, 40)
     is_small = max(map(int, value.split("."))) < _OF_A_VERSION and not value.startswith("10.")
     of_version = passage.last_before(vocabulary("version"), start, 40 if is_small else 12)
-    if _PRODUCT_BEFORE.search(before):
+    last = before[-1:]
+    if last and last in "=@-/" and _PRODUCT_BEFORE.search(before):
         return of_network < 0 or of_network < start - 12
-    if _IN_AN_ADDRESS.search(before) or of_version > of_network:
+    if (last and last in _MARKS_OF_ADDRESSES and _IN_AN_ADDRESS.search(before)) or of_version > of_network:
         return of_version > of_network
     return (
         is_small
