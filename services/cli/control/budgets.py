@@ -13,7 +13,7 @@ app = typer.Typer(
 
 _Limit = Annotated[str, typer.Option("--limit-usd", help="How many US dollars, such as 25 or 0.50.")]
 _Zone = Annotated[str, typer.Option(help="Whose days and months, such as Europe/Paris.")]
-_WarnAt = Annotated[str, typer.Option(help="Shares of the limit at which to warn, separated by commas.")]
+_WarnAt = Annotated[str, typer.Option(help="Shares of the limit at which to warn, by commas; empty: none.")]
 
 
 def _line(one: Fields) -> str:
@@ -65,7 +65,7 @@ def create(  # noqa: PLR0917 (typer turns them into options)
         "time_zone": time_zone,
         "limit_usd": limit_usd,
         "hard": hard,
-        "warn_at": warn_at.split(","),
+        "warn_at": _shares(warn_at),
     }
     run_beside_installation(lambda: _create(fields, as_json=as_json), as_json=as_json)
 
@@ -77,7 +77,9 @@ def set_(  # noqa: PLR0917 (typer turns them into options)
     period: Annotated[str | None, typer.Option(help="day or month.")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Whose days and months.")] = None,
     hard: Annotated[bool | None, typer.Option("--hard/--soft", help="Refuse, or only warn.")] = None,
-    warn_at: Annotated[str | None, typer.Option(help="Shares at which to warn, by commas.")] = None,
+    warn_at: Annotated[
+        str | None, typer.Option(help="Shares at which to warn, by commas; empty: none.")
+    ] = None,
     as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Change what is named of a budget; for whom it is stays."""
@@ -86,10 +88,14 @@ def set_(  # noqa: PLR0917 (typer turns them into options)
         "period": period,
         "time_zone": time_zone,
         "hard": hard,
-        "warn_at": warn_at.split(",") if warn_at else None,
+        "warn_at": None if warn_at is None else _shares(warn_at),
     }
     given = {name: value for name, value in fields.items() if value is not None}
     run_beside_installation(lambda: _edit(budget_id, given, as_json=as_json), as_json=as_json)
+
+
+def _shares(given: str) -> list[str]:
+    return given.split(",") if given.strip() else []
 
 
 def _create(fields: Fields, *, as_json: bool) -> int:

@@ -1,5 +1,6 @@
 """`tocsin keys`: API keys."""
 
+import math
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -13,7 +14,22 @@ from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(help="The eight characters after tsn_.")]
-_Days = Annotated[float | None, typer.Option(min=0, help="Days until it expires; none means never.")]
+
+
+def _number(given: float | None) -> float | None:
+    if given is not None and math.isnan(given):
+        raise typer.BadParameter("nan is no number")
+    return given
+
+
+_Days = Annotated[
+    float | None,
+    typer.Option(min=0, max=36_500, callback=_number, help="Days until it expires; none means never."),
+]
+_Hours = Annotated[
+    float,
+    typer.Option(min=0, max=30 * 24, callback=_number, help="How long the present secret stays good."),
+]
 
 
 def _line(key: dict[str, Any]) -> str:
@@ -98,7 +114,7 @@ def scopes(key_id: _Id, scope: Scopes, as_json: Json = False) -> None:  # noqa: 
 @app.command()
 def rotate(
     key_id: _Id,
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the present secret stays good.")] = 24,
+    overlap_hours: _Hours = 24,
     as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Give a key another secret, and show it this once; its id stays."""

@@ -4,10 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
+_MOST_DIGITS = 18
+
 
 def _parse(given: str | None) -> str | None:
-    if given is not None and given != "none" and not given.isdecimal():
-        raise typer.BadParameter(f"{given!r} is no limit; give a number, or none for no limit of its own")
+    is_number = given is not None and given.isdecimal() and len(given) <= _MOST_DIGITS
+    if given is not None and given != "none" and not is_number:
+        raise typer.BadParameter(f"{given[:40]!r} is no limit; give a number, or none to take it away")
     return given
 
 

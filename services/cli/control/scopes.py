@@ -21,12 +21,14 @@ def split_scopes(given: list[str] | None) -> list[str]:
     `--scope read --scope infer`.
 
     Raises:
-        typer.BadParameter: there is no such scope.
+        typer.BadParameter: there is no such scope, or none is named.
     """
     names = [name.strip() for one in given or [] for name in one.split(",") if name.strip()]
     for name in names:
         if name not in set(ScopeName):
             raise typer.BadParameter(f"{name!r} is no scope; there are {', '.join(ScopeName)}")
+    if given and not names:
+        raise typer.BadParameter(f"no scope is named; there are {', '.join(ScopeName)}")
     return list(dict.fromkeys(names))
 
 

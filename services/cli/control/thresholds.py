@@ -31,7 +31,7 @@ add_shared_commands(app, KIND)
 
 
 def _counts(given: str | None) -> str | None:
-    parts = (given or "0,0,0").split(",")
+    parts = ("0,0,0" if given is None else given).split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise typer.BadParameter(f"{given!r} must be three numbers, such as 100,50,10")
     return given

@@ -69,7 +69,8 @@ def set_(  # noqa: PLR0917 (typer turns them into options)
     as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
 ) -> None:
     """Change what is named of a user."""
-    fields = {key: value for key, value in (("name", name), ("scopes", scope)) if value}
+    named = (("name", name), ("scopes", scope or None))
+    fields = {key: value for key, value in named if value is not None}
     fields |= limits_of(requests_per_minute, tokens_per_minute, concurrent_streams)
     run_beside_installation(
         lambda: _edit(f"{tenant}/{user}", fields, "is changed", as_json=as_json), as_json=as_json

@@ -89,6 +89,8 @@ def test_user_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     made = json.loads(tocsin("users", "create", *of_ward, "--name", "Jo", "--scope", "read", "--json").stdout)
     assert (made["tenant"], made["user"], made["scopes"], made["version"]) == ("ward", "jo", ["read"], 1)
     assert "is there already" in tocsin("users", "create", *of_ward).stderr
+    named = json.loads(tocsin("users", "set", *of_ward, "--name", "", "--json").stdout)
+    assert (named["name"], named["scopes"], named["version"]) == ("", ["read"], 2)
     key = json.loads(
         tocsin("keys", "create", "--name", "n", "--tenant", "ward", "--user", "jo", "--json").stdout
     )
@@ -155,6 +157,7 @@ def test_key_with_a_budget_rotates_and_keeps_it(tocsin: Tocsin) -> None:
     changed = tocsin("budgets", "set", "b1", "--limit-usd", "2", "--soft")
     assert changed.stdout == "b1 is changed\n"
     assert "2 USD a day" in tocsin("budgets", "list", "--tenant", "office").stdout
+    assert json.loads(tocsin("budgets", "set", "b1", "--warn-at", "", "--json").stdout)["warn_at"] == []
     refused = tocsin("keys", "purge", key["key_id"], "--json")
     assert refused.exit_code == 1
     assert "still has the budget 'b1'" in json.loads(refused.stderr)["error"]

@@ -67,3 +67,25 @@ def test_scope_that_there_is_none_of_is_refused_by_name() -> None:
     """A typo gives no key other rights."""
     with pytest.raises(typer.BadParameter, match=r"'reed' is no scope; there are infer, .*platform"):
         split_scopes(["infer,reed"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "keys set abcdefgh --expires-in-days 1e7",
+        "keys create --name n --expires-in-days inf",
+        "keys create --name n --expires-in-days nan",
+        "keys rotate abcdefgh --overlap-hours 1e300",
+        "keys rotate abcdefgh --overlap-hours 721",
+        "keys rotate abcdefgh --overlap-hours NaN",
+        f"tenants set acme --requests-per-minute {'9' * 5000}",
+        "thresholds set acme --requests-per-hour=",
+        "users set jo --scope=",
+        "keys scopes abcdefgh --scope=,",
+    ],
+)
+def test_value_that_no_entry_can_have_is_refused_by_its_option(given: str) -> None:
+    """Before anything is asked of the bus; nothing is left out silently."""
+    refused = CliRunner().invoke(app, given.split())
+    assert (refused.exit_code, "Invalid value" in refused.output) == (2, True)
+    assert len(refused.output) < 1500
