@@ -76,7 +76,7 @@ def auth_router(callers: Callers, limits: BodyLimits) -> APIRouter:
         "/session",
         response_model=OpenSession,
         openapi_extra=body_of(Login),
-        responses=problems(400, 401, 403, 408, 413, 429, 503),
+        responses=problems(400, 401, 403, 408, 413, 415, 429, 503),
     )
     async def log_in(request: Request) -> Response:
         """Open a session with an API key; it comes as an HttpOnly cookie."""

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from services.common.http.validation import drop_validation_error
+
 Responses = dict[int | str, dict[str, Any]]
 
 _PROBLEM = {
@@ -160,7 +162,7 @@ def document(app: FastAPI) -> None:
             }
             for path, operations in found["paths"].items():
                 for method, operation in operations.items():
-                    operation["responses"].pop("422", None)
+                    drop_validation_error(operation)
                     if path not in _OPEN and (path, method) not in _BY_KEY:
                         operation["security"] = [{"key": []}, {"session": []}]
             app.openapi_schema = _without_tuples(found)

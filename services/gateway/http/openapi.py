@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.responses import StreamingResponse
 
+from services.common.http.validation import drop_validation_error
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
@@ -56,10 +58,14 @@ _MEANINGS = {
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body's Content-Encoding is not served.",
+    422: "The answer is longer than can be sent (`answer_too_large`): ask for less.",
     429: "Too much at once: see `retry-after`.",
+    500: "The request, or the service, failed: `code` says which.",
     503: "Not now: see `retry-after`.",
-    504: "No replica began in time.",
+    504: "Not in time: `code` says what was waited for.",
 }
+GENERATING = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+"""What a route that generates may answer with, where a request fails too."""
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -102,6 +108,14 @@ def errors(*statuses: int, problem: bool = False) -> Responses:
         else {"application/json": {"schema": _ERROR_SCHEMA}}
     )
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+class ServerSentEvents(StreamingResponse):
+    """What a route that always streams answers with, for the document: without it, it
+    names JSON too.
+    """
+
+    media_type = "text/event-stream"
 
 
 def whole() -> Responses:
@@ -158,7 +172,7 @@ def _require_key(paths: dict[str, Any]) -> None:
         if path.startswith("/v1/") or path == "/generate":
             for operation in operations.values():
                 operation["security"] = [{"key": []}]
-                operation["responses"].pop("422", None)
+                drop_validation_error(operation)
 
 
 def _add_examples(paths: dict[str, Any], models: Sequence[ModelConfig]) -> None:

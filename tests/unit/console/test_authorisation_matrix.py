@@ -267,7 +267,7 @@ def test_every_route_has_a_row(platform: Platform) -> None:
     served = {
         (service, method, str(route.path))
         for service, app in platform.apps.items()
-        for route in iter_route_contexts(_fastapi(app).routes)
+        for route in iter_route_contexts(fastapi_of(app).routes)
         for method in route.methods or ()
         if method != "HEAD" and route.path not in OPEN
     }
@@ -323,7 +323,7 @@ async def test_open_route_asks_for_no_key(platform: Platform, path: str) -> None
         assert await platform.status(service, "GET", path, "nobody") in (200, 404)
 
 
-def _fastapi(app: Any) -> FastAPI:
+def fastapi_of(app: Any) -> FastAPI:
     """The application within its middleware."""
     while not isinstance(app, FastAPI):
         app = app.app if hasattr(app, "app") else app._app

@@ -13,7 +13,15 @@ from services.gateway.handlers import Serving, gather
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
 from services.gateway.http.idempotency import once
-from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
+from services.gateway.http.openapi import (
+    GENERATING,
+    IDEMPOTENCY_KEY,
+    ServerSentEvents,
+    body_of,
+    errors,
+    streamed,
+    streamed_or_whole,
+)
 from services.gateway.http.prompt_batch import answer_prompts
 from services.gateway.http.raw_route import RawRoute
 from services.gateway.http.request_input import Answering, Call, bind_answer, resume_window_s, traceparent_of
@@ -27,7 +35,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/chat/completions",
         openapi_extra=body_of(ChatBody) | IDEMPOTENCY_KEY,
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
+        responses=streamed_or_whole() | errors(*GENERATING),
     )
     async def chat_completions(request: Request) -> Response:
         """Continue a conversation."""
@@ -36,7 +44,7 @@ def completions_router(serving: Serving) -> APIRouter:
     @router.post(
         "/completions",
         openapi_extra=body_of(CompletionBody) | IDEMPOTENCY_KEY,
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
+        responses=streamed_or_whole() | errors(*GENERATING),
     )
     async def completions(request: Request) -> Response:
         """Continue a text."""
@@ -44,8 +52,9 @@ def completions_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/completions/stream",
+        response_class=ServerSentEvents,
         openapi_extra=body_of(CompletionBody) | IDEMPOTENCY_KEY,
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
+        responses=streamed() | errors(*GENERATING),
     )
     async def completions_stream(request: Request) -> Response:
         """Continue a text, always as a stream."""

@@ -20,7 +20,7 @@ def feedback_router(serving: Serving) -> APIRouter:
         "/feedback",
         status_code=201,
         openapi_extra=body_of(FeedbackBody),
-        responses=errors(400, 401, 403, 404, 408, 413, 429, 503, 504),
+        responses=errors(400, 401, 403, 404, 408, 413, 415, 429, 503, 504),
         response_model=None,
     )
     async def feedback(request: Request) -> ASGIApp:

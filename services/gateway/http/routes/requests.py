@@ -13,7 +13,7 @@ from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
-from services.gateway.http.openapi import errors, header, streamed
+from services.gateway.http.openapi import ServerSentEvents, errors, header, streamed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
 from services.gateway.openai.chunks import EventId
 
@@ -28,6 +28,7 @@ def requests_router(serving: Serving) -> APIRouter:
 
     @router.get(
         "/streams/{request_id}",
+        response_class=ServerSentEvents,
         openapi_extra=last_event_id,
         responses=streamed() | errors(400, 401, 403, 404, 429, 503),
     )

@@ -18,7 +18,7 @@ from services.gateway.handlers import Serving, steps
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import EventStream, ResponseBlocks
 from services.gateway.http.idempotency import once
-from services.gateway.http.openapi import IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
+from services.gateway.http.openapi import GENERATING, IDEMPOTENCY_KEY, body_of, errors, streamed_or_whole
 from services.gateway.http.raw_route import RawRoute
 from services.gateway.http.request_input import Answering, Call, bind_answer, resume_window_s, traceparent_of
 from services.gateway.openai.responses.body import ResponsesBody
@@ -38,7 +38,7 @@ def responses_router(serving: Serving) -> APIRouter:
     @router.post(
         "/responses",
         openapi_extra=body_of(ResponsesBody) | IDEMPOTENCY_KEY,
-        responses=streamed_or_whole() | errors(400, 401, 403, 404, 408, 409, 413, 415, 429, 503, 504),
+        responses=streamed_or_whole() | errors(*GENERATING),
     )
     async def responses(request: Request) -> Response:
         """Answer an input. Nothing is stored, whatever `store` says: an item of an answer
