@@ -4,9 +4,7 @@ from dataclasses import replace
 
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
-from services.common.http.problems import Headers, Problem, ProblemError
-
-_NO_RETRY: Headers = (("x-should-retry", "false"),)
+from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError
 
 
 def no_such_model(name: str) -> ProblemError:
@@ -34,7 +32,7 @@ def no_such_request(request_id: str) -> ProblemError:
 def has_ended(request_id: str) -> ProblemError:
     """409: the request is over, so that it cannot be cancelled."""
     message = f"The request {request_id!r} has ended; there is nothing to cancel."
-    return ProblemError(Problem(409, ErrorCode.REQUEST_FINISHED, message, "request_id", _NO_RETRY))
+    return ProblemError(Problem(409, ErrorCode.REQUEST_FINISHED, message, "request_id", NO_RETRY))
 
 
 def not_all_begun(problem: Problem, *, begun: int, prompts: int) -> ProblemError:
@@ -67,12 +65,12 @@ def not_in_time(waited_s: float) -> Problem:
 def problem_of_end(end: End) -> Problem | None:
     """What an end that is no completion means to the client; None for a completion."""
     if end.error is not None:
-        return _of_detail(end.error, _NO_RETRY if end.outcome is Outcome.BLOCKED else ())
+        return _of_detail(end.error, NO_RETRY if end.outcome is Outcome.BLOCKED else ())
     match end.outcome:
         case Outcome.COMPLETED | Outcome.CACHE_HIT:
             return None
         case Outcome.CANCELLED:
-            return Problem(409, ErrorCode.REQUEST_CANCELLED, "The request was cancelled.", headers=_NO_RETRY)
+            return Problem(409, ErrorCode.REQUEST_CANCELLED, "The request was cancelled.", headers=NO_RETRY)
         case Outcome.EXPIRED:
             return Problem(
                 504,
@@ -80,7 +78,7 @@ def problem_of_end(end: End) -> Problem | None:
                 "No replica began to work on the request before its deadline.",
             )
         case Outcome.BLOCKED:
-            return Problem(403, ErrorCode.BLOCKED, "The request was blocked by a policy.", headers=_NO_RETRY)
+            return Problem(403, ErrorCode.BLOCKED, "The request was blocked by a policy.", headers=NO_RETRY)
         case _:
             return Problem(500, ErrorCode.INFERENCE_FAILED, "The request failed. Send it again.")
 

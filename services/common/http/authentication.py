@@ -16,7 +16,15 @@ from services.common.control.authentication import KeyChecker, Refusal
 from services.common.control.principal import Principal
 from services.common.control.reader import ControlReader
 from services.common.http.forwarding import Network, client_network, client_of
-from services.common.http.problems import Problem, ProblemError, forbidden, unauthenticated, unavailable
+from services.common.http.problems import (
+    NO_RETRY,
+    Problem,
+    ProblemError,
+    forbidden,
+    retry_after,
+    unauthenticated,
+    unavailable,
+)
 from services.common.identity import parse_key, secret_good_until, secret_hmac
 from services.common.process import metrics
 
@@ -214,6 +222,6 @@ def _too_many_guesses(wait_s: float) -> ProblemError:
             ErrorCode.RATE_LIMIT_EXCEEDED,
             "The API key or token is not known, and neither were many before it from this address or for "
             f"this key: wait {retry_after_s} s.",
-            headers=(("retry-after", str(retry_after_s)), ("x-should-retry", "false")),
+            headers=(*retry_after(retry_after_s), *NO_RETRY),
         )
     )

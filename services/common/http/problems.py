@@ -1,5 +1,6 @@
 """What goes wrong for a client, as a value with the status, code and text that it sees."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,8 @@ from services.common.errors import TocsinError
 
 Headers = tuple[tuple[str, str], ...]
 
+NO_RETRY: Headers = (("x-should-retry", "false"),)
+"""The same request would end the same way: OpenAI's clients then do not repeat it."""
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -89,6 +92,14 @@ CLIENT_LEFT = Problem(499, ErrorCode.CLIENT_LEFT, "The client closed the connect
 """Never sent; the access log and metrics record it."""
 
 
+def retry_after(seconds: float) -> Headers:
+    """When to ask again: in whole seconds for everybody, in milliseconds for OpenAI's
+    clients.
+    """
+    wait_ms = max(1, math.ceil(seconds * 1000))
+    return (("retry-after", str(math.ceil(wait_ms / 1000))), ("retry-after-ms", str(wait_ms)))
+
+
 def malformed(
     message: str, param: str | None = None, code: ErrorCode = ErrorCode.INVALID_VALUE
 ) -> ProblemError:
@@ -134,5 +145,4 @@ def unavailable(
     message: str, *, code: ErrorCode = ErrorCode.UNAVAILABLE, retry_after_s: int = 1
 ) -> ProblemError:
     """503: not now, but soon."""
-    headers = (("retry-after", str(retry_after_s)), ("retry-after-ms", str(retry_after_s * 1000)))
-    return ProblemError(Problem(503, code, message, headers=headers))
+    return ProblemError(Problem(503, code, message, headers=retry_after(retry_after_s)))

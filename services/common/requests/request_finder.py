@@ -13,7 +13,7 @@ from services.common.bus.consumers.log_scan import LogScans, TooManyLookupsError
 from services.common.bus.coordinates import LogPosition, Record, position_of
 from services.common.clock import MonotonicClock
 from services.common.errors import TransientError
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 from services.common.requests.request_ids import time_ms_of
 
 _PUBLISHED_WITHIN_MS = 30_000
@@ -86,7 +86,7 @@ def cannot_look_up(error: BaseException) -> ProblemError:
                 429,
                 ErrorCode.RATE_LIMIT_EXCEEDED,
                 "Too many look-ups of this tenant's requests are under way. Try again in a second.",
-                headers=(("retry-after", "1"),),
+                headers=retry_after(1),
             )
         )
     else:

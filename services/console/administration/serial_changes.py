@@ -15,7 +15,7 @@ from schemas.events.audit import Actor
 from services.common.control.changes import Change
 from services.common.control.reader import ControlReader
 from services.common.errors import BusUnavailableError
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +94,6 @@ def _too_many(status: int, code: ErrorCode, whose: str) -> ProblemError:
             status,
             code,
             f"{whose} too many changes under way. Send this one again in a moment.",
-            headers=(("retry-after", "2"),),
+            headers=retry_after(2),
         )
     )

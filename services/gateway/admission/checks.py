@@ -5,7 +5,7 @@ import math
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
 from services.common.control.state import ControlState
-from services.common.http.problems import Headers, Problem
+from services.common.http.problems import Headers, Problem, retry_after
 from services.gateway.streams.queue_positions import Place
 
 _LONGEST_WAIT_S = 60
@@ -42,7 +42,7 @@ def too_late(request: InferenceRequested, place: Place | None) -> Problem | None
         f"The queue of the model {request.model!r} is too long: this request would be number "
         f"{place.position} and begin in about {place.eta_ms / 1000:.0f} s, and it has {within_s:.0f} s. "
         "Nothing was begun. Try again later.",
-        headers=(("retry-after", str(wait_s)), ("retry-after-ms", str(wait_s * 1000))),
+        headers=retry_after(wait_s),
     )
 
 

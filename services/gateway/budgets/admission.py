@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested
 from services.common.budgets.spend import zone_of
 from services.common.clock import Clock, MonotonicClock
-from services.common.http.problems import Headers, Problem, ProblemError, unavailable
+from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, retry_after, unavailable
 from services.common.process import metrics
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.pricing import PriceList
@@ -29,8 +29,7 @@ _TRY_EVERY_S = 0.05
 _MOST_WAITING = 256
 _LOOK_EVERY_S = 1.0
 _MOST_USD = 1e15
-_NEVER: Headers = (("x-should-retry", "false"),)
-_SOON: Headers = (("x-should-retry", "true"), ("retry-after", "1"), ("retry-after-ms", "1000"))
+_SOON: Headers = (("x-should-retry", "true"), *retry_after(1))
 _MARGIN = timedelta(seconds=60)
 """An end may come so long after its request's deadline: a dispatcher's overdue time, a
 takeover.
@@ -233,5 +232,5 @@ def _unpriced(model: str, budget: Budget) -> ProblemError:
     )
 
 
-def _insufficient(message: str, headers: Headers = _NEVER) -> ProblemError:
+def _insufficient(message: str, headers: Headers = NO_RETRY) -> ProblemError:
     return ProblemError(Problem(429, ErrorCode.INSUFFICIENT_QUOTA, message, headers=headers))

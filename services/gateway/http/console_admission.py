@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive
 
 from schemas.errors import ErrorCode
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 
 _NO_MEMORY = Problem(
     503,
     ErrorCode.OVERLOADED,
     "The bodies of other requests to the console fill the gateway's memory. Try again.",
-    headers=(("retry-after", "1"), ("connection", "close")),
+    headers=(*retry_after(1), ("connection", "close")),
 )
 
 
@@ -43,7 +43,7 @@ class ConcurrencyLimit:
                     429,
                     ErrorCode.RATE_LIMIT_EXCEEDED,
                     f"{self.per_client} {self.what} from this {client.partition(' ')[0]}. Try again.",
-                    headers=(("retry-after", "1"),),
+                    headers=retry_after(1),
                 )
             )
         self._taken += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from schemas.errors import ErrorCode
 from schemas.inference import InferenceRequested, LogPosition
 from services.common.http.access_log import bind_answer_headers
-from services.common.http.problems import Problem, ProblemError, malformed, unavailable
+from services.common.http.problems import NO_RETRY, Problem, ProblemError, malformed, retry_after, unavailable
 from services.common.process import metrics
 from services.common.requests.request_ids import time_ms_of
 from services.gateway.admission.admitted import Admitted
@@ -33,7 +33,6 @@ _NEVER_BEGUN_S = 90.0
 """A request that the log has not by then never came into it."""
 _IN_LOG_S = 14 * 60.0
 _STALE_S = 20.0
-_NO_RETRY = (("x-should-retry", "false"),)
 _REPLAYED = (("idempotent-replayed", "true"),)
 
 
@@ -239,7 +238,7 @@ def _asked(call: Call, key: str) -> Asked:
 
 def _conflict(code: ErrorCode, message: str) -> ProblemError:
     metrics.GATEWAY_IDEMPOTENT.labels(code.value).inc()
-    return ProblemError(Problem(409, code, message, "idempotency-key", _NO_RETRY))
+    return ProblemError(Problem(409, code, message, "idempotency-key", NO_RETRY))
 
 
 def _expired() -> ProblemError:
@@ -256,7 +255,6 @@ def _in_use(age_s: float = 0.0) -> ProblemError:
     """
     metrics.GATEWAY_IDEMPOTENT.labels(ErrorCode.IDEMPOTENCY_KEY_IN_USE.value).inc()
     wait_s = 1 if age_s < _SOON_S else max(1, math.ceil(_NEVER_BEGUN_S - age_s))
-    headers = (("retry-after", str(wait_s)), ("retry-after-ms", str(wait_s * 1000)))
     message = f"Another call with this Idempotency-Key has just begun. Try again in {wait_s} s."
     if age_s >= _SOON_S:
         message = (
@@ -264,4 +262,6 @@ def _in_use(age_s: float = 0.0) -> ProblemError:
             f"request; its gateway may have stopped. Nothing comes of it any more in {wait_s} s: then this "
             "call is answered."
         )
-    return ProblemError(Problem(409, ErrorCode.IDEMPOTENCY_KEY_IN_USE, message, "idempotency-key", headers))
+    return ProblemError(
+        Problem(409, ErrorCode.IDEMPOTENCY_KEY_IN_USE, message, "idempotency-key", retry_after(wait_s))
+    )

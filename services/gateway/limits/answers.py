@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from schemas.errors import ErrorCode
 from services.common.control.limits import Kind
-from services.common.http.problems import Headers, Problem
+from services.common.http.problems import NO_RETRY, Headers, Problem, retry_after
 from services.gateway.limits.limiter import Allowance, Refused
 
 _WHOSE = {
@@ -20,7 +20,6 @@ _WHAT = {
     Kind.TOKENS: "tokens a minute",
     Kind.STREAMS: "requests at a time",
 }
-_NEVER: Headers = (("x-should-retry", "false"),)
 
 
 def limit_headers(requests: Allowance | None, tokens: Allowance | None) -> Headers:
@@ -55,12 +54,6 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes}m{whole % 60}s" if hours else f"{minutes}m{whole % 60}s"
 
 
-def retry_headers(wait_s: float) -> Headers:
-    """When to ask again."""
-    wait_ms = max(1, math.ceil(wait_s * 1000))
-    return (("retry-after", str(math.ceil(wait_ms / 1000))), ("retry-after-ms", str(wait_ms)))
-
-
 def refusal_problem(refused: Refused, headers: Headers) -> Problem:
     """429: which limit, of whom, and when to ask again."""
     rule = refused.rule
@@ -68,8 +61,8 @@ def refusal_problem(refused: Refused, headers: Headers) -> Problem:
     limit = f"{_WHOSE[rule.scope]} may have {rule.limit} {what}"
     if refused.wait_s is None:
         message = f"Rate limit reached: {limit}, and this request asks for more than that."
-        return Problem(429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *_NEVER))
+        return Problem(429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *NO_RETRY))
     message = f"Rate limit reached: {limit}. Try again in {duration(refused.wait_s)}."
     return Problem(
-        429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *retry_headers(refused.wait_s))
+        429, ErrorCode.RATE_LIMIT_EXCEEDED, message, headers=(*headers, *retry_after(refused.wait_s))
     )

@@ -15,7 +15,7 @@ from schemas.errors import ErrorCode, RetryReason
 from schemas.inference import InferenceRequested, LogPosition
 from services.common.clock import MonotonicClock
 from services.common.errors import RecordTooLargeError
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 from services.common.process import metrics
 from services.gateway.admission.admitted import Admitted
 from services.gateway.admission.tenant_room import HeldPlace, TenantRoom
@@ -260,7 +260,7 @@ def _has_its_share(taken: int, places: int) -> ProblemError:
             f"This tenant has {taken} requests under way at this gateway, of {places} that it serves at a "
             "time: its share while other tenants ask, too. Those that wait for their client to come back "
             "count. Try again in 1s.",
-            headers=(("retry-after", "1"), ("retry-after-ms", "1000")),
+            headers=retry_after(1),
         )
     )
 

@@ -63,8 +63,8 @@ async def test_changes_are_made_in_turn_and_few_wait() -> None:
             group.create_task(made.apply(ME, tenant, ("tenant", "new"), CHANGE)) for tenant in ("a", "a", "b")
         ]
         await asyncio.sleep(0)
-        assert (await refused(made, "a")) == (429, {"retry-after": "2"})
-        assert (await refused(made, "c")) == (503, {"retry-after": "2"})
+        assert (await refused(made, "a")) == (429, {"retry-after": "2", "retry-after-ms": "2000"})
+        assert (await refused(made, "c")) == (503, {"retry-after": "2", "retry-after-ms": "2000"})
         gate.set()
     assert [one.result() for one in waiting] == [MADE] * 3
     assert max(most) == 1

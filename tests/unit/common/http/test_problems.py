@@ -1,0 +1,47 @@
+"""What every refusal for now tells of when to come back."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.bus.consumers.log_scan import TooManyLookupsError
+from services.common.http import authentication
+from services.common.http.problems import ProblemError, retry_after, unavailable
+from services.common.requests.request_finder import cannot_look_up
+from services.gateway.http import console_admission
+
+
+@given(st.floats(min_value=-5, max_value=1e6))
+def test_retry_after_is_never_sooner_than_what_is_waited_for(seconds: float) -> None:
+    """Whole seconds round up beyond the milliseconds, which do beyond the time itself."""
+    told = dict(retry_after(seconds))
+    whole_s, wait_ms = int(told["retry-after"]), int(told["retry-after-ms"])
+    assert wait_ms >= max(1.0, seconds * 1000)
+    assert whole_s == math.ceil(wait_ms / 1000) >= 1
+
+
+def at_a_full_limit() -> ProblemError:
+    """What a client gets that has its share of a limit."""
+    limit = console_admission.ConcurrencyLimit("calls are under way", 9, 1)
+    with limit.acquire("tenant acme"), pytest.raises(ProblemError) as refused, limit.acquire("tenant acme"):
+        pass
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (unavailable("Away.", retry_after_s=3), 3),
+        (cannot_look_up(TooManyLookupsError("256")), 1),
+        (at_a_full_limit(), 1),
+        (ProblemError(console_admission._NO_MEMORY), 1),
+        (authentication._too_many_guesses(4.2), 5),
+    ],
+)
+def test_refusal_for_now_tells_when_to_ask_again(error: ProblemError, seconds: int) -> None:
+    """For everybody, and in milliseconds for OpenAI's clients."""
+    headers = dict(error.problem.headers)
+    assert error.problem.status in (429, 503)
+    assert (headers["retry-after"], headers["retry-after-ms"]) == (f"{seconds}", f"{seconds}000")
