@@ -1,6 +1,5 @@
 """`tocsin keys`: API keys."""
 
-import math
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -14,21 +13,13 @@ from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(help="The eight characters after tsn_.")]
-
-
-def _number(given: float | None) -> float | None:
-    if given is not None and math.isnan(given):
-        raise typer.BadParameter("nan is no number")
-    return given
-
-
 _Days = Annotated[
     float | None,
-    typer.Option(min=0, max=36_500, callback=_number, help="Days until it expires; none means never."),
+    typer.Option(min=0, max=36_500, help="Days until it expires; none means never."),
 ]
 _Hours = Annotated[
     float,
-    typer.Option(min=0, max=30 * 24, callback=_number, help="How long the present secret stays good."),
+    typer.Option(min=0, max=30 * 24, help="How long the present secret stays good."),
 ]
 
 
