@@ -1,6 +1,6 @@
 """When API keys were used: keys.used."""
 
-from datetime import datetime
+from pydantic import AwareDatetime
 
 from schemas.base import Message
 
@@ -13,4 +13,4 @@ class KeyUsed(Message):
     """
 
     key_id: str
-    last_used_at: datetime
+    last_used_at: AwareDatetime

@@ -5,7 +5,7 @@ security.findings.
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Finite, Message
 
@@ -91,4 +91,4 @@ class UserRisk(Message):
     findings: int = 0
     level: RiskLevel = RiskLevel.NONE
     score: Finite = 0.0
-    assessed_at: datetime
+    assessed_at: AwareDatetime

@@ -39,3 +39,14 @@ async def test_users_forgotten_for_want_of_room_are_exported() -> None:
     await reader.start()
     assert len(reader.table) == 4
     assert metrics.LIMITS_RISKS_FORGOTTEN._value.get() - before == 3 + 7
+
+
+async def test_assessment_at_a_time_without_an_offset_leaves_the_former_one() -> None:
+    """Compared with this gateway's time, it would fail each of the user's requests."""
+    tail = FakeTail(1)
+    for at in ("2026-11-27T11:00:00", "2030-01-01T00:00:00.5"):
+        value = f'{{"tenant":"acme","user":"u0","findings":9,"assessed_at":"{at}"}}'.encode()
+        tail.records.append(SimpleNamespace(key=b"acme/u0", value=value, partition=0, offset=1))
+    reader = RiskReader(tail, RiskTable(3600.0))  # type: ignore[arg-type]
+    await reader.start()
+    assert reader.table.findings_of("acme", "u0", NOW) == 1

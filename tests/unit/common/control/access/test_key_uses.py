@@ -73,6 +73,7 @@ def test_latest_use_counts_whatever_came_last_and_the_unreadable_is_passed_over(
         KeyUsed(key_id="a", last_used_at=NOW + timedelta(seconds=60)).encode(),
         KeyUsed(key_id="a", last_used_at=NOW).encode(),
         b"{",
+        b'{"key_id":"a","last_used_at":"2026-11-27T23:00:00"}',
         b'{"key_id":"b","last_used_at":"2026-11-27T12:00:00Z","more":1}',
     ]
     uses.take(record(value, offset=at) for at, value in enumerate(values))
