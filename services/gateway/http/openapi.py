@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.responses import StreamingResponse
 
 from services.common.http.validation import drop_validation_error
 from services.common.requests.feedback import FeedbackBody
@@ -108,14 +107,6 @@ def errors(*statuses: int, problem: bool = False) -> Responses:
         else {"application/json": {"schema": _ERROR_SCHEMA}}
     )
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
-
-
-class ServerSentEvents(StreamingResponse):
-    """What a route that always streams answers with, for the document: without it, it
-    names JSON too.
-    """
-
-    media_type = "text/event-stream"
 
 
 def whole() -> Responses:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from schemas.control import Scope
 from schemas.inference import InferenceRequested
@@ -16,7 +16,6 @@ from services.gateway.http.idempotency import once
 from services.gateway.http.openapi import (
     GENERATING,
     IDEMPOTENCY_KEY,
-    ServerSentEvents,
     body_of,
     errors,
     streamed,
@@ -52,7 +51,7 @@ def completions_router(serving: Serving) -> APIRouter:
 
     @router.post(
         "/completions/stream",
-        response_class=ServerSentEvents,
+        response_class=StreamingResponse,  # names no kind of its own
         openapi_extra=body_of(CompletionBody) | IDEMPOTENCY_KEY,
         responses=streamed() | errors(*GENERATING),
     )

@@ -4,7 +4,7 @@ made before, at this gateway or another.
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from schemas.control import Scope
 from services.common.http.access_log import bind_log_fields
@@ -13,7 +13,7 @@ from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
-from services.gateway.http.openapi import ServerSentEvents, errors, header, streamed
+from services.gateway.http.openapi import errors, header, streamed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
 from services.gateway.openai.chunks import EventId
 
@@ -28,7 +28,7 @@ def requests_router(serving: Serving) -> APIRouter:
 
     @router.get(
         "/streams/{request_id}",
-        response_class=ServerSentEvents,
+        response_class=StreamingResponse,  # names no kind of its own
         openapi_extra=last_event_id,
         responses=streamed() | errors(400, 401, 403, 404, 429, 503),
     )
