@@ -25,7 +25,7 @@ from services.common.control.reader import ControlReader
 from services.common.control.writer import ControlWriter
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.authentication import Authenticator
-from services.common.http.operations import operations_router
+from services.common.http.operations import docs_router, operations_router
 from services.common.http.problems import malformed
 from services.common.http.protocol import HttpConfig
 from services.common.http.responses import answer_problems, crash_response, problem_response
@@ -112,6 +112,7 @@ class Console:
             pepper,
             frozenset(model.name for model in models),
             utc_now,
+            frozenset(alias for model in models for alias in model.aliases),
         )
         names = {name: model.name for model in models for name in (model.name, *model.aliases)}
         self._spend = BudgetSpend(
@@ -210,6 +211,7 @@ class Console:
             me_router(self._admins, self._own_matters(settings), display, settings),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
+            docs_router("/api"),
         ):
             app.include_router(router)
         answer_problems(app)

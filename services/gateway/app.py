@@ -167,7 +167,8 @@ def make_app(serving: Serving) -> AccessLogMiddleware:
     app = FastAPI(
         title="Tocsin",
         version="1",
-        description="Language models over a message bus, with OpenAI's API.",
+        description="Language models over a message bus, with OpenAI's API. Administration, costs and one's "
+        "own matters: [/api/docs](/api/docs).",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -8,6 +8,7 @@ import typer
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
 from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.models import require_in_file
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 
 app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
@@ -15,7 +16,7 @@ app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_arg
 _Id = Annotated[str, typer.Argument(help="The eight characters after tsn_.")]
 _Days = Annotated[
     float | None,
-    typer.Option(min=0, max=36_500, help="Days until it expires; none means never."),
+    typer.Option(min=0, max=36_500, help="Days until it expires; left out, never."),
 ]
 _Hours = Annotated[
     float,
@@ -43,7 +44,7 @@ for_one(
     app,
     KIND,
     "revoke",
-    "End a key, on every gateway within a second.",
+    "End a key for good, on every gateway within a second; `create` makes another.",
     lambda key_id, as_json: _revoke(key_id, as_json=as_json),
 )
 
@@ -121,6 +122,7 @@ def _create(
     from services.common.control import changes
     from services.common.identity import create_key
 
+    require_in_file(*fields["models"], aliases=True)
     now = utc_now()
     expires_at = now + timedelta(days=expires_in_days) if expires_in_days is not None else None
     clear, record = create_key(pepper=_pepper(), now=now, expires_at=expires_at, **fields)
@@ -131,6 +133,7 @@ def _create(
 def _set(key_id: str, fields: dict[str, Any], expires_in_days: float | None, *, as_json: bool) -> int:
     from services.common.clock import utc_now
 
+    require_in_file(*fields.get("models", ()), aliases=True)
     if expires_in_days is not None:
         fields["expires_at"] = utc_now() + timedelta(days=expires_in_days)
     return _edit(key_id, fields, "is changed", as_json=as_json)

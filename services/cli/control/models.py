@@ -1,6 +1,6 @@
 """`tocsin models`: what is changed of the models file's models while they run."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ app = typer.Typer(help="Switch models on and off, set their prices and limits.",
 _Name = Annotated[str, typer.Argument(help="The model's name in the models file.")]
 _Dollars = Annotated[
     str | None, typer.Option(help="US dollars; left out it is not known, which is not free.")
+]
+_CachedDollars = Annotated[
+    str | None, typer.Option(help="US dollars; left out they cost as much as the others.")
 ]
 
 
@@ -68,7 +71,7 @@ def price(  # noqa: PLR0917 (typer turns them into options)
     model: _Name,
     valid_from: Annotated[str, typer.Option("--from", help="From this day (UTC) on, such as 2026-12-01.")],
     input_per_million_usd: _Dollars = None,
-    cached_input_per_million_usd: _Dollars = None,
+    cached_input_per_million_usd: _CachedDollars = None,
     output_per_million_usd: _Dollars = None,
     per_request_usd: Annotated[str, typer.Option(help="US dollars for each request.")] = "0",
     as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
@@ -88,7 +91,7 @@ def _run(name: str, model: str, fields: Fields, *, as_json: bool) -> int:
     from schemas.control import ModelChanged
     from services.cli.control.control import create_and_say, set_and_say
 
-    _require_in_file(model)
+    require_in_file(model)
     fields, said = fields | {"model": model}, f"{model} is set"
     if name == "create":
         return create_and_say(ModelChanged, fields, said, as_json=as_json)
@@ -99,7 +102,7 @@ def _price(model: str, fields: Fields, *, as_json: bool) -> int:
     from services.cli.control.control import change_and_say
     from services.common.control.changes import add_price
 
-    _require_in_file(model)
+    require_in_file(model)
     said = f"{model} has a price from {fields['valid_from']} on"
     return change_and_say(add_price(model, fields), said, as_json=as_json)
 
@@ -112,15 +115,28 @@ def _switch(model: str, *, enabled: bool, as_json: bool) -> int:
     return change_and_say(what, f"{model} is {'on' if enabled else 'off'}", as_json=as_json)
 
 
-def _require_in_file(model: str) -> None:
+def require_in_file(*models: str, aliases: bool = False) -> None:
+    """Passes where the models file has them all, by any of their names with `aliases`.
+
+    Raises:
+        NoSuchEntryError: it lacks one.
+    """
     from services.common.control.errors import NoSuchEntryError
 
-    if model not in (names := _names()):
+    names = _names()
+    known = {name for one in _file() for name in one.served_names} if aliases else set(names)
+    for model in models:
+        if model in known:
+            continue
         raise NoSuchEntryError(f"there is no model {model!r}; the models file has {', '.join(names)}")
 
 
 def _names() -> list[str]:
+    return [one.name for one in _file()]
+
+
+def _file() -> Any:
     from services.common.process.settings import CommonSettings
     from services.common.requests.model_catalogue import load_models
 
-    return [one.name for one in load_models(CommonSettings.load().models_file)]
+    return load_models(CommonSettings.load().models_file)

@@ -1,6 +1,4 @@
-"""`tocsin users`: users of tenants. A key's user need not be entered; one who is can be
-shut out.
-"""
+"""`tocsin users`: users of tenants, whom keys belong to."""
 
 from typing import Annotated, Any
 

@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     UNSIGNED = "unsigned"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    ROTATED = "rotated"
     CLOSED = "closed"
     SCOPE = "scope"
     FORGED = "forged"
@@ -80,7 +81,7 @@ class KeyChecker:
             known = checked
             self._remember(digest, known)
         if known.secret_until <= now:
-            return Refusal.EXPIRED
+            return Refusal.ROTATED
         return check_rights(state, known.record, scope, now) or known.principal
 
     def recheck(

@@ -5,7 +5,8 @@ A plan holds the records to write and what the audit is told. Each function rais
 made.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from services.common.control.validation import require_valid
 
 SECRET_FIELDS = frozenset({"secret_hmac", "previous_secret_hmac", "record_mac"})
 """What nobody is shown."""
+_SHOWN = 5
 _FIXED = frozenset(
     {
         *("kind", "key_id", "tenant", "user", "budget_id", "model", "route", "created_at"),
@@ -91,8 +93,12 @@ def create(entry: AnyEntry) -> Change:
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = state.get(entry.kind, entry.entry_id)
         if known is not None:
-            how = "was deleted and can be restored" if known.deleted_at else "is there already"
-            raise ConflictError(f"the {entry.kind} {entry.entry_id!r} {how}")
+            verb, how = ("restore", "was deleted") if known.deleted_at else ("set", "is there already")
+            does = "takes that back" if known.deleted_at else "changes it"
+            raise ConflictError(
+                f"the {entry.kind} {entry.entry_id!r} {how}; "
+                f"`{command(verb, entry.kind, entry.entry_id)}` {does}"
+            )
         require_valid(state, entry)
         return Plan(entry.kind, entry.entry_id, "created", None, _successor(None, entry))
 
@@ -162,7 +168,9 @@ def restore(kind: str, entry_id: str) -> Change:
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = _require_known(state, kind, entry_id)
         if known.deleted_at is None:
-            raise ConflictError(f"the {kind} {entry_id!r} is not deleted")
+            is_revoked = isinstance(known, KeyChanged) and known.revoked_at is not None
+            more = "; it is revoked, which is for good: `tocsin keys create` makes another"
+            raise ConflictError(f"the {kind} {entry_id!r} is not deleted{more if is_revoked else ''}")
         restored = known.model_copy(update={"deleted_at": None})
         require_valid(state, restored)
         return Plan(kind, entry_id, "restored", known, _successor(known, restored))
@@ -180,8 +188,8 @@ def purge(kind: str, entry_id: str) -> Change:
 
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = _require_known(state, kind, entry_id)
-        for other in _referring(state, known):
-            raise ConflictError(f"the {kind} {entry_id!r} still has the {other}; purge that first")
+        if referring := list(_referring(state, known)):
+            raise ConflictError(f"the {kind} {entry_id!r} still has {_to_be_purged(referring)}")
         _require_switched_on(known)
         if kind == "tenant" and entry_id == DEFAULT_TENANT and not state.is_open(entry_id):
             raise ConflictError(
@@ -291,12 +299,25 @@ def _require_live(state: ControlState, kind: str, entry_id: str) -> AnyEntry:
     return known
 
 
-def _referring(state: ControlState, entry: AnyEntry) -> Iterator[str]:
+def command(verb: str, kind: str, entry_id: str) -> str:
+    """The command that does this to an entry."""
+    owner, slash, name = entry_id.partition("/")
+    subject = f"--tenant {shlex.quote(owner)} {shlex.quote(name)}" if slash else shlex.quote(entry_id)
+    return f"tocsin {KINDS[kind]} {verb} {subject}"
+
+
+def _referring(state: ControlState, entry: AnyEntry) -> Iterator[AnyEntry]:
     """What would be without its owner or its subject, deleted or not."""
     for name in KINDS:
-        for other in state.entries(name).values():
-            if _refers(other, entry):
-                yield f"{name} {other.entry_id!r}"
+        yield from (other for other in state.entries(name).values() if _refers(other, entry))
+
+
+def _to_be_purged(entries: Sequence[AnyEntry]) -> str:
+    """What stands in a purge's way, and how the first of it is removed."""
+    named = ", ".join(f"the {one.kind} {one.entry_id!r}" for one in entries[:_SHOWN])
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    first = entries[0]
+    return f"{named}{more}; purge them first: `{command('purge', first.kind, first.entry_id)}`"
 
 
 def _refers(other: AnyEntry, entry: AnyEntry) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from schemas.control import (
@@ -35,6 +36,8 @@ KINDS: Mapping[str, str] = {
 
 DEFAULT_TENANT = "default"
 """The tenant that is there without having been made."""
+_UNMADE = TenantChanged(tenant=DEFAULT_TENANT, created_at=datetime.fromtimestamp(0, UTC))
+"""It as it is until somebody changes it."""
 
 Entry = TypeVar("Entry", bound=ControlEntry)
 
@@ -75,8 +78,10 @@ class ControlState:
     skipped: Skipped = _NONE_SKIPPED
 
     def entries(self, kind: str) -> Mapping[str, AnyEntry]:
-        """All entries of a kind."""
+        """All entries of a kind; of tenants also the default one."""
         found: Mapping[str, AnyEntry] = getattr(self, KINDS[kind])
+        if kind == "tenant" and DEFAULT_TENANT not in found:
+            return {DEFAULT_TENANT: _UNMADE, **found}
         return found
 
     def get(self, kind: str, entry_id: str) -> AnyEntry | None:

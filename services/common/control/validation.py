@@ -89,10 +89,18 @@ def _tenant_there(state: ControlState, tenant: str) -> Iterator[Problem]:
         yield "tenant", f"there is no tenant {tenant!r}; `tocsin tenants create {tenant}` makes it"
 
 
-def _user_not_deleted(state: ControlState, tenant: str, user: str) -> Iterator[Problem]:
-    """Users need not be entered; for one who was deleted nothing is made."""
+def _user_there(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
+    """A new key's user is entered, or a slip of the pen would have neither limits nor
+    budgets. A key from before this rule stays as it is.
+    """
+    tenant, user = key.tenant, key.user
     known = state.users.get(f"{tenant}/{user}")
-    if known is not None and known.deleted_at is not None:
+    if known is None and key.key_id not in state.keys:
+        yield (
+            "user",
+            f"{tenant!r} has no user {user!r}; `tocsin users create --tenant {tenant} {user}` makes it",
+        )
+    elif known is not None and known.deleted_at is not None:
         yield (
             "user",
             f"the user {user!r} was deleted; `tocsin users restore --tenant {tenant} {user}` takes that back",
@@ -110,7 +118,8 @@ def _key(state: ControlState, key: KeyChanged) -> Iterator[Problem]:
     yield from _scopes(key.scopes)
     if key.user and not is_user_id(key.user):
         yield "user", f"{key.user!r} is not allowed; {_USER_RULE}"
-    yield from _user_not_deleted(state, key.tenant, key.user)
+    elif key.user:
+        yield from _user_there(state, key)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         yield "expires_at", f"{key.expires_at.isoformat()} is before the key was made"
 
@@ -150,9 +159,12 @@ def _subject(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
     subject = budget.subject
     if subject.kind == "model":
         return
-    if subject.kind == "tenant":
-        if subject.id != budget.tenant:
+    if subject.kind == "tenant" and subject.id != budget.tenant:
+        missing = list(_tenant_there(state, subject.id))
+        yield from (("subject.id", text) for _, text in missing)
+        if not missing:
             yield "subject.id", f"the budget belongs to {budget.tenant!r}, not to {subject.id!r}"
+    if subject.kind == "tenant":
         return
     known = state.get(subject.kind, subject.id)
     owner = known.tenant if isinstance(known, KeyChanged | UserChanged) else ""

@@ -36,6 +36,7 @@ _MESSAGES = {
     "to be replaced: `tocsin doctor` shows which.",
     Refusal.REVOKED: "The API key was revoked.",
     Refusal.EXPIRED: "The API key has expired.",
+    Refusal.ROTATED: "The API key was rotated and this former secret has ended; send the new one.",
     Refusal.CLOSED: "The caller's tenant or user is unknown, or was suspended or deleted.",
     Refusal.FORGED: "The token is malformed, or neither made here nor signed by the identity provider.",
     Refusal.AUDIENCE: "The token is not for this service: its `aud` names another, or none.",
@@ -50,8 +51,8 @@ _MESSAGES = {
     Refusal.KEY_CHANGED: "The API key that the token stands for has another secret by now, or is gone.",
 }
 _GUESSES = frozenset(Refusal) - {
-    *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.CLOSED, Refusal.SCOPE),
-    *(Refusal.OVER, Refusal.EARLY, Refusal.KEY_CHANGED, Refusal.ISSUER_KEYS),
+    *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.ROTATED, Refusal.CLOSED),
+    *(Refusal.SCOPE, Refusal.OVER, Refusal.EARLY, Refusal.KEY_CHANGED, Refusal.ISSUER_KEYS),
 }
 """What may come of guessing; the rest once was good, will be, or cannot be told yet."""
 

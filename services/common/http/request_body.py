@@ -107,7 +107,7 @@ def ignored_fields(body: BaseModel) -> dict[str, str] | None:
     if not body.model_extra:
         return None
     names = [
-        quote(name[:_MAX_NAME_CHARS].encode("ascii", "replace"), safe="") or "%22%22"
+        quote(name[:_MAX_NAME_CHARS].encode(errors="replace"), safe="") or "%22%22"
         for name in body.model_extra
     ]
     more = [f"+{len(names) - _MAX_NAMES}"] if len(names) > _MAX_NAMES else []

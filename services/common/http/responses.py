@@ -16,8 +16,8 @@ log = structlog.get_logger(__name__)
 
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 _MESSAGES = {
-    404: "There is nothing at {path}; /docs lists what there is.",
-    405: "{path} does not take {method}; /docs lists what it takes.",
+    404: "There is nothing at {path}; {docs} lists what there is.",
+    405: "{path} does not take {method}; {docs} lists what it takes.",
 }
 
 
@@ -63,7 +63,9 @@ async def on_http(request: Request, error: Exception) -> Response:
     """Answers where the framework itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
     text = _MESSAGES.get(error.status_code, str(error.detail)).format(
-        path=request.url.path, method=request.method
+        path=request.url.path,
+        method=request.method,
+        docs="/api/docs" if f"{request.url.path}/".startswith("/api/") else "/docs",
     )
     headers = tuple((error.headers or {}).items())
     return problem_response(

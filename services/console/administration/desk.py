@@ -1,7 +1,7 @@
 """What administrators do to entries, one way for all kinds."""
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from schemas.control import AnyEntry, KeyChanged
@@ -22,7 +22,7 @@ from services.console.administration.authorisation import (
     require_verb,
     tenant_for,
 )
-from services.console.administration.bodies import Body, CreateKey
+from services.console.administration.bodies import Body, CreateKey, CreateUser
 from services.console.administration.kinds import Kind, changed_fields, new_entry, replaces_a_list
 from services.console.administration.listing import Filters, page
 from services.console.administration.serial_changes import SerialChanges
@@ -49,8 +49,8 @@ class Administrator:
 class AdminDesk:
     """Reads entries, and makes changes in administrators' names.
 
-    `models` are the names in the models file. Every method raises `ProblemError` where
-    something is not there (404), not allowed (403) or wrong (400), and those that
+    `models` are the names in the models file, `aliases` their other names. Every method
+    raises `ProblemError` where something is not there (404), not allowed (403) or wrong (400), and those that
     change `ChangeRefusedError` where the present state does not allow it.
     """
 
@@ -59,6 +59,7 @@ class AdminDesk:
     pepper: str = field(repr=False)
     models: frozenset[str]
     clock: Clock
+    aliases: frozenset[str] = frozenset()
 
     def list(
         self, principal: Principal, kind: Kind, filters: Filters
@@ -80,6 +81,7 @@ class AdminDesk:
         """The new entry, and what is shown once: a key in clear, else nothing."""
         require_verb(admin.principal, kind.name, Verb.CREATE)
         self._require_sane(admin.principal, kind, body)
+        body = _narrowed(admin.principal, body)
         clear, entry = self._new(admin.principal, kind, body)
         change = guarded(admin.principal, kind.name, Verb.CREATE, None, changes.create(entry))
         return _there(await self._make(admin, kind, entry.entry_id, change)), clear
@@ -97,6 +99,8 @@ class AdminDesk:
                     "the entry's ETag as If-Match.",
                 )
             )
+        if kind.name == "key":
+            self._require_known_models(admin.principal, body)
         edit = changes.edit(kind.name, entry_id, changed_fields(body, self.clock()))
         return _there(await self._act(admin, kind, Verb.CHANGE, entry_id, edit, tags=tags))
 
@@ -147,12 +151,35 @@ class AdminDesk:
 
     def _require_sane(self, principal: Principal, kind: Kind, body: Body) -> None:
         """What neither the body's model nor the control state knows."""
-        model = getattr(body, "model", "")
-        if kind.name == "model" and model not in self.models:
-            names = ", ".join(sorted(self.models))
-            raise malformed(f"model: the models file has no {model!r}; it has {names}.", "model")
+        if kind.name == "model":
+            self._require_models({getattr(body, "model", "")}, self.models, "model")
+        elif kind.name == "key":
+            self._require_known_models(principal, body)
         if getattr(body, "budget_id", None) is not None and not principal.is_platform_admin:
             raise malformed("budget_id: leave it out; the server draws one.", "budget_id")
+
+    def _require_known_models(self, principal: Principal, body: Body) -> None:
+        """Who may use only some models gives of those alone, which is checked later."""
+        if not principal.models:
+            self._require_models(getattr(body, "models", None) or (), self.models | self.aliases, "models")
+
+    def _require_models(self, named: Collection[str], known: frozenset[str], field: str) -> None:
+        for unknown in (one for one in named if one not in known):
+            names = ", ".join(sorted(self.models))
+            raise malformed(f"{field}: the models file has no {unknown!r}; it has {names}.", field)
+
+
+def _narrowed(principal: Principal, body: Body) -> Body:
+    """A body that names no scopes, with those of the usual ones that its caller has."""
+    if not isinstance(body, CreateKey | CreateUser) or "scopes" in body.model_fields_set:
+        return body
+    scopes = tuple(scope for scope in body.scopes if scope in principal.scopes)
+    if not scopes:
+        usual = ", ".join(body.scopes)
+        raise malformed(
+            f"scopes: name some that you have; of the usual ones ({usual}) you have none.", "scopes"
+        )
+    return body.model_copy(update={"scopes": scopes})
 
 
 def _there(entry: AnyEntry | None) -> AnyEntry:

@@ -15,7 +15,14 @@ from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError
 from services.common.http.access_log import bind_log_fields
 from services.common.http.authentication import Authenticator
-from services.common.http.problems import Problem, ProblemError, forbidden, unauthenticated, unavailable
+from services.common.http.problems import (
+    Problem,
+    ProblemError,
+    forbidden,
+    malformed,
+    unauthenticated,
+    unavailable,
+)
 from services.common.process import metrics
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import Session, SessionSigner
@@ -119,7 +126,7 @@ class Callers:
 
         Raises:
             ProblemError: 401, 403, 429 or 503; 403 too where more is wanted than the key
-                gives.
+                gives, 400 where it shall last longer than tokens do.
         """
         now = self.clock()
         principal = self.keys.authenticate(
@@ -134,7 +141,14 @@ class Callers:
         if more := [scope for scope in scopes if scope not in principal.scopes]:
             raise forbidden(f"The API key itself lacks the scope {more[0].value!r}.")
         now_s = int(now.timestamp())
-        lasts_s = min(wanted.expires_in_s or self.settings.token_longest_s, self.settings.token_longest_s)
+        longest_s = self.settings.token_longest_s
+        lasts_s = wanted.expires_in_s or longest_s
+        if lasts_s > longest_s:
+            raise malformed(
+                f"expires_in_s: {lasts_s} is longer than tokens last here: use 1 to {longest_s} "
+                "(TOCSIN_TOKEN_LONGEST_S), or leave it out.",
+                "expires_in_s",
+            )
         token, until_s = self.keys.exchanged(
             clear, scopes, now_s=now_s, until_s=now_s + lasts_s, jti=self.new_session_id()
         )

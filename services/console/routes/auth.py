@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.control.access.exchange import LONGEST_S
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.identity.callers import Caller, Callers
@@ -38,7 +37,9 @@ class TokenRequest(BaseModel):
         description="Fewer scopes than the key has; left out, all of them.",
     )
     expires_in_s: int | None = Field(
-        None, ge=1, le=LONGEST_S, description="Seconds that it lasts; at most, and if left out, what is set."
+        None,
+        ge=1,
+        description="Seconds that it lasts: at most, and if left out, TOCSIN_TOKEN_LONGEST_S (600).",
     )
 
 

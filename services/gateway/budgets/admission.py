@@ -30,6 +30,7 @@ _MOST_WAITING = 256
 _LOOK_EVERY_S = 1.0
 _MOST_USD = 1e15
 _SOON: Headers = (("x-should-retry", "true"), *retry_after(1))
+_EVERY = {"day": "daily", "month": "monthly"}
 _MARGIN = timedelta(seconds=60)
 """An end may come so long after its request's deadline: a dispatcher's overdue time, a
 takeover.
@@ -190,7 +191,7 @@ class BudgetAdmission:
     def _exhausted(self, found: Exhausted) -> ProblemError:
         budget, period = found.budget, found.budget.meter.period
         metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, period).inc()
-        named = f"The budget {budget.id!r} (of the {budget.meter.spender.kind}, a {period})"
+        named = f"The {_EVERY[period]} budget {budget.id!r} of your {budget.meter.spender.kind}"
         if found.for_now:
             return _insufficient(
                 f"{named} is reserved by requests under way, each for the longest answer that it allows. Try "
@@ -199,10 +200,12 @@ class BudgetAdmission:
             )
         end = self.spending.period(budget.meter, self.clock()).end
         renews = end.astimezone(zone_of(budget.meter.time_zone)).isoformat(timespec="seconds")
-        return _insufficient(
-            f"{named} is exhausted, or does not reach for the longest answer that this request allows: a "
-            f"smaller max_tokens may still be served. It renews at {renews}."
-        )
+        why = "does not reach for the longest answer that this request allows; a smaller max_tokens may fit"
+        if not budget.limit_usd:
+            why = "is 0: nothing is served under it until an administrator raises it"
+        elif self.spending.spent(budget.meter, self.clock()) >= budget.limit_usd:
+            why = "is exhausted"
+        return _insufficient(f"{named} {why}. It renews at {renews}.")
 
 
 def share_name(budget_id: str) -> str:

@@ -186,7 +186,7 @@ def test_rotated_key_opens_with_both_secrets_until_the_overlap_ends() -> None:
 
     second = rotated(60)
     assert [outcome(one, 59) for one in (CLEAR, second)] == [KEY.key_id] * 2
-    assert [outcome(one, 60) for one in (CLEAR, second)] == [Refusal.EXPIRED, KEY.key_id]
+    assert [outcome(one, 60) for one in (CLEAR, second)] == [Refusal.ROTATED, KEY.key_id]
     third = rotated(60)
     assert [outcome(one) for one in (CLEAR, second, third)] == [Refusal.UNKNOWN, KEY.key_id, KEY.key_id]
     fourth = rotated(0)

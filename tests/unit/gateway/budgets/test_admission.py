@@ -48,6 +48,16 @@ async def test_exhausted_budget_is_429_that_says_which_and_until_when() -> None:
     assert await scene.admission.admit([asking(400)]) == [asking(400)]
 
 
+async def test_refusal_promises_a_smaller_answer_only_where_one_may_fit() -> None:
+    """Not under a budget of 0, nor under one that is spent."""
+    for limit, spent, said in ((0, 0, "is 0"), (10, 10, "is exhausted"), (10, 9.5, "a smaller max_tokens")):
+        scene = BudgetScene((budget(limit_usd=limit * DOLLAR),))
+        scene.spend(Decimal(spent))
+        message = (await refused(scene, asking())).message
+        assert said in message
+        assert ("smaller max_tokens" in message) == (spent == 9.5)
+
+
 async def test_reserved_money_is_free_again_when_the_request_ends() -> None:
     """And not before, whoever else asks; the other gateways are told each time."""
     scene = BudgetScene((budget(limit_usd=2 * DOLLAR),))
