@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 _CATCH_UP_TIMEOUT_S = 60.0
 _MARKER_S = 0.05
+QUICK_POLL_MS = 20
+"""For a reader that soon asks for the end again: its question waits behind a fetch."""
 
 
 @dataclass
@@ -30,12 +32,21 @@ class ControlReader:
     url: str = field(repr=False)
     name: str
     health: HealthState | None = None
+    connect_timeout_s: float = 60.0
+    longest_poll_ms: int = 500
     state: ControlState = field(default_factory=ControlState, init=False)
     caught_up: bool = field(default=False, init=False)
     tail: Tail = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tail = Tail(self.url, f"{self.name}-control", committed_only=True, topic=CONTROL.name)
+        self.tail = Tail(
+            self.url,
+            f"{self.name}-control",
+            committed_only=True,
+            connect_timeout_s=self.connect_timeout_s,
+            topic=CONTROL.name,
+            longest_poll_ms=self.longest_poll_ms,
+        )
 
     async def start(self) -> None:
         """Connects, and reads what there is.
@@ -84,13 +95,13 @@ class ControlReader:
             self.health.report("control", ok=ok, detail=detail)
 
 
-async def read_control_state(url: str) -> ControlState:
+async def read_control_state(url: str, *, connect_timeout_s: float = 60.0) -> ControlState:
     """The state as it is now.
 
     Raises:
         BusUnavailableError: Kafka or the control topic cannot be read.
     """
-    reader = ControlReader(url, "look")
+    reader = ControlReader(url, "look", connect_timeout_s=connect_timeout_s, longest_poll_ms=QUICK_POLL_MS)
     try:
         await reader.start()
         return reader.state

@@ -23,7 +23,7 @@ from services.common.bus import FencedError, Outgoing, TransactionalProducer
 from services.common.clock import Clock, utc_now
 from services.common.control.changes import Change, Plan, public_fields
 from services.common.control.errors import InvalidChangeError
-from services.common.control.reader import ControlReader
+from services.common.control.reader import QUICK_POLL_MS, ControlReader
 from services.common.control.state import ControlState
 from services.common.errors import BusUnavailableError
 from services.common.identity import is_signed, sign_key
@@ -48,6 +48,7 @@ class ControlWriter:
     actor: Actor
     pepper: str = field(default="", repr=False)
     clock: Clock = utc_now
+    connect_timeout_s: float = _CONNECT_TIMEOUT_S
 
     async def apply(self, change: Change) -> AnyEntry | None:
         """Makes a change and returns the entry as every service has it within a second;
@@ -58,7 +59,12 @@ class ControlWriter:
             BusUnavailableError: Kafka did not confirm it within a minute. It may have
                 been made all the same: look before it is asked for again.
         """
-        reader = ControlReader(self.url, "control-writer")
+        reader = ControlReader(
+            self.url,
+            "control-writer",
+            connect_timeout_s=self.connect_timeout_s,
+            longest_poll_ms=QUICK_POLL_MS,
+        )
         attempt = _Attempt(self, reader, change)
         try:
             await reader.start()
@@ -134,7 +140,7 @@ class _Attempt:
             self.writer.url, "control-writer", clock=self.writer.clock, transactional_id=_TRANSACTIONAL_ID
         )
         try:
-            await producer.start(timeout_s=_CONNECT_TIMEOUT_S)  # fences, and settles a former try
+            await producer.start(timeout_s=self.writer.connect_timeout_s)  # fences, and settles a former try
             await self.reader.catch_up()
             if self.tried is not None and _is_made(self.reader.state, self.tried):
                 return self.tried.after

@@ -84,7 +84,7 @@ class SerialChanges:
 
 def _holds(known: AnyEntry | None, entry: AnyEntry | None) -> bool:
     if entry is None:
-        return known is None
+        return known is None or not known.version  # the default tenant is there without having been made
     return known is not None and known.version >= entry.version
 
 

@@ -58,6 +58,7 @@ class _Consumer:
     url: str = field(repr=False)
     name: str
     committed_only: bool = False
+    connect_timeout_s: float = 60.0
     _driver: AIOKafkaConsumer | None = field(default=None, init=False)
 
     @_bus_errors
@@ -131,7 +132,7 @@ class _Consumer:
             await start_driver(self.url, driver.start, driver.stop)
             return driver
 
-        self._driver = await retry(attempt, timeout_s=60.0)
+        self._driver = await retry(attempt, timeout_s=self.connect_timeout_s)
 
 
 @dataclass
@@ -144,6 +145,10 @@ class Tail(_Consumer):
     """
 
     topic: str = ""
+    longest_poll_ms: int = 500
+    """So long the broker holds a fetch that finds nothing, and with it what is asked
+    behind it on the same connection.
+    """
 
     async def start(
         self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END
@@ -155,7 +160,7 @@ class Tail(_Consumer):
         Raises:
             BusUnavailableError: no broker, or no such topic.
         """
-        await self._connect(auto_offset_reset="earliest")
+        await self._connect(auto_offset_reset="earliest", fetch_max_wait_ms=self.longest_poll_ms)
         wanted = (
             range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0))
             if partitions is None
