@@ -16,7 +16,7 @@ def run_beside_installation(command: Callable[[], int], *, as_json: bool = False
     The exit status is the command's; 2 for a wrong setting, where trying again would
     end the same way, 1 for any other failure.
     """
-    from services.common.errors import ConfigError, TocsinError
+    from services.common.errors import BusUnavailableError, ConfigError, TocsinError
     from services.embedded.installation.child_environment import proxy_exceptions
     from services.embedded.installation.running_installation import environment_of_running_installation
 
@@ -25,6 +25,11 @@ def run_beside_installation(command: Callable[[], int], *, as_json: bool = False
     os.environ.update(environment_of_running_installation(os.environ))
     try:
         raise typer.Exit(command())
+    except BusUnavailableError as error:
+        remedy = "`tocsin up` (or `make up`) starts an installation in this folder"
+        said = {"error": f"{error} {remedy}."}
+        typer.echo(json.dumps(said) if as_json else f"tocsin: {said['error']}", err=True)
+        raise typer.Exit(1) from error
     except TocsinError as error:
         typer.echo(_as_json(error) if as_json else f"tocsin: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error

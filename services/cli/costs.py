@@ -20,7 +20,9 @@ def costs(
     time_zone: Annotated[str, typer.Option(help="Whose days; a name such as Europe/Paris.")] = "UTC",
     group_by: Annotated[str, typer.Option(help="Any of tenant,user,model,key,day.")] = "model",
     tenant: Annotated[str, typer.Option(help="Of this tenant only.")] = "",
-    user: Annotated[str, typer.Option(help="Of this user's pseudonym only.")] = "",
+    user: Annotated[
+        str, typer.Option(help="Of this user only: TENANT/USER, a pseudonym, or with --tenant the id.")
+    ] = "",
     model: Annotated[str, typer.Option(help="Of this model only.")] = "",
     key: Annotated[str, typer.Option(help="Of this key only, by its id.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, errors too.")] = False,
@@ -40,18 +42,46 @@ def _show(asked: Any, only: dict[str, str], *, as_json: bool) -> int:
     from services.common.clock import utc_now
     from services.common.process.settings import CommonSettings
 
-    question = asked.question(utc_now(), only)
+    asked.question(utc_now(), {})  # what makes no sense needs no bus
+    names = _names()
+    question = asked.question(utc_now(), names.looked_up(only))
     found = asyncio.run(_read(CommonSettings.load().clickhouse_url, question))
+    names.require_known(only, found)
+    found = names.named(found)
     if as_json:
         print(json.dumps(found))
         return 0
     print(f"{found['since']} to {found['until']}")
     for group in found["groups"]:
-        print(_line(" ".join(group[name] or "-" for name in found["group_by"]), group))
+        print(_line(" ".join(_named(group, name) for name in found["group_by"]), group))
     print(_line("total", found["total"]))
     if found["has_more_groups"]:
         print("more groups than shown; the total has them all")
     return 0
+
+
+def _names() -> Any:
+    """Who is meant by pseudonyms and ids; nobody's name where there is no pseudonym key
+    or no bus to tell.
+    """
+    from services.cli.control.control import pseudonym_key, read_state
+    from services.common.control.state import ControlState
+    from services.common.errors import BusUnavailableError
+    from services.console.domain.cost_names import CostNames
+
+    key = pseudonym_key()
+    try:
+        return CostNames(read_state(), key, shows_users=bool(key))
+    except BusUnavailableError as error:
+        typer.echo(f"Names are not known: {error}", err=True)
+        return CostNames(ControlState(), key, shows_users=bool(key), is_read=False)
+
+
+def _named(group: dict[str, Any], name: str) -> str:
+    """A group's name, with the user or the key's name that it stands for."""
+    shown = group[name] or "-"
+    beside = group.get({"user": "user_id", "key": "key_name"}.get(name, ""))
+    return f"{shown} ({beside})" if beside else shown
 
 
 async def _read(store_url: str, question: Any) -> dict[str, Any]:

@@ -20,10 +20,24 @@ def _line(one: Fields) -> str:
     subject = f"{one['subject']['kind']} {one['subject']['id']}"
     how = "hard" if one["hard"] else "soft"
     amount = f"{one['limit_usd']} USD a {one['period']}"
-    return f"{one['budget_id']:<24} {one['tenant']:<16} {subject:<28} {amount:<24} {how}  {state_of(one)}"
+    return f"{one['budget_id']:<24} {one['tenant']:<16} {subject:<28} {amount:<24} {how}  {_standing(one)}"
 
 
-KIND = Kind("budget", "The budget's id.", _line, "Remove a budget for good.")
+def _standing(one: Fields) -> str:
+    """What was spent and is left; else whether it is deleted."""
+    if one["deleted_at"] or one.get("spent_usd") is None:
+        return state_of(one)
+    left = "exhausted" if one["is_exhausted"] else f"{one['left_usd']} left"
+    return f"{one['spent_usd']} spent, {left}, renews {one['renews_at']}"
+
+
+def _with_spending(budgets: list[Fields]) -> list[Fields]:
+    from services.cli.figures.standings import with_spending
+
+    return with_spending(budgets)
+
+
+KIND = Kind("budget", "The budget's id.", _line, "Remove a budget for good.", completed=_with_spending)
 add_shared_commands(app, KIND)
 
 

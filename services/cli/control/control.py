@@ -3,8 +3,9 @@
 import asyncio
 import getpass
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -16,10 +17,13 @@ from services.common.control.access.key_uses import read_last_uses
 from services.common.control.changes import Change, amend, create, edit, public_fields
 from services.common.control.errors import InvalidChangeError, NoSuchEntryError
 from services.common.control.reader import read_control_state
+from services.common.control.state import ControlState
 from services.common.control.writer import ControlWriter
 from services.common.errors import BusUnavailableError
 from services.common.process.settings import CommonSettings
 
+CONNECT_TIMEOUT_S = 8.0
+"""Somebody waits at the prompt."""
 _ID_PARTS = frozenset({"tenant", "route", "model"})
 
 
@@ -33,6 +37,11 @@ class KeySettings(CommonSettings):
     )
 
 
+def pseudonym_key() -> str:
+    """Under which requests name users; empty where this command is not told."""
+    return os.environ.get("TOCSIN_PSEUDONYM_KEY", "")
+
+
 def writer(*, keys: bool = False) -> ControlWriter:
     """A writer in the name of the user who runs this command; for `keys` one that can
     sign them.
@@ -42,9 +51,20 @@ def writer(*, keys: bool = False) -> ControlWriter:
     """
     actor = Actor(kind="operator", id=getpass.getuser())
     if not keys:
-        return ControlWriter(CommonSettings.load().kafka_url, actor)
+        return ControlWriter(CommonSettings.load().kafka_url, actor, connect_timeout_s=CONNECT_TIMEOUT_S)
     settings = KeySettings.load()
-    return ControlWriter(settings.kafka_url, actor, settings.key_pepper.get_secret_value())
+    pepper = settings.key_pepper.get_secret_value()
+    return ControlWriter(settings.kafka_url, actor, pepper, connect_timeout_s=CONNECT_TIMEOUT_S)
+
+
+def read_state() -> ControlState:
+    """The control state as it is now.
+
+    Raises:
+        BusUnavailableError: no bus within eight seconds, or it cannot be read.
+    """
+    url = CommonSettings.load().kafka_url
+    return asyncio.run(read_control_state(url, connect_timeout_s=CONNECT_TIMEOUT_S))
 
 
 def change(what: Change, *, keys: bool = False) -> AnyEntry | None:
@@ -103,15 +123,22 @@ def new(kind: type[ControlEntry], fields: dict[str, Any]) -> AnyEntry:
     return entry
 
 
-def entry(kind: str, entry_id: str) -> dict[str, Any]:
-    """An entry as it stands, deleted or not, without secrets.
+def entry(
+    kind: str, entry_id: str, unmade: Callable[[str], dict[str, Any] | None] = lambda _: None
+) -> dict[str, Any]:
+    """An entry as it stands, deleted or not, without secrets; where there is none what
+    `unmade` has.
 
     Raises:
         NoSuchEntryError: there is none.
     """
-    found = asyncio.run(read_control_state(CommonSettings.load().kafka_url)).get(kind, entry_id)
+    found = read_state().get(kind, entry_id)
+    if found is None and (there := unmade(entry_id)) is not None:
+        return there
     if found is None:
-        raise NoSuchEntryError(f"there is no {kind} {entry_id!r}")
+        tenant, slash, _ = entry_id.partition("/")
+        hint = f"; of another tenant than {tenant!r} it is with --tenant" if slash else ""
+        raise NoSuchEntryError(f"there is no {kind} {entry_id!r}{hint}")
     return _with_last_uses(kind, [public_fields(found)])[0]
 
 
@@ -119,7 +146,7 @@ def entries(kind: str, *, with_deleted: bool = False) -> list[dict[str, Any]]:
     """All entries of a kind, the oldest first, without secrets; keys with their last
     use.
     """
-    state = asyncio.run(read_control_state(CommonSettings.load().kafka_url))
+    state = read_state()
     found: Iterable[AnyEntry] = state.entries(kind).values()
     shown = [public_fields(one) for one in found if with_deleted or one.deleted_at is None]
     shown.sort(key=lambda one: str(one.get("created_at", "")))

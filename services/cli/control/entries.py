@@ -28,6 +28,12 @@ class Kind:
     tenant: str | None = None
     has_tenant: bool = True
     called: str = ""
+    completed: Callable[[list[Fields]], list[Fields]] = list
+    """Adds what the entries alone do not tell."""
+    listed: Callable[[list[Fields]], list[Fields]] | None = None
+    """The same for a list, with what is there without an entry; `completed` if None."""
+    unmade: Callable[[str], Fields | None] = lambda _: None
+    """What is there without an entry, by its id."""
 
 
 def add_shared_commands(app: typer.Typer, kind: Kind) -> None:
@@ -91,6 +97,7 @@ def _list(kind: Kind, tenant: str, *, with_deleted: bool, as_json: bool) -> int:
     found = [
         one for one in entries(kind.name, with_deleted=with_deleted) if tenant in ("", one.get("tenant"))
     ]
+    found = (kind.listed or kind.completed)(found)
     if as_json:
         show_json(found)
         return 0
@@ -103,15 +110,26 @@ def _shown(kind: Kind) -> Callable[[str, bool], int]:
     def run(entry_id: str, as_json: bool) -> int:  # noqa: FBT001 (one of a table's functions)
         from services.cli.control.control import entry, show_json
 
-        found = entry(kind.name, entry_id)
+        (found,) = kind.completed([entry(kind.name, entry_id, kind.unmade)])
         if as_json:
             show_json(found)
         else:
             for name, value in found.items():
-                print(f"{name:<22} {'' if value is None else value}".rstrip())
+                print(f"{name:<22} {_text(value)}".rstrip())
         return 0
 
     return run
+
+
+def _text(value: Any) -> str:
+    """A value as people write it: no brackets, nothing where there is none."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_text(one)}" for name, one in value.items() if one is not None)
+    if isinstance(value, list):
+        return ("; " if any(isinstance(one, dict) for one in value) else ",").join(map(_text, value))
+    return "" if value is None else str(value)
 
 
 def _changed(kind: Kind, verb: str, said: str) -> Callable[[str, bool], int]:

@@ -20,9 +20,40 @@ _CachedDollars = Annotated[
 
 
 def _line(one: Fields) -> str:
-    price = f"priced from {one['prices'][-1]['valid_from']}" if one["prices"] else ""
-    deleted = state_of(one) if one["deleted_at"] else ""
-    return f"{one['model']:<32} {'on' if one['enabled'] else 'off':<4} {price}{deleted}"
+    deleted = f"  changes {state_of(one)}" if one["deleted_at"] else ""
+    switch = "on" if one["enabled"] or one["deleted_at"] else "off"
+    return f"{one['model']:<32} {switch:<4} {_price_text(one)}{deleted}"
+
+
+def _price_text(one: Fields) -> str:
+    """The price in force and where it comes from, and whether others come."""
+    price, source = one["price_in_force"], one["price_source"]
+    figures = " ".join(
+        f"{name.removesuffix('_usd').removesuffix('_per_million')} {value}"
+        for name, value in price.items()
+        if value is not None and (name != "per_request_usd" or float(value))
+    )
+    later = f", another from {one['next_price_from']}" if one["next_price_from"] else ""
+    return f"{figures or 'no known price'} ({source}{later})"
+
+
+def _with_prices(found: list[Fields]) -> list[Fields]:
+    from services.cli.figures.prices import with_prices
+
+    return with_prices(found)
+
+
+def _of_the_file(model: str) -> Fields | None:
+    from services.cli.figures.prices import of_the_file
+
+    return of_the_file(model)
+
+
+def _all(found: list[Fields]) -> list[Fields]:
+    """Those of the models file first, changed or not."""
+    listed = {one["model"]: one for one in found}
+    unchanged = [one for name in _names() if name not in listed and (one := _of_the_file(name))]
+    return _with_prices(unchanged + found)
 
 
 KIND = Kind(
@@ -31,6 +62,9 @@ KIND = Kind(
     _line,
     "Remove what was changed of a model for good: it is as the file has it.",
     has_tenant=False,
+    completed=_with_prices,
+    unmade=_of_the_file,
+    listed=_all,
 )
 add_shared_commands(app, KIND)
 for_one(

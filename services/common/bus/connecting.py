@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.common.errors import BusUnavailableError
 from services.common.kafka_address import without_password
@@ -21,8 +21,9 @@ async def start_driver(
         await start()
     except (KafkaError, OSError) as error:
         await stop()
+        why = "" if isinstance(error, KafkaConnectionError) else f": {error}"  # its text says nothing more
         raise BusUnavailableError(
-            f"no Kafka at {without_password(url)}: {error}; is it running, and is TOCSIN_KAFKA_URL right?"
+            f"no Kafka at {without_password(url)}{why}; is it running, and is TOCSIN_KAFKA_URL right?"
         ) from error
     except BaseException:
         await stop()

@@ -12,15 +12,13 @@ from starlette.responses import Response
 
 from schemas.control import Scope
 from services.common.clock import Clock
+from services.common.control.reader import ControlReader
+from services.common.control.state import ControlState
 from services.common.http.problems import forbidden, malformed
 from services.common.http.responses import json_response
 from services.console.administration.query import read_query
-from services.console.domain.cost_question import (
-    DIMENSIONS,
-    AskedCosts,
-    CostQuestion,
-    InvalidQuestionError,
-)
+from services.console.domain.cost_names import CostNames
+from services.console.domain.cost_question import DIMENSIONS, AskedCosts, InvalidQuestionError
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.costs import Costs
 from services.console.routes.documentation import problems, query_of
@@ -53,6 +51,8 @@ class CostGroup(CostFigures):
     user: str | None = Field(None, description="A pseudonym.")
     model: str | None = None
     key: str | None = None
+    user_id: str | None = Field(None, description="Who that is, `tenant/user`; for administrators.")
+    key_name: str | None = Field(None, description="What that key is called; for administrators.")
     day: date | None = None
 
 
@@ -86,7 +86,11 @@ class CostParameters(BaseModel, extra="forbid"):
         "model", max_length=40, description=f"Any of {', '.join(DIMENSIONS)}, separated by commas; or none."
     )
     tenant: str = Field("", max_length=200, description="Of this tenant only.")
-    user: str = Field("", max_length=200, description="Of this pseudonym only.")
+    user: str = Field(
+        "",
+        max_length=200,
+        description="Of this user only: a pseudonym; for administrators also user or tenant/user.",
+    )
     model: str = Field("", max_length=200, description="Of this model only.")
     key: str = Field("", max_length=200, description="Of this key only, by its id.")
     limit: int = Field(1000, ge=1, le=10_000, description="Most groups, the dearest first.")
@@ -95,8 +99,10 @@ class CostParameters(BaseModel, extra="forbid"):
 _NAMES = tuple(info.alias or name for name, info in CostParameters.model_fields.items())
 
 
-def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
-    """Costs."""
+def costs_router(
+    callers: Callers, costs: Costs, clock: Clock, control: ControlReader, pseudonym_key: str
+) -> APIRouter:
+    """Costs; `control` and `pseudonym_key` tell administrators who is meant."""
     router = APIRouter(prefix="/api", tags=["Costs"])
 
     def reader(request: Request) -> Caller:
@@ -114,8 +120,16 @@ def costs_router(callers: Callers, costs: Costs, clock: Clock) -> APIRouter:
         tenant, or for all.
         """
         asked = read_query(request, CostParameters, _NAMES)
-        question = _question(asked, clock(), _tenant(caller, asked.tenant))
-        found = await costs.read(question)
+        tenant = _tenant(caller, asked.tenant)
+        names = _names(caller, control.state, pseudonym_key)
+        try:
+            only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
+            question = _text(asked).question(clock(), names.looked_up(only), asked.limit)
+            found = await costs.read(question)
+            names.require_known(only, found)
+        except InvalidQuestionError as error:
+            raise malformed(str(error), error.name) from error
+        found = names.named(found)
         if "text/csv" in request.headers.get("accept", ""):
             return Response(_csv(found), media_type="text/csv")
         return json_response(found)
@@ -136,27 +150,30 @@ def _tenant(caller: Caller, asked: str) -> str:
     raise forbidden(f"This key sees the costs of the tenant {caller.tenant!r} only; leave `tenant` out.")
 
 
-def _question(asked: CostParameters, now: datetime, tenant: str) -> CostQuestion:
-    """The question that the parameters make.
+def _names(caller: Caller, state: ControlState, pseudonym_key: str) -> CostNames:
+    """The names that the caller may know: an administrator's own, or all."""
+    principal = caller.principal
+    tenant = "" if principal.is_platform_admin else caller.tenant
+    return CostNames(state, pseudonym_key, tenant, shows_users=Scope.ADMIN in principal.scopes)
+
+
+def _text(asked: CostParameters) -> AskedCosts:
+    """The question as text.
 
     Raises:
-        ProblemError: 400, one of them makes no sense.
+        ProblemError: 400, it has two beginnings.
     """
     if asked.from_ and "days" in asked.model_fields_set:
         raise malformed("days: leave it out where `from` says when to begin.", "days")
-    text = AskedCosts(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
-    only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
-    try:
-        return text.question(now, only, asked.limit)
-    except InvalidQuestionError as error:
-        raise malformed(str(error), error.name) from error
+    return AskedCosts(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
 
 
 def _csv(found: dict[str, Any]) -> str:
     """The groups, or without any the total."""
     rows = found["groups"] if found["group_by"] else [found["total"]]
     text = io.StringIO()
-    names = [*found["group_by"], *found["total"]]
+    beside = [name for name in ("user_id", "key_name") if rows and name in rows[0]]
+    names = [*found["group_by"], *beside, *found["total"]]
     writer = csv.DictWriter(text, names, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows({name: _cell(row[name]) for name in names} for row in rows)

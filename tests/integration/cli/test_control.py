@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,7 +110,10 @@ def test_user_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     assert tocsin("keys", "purge", key["key_id"]).exit_code == 0
     assert tocsin("users", "purge", *of_ward, "--json").stdout == "null\n"
     gone = tocsin("users", "show", *of_ward)
-    assert (gone.exit_code, gone.stderr) == (1, "tocsin: there is no user 'ward/jo'\n")
+    assert (gone.exit_code, gone.stderr) == (
+        1,
+        "tocsin: there is no user 'ward/jo'; of another tenant than 'ward' it is with --tenant\n",
+    )
 
 
 def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
@@ -182,5 +186,57 @@ def test_routes_thresholds_and_prices_are_set_step_by_step(tocsin: Tocsin) -> No
         (one["valid_from"], one["output_per_million_usd"]) for one in json.loads(priced.stdout)["prices"]
     ]
     assert history == [("2027-01-01", "1"), ("2027-02-01", "3")]
+    listed = tocsin("models", "list").stdout
+    assert "input 0.02 output 0.06 (the models file, another from 2027-01-01)" in listed
     for kind, entry in (("routes", "small"), ("thresholds", "*"), ("models", "smollm2-135m")):
         assert tocsin(kind, "purge", entry).exit_code == 0
+
+
+def test_models_show_what_is_served_and_the_price_in_force(tocsin: Tocsin) -> None:
+    """Also where nobody changed anything; a price that has begun takes the file's place."""
+    shown = json.loads(tocsin("models", "show", "smollm2-135m", "--json").stdout)
+    assert shown["price_in_force"]["input_per_million_usd"] == "0.02"
+    assert shown["price_source"] == "the models file"
+    assert "there is no model 'gpt-9'" in tocsin("models", "show", "gpt-9").stderr
+    tocsin("models", "price", "smollm2-135m", "--from", "2026-01-01", "--input-per-million-usd", "3")
+    line = tocsin("models", "list").stdout
+    assert "smollm2-135m                     on   input 3 (set from 2026-01-01)" in line
+    assert tocsin("models", "purge", "smollm2-135m").exit_code == 0
+
+
+def test_default_tenant_is_listed_and_can_be_limited(tocsin: Tocsin) -> None:
+    """It is there without having been made."""
+    assert tocsin("tenants", "list").stdout.startswith("default ")
+    assert tocsin("tenants", "set", "default", "--requests-per-minute", "9").exit_code == 0
+    assert "requests_per_minute=9" in tocsin("tenants", "show", "default").stdout
+    assert tocsin("tenants", "purge", "default").exit_code == 0
+
+
+def test_key_for_a_user_or_model_nobody_knows_is_refused(tocsin: Tocsin) -> None:
+    """With the remedy, and no secret shown."""
+    assert tocsin("tenants", "create", "shop").exit_code == 0
+    for wrong, said in (
+        (("--user", "nobody"), "`tocsin users create --tenant shop nobody` makes it"),
+        (("--model", "gpt-4"), "there is no model 'gpt-4'; the models file has"),
+    ):
+        refused = tocsin("keys", "create", "--name", "n", "--tenant", "shop", *wrong)
+        assert (refused.exit_code, refused.stdout, said in refused.stderr) == (1, "", True)
+
+
+def test_version_is_told() -> None:
+    """Without an installation."""
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.stdout.startswith("tocsin ")) == (0, True)
+
+
+def test_bus_that_is_away_is_said_within_seconds_with_the_remedy(
+    tocsin: Tocsin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a reading and of a changing command."""
+    monkeypatch.setenv("TOCSIN_KAFKA_URL", "127.0.0.1:1")
+    for command in (("keys", "list"), ("tenants", "create", "x")):
+        began = time.monotonic()
+        done = tocsin(*command)
+        assert (done.exit_code, "`tocsin up` (or `make up`)" in done.stderr) == (1, True)
+        assert "AddressFamily" not in done.stderr
+        assert time.monotonic() - began < 30

@@ -183,13 +183,19 @@ async def test_costs_command_and_csv_have_the_same_figures(
         one["cost_usd"] for one in told["groups"]
     ]
     monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", recorded.store_url)
+    monkeypatch.setenv("TOCSIN_KAFKA_URL", recorded.kafka_url)
+    monkeypatch.setenv("TOCSIN_PSEUDONYM_KEY", "a pseudonym key for tests")
     monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
     arguments = ["costs", "--from", since, "--group-by", "model,key", "--tenant", "acme"]
     as_json = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--json"])
     lines = await asyncio.to_thread(CliRunner().invoke, app, arguments)
     refused = await asyncio.to_thread(CliRunner().invoke, app, ["costs", "--group-by", "x"])
+    unknown = await asyncio.to_thread(CliRunner().invoke, app, ["costs", "--tenant", "nope"])
     structlog.reset_defaults()
+    assert (unknown.exit_code, "there is no tenant 'nope'" in unknown.stderr) == (1, True)
     found = json.loads(as_json.stdout)
+    assert all("key_name" in one for one in found["groups"])
+    found["groups"] = [{name: one[name] for name in one if name != "key_name"} for one in found["groups"]]
     assert found["total"] == told["total"]
     assert found["groups"][:3] == told["groups"]
     assert told["total"]["cost_usd"] in lines.stdout

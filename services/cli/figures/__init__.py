@@ -1,0 +1,1 @@
+"""What the control state alone does not tell: spending and prices."""

@@ -1,0 +1,43 @@
+"""What models cost now, by the models file and by what was changed."""
+
+from typing import Any
+
+from schemas.control import ModelChanged
+from services.common.clock import utc_now
+from services.common.control.changes import public_fields
+from services.common.control.state import ControlState
+from services.common.process.settings import CommonSettings
+from services.common.requests.model_catalogue import load_models
+from services.common.requests.pricing import PriceList
+
+THE_FILE = "the models file"
+
+
+def of_the_file(model: str) -> dict[str, Any] | None:
+    """A model that nobody changed; None where the models file lacks it."""
+    names = {one.name for one in load_models(CommonSettings.load().models_file)}
+    return public_fields(ModelChanged(model=model)) if model in names else None
+
+
+def with_prices(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Models with `price_in_force`, `price_source` (the models file, or since when it
+    holds) and `next_price_from`, null where none comes.
+    """
+    base = {one.name: one.price for one in load_models(CommonSettings.load().models_file)}
+    entries = {one["model"]: ModelChanged.model_validate(one) for one in models}
+    prices, now = PriceList(base, lambda: ControlState(models=entries)), utc_now()
+    shown = []
+    for one in models:
+        entry = entries[one["model"]]
+        days = [] if entry.deleted_at else sorted(price.valid_from for price in entry.prices)
+        begun = [day for day in days if day <= now.date()]
+        coming = [day for day in days if day > now.date()]
+        shown.append(
+            one
+            | {
+                "price_in_force": prices.at(entry.model, now).model_dump(mode="json"),
+                "price_source": f"set from {begun[-1]}" if begun else THE_FILE,
+                "next_price_from": str(coming[0]) if coming else None,
+            }
+        )
+    return shown
