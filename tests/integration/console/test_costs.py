@@ -203,7 +203,7 @@ async def test_costs_command_and_csv_have_the_same_figures(
 
 
 async def test_own_usage_is_that_of_ones_own_keys_alone(
-    recorded: Platform, client: httpx.AsyncClient
+    recorded: Platform, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By day and model, to the last digit as direct SQL has it; with what came by an
     identity provider's token, not by the user that a request with a key names.
@@ -241,6 +241,13 @@ async def test_own_usage_is_that_of_ones_own_keys_alone(
     this_month = f"tenant = 'acme' AND completed_at >= '{first.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
     spent = (await _direct(recorded, "tenant", this_month)).get("acme", (Decimal(0),))[0]
     assert Decimal(month["spent_usd"]) == spent
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", recorded.store_url)
+    monkeypatch.setenv("TOCSIN_KAFKA_URL", recorded.kafka_url)
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ["budgets", "show", "own-usage", "--json"])
+    structlog.reset_defaults()
+    told = json.loads(shown.stdout)
+    assert (Decimal(told["spent_usd"]), told["is_exhausted"]) == (spent, spent >= 5)
     assert (Decimal(found["total"]["cost_usd"]), found["total"]["requests"]) == total[:2]
     by_group = await _direct(recorded, "concat(toString(toDate(completed_at, 'UTC')), model)", where)
     groups = {one["day"] + one["model"]: Decimal(one["cost_usd"]) for one in found["groups"]}
