@@ -34,7 +34,7 @@ async def test_parameter_that_is_not_understood_is_refused(place: str, query: st
     assert (answer.status_code, answer.json()["param"]) == (400, param)
 
 
-@pytest.mark.parametrize("query", ["", "days=7", "from=2026-11-01&to=2026-11-02", "user=u_1&limit=5"])
+@pytest.mark.parametrize("query", ["", "days=7", "from=2026-11-01&to=2026-11-02", "model=m&limit=5"])
 async def test_costs_are_told_for_parameters_that_are_understood(query: str) -> None:
     """Alone or together."""
     scene = ConsoleScene()

@@ -304,6 +304,7 @@ async def test_nobody_acts_as_a_platform_administrator(scene: ConsoleScene, how:
     assert [(await one).status_code for one in tries] == [403] * len(tries)
     assert not scene.audited
     body["user"] = "rooty"
+    scene.have(UserChanged(tenant="acme", user="rooty", created_at=BEGAN, version=1))
     assert (await client.post("/api/admin/keys", json=body, headers=attacker)).status_code == 201
 
 
