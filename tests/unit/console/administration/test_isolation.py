@@ -291,6 +291,7 @@ async def test_nobody_acts_as_a_platform_administrator(scene: ConsoleScene, how:
     if how == "entered":
         scene.have(UserChanged(tenant="acme", user="root", created_at=BEGAN, version=1, scopes=ALL))
     else:
+        scene.have(UserChanged(tenant="acme", user="root", created_at=BEGAN, version=1))
         scene.key("acme", *ALL, user="root", revoked_at=None if how == "by a key" else BEGAN)
     _, planted = scene.key("acme", Scope.INFER, user="root")
     _, gone = scene.key("acme", Scope.INFER, user="root", deleted_at=BEGAN)
