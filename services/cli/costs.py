@@ -28,9 +28,9 @@ def costs(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, errors too.")] = False,
 ) -> None:
     """Show what requests cost, of all tenants unless one is named."""
-    from services.console.domain.cost_question import AskedCosts
+    from services.console.domain.cost_query import CostRequest
 
-    asked = AskedCosts(begin, end, days, time_zone, group_by)
+    asked = CostRequest(begin, end, days, time_zone, group_by)
     only = {"tenant": tenant, "user": user, "model": model, "key": key}
     run_beside_installation(lambda: _show(asked, only, as_json=as_json), as_json=as_json)
 
@@ -42,10 +42,10 @@ def _show(asked: Any, only: dict[str, str], *, as_json: bool) -> int:
     from services.common.clock import utc_now
     from services.common.process.settings import CommonSettings
 
-    asked.question(utc_now(), {})  # what makes no sense needs no bus
+    asked.query(utc_now(), {})  # what makes no sense needs no bus
     names = _names()
-    question = asked.question(utc_now(), names.looked_up(only))
-    found = asyncio.run(_read(CommonSettings.load().clickhouse_url, question))
+    query = asked.query(utc_now(), names.looked_up(only))
+    found = asyncio.run(_read(CommonSettings.load().clickhouse_url, query))
     names.require_known(only, found)
     found = names.named(found)
     if as_json:
@@ -84,13 +84,13 @@ def _named(group: dict[str, Any], name: str) -> str:
     return f"{shown} ({beside})" if beside else shown
 
 
-async def _read(store_url: str, question: Any) -> dict[str, Any]:
+async def _read(store_url: str, query: Any) -> dict[str, Any]:
     from services.common.store import Store
     from services.console.read_models.costs import Costs
 
     store = Store(store_url, name="tocsin-cli", timeout_s=60.0)
     try:
-        return await Costs(store).read(question)
+        return await Costs(store).read(query)
     finally:
         await store.close()
 

@@ -36,12 +36,12 @@ from services.common.requests.model_catalogue import load_models
 from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
 from services.console.administration.administrators import Administrators
-from services.console.administration.desk import AdminDesk
+from services.console.administration.entry_service import EntryService
 from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
-from services.console.feedback import FeedbackDesk, RequestLookup
+from services.console.feedback import FeedbackService, RequestLookup
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
@@ -97,7 +97,7 @@ class Console:
         self._scans = LogScans(url, name, wait_s=10.0)
         models = self._models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
-        self._feedback = FeedbackDesk(
+        self._feedback = FeedbackService(
             RequestLookup(self._store, RequestFinder(self._scans, monotonic_s), lanes, utc_now).find,
             self._events.send,
             settings.pseudonym_key.get_secret_value(),
@@ -106,7 +106,7 @@ class Console:
         self._admins = Administrators(
             self.callers, settings.pseudonym_key.get_secret_value(), settings.proxy_networks
         )
-        self.desk = AdminDesk(
+        self.entries = EntryService(
             self.control,
             SerialChanges(write or _writer(url, pepper), self.control),
             pepper,
@@ -211,8 +211,8 @@ class Console:
                 self.control,
                 settings.pseudonym_key.get_secret_value(),
             ),
-            admin_router(self._admins, self.desk, display, settings),
-            budget_spend_router(self._admins, self.desk, self._spend),
+            admin_router(self._admins, self.entries, display, settings),
+            budget_spend_router(self._admins, self.entries, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),
             me_router(self._admins, self._own_matters(settings), display, settings),
             feedback_router(self.callers, self._feedback, settings),
@@ -230,7 +230,7 @@ class Console:
 
     def _own_matters(self, settings: Settings) -> OwnMatters:
         return OwnMatters(
-            OwnKeys(self.control, self.desk.changes, self.desk.pepper),
+            OwnKeys(self.control, self.entries.changes, self.entries.pepper),
             Costs(self._store),
             self._spend,
             self._models,

@@ -102,7 +102,7 @@ class RequestLookup:
 
 
 @dataclass
-class FeedbackDesk:
+class FeedbackService:
     """Takes ratings of requests that the caller's tenant made."""
 
     find: Callable[[str, str], Awaitable[RatedRequest | None]]

@@ -106,10 +106,10 @@ def make_serving(settings: Settings) -> Serving:
     )
     scans = LogScans(url, name)
     readers = ReaderPool(reader, bus_monitor)
-    admission, peer_share, risks = make_limits(settings, models, control, publisher)
+    limits, usage_exchange, risks = make_limits(settings, models, control, publisher)
     prices = PriceList({model.name: model.price for model in models}, lambda: control.state)
     catalogue = Catalogue(models, created=int(models_file.stat().st_mtime))
-    budgets, warner = make_budgets(settings, catalogue, control, prices, peer_share)
+    budgets, warner = make_budgets(settings, catalogue, control, prices, usage_exchange)
     ends = EndPublisher(
         CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
         prices,
@@ -151,9 +151,9 @@ def make_serving(settings: Settings) -> Serving:
         requests=RequestMaker(
             settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now
         ),
-        gate=Gate(lambda: control.state, ends, registry, budgets, admission),
-        admission=admission,
-        peer_share=peer_share,
+        gate=Gate(lambda: control.state, ends, registry, budgets, limits),
+        limits=limits,
+        usage_exchange=usage_exchange,
         risks=risks,
         budgets=budgets,
         warner=warner,
@@ -234,7 +234,7 @@ class Gateway:
         await reader.start(inbox_partition(serving.settings.instance, partitions))
         await serving.publisher.producer.start()
         await serving.ends.producer.start()
-        await serving.peer_share.start()
+        await serving.usage_exchange.start()
         await serving.idempotency.start()
         await serving.risks.start()
         await serving.bus_monitor.start(reader.partition)
@@ -252,15 +252,15 @@ class Gateway:
                 serving.registry.queue_positions,
                 serving.publisher,
                 serving.bus_monitor,
-                serving.peer_share,
+                serving.usage_exchange,
                 serving.idempotency,
                 serving.risks,
                 serving.budgets.follower,
                 serving.warner,
             ):
                 tasks.create_task(work.run())
-            if serving.admission.shared is not None:
-                tasks.create_task(serving.admission.shared.run())
+            if serving.limits.shared is not None:
+                tasks.create_task(serving.limits.shared.run())
 
     async def drain(self) -> None:
         """Accepts no more connections and waits until every client has its answer."""
@@ -277,12 +277,12 @@ class Gateway:
         serving.watchdog.close()
         serving.registry.settle_all()
         await serving.idempotency.close()
-        await serving.peer_share.close()
+        await serving.usage_exchange.close()
         await serving.risks.close()
         await serving.budgets.follower.close()
         await serving.warner.close()
-        if serving.admission.shared is not None:
-            await serving.admission.shared.close()
+        if serving.limits.shared is not None:
+            await serving.limits.shared.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
         await serving.ends.producer.close()

@@ -17,15 +17,15 @@ from services.gateway.admission.admitted import Admitted
 from services.gateway.admission.catalogue import Catalogue
 from services.gateway.admission.gate import REFUSED, Gate
 from services.gateway.admission.requests import RequestMaker
-from services.gateway.budgets.admission import BudgetAdmission
+from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import MayHaveBegunError, RequestPublisher
 from services.gateway.http.console_proxy import ConsoleProxy
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.risk_reader import RiskReader
+from services.gateway.limits.usage_exchange import UsageExchange
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.settings import Settings
@@ -60,10 +60,10 @@ class Serving:
     idempotency: IdempotencyKeys
     requests: RequestMaker
     gate: Gate
-    admission: Admission
-    peer_share: PeerShare
+    limits: LimitGuard
+    usage_exchange: UsageExchange
     risks: RiskReader
-    budgets: BudgetAdmission
+    budgets: BudgetGuard
     warner: BudgetWarner
     clock: Clock
     monotonic: MonotonicClock

@@ -27,7 +27,7 @@ import yaml
 
 from schemas.control import BudgetChanged, Subject
 from schemas.topics import COMPLETED
-from services.common.budgets.spend import SpendStore, meter_of
+from services.common.budgets.spend import SpendStore, spend_key_of
 from services.common.bus import Tail
 from services.common.clock import utc_now
 from services.common.control import changes
@@ -157,11 +157,11 @@ def _follow(tenant: str, count: int) -> float:
         )
         for kind, name in (("tenant", "acme"), ("key", "key00001"))
     ]
-    book = BudgetBook(lambda entry: meter_of(entry, pseudonym_key="x" * 16))
+    book = BudgetBook(lambda entry: spend_key_of(entry, pseudonym_key="x" * 16))
     book.read({one.budget_id: one for one in entries})
     spending = Spending()
-    for meter in book.meters:
-        spending.open(meter, [], {}, utc_now())
+    for spend_key in book.spend_keys:
+        spending.open(spend_key, [], {}, utc_now())
     tail, store = Tail("127.0.0.1:1", "x", topic=COMPLETED.name), SpendStore(Store("http://x@127.0.0.1:1/x"))
     follower = SpendFollower(tail, store, book, spending, utc_now, lambda: None, lambda _: None)
     records: list[Any] = []

@@ -12,7 +12,7 @@ from schemas.topics import COMPLETED
 from services.analyzer.recorder.interfaces import StoreTables
 from services.analyzer.recorder.rows import process_message
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
-from services.common.budgets.spend import SpendStore, meter_of
+from services.common.budgets.spend import SpendStore, spend_key_of
 from services.common.bus.coordinates import LogPosition
 from services.common.errors import StoreUnavailableError
 from services.common.identity import pseudonym
@@ -77,7 +77,7 @@ async def test_spent_of_every_kind_of_subject_is_exact_up_to_an_offset(store: Ru
         budget("tenant", TENANT, period="month", time_zone="Asia/Kathmandu"),
         budget("user", f"{TENANT}/nobody"),
     ]
-    meters = [meter_of(one, pseudonym_key=KEY) for one in budgets]
+    meters = [spend_key_of(one, pseudonym_key=KEY) for one in budgets]
     spend = SpendStore(reading)
 
     async def sums(through: dict[int, int] | None) -> list[int]:

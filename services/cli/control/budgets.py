@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, state_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
 
 app = typer.Typer(
     help="Make, show, change and delete budgets of keys, users, tenants and models.", no_args_is_help=True
@@ -37,7 +37,7 @@ def _with_spending(budgets: list[Fields]) -> list[Fields]:
     return with_spending(budgets)
 
 
-KIND = Kind("budget", "The budget's id.", _line, "Remove a budget for good.", completed=_with_spending)
+KIND = EntryKind("budget", "The budget's id.", _line, "Remove a budget for good.", completed=_with_spending)
 add_shared_commands(app, KIND)
 
 

@@ -13,7 +13,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kind:
+class EntryKind:
     """A kind of entry: its name, what its argument is, and its line in a list.
 
     Where `tenant` is not None, an id is `tenant/name`, and the tenant is an option with
@@ -36,7 +36,7 @@ class Kind:
     """What is there without an entry, by its id."""
 
 
-def add_shared_commands(app: typer.Typer, kind: Kind) -> None:
+def add_shared_commands(app: typer.Typer, kind: EntryKind) -> None:
     """Adds them to a group."""
     _add_list(app, kind)
     for_one(app, kind, "show", f"Show one {kind.name}, also a deleted one.", _shown(kind))
@@ -48,7 +48,7 @@ def add_shared_commands(app: typer.Typer, kind: Kind) -> None:
         for_one(app, kind, verb, what, _changed(kind, verb, said))
 
 
-def for_one(app: typer.Typer, kind: Kind, name: str, what: str, run: Callable[[str, bool], int]) -> None:
+def for_one(app: typer.Typer, kind: EntryKind, name: str, what: str, run: Callable[[str, bool], int]) -> None:
     """Adds a command that takes an entry's id and --json."""
     # No function of typer's may have arguments that only some kinds have.
     if kind.tenant is None:
@@ -79,7 +79,7 @@ def state_of(entry: Fields) -> str:
     return "open"
 
 
-def _add_list(app: typer.Typer, kind: Kind) -> None:
+def _add_list(app: typer.Typer, kind: EntryKind) -> None:
     @app.command("list", help="Show all, the oldest first.")
     def list_(
         tenant: Annotated[str, typer.Option(help="Only this tenant's.", hidden=not kind.has_tenant)] = "",
@@ -91,7 +91,7 @@ def _add_list(app: typer.Typer, kind: Kind) -> None:
         )
 
 
-def _list(kind: Kind, tenant: str, *, with_deleted: bool, as_json: bool) -> int:
+def _list(kind: EntryKind, tenant: str, *, with_deleted: bool, as_json: bool) -> int:
     from services.cli.control.control import entries, show_json
 
     found = [
@@ -106,7 +106,7 @@ def _list(kind: Kind, tenant: str, *, with_deleted: bool, as_json: bool) -> int:
     return 0
 
 
-def _shown(kind: Kind) -> Callable[[str, bool], int]:
+def _shown(kind: EntryKind) -> Callable[[str, bool], int]:
     def run(entry_id: str, as_json: bool) -> int:  # noqa: FBT001 (one of a table's functions)
         from services.cli.control.control import entry, show_json
 
@@ -132,7 +132,7 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _changed(kind: Kind, verb: str, said: str) -> Callable[[str, bool], int]:
+def _changed(kind: EntryKind, verb: str, said: str) -> Callable[[str, bool], int]:
     def run(entry_id: str, as_json: bool) -> int:  # noqa: FBT001 (one of a table's functions)
         from services.cli.control.control import change_and_say
         from services.common.control import changes

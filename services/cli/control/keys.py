@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
 from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 from services.cli.control.models import require_in_file
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
@@ -33,7 +33,7 @@ def _line(key: dict[str, Any]) -> str:
     return f"{key['key_id']}  {owner:<24} {key['name']:<20} {scopes:<28} {state}  {used}"
 
 
-KIND = Kind(
+KIND = EntryKind(
     "key",
     "The eight characters after tsn_.",
     _line,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, for_one, state_of
 from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 
 app = typer.Typer(help="Switch models on and off, set their prices and limits.", no_args_is_help=True)
@@ -56,7 +56,7 @@ def _all(found: list[Fields]) -> list[Fields]:
     return _with_prices(unchanged + found)
 
 
-KIND = Kind(
+KIND = EntryKind(
     "model",
     "The model's name in the models file.",
     _line,

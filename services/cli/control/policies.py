@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, state_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
 
 app = typer.Typer(
     help="Set and show tenants' policies. They are kept, audited and known to every service; no service "
@@ -20,7 +20,7 @@ def _line(policy: Fields) -> str:
     return f"{policy['tenant']:<24} {f'{state_of(policy)}  ' if policy['deleted_at'] else ''}{fields}"
 
 
-KIND = Kind(
+KIND = EntryKind(
     "policy",
     "The tenant; * is for all that have no policy of their own.",
     _line,

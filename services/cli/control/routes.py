@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, state_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
 
 app = typer.Typer(
     help="Set and show routes. They are kept, audited and known to every service; no gateway routes by them "
@@ -20,7 +20,7 @@ def _line(one: Fields) -> str:
     return f"{one['tenant']}/{one['route']:<24} {targets}{fallbacks}  {state_of(one)}"
 
 
-KIND = Kind("route", "The name that clients ask for.", _line, "Remove a route for good.", "*")
+KIND = EntryKind("route", "The name that clients ask for.", _line, "Remove a route for good.", "*")
 add_shared_commands(app, KIND)
 
 

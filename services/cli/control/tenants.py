@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
 from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 
 app = typer.Typer(help="Make, show, change, suspend and delete tenants.", no_args_is_help=True)
@@ -13,7 +13,7 @@ app = typer.Typer(help="Make, show, change, suspend and delete tenants.", no_arg
 _Share = Annotated[
     float | None, typer.Option(help="Its turn in the queue against other tenants'; 1 unless set.")
 ]
-KIND = Kind(
+KIND = EntryKind(
     "tenant",
     "The tenant's id.",
     lambda one: f"{one['tenant']:<24} {state_of(one):<32} {one['name']}",

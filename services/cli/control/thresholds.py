@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Fields, Json, Kind, add_shared_commands, state_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
 
 app = typer.Typer(
     help="Set and show from which score on a prompt is of which risk, and how many requests a user may send "
@@ -20,7 +20,7 @@ def _line(one: Fields) -> str:
     return f"{one['tenant']:<24} {levels} requests_per_hour={counts}  {state_of(one)}"
 
 
-KIND = Kind(
+KIND = EntryKind(
     "thresholds",
     "The tenant; * is for all that have none of their own.",
     _line,

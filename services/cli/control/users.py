@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import Json, Kind, add_shared_commands, for_one, state_of
+from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
 from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 
@@ -20,7 +20,9 @@ def _line(user: dict[str, Any]) -> str:
     return f"{where:<32} {state_of(user):<32} {','.join(user['scopes']):<20} {user['name']}"
 
 
-KIND = Kind("user", "The user's id.", _line, "Remove a user who has no keys or budgets, for good.", "default")
+KIND = EntryKind(
+    "user", "The user's id.", _line, "Remove a user who has no keys or budgets, for good.", "default"
+)
 add_shared_commands(app, KIND)
 for_one(
     app,

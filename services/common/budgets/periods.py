@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-Kind = Literal["day", "month"]
+PeriodKind = Literal["day", "month"]
 
 
 class Period(NamedTuple):
@@ -36,7 +36,7 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
 
 
-def period_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Period:
+def period_at(moment: datetime, kind: PeriodKind, zone: ZoneInfo) -> Period:
     """The period in which a moment lies."""
     first = moment.astimezone(zone).date()
     if kind == "month":
@@ -52,16 +52,16 @@ def period_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Period:
     return found
 
 
-def _period_from(first: date, kind: Kind, zone: ZoneInfo) -> Period:
+def _period_from(first: date, kind: PeriodKind, zone: ZoneInfo) -> Period:
     return Period(start_of_day(first, zone), start_of_day(_next(first, kind), zone))
 
 
-def _next(first: date, kind: Kind) -> date:
+def _next(first: date, kind: PeriodKind) -> date:
     if kind == "day":
         return first + timedelta(days=1)
     return (first + timedelta(days=31)).replace(day=1)
 
 
-def _before(first: date, kind: Kind) -> date:
+def _before(first: date, kind: PeriodKind) -> date:
     day = first - timedelta(days=1)
     return day if kind == "day" else day.replace(day=1)

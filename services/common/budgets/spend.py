@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.control import BudgetChanged
 from schemas.topics import COMPLETED
-from services.common.budgets.periods import Kind, Period, period_at, zone_names
+from services.common.budgets.periods import Period, PeriodKind, period_at, zone_names
 from services.common.identity import pseudonym
 from services.common.store import Store
 
@@ -44,11 +44,11 @@ class Spender(NamedTuple):
     id: str
 
 
-class Meter(NamedTuple):
+class SpendKey(NamedTuple):
     """What a spender spends in each day or month of a time zone."""
 
     spender: Spender
-    period: Kind
+    period: PeriodKind
     time_zone: str
 
     def period_at(self, moment: datetime) -> Period:
@@ -63,9 +63,9 @@ class Spent(NamedTuple):
     usd: Decimal
 
 
-def meter_of(
+def spend_key_of(
     budget: BudgetChanged, *, pseudonym_key: str, model_name: Callable[[str], str] = lambda name: name
-) -> Meter:
+) -> SpendKey:
     """What a budget bounds. Requests name users by pseudonym, budgets by their own name;
     `model_name` gives a model's own name for any of its names.
     """
@@ -74,7 +74,7 @@ def meter_of(
         name = pseudonym(pseudonym_key, tenant=budget.tenant, user=name.removeprefix(f"{budget.tenant}/"))
     elif budget.subject.kind == "model":
         name = model_name(name)
-    return Meter(Spender(budget.subject.kind, budget.tenant, name), budget.period, budget.time_zone)
+    return SpendKey(Spender(budget.subject.kind, budget.tenant, name), budget.period, budget.time_zone)
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -103,34 +103,36 @@ class SpendStore:
         return {int(row["partition"]): int(row["highest"]) for row in rows}
 
     async def spent(
-        self, meters: Iterable[Meter], now: datetime, through: Mapping[int, int] | None = None
-    ) -> dict[Meter, list[Spent]]:
+        self, spend_keys: Iterable[SpendKey], now: datetime, through: Mapping[int, int] | None = None
+    ) -> dict[SpendKey, list[Spent]]:
         """What each has spent in the period of `now` and in the next, which may have
         begun by another clock; of the log's records only those up to `through`.
 
         Raises:
             StoreUnavailableError: not now.
         """
-        together: dict[tuple[SubjectKind, Period, Period], list[Meter]] = defaultdict(list)
-        for meter in meters:
-            present = meter.period_at(now)
-            together[meter.spender.kind, present, meter.period_at(present.end)].append(meter)
-        found: dict[Meter, list[Spent]] = {}
+        together: dict[tuple[SubjectKind, Period, Period], list[SpendKey]] = defaultdict(list)
+        for spend_key in spend_keys:
+            present = spend_key.period_at(now)
+            together[spend_key.spender.kind, present, spend_key.period_at(present.end)].append(spend_key)
+        found: dict[SpendKey, list[Spent]] = {}
         for (kind, present, following), group in together.items():
             sums = await self._sums(kind, present, group, through)
-            for meter in group:
-                here, later = sums.get((meter.spender.tenant, meter.spender.id), (Decimal(0), Decimal(0)))
-                found[meter] = [Spent(present.start, here), Spent(following.start, later)]
+            for spend_key in group:
+                here, later = sums.get(
+                    (spend_key.spender.tenant, spend_key.spender.id), (Decimal(0), Decimal(0))
+                )
+                found[spend_key] = [Spent(present.start, here), Spent(following.start, later)]
         return found
 
     async def _sums(
         self,
         kind: SubjectKind,
         present: Period,
-        meters: Iterable[Meter],
+        spend_keys: Iterable[SpendKey],
         through: Mapping[int, int] | None,
     ) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-        column, spenders = _COLUMNS[kind], {meter.spender for meter in meters}
+        column, spenders = _COLUMNS[kind], {spend_key.spender for spend_key in spend_keys}
         rows = await self.store.query(
             f"SELECT tenant AS of_tenant, {column} AS of_subject, "  # noqa: S608  names of ours
             f"sumIf({_COST}, completed_at < {{end:DateTime64(3, 'UTC')}}) AS here, "

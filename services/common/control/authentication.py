@@ -30,13 +30,13 @@ class Refusal(StrEnum):
     REVOKED = "revoked"
     EXPIRED = "expired"
     ROTATED = "rotated"
-    CLOSED = "closed"
+    SUSPENDED = "suspended"
     SCOPE = "scope"
-    FORGED = "forged"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105  no secret
     AUDIENCE = "audience"
     ISSUER = "issuer"
-    OVER = "over"
-    EARLY = "early"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  no secret
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105  no secret
     TOO_LONG = "too_long"
     CLAIMS = "claims"
     TENANT = "tenant"
@@ -124,5 +124,5 @@ def check_rights(state: ControlState, key: KeyChanged, scope: Scope | None, now:
     if key.expires_at is not None and key.expires_at <= now:
         return Refusal.EXPIRED
     if not state.is_open(key.tenant, key.user):
-        return Refusal.CLOSED
+        return Refusal.SUSPENDED
     return None if scope is None or scope in key.scopes else Refusal.SCOPE

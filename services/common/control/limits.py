@@ -28,7 +28,7 @@ _DEFAULT = re.compile(r"(key|user|tenant|model)\.([a-z_]+)=(\d{1,12})")
 _NONE = Limits()
 
 
-class Kind(StrEnum):
+class LimitKind(StrEnum):
     """What is limited."""
 
     REQUESTS = "requests"
@@ -36,10 +36,10 @@ class Kind(StrEnum):
     STREAMS = "streams"
 
 
-FIELDS: Mapping[Kind, str] = {
-    Kind.REQUESTS: "requests_per_minute",
-    Kind.TOKENS: "tokens_per_minute",
-    Kind.STREAMS: "concurrent_streams",
+FIELDS: Mapping[LimitKind, str] = {
+    LimitKind.REQUESTS: "requests_per_minute",
+    LimitKind.TOKENS: "tokens_per_minute",
+    LimitKind.STREAMS: "concurrent_streams",
 }
 """Each kind of limit with the field of an entry's `limits` that sets it."""
 
@@ -50,7 +50,7 @@ class Rule:
 
     name: str
     scope: str
-    kind: Kind
+    kind: LimitKind
     limit: int
     period_s: float = _MINUTE_S
 
@@ -108,8 +108,8 @@ class RuleBook:
 
 def hourly_rule(tenant: str, user: str, limit: int) -> Rule:
     """What a user may ask for in an hour, by how suspicious it is."""
-    name = rule_name("risk", f"{tenant}/{user}", Kind.REQUESTS)
-    return Rule(name, "risk", Kind.REQUESTS, max(0, limit), _HOUR_S)
+    name = rule_name("risk", f"{tenant}/{user}", LimitKind.REQUESTS)
+    return Rule(name, "risk", LimitKind.REQUESTS, max(0, limit), _HOUR_S)
 
 
 def parse_defaults(text: str) -> dict[str, Limits]:

@@ -37,12 +37,12 @@ _MESSAGES = {
     Refusal.REVOKED: "The API key was revoked.",
     Refusal.EXPIRED: "The API key has expired.",
     Refusal.ROTATED: "The API key was rotated and this former secret has ended; send the new one.",
-    Refusal.CLOSED: "The caller's tenant or user is unknown, or was suspended or deleted.",
-    Refusal.FORGED: "The token is malformed, or neither made here nor signed by the identity provider.",
+    Refusal.SUSPENDED: "The caller's tenant or user is unknown, or was suspended or deleted.",
+    Refusal.INVALID_TOKEN: "The token is malformed, or signed neither here nor by the identity provider.",
     Refusal.AUDIENCE: "The token is not for this service: its `aud` names another, or none.",
     Refusal.ISSUER: "The token is of another issuer: its `iss` is not TOCSIN_JWT_ISSUER.",
-    Refusal.OVER: "The token has expired.",
-    Refusal.EARLY: "The token is not good yet: its `nbf` or `iat` lies in the future.",
+    Refusal.TOKEN_EXPIRED: "The token has expired.",
+    Refusal.TOKEN_NOT_YET_VALID: "The token is not good yet: its `nbf` or `iat` lies in the future.",
     Refusal.TOO_LONG: "The token lasts longer than TOCSIN_JWT_MAX_LIFETIME_S allows.",
     Refusal.CLAIMS: "The token lacks claims that it needs, such as `exp`, or they are malformed.",
     Refusal.TENANT: "The token names no tenant; TOCSIN_JWT_TENANT_CLAIM says where it should.",
@@ -51,8 +51,14 @@ _MESSAGES = {
     Refusal.KEY_CHANGED: "The API key that the token stands for has another secret by now, or is gone.",
 }
 _GUESSES = frozenset(Refusal) - {
-    *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.ROTATED, Refusal.CLOSED),
-    *(Refusal.SCOPE, Refusal.OVER, Refusal.EARLY, Refusal.KEY_CHANGED, Refusal.ISSUER_KEYS),
+    *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.ROTATED, Refusal.SUSPENDED),
+    *(
+        Refusal.SCOPE,
+        Refusal.TOKEN_EXPIRED,
+        Refusal.TOKEN_NOT_YET_VALID,
+        Refusal.KEY_CHANGED,
+        Refusal.ISSUER_KEYS,
+    ),
 }
 """What may come of guessing; the rest once was good, will be, or cannot be told yet."""
 

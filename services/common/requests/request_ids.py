@@ -7,9 +7,9 @@ import re
 from datetime import datetime
 from typing import Literal
 
-Kind = Literal["chat", "completion"]
+RequestKind = Literal["chat", "completion"]
 
-_PREFIXES: dict[Kind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
+_PREFIXES: dict[RequestKind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
 _AHEAD_S = 60.0
 """Clocks of gateways that have not yet learned the broker's may be so far ahead."""
 _ID = re.compile(r"(?:chatcmpl|cmpl)-([0-9a-f]{12})7[0-9a-f]{3}[89ab][0-9a-f]{15}", re.ASCII)
@@ -23,7 +23,7 @@ def uuid7(time_ms: int, random_bits: int) -> str:
     return f"{time_ms << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
 
-def new_request_id(kind: Kind, *, time_ms: int, random_bits: int) -> str:
+def new_request_id(kind: RequestKind, *, time_ms: int, random_bits: int) -> str:
     """A request's id, in the form that OpenAI's clients know."""
     return f"{_PREFIXES[kind]}-{uuid7(time_ms, random_bits)}"
 

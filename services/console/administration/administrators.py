@@ -11,7 +11,7 @@ from schemas.events.audit import Actor
 from services.common.control.principal import Principal
 from services.common.http.forwarding import Network, client_of
 from services.common.identity import pseudonym
-from services.console.administration.desk import Administrator
+from services.console.administration.entry_service import Administrator
 from services.console.identity.callers import Callers
 
 _SHOWN_BITS = {4: 24, 6: 48}

@@ -32,7 +32,7 @@ _UNUSED = frozenset({"replaced_by"})
 
 
 @dataclass(frozen=True)
-class Kind:
+class EntryKind:
     """A kind of entry: its name, its plural in paths, and how its id is written in a
     path; `filters` are the fields that a list can be narrowed by.
     """
@@ -60,8 +60,8 @@ class Kind:
 
 
 KINDS = (
-    Kind("tenant", "tenants", "{tenant}", TenantChanged, bodies.CreateTenant, bodies.ChangeTenant),
-    Kind(
+    EntryKind("tenant", "tenants", "{tenant}", TenantChanged, bodies.CreateTenant, bodies.ChangeTenant),
+    EntryKind(
         "user",
         "users",
         "{tenant}/{user}",
@@ -70,11 +70,13 @@ KINDS = (
         bodies.ChangeUser,
         ("tenant", "user"),
     ),
-    Kind("key", "keys", "{key_id}", KeyChanged, bodies.CreateKey, bodies.ChangeKey, ("tenant", "user")),
-    Kind("budget", "budgets", "{budget_id}", BudgetChanged, bodies.CreateBudget, bodies.ChangeBudget),
-    Kind("model", "models", "{model}", ModelChanged, bodies.CreateModel, bodies.ChangeModel, ()),
-    Kind("route", "routes", "{tenant}/{route:path}", RouteChanged, bodies.CreateRoute, bodies.ChangeRoute),
-    Kind(
+    EntryKind("key", "keys", "{key_id}", KeyChanged, bodies.CreateKey, bodies.ChangeKey, ("tenant", "user")),
+    EntryKind("budget", "budgets", "{budget_id}", BudgetChanged, bodies.CreateBudget, bodies.ChangeBudget),
+    EntryKind("model", "models", "{model}", ModelChanged, bodies.CreateModel, bodies.ChangeModel, ()),
+    EntryKind(
+        "route", "routes", "{tenant}/{route:path}", RouteChanged, bodies.CreateRoute, bodies.ChangeRoute
+    ),
+    EntryKind(
         "thresholds",
         "thresholds",
         "{tenant}",
@@ -82,11 +84,11 @@ KINDS = (
         bodies.CreateThresholds,
         bodies.ChangeThresholds,
     ),
-    Kind("policy", "policies", "{tenant}", PolicyChanged, bodies.CreatePolicy, bodies.ChangePolicy),
+    EntryKind("policy", "policies", "{tenant}", PolicyChanged, bodies.CreatePolicy, bodies.ChangePolicy),
 )
 
 
-def _view_of(kind: Kind) -> type[BaseModel]:
+def _view_of(kind: EntryKind) -> type[BaseModel]:
     shown: dict[str, Any] = {
         name: (info.annotation, info)
         for name, info in kind.entry.model_fields.items()
@@ -125,7 +127,7 @@ class Display:
         return json_response(body, status, {**PRIVATE, "etag": f'"{etag(entry)}"', **(headers or {})})
 
 
-def new_entry(kind: Kind, body: Body, tenant: str, now: datetime) -> AnyEntry:
+def new_entry(kind: EntryKind, body: Body, tenant: str, now: datetime) -> AnyEntry:
     """The entry that a body makes; keys are made elsewhere, with their secret."""
     fields = body.model_dump() | ({"tenant": tenant} if "tenant" in kind.entry.model_fields else {})
     if "created_at" in kind.entry.model_fields:

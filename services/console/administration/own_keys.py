@@ -16,7 +16,7 @@ from services.console.administration.authorisation import (
     require_still_good,
     require_within_rights,
 )
-from services.console.administration.desk import Administrator
+from services.console.administration.entry_service import Administrator
 from services.console.administration.serial_changes import SerialChanges
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.common.control.state import ControlState
 from services.common.identity import pseudonym, pseudonym_of_named
-from services.console.domain.cost_question import InvalidQuestionError
+from services.console.domain.cost_query import InvalidQueryError
 
 _PSEUDONYM = re.compile(r"[un]_[0-9a-f]{32}")
 
@@ -34,7 +34,7 @@ class CostNames:
         `tenant/user`.
 
         Raises:
-            InvalidQuestionError: it is not said whose user it is.
+            InvalidQueryError: it is not said whose user it is.
         """
         asked, user = dict(only), only.get("user", "")
         if not user or not self.shows_users or _PSEUDONYM.fullmatch(user):
@@ -43,7 +43,7 @@ class CostNames:
         tenant = self.tenant or asked.get("tenant", "") or (owner if slash else "")
         name = name if slash and owner == tenant else user
         if not tenant:
-            raise InvalidQuestionError(
+            raise InvalidQueryError(
                 "user", f"user is {user!r}; say whose: TENANT/{user}, or name the tenant."
             )
         return asked | {"user": pseudonym(self.pseudonym_key, tenant=tenant, user=name)}
@@ -52,7 +52,7 @@ class CostNames:
         """Passes where there were requests, or each filter names what there is.
 
         Raises:
-            InvalidQuestionError: a tenant, user or key is not there.
+            InvalidQueryError: a tenant, user or key is not there.
         """
         if found["total"]["requests"] or not self.is_read:
             return
@@ -61,12 +61,10 @@ class CostNames:
             ("key", {key_id: key for key_id, key in self.state.keys.items() if self._is_seen(key.tenant)}),
         ):
             if only.get(name) and only[name] not in known:
-                raise InvalidQuestionError(
-                    name, f"there is no {name} {only[name]!r}, and there was no request."
-                )
+                raise InvalidQueryError(name, f"there is no {name} {only[name]!r}, and there was no request.")
         user = only.get("user", "")
         if user and self.looked_up(only)["user"] not in self._pseudonyms():
-            raise InvalidQuestionError(
+            raise InvalidQueryError(
                 "user",
                 f"there is no user {user!r}, and there was no request; use "
                 f"{'the name of one who is there, or ' if self.shows_users else ''}a pseudonym, as grouping "

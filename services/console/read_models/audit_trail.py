@@ -22,7 +22,7 @@ class InvalidCursorError(PermanentError):
 
 
 @dataclass(frozen=True, slots=True)
-class AuditQuestion:
+class AuditQuery:
     """Which entries: `only` by the values of columns, from `since` up to but without
     `until`; `cursor` goes on after a page.
     """
@@ -40,23 +40,23 @@ class AuditTrail:
 
     store: Store
 
-    async def read(self, question: AuditQuestion) -> dict[str, Any]:
+    async def read(self, query: AuditQuery) -> dict[str, Any]:
         """A page, and the cursor of the next; None after the last.
 
         Raises:
             InvalidCursorError: the cursor is none.
             StoreUnavailableError: not now.
         """
-        sql, parameters = query_of(question)
+        sql, parameters = query_of(query)
         rows = await self.store.query(sql, parameters)
-        shown = rows[: question.limit]
+        shown = rows[: query.limit]
         return {
             "data": [_entry(row) for row in shown],
             "next_cursor": _cursor(shown[-1]) if len(rows) > len(shown) else None,
         }
 
 
-def query_of(question: AuditQuestion) -> tuple[str, dict[str, Any]]:
+def query_of(query: AuditQuery) -> tuple[str, dict[str, Any]]:
     """The statement and its parameters.
 
     Raises:
@@ -64,21 +64,21 @@ def query_of(question: AuditQuestion) -> tuple[str, dict[str, Any]]:
     """
     where, parameters = ["1"], dict[str, Any]()
     for name in _FILTERS:
-        if name in question.only:
+        if name in query.only:
             where.append(f"{name} = {{{name}:String}}")
-            parameters[name] = question.only[name]
-    for name, sign, moment in (("since", ">=", question.since), ("until", "<", question.until)):
+            parameters[name] = query.only[name]
+    for name, sign, moment in (("since", ">=", query.since), ("until", "<", query.until)):
         if moment is not None:
             where.append(f"occurred_at {sign} {{{name}:DateTime64(3, 'UTC')}}")
             parameters[name] = moment.astimezone(UTC)
-    if question.cursor:
-        parameters["after_ms"], parameters["after_id"] = _read_cursor(question.cursor)
+    if query.cursor:
+        parameters["after_ms"], parameters["after_id"] = _read_cursor(query.cursor)
         where.append(
             "(toUnixTimestamp64Milli(occurred_at), entry_id) < ({after_ms:Int64}, {after_id:String})"
         )
     sql = (
         f"SELECT {', '.join(_COLUMNS)} FROM audit_log FINAL WHERE {' AND '.join(where)} "  # noqa: S608  names of ours
-        f"ORDER BY occurred_at DESC, entry_id DESC LIMIT {question.limit + 1}"
+        f"ORDER BY occurred_at DESC, entry_id DESC LIMIT {query.limit + 1}"
     )
     return sql, parameters
 

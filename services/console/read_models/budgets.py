@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.control import BudgetChanged
-from services.common.budgets.spend import Meter, SpendStore, meter_of
+from services.common.budgets.spend import SpendKey, SpendStore, spend_key_of
 from services.common.clock import Clock
 from services.console.domain.dollars import dollars_text
 
@@ -33,18 +33,18 @@ class BudgetSpend:
             StoreUnavailableError: not now.
         """
         now, listed = self.clock(), list(budgets)
-        meters = [
-            meter_of(one, pseudonym_key=self.pseudonym_key, model_name=self.model_name) for one in listed
+        spend_keys = [
+            spend_key_of(one, pseudonym_key=self.pseudonym_key, model_name=self.model_name) for one in listed
         ]
-        spent = await self.store.spent(set(meters), now)
+        spent = await self.store.spent(set(spend_keys), now)
         return [
-            _described(budget, meter, spent[meter][0].usd, now)
-            for budget, meter in zip(listed, meters, strict=True)
+            _described(budget, spend_key, spent[spend_key][0].usd, now)
+            for budget, spend_key in zip(listed, spend_keys, strict=True)
         ]
 
 
-def _described(budget: BudgetChanged, meter: Meter, spent: Decimal, now: datetime) -> dict[str, Any]:
-    period, limit = meter.period_at(now), budget.limit_usd
+def _described(budget: BudgetChanged, spend_key: SpendKey, spent: Decimal, now: datetime) -> dict[str, Any]:
+    period, limit = spend_key.period_at(now), budget.limit_usd
     return {
         "budget_id": budget.budget_id,
         "tenant": budget.tenant,

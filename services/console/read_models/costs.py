@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.common.store import Store
-from services.console.domain.cost_question import CostQuestion, Dimension
+from services.console.domain.cost_query import CostQuery, Dimension
 from services.console.domain.dollars import dollars_text
 
 _FILTERS: Mapping[str, str] = {"tenant": "tenant", "user": "user", "model": "model", "key": "key_id"}
@@ -41,17 +41,17 @@ class Costs:
 
     store: Store
 
-    async def read(self, question: CostQuestion) -> dict[str, Any]:
+    async def read(self, query: CostQuery) -> dict[str, Any]:
         """The figures in all and by group, from one look at the store.
 
         Raises:
             StoreUnavailableError: not now.
         """
-        rows = await self.store.query(_sql(question), _parameters(question))
-        return describe(question, rows)
+        rows = await self.store.query(_sql(query), _parameters(query))
+        return describe(query, rows)
 
 
-def describe(question: CostQuestion, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def describe(query: CostQuery, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The body of the API. Of the rows one is the total: the one of level 1; where there
     are no groups, the only one.
     """
@@ -59,17 +59,17 @@ def describe(question: CostQuestion, rows: Iterable[Mapping[str, Any]]) -> dict[
     totals = [row for row in listed if row["level"]]
     groups = [row for row in listed if not row["level"]]
     named = [
-        {name: str(row[f"by_{name}"]) for name in question.group_by} | _figures(row)
-        for row in groups[: question.limit]
+        {name: str(row[f"by_{name}"]) for name in query.group_by} | _figures(row)
+        for row in groups[: query.limit]
     ]
     return {
-        "since": question.since.astimezone(UTC).isoformat(),
-        "until": question.until.astimezone(UTC).isoformat(),
-        "time_zone": question.zone.key,
-        "group_by": list(question.group_by),
+        "since": query.since.astimezone(UTC).isoformat(),
+        "until": query.until.astimezone(UTC).isoformat(),
+        "time_zone": query.zone.key,
+        "group_by": list(query.group_by),
         "total": _figures(totals[0] if totals else _NOTHING),
         "groups": named,
-        "has_more_groups": len(groups) > question.limit,
+        "has_more_groups": len(groups) > query.limit,
     }
 
 
@@ -103,28 +103,28 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sql(question: CostQuestion) -> str:
+def _sql(query: CostQuery) -> str:
     """The total is of the same scan as the groups, so that it is their sum."""
-    names = [f"by_{name}" for name in question.group_by]
-    columns = "".join(f"{_EXPRESSIONS[name]} AS by_{name}, " for name in question.group_by)
-    where = "".join(f" AND {_FILTERS[name]} = {{only_{name}:String}}" for name in question.only)
-    if question.keys is not None:
-        where += f" AND ({_OF_KEYS}{_OF_USER if question.keyless_user else ''})"
+    names = [f"by_{name}" for name in query.group_by]
+    columns = "".join(f"{_EXPRESSIONS[name]} AS by_{name}, " for name in query.group_by)
+    where = "".join(f" AND {_FILTERS[name]} = {{only_{name}:String}}" for name in query.only)
+    if query.keys is not None:
+        where += f" AND ({_OF_KEYS}{_OF_USER if query.keyless_user else ''})"
     level = f"grouping({names[0]})" if names else "1"
     grouping = f"GROUP BY GROUPING SETS (({', '.join(names)}), ()) " if names else ""
     order = ", ".join(["level DESC", "sum_cost DESC", *names])
     return (
         f"SELECT {columns}{level} AS level, {_FIGURES} FROM inference_events "  # noqa: S608  names of ours
         "WHERE completed_at >= {since:DateTime64(3, 'UTC')} AND completed_at < {until:DateTime64(3, 'UTC')}"
-        f"{where} {grouping}ORDER BY {order} LIMIT {question.limit + 2}"
+        f"{where} {grouping}ORDER BY {order} LIMIT {query.limit + 2}"
     )
 
 
-def _parameters(question: CostQuestion) -> dict[str, Any]:
+def _parameters(query: CostQuery) -> dict[str, Any]:
     return {
-        "since": question.since.astimezone(UTC),
-        "until": question.until.astimezone(UTC),
-        "zone": question.zone.key,
-        "keys": list(question.keys or ()),
-        "keyless_user": question.keyless_user,
-    } | {f"only_{name}": value for name, value in question.only.items()}
+        "since": query.since.astimezone(UTC),
+        "until": query.until.astimezone(UTC),
+        "zone": query.zone.key,
+        "keys": list(query.keys or ()),
+        "keyless_user": query.keyless_user,
+    } | {f"only_{name}": value for name, value in query.only.items()}

@@ -13,7 +13,7 @@ from services.common.errors import StoreUnavailableError
 from services.common.identity import pseudonym
 from services.common.requests.model_catalogue import ModelConfig
 from services.console.administration.own_keys import OwnKeys
-from services.console.domain.cost_question import CostQuestion
+from services.console.domain.cost_query import CostQuery
 from services.console.domain.dollars import dollars_text
 from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.costs import Costs
@@ -74,7 +74,7 @@ class OwnMatters:
         found.sort(key=lambda one: one.budget_id)
         return [standing.get(one.budget_id) or _untold(one) for one in found]
 
-    async def usage(self, principal: Principal, question: CostQuestion) -> dict[str, Any]:
+    async def usage(self, principal: Principal, query: CostQuery) -> dict[str, Any]:
         """What the caller used and cost: by their keys, and by tokens of the identity
         provider, which have none. A user whom a request names counts for nothing: that
         is whatever its client says.
@@ -84,7 +84,7 @@ class OwnMatters:
         """
         own = tuple(key.key_id for key in self.keys.of(principal, with_deleted=True))
         user = principal.user and pseudonym(self.pseudonym_key, tenant=principal.tenant, user=principal.user)
-        return await self.costs.read(replace(question, keys=own, keyless_user=user))
+        return await self.costs.read(replace(query, keys=own, keyless_user=user))
 
     @property
     def _state(self) -> ControlState:

@@ -15,9 +15,9 @@ from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
 from services.console.administration.authorisation import Verb
 from services.console.administration.bodies import RotateKey
-from services.console.administration.desk import AdminDesk
+from services.console.administration.entry_service import EntryService
 from services.console.administration.if_match import read_if_match
-from services.console.administration.kinds import KINDS, PRIVATE, VIEWS, Display, Kind
+from services.console.administration.kinds import KINDS, PRIVATE, VIEWS, Display, EntryKind
 from services.console.administration.listing import COMMON_FILTERS, Filters
 from services.console.administration.query import read_query
 from services.console.routes.documentation import body_of, header_of, path_of, problems, query_of
@@ -32,40 +32,42 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 class _Routes:
     """The endpoints of one kind."""
 
-    kind: Kind
+    kind: EntryKind
     admins: Administrators
-    desk: AdminDesk
+    entries: EntryService
     display: Display
     limits: BodyLimits
 
     async def list(self, request: Request) -> Response:
         principal = self.admins.principal(request)
         filters = read_query(request, Filters, (*COMMON_FILTERS, *self.kind.filters))
-        entries, cursor = self.desk.list(principal, self.kind, filters)
+        entries, cursor = self.entries.list(principal, self.kind, filters)
         body = {"data": [self.display.shown(one) for one in entries], "next_cursor": cursor}
         return json_response(body, headers=PRIVATE)
 
     async def get(self, request: Request) -> Response:
         return self.display.response(
-            self.desk.get(self.admins.principal(request), self.kind, self._id(request))
+            self.entries.get(self.admins.principal(request), self.kind, self._id(request))
         )
 
     async def create(self, request: Request) -> Response:
         admin = self.admins.administrator(request)
         body = await read_json(request, self.kind.create, self.limits)
-        entry, clear = await self.desk.create(admin, self.kind, body)
+        entry, clear = await self.entries.create(admin, self.kind, body)
         place = "/".join(quote(part, safe="") for part in self.kind.location(entry.entry_id))
         return self.display.response(entry, clear, 201, {"location": f"{_PREFIX}/{place}"})
 
     async def change(self, request: Request) -> Response:
         admin, tags = self.admins.administrator(request), _tags(request)
         body = await read_json(request, self.kind.change, self.limits)
-        return self.display.response(await self.desk.change(admin, self.kind, self._id(request), body, tags))
+        return self.display.response(
+            await self.entries.change(admin, self.kind, self._id(request), body, tags)
+        )
 
     def act(self, verb: Verb) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             admin, tags = self.admins.administrator(request), _tags(request)
-            entry = await self.desk.act(admin, self.kind, verb, self._id(request), tags)
+            entry = await self.entries.act(admin, self.kind, verb, self._id(request), tags)
             return (
                 Response(status_code=204, headers=PRIVATE) if entry is None else self.display.response(entry)
             )
@@ -76,7 +78,7 @@ class _Routes:
         admin, tags = self.admins.administrator(request), _tags(request)
         body = await read_json(request, RotateKey, self.limits, empty=RotateKey())
         return self.display.response(
-            *await self.desk.rotate(admin, self.kind, self._id(request), body.overlap_s, tags)
+            *await self.entries.rotate(admin, self.kind, self._id(request), body.overlap_s, tags)
         )
 
     def _id(self, request: Request) -> str:
@@ -92,11 +94,13 @@ class SecretOnce(BaseModel):
 NEW_KEY = create_model("NewKey", __base__=(SecretOnce, VIEWS["key"]))
 
 
-def admin_router(admins: Administrators, desk: AdminDesk, display: Display, limits: BodyLimits) -> APIRouter:
+def admin_router(
+    admins: Administrators, entries: EntryService, display: Display, limits: BodyLimits
+) -> APIRouter:
     """Administration of every kind."""
     router = APIRouter(prefix=_PREFIX, tags=["Administration"])
     for kind in KINDS:
-        _add(router, _Routes(kind, admins, desk, display, limits))
+        _add(router, _Routes(kind, admins, entries, display, limits))
     return router
 
 
@@ -160,7 +164,7 @@ class _Adding:
     """Adds a kind's endpoints to a router, each documented."""
 
     router: APIRouter
-    kind: Kind
+    kind: EntryKind
 
     def __call__(  # noqa: PLR0917  a table's columns
         self,
@@ -189,7 +193,7 @@ class _Adding:
         )
 
 
-def _page_of(kind: Kind) -> type[BaseModel]:
+def _page_of(kind: EntryKind) -> type[BaseModel]:
     fields: dict[str, Any] = {
         "data": (list.__class_getitem__(kind.view), ...),
         "next_cursor": (str | None, ...),

@@ -14,7 +14,7 @@ from services.console.administration.administrators import Administrators
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.domain.moments import EARLIEST, LATEST
-from services.console.read_models.audit_trail import AuditQuestion, AuditTrail, InvalidCursorError
+from services.console.read_models.audit_trail import AuditQuery, AuditTrail, InvalidCursorError
 from services.console.routes.documentation import problems, query_of
 
 _Text = Annotated[str, Field(max_length=200)]
@@ -83,9 +83,9 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
         only = {name: value for name, value in named.items() if value}
         if not principal.is_platform_admin:
             only["tenant"] = principal.tenant
-        question = AuditQuestion(only, asked.since, asked.until, asked.cursor, asked.limit)
+        query = AuditQuery(only, asked.since, asked.until, asked.cursor, asked.limit)
         try:
-            return json_response(await trail.read(question), headers=PRIVATE)
+            return json_response(await trail.read(query), headers=PRIVATE)
         except InvalidCursorError as error:
             raise malformed(f"{error}.", "cursor") from error
 

@@ -18,7 +18,7 @@ from services.common.http.problems import forbidden, malformed
 from services.common.http.responses import json_response
 from services.console.administration.query import read_query
 from services.console.domain.cost_names import CostNames
-from services.console.domain.cost_question import DIMENSIONS, AskedCosts, InvalidQuestionError
+from services.console.domain.cost_query import DIMENSIONS, CostRequest, InvalidQueryError
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.costs import Costs
 from services.console.routes.documentation import problems, query_of
@@ -124,10 +124,10 @@ def costs_router(
         names = _names(caller, control.state, pseudonym_key)
         try:
             only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
-            question = _text(asked).question(clock(), names.looked_up(only), asked.limit)
-            found = await costs.read(question)
+            query = _text(asked).query(clock(), names.looked_up(only), asked.limit)
+            found = await costs.read(query)
             names.require_known(only, found)
-        except InvalidQuestionError as error:
+        except InvalidQueryError as error:
             raise malformed(str(error), error.name) from error
         found = names.named(found)
         if "text/csv" in request.headers.get("accept", ""):
@@ -157,15 +157,15 @@ def _names(caller: Caller, state: ControlState, pseudonym_key: str) -> CostNames
     return CostNames(state, pseudonym_key, tenant, shows_users=Scope.ADMIN in principal.scopes)
 
 
-def _text(asked: CostParameters) -> AskedCosts:
-    """The question as text.
+def _text(asked: CostParameters) -> CostRequest:
+    """The query as text.
 
     Raises:
         ProblemError: 400, it has two beginnings.
     """
     if asked.from_ and "days" in asked.model_fields_set:
         raise malformed("days: leave it out where `from` says when to begin.", "days")
-    return AskedCosts(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
+    return CostRequest(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
 
 
 def _csv(found: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from schemas.control import Scope
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.common.requests.feedback import FeedbackBody
-from services.console.feedback import FeedbackDesk
+from services.console.feedback import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.routes.documentation import body_of, openai_errors
 
@@ -23,7 +23,7 @@ class FeedbackTaken(BaseModel):
     rating: int
 
 
-def feedback_router(callers: Callers, desk: FeedbackDesk, limits: BodyLimits) -> APIRouter:
+def feedback_router(callers: Callers, desk: FeedbackService, limits: BodyLimits) -> APIRouter:
     """Ratings."""
     router = APIRouter(prefix="/v1", tags=["Feedback"])
 

@@ -17,10 +17,10 @@ from services.console.administration.bodies import RotateKey
 from services.console.administration.kinds import PRIVATE, VIEWS, Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.query import read_query
-from services.console.domain.cost_question import AskedCosts, CostQuestion, InvalidQuestionError
+from services.console.domain.cost_query import CostQuery, CostRequest, InvalidQueryError
 from services.console.read_models.own_matters import OwnMatters
 from services.console.routes.admin import NEW_KEY
-from services.console.routes.budget_spend import BudgetStanding
+from services.console.routes.budget_spend import BudgetStatus
 from services.console.routes.costs import CostsAnswer
 from services.console.routes.documentation import body_of, path_of, problems, query_of
 
@@ -50,7 +50,7 @@ class OwnLimits(BaseModel):
     requests_per_hour_by_risk: list[int | None] = Field(
         description="Of a user without findings (null: no such limit), after up to three, after more."
     )
-    budgets: list[BudgetStanding] = Field(
+    budgets: list[BudgetStatus] = Field(
         description="Those that bound this caller's spending. What was spent of the tenant's and its models' "
         "is null without the scope `read`."
     )
@@ -102,8 +102,8 @@ def me_router(people: Administrators, own: OwnMatters, display: Display, limits:
         """Tell what the caller used and cost, in all, by day and by model."""
         principal = people.principal(request, None)
         asked = read_query(request, UsageParameters, UsageParameters.model_fields)
-        question = _question(asked, own.clock(), principal.tenant)
-        return json_response(await own.usage(principal, question), headers=PRIVATE)
+        query = _question(asked, own.clock(), principal.tenant)
+        return json_response(await own.usage(principal, query), headers=PRIVATE)
 
     _add_changes(router, people, own.keys, display, limits)
     return router
@@ -141,9 +141,9 @@ def _add_changes(
         return display.response(await keys.revoke(who, request.path_params["key_id"]))
 
 
-def _question(asked: UsageParameters, now: datetime, tenant: str) -> CostQuestion:
-    text = AskedCosts(days=asked.days, time_zone=asked.time_zone, group_by="day,model")
+def _question(asked: UsageParameters, now: datetime, tenant: str) -> CostQuery:
+    text = CostRequest(days=asked.days, time_zone=asked.time_zone, group_by="day,model")
     try:
-        return text.question(now, {"tenant": tenant})
-    except InvalidQuestionError as error:
+        return text.query(now, {"tenant": tenant})
+    except InvalidQueryError as error:
         raise malformed(str(error), error.name) from error

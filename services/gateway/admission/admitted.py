@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
 from services.common.http.problems import Headers
-from services.gateway.admission.tenant_room import HeldPlace
-from services.gateway.limits.admission import Permit
+from services.gateway.admission.tenant_slots import Slot
+from services.gateway.limits.guard import Permit
 
 
 def _nothing(_request_id: str) -> None:
@@ -23,7 +23,7 @@ class Admitted:
     """
 
     request: InferenceRequested
-    place: HeldPlace | None = None
+    place: Slot | None = None
     permit: Permit = field(default_factory=Permit)
     headers: Headers = ()
     release_money: Callable[[str], None] = _nothing

@@ -6,7 +6,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, Problem, retry_after
-from services.gateway.streams.queue_positions import Place
+from services.gateway.streams.queue_positions import QueuePosition
 
 _LONGEST_WAIT_S = 60
 
@@ -25,7 +25,7 @@ def refusal(state: ControlState, request: InferenceRequested) -> End | None:
     return None
 
 
-def too_late(request: InferenceRequested, place: Place | None) -> Problem | None:
+def too_late(request: InferenceRequested, place: QueuePosition | None) -> Problem | None:
     """The refusal of a request that would not be served before its deadline, as fast as
     its queue moves now; None where it would, or that is not known.
     """
@@ -46,7 +46,7 @@ def too_late(request: InferenceRequested, place: Place | None) -> Problem | None
     )
 
 
-def queue_headers(place: Place | None) -> Headers:
+def queue_headers(place: QueuePosition | None) -> Headers:
     """Where a request stands in its queue, as it is made; nothing where nobody waits."""
     if place is None:
         return ()

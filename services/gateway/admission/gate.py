@@ -10,9 +10,9 @@ from services.common.http.problems import CLIENT_LEFT, ProblemError
 from services.common.process import metrics
 from services.gateway.admission.admitted import Admitted
 from services.gateway.admission.checks import queue_headers, refusal, too_late
-from services.gateway.budgets.admission import BudgetAdmission
+from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.bus.ends import EndPublisher
-from services.gateway.limits.admission import Admission
+from services.gateway.limits.guard import LimitGuard
 from services.gateway.problems import problem_of_end
 from services.gateway.streams.registry import StreamRegistry
 
@@ -33,8 +33,8 @@ class Gate:
     state: Callable[[], ControlState]
     ends: EndPublisher
     registry: StreamRegistry
-    budgets: BudgetAdmission
-    limits: Admission
+    budgets: BudgetGuard
+    limits: LimitGuard
 
     async def admit(
         self, caller: Principal, requests: Sequence[InferenceRequested], traceparent: str | None
@@ -49,7 +49,7 @@ class Gate:
         """
         first, admitted = requests[0], list[Admitted]()
         try:
-            places = self.registry.take_places(first.tenant, len(requests))
+            places = self.registry.take_slots(first.tenant, len(requests))
             admitted = [
                 Admitted(request, place, user=caller.user)
                 for request, place in zip(requests, places, strict=True)

@@ -14,7 +14,7 @@ from services.common.control.principal import Principal, user_of
 from services.common.control.state import ControlState
 from services.common.http.problems import malformed
 from services.common.requests.model_catalogue import ModelConfig
-from services.common.requests.request_ids import Kind, new_request_id
+from services.common.requests.request_ids import RequestKind, new_request_id
 from services.gateway.admission.catalogue import Catalogue
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.openai.requests import ChatBody, CompletionBody
@@ -80,7 +80,7 @@ class RequestMaker:
         model: ModelConfig,
         sampling: Sampling,
         *,
-        kind: Kind,
+        kind: RequestKind,
         **asked: Any,
     ) -> InferenceRequested:
         settings, now, lane = self.settings, self.clock(), lane_of(body, model)

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from schemas.control import BudgetChanged
 from schemas.inference import InferenceRequested
-from services.common.budgets.spend import Meter, Spender
+from services.common.budgets.spend import Spender, SpendKey
 
-MeterOf = Callable[[BudgetChanged], Meter]
+MeterOf = Callable[[BudgetChanged], SpendKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Budget:
 
     id: str
     tenant: str
-    meter: Meter
+    spend_key: SpendKey
     limit_usd: Decimal
     hard: bool
     warn_at: tuple[Decimal, ...]
@@ -31,9 +31,9 @@ class BudgetBook:
     state's change.
     """
 
-    meter_of: MeterOf
+    spend_key_of: MeterOf
     budgets: tuple[Budget, ...] = field(default=(), init=False)
-    meters: frozenset[Meter] = field(default=frozenset(), init=False)
+    spend_keys: frozenset[SpendKey] = field(default=frozenset(), init=False)
     tenants: frozenset[str] = field(default=frozenset(), init=False)
     _by_spender: dict[Spender, tuple[Budget, ...]] = field(default_factory=dict, init=False)
     _read: Mapping[str, BudgetChanged] | None = field(default=None, init=False)
@@ -44,11 +44,11 @@ class BudgetBook:
             return
         self._read = entries
         self.budgets = tuple(self._made(entries.values()))
-        self.meters = frozenset(one.meter for one in self.budgets)
+        self.spend_keys = frozenset(one.spend_key for one in self.budgets)
         self.tenants = frozenset(one.tenant for one in self.budgets)
         by_spender: dict[Spender, list[Budget]] = defaultdict(list)
         for one in self.budgets:
-            by_spender[one.meter.spender].append(one)
+            by_spender[one.spend_key.spender].append(one)
         self._by_spender = {spender: tuple(found) for spender, found in by_spender.items()}
 
     def of(self, request: InferenceRequested) -> tuple[Budget, ...]:
@@ -67,7 +67,7 @@ class BudgetBook:
                 yield Budget(
                     entry.budget_id,
                     entry.tenant,
-                    self.meter_of(entry),
+                    self.spend_key_of(entry),
                     entry.limit_usd,
                     entry.hard,
                     tuple(sorted(set(entry.warn_at))),

@@ -18,7 +18,7 @@ from services.gateway.budgets.estimates import SHORTEST_ANSWER, Estimate
 _NOTHING = Decimal(0)
 
 
-class Standing(NamedTuple):
+class BudgetStatus(NamedTuple):
     """How a budget stands: `lately` was reserved here and may not be known elsewhere;
     `peers` is None while it is not known which other gateways there are.
     """
@@ -49,14 +49,14 @@ class Standing(NamedTuple):
         return usd <= self.part or (not self.lately and usd <= self.left)
 
 
-class LetIn(NamedTuple):
+class Admit(NamedTuple):
     """To be reserved; each answer may have so many tokens, None where that is as asked."""
 
     usd: Decimal
     max_tokens: int | None
 
 
-class Exhausted(NamedTuple):
+class Reject(NamedTuple):
     """This budget does not reach; `for_now`: it may again once requests under way have
     ended, which have reserved the most that they can cost.
     """
@@ -65,30 +65,30 @@ class Exhausted(NamedTuple):
     for_now: bool
 
 
-class NotYet(NamedTuple):
+class RetryLater(NamedTuple):
     """It may reach: to be asked again once the gateways know of each other's requests."""
 
 
-def decide(estimate: Estimate, standings: Iterable[Standing]) -> LetIn | Exhausted | NotYet:
+def decide(estimate: Estimate, statuses: Iterable[BudgetStatus]) -> Admit | Reject | RetryLater:
     """Lets a request in whole; where a budget does not reach for that, one that does not
     say how long its answer may be with as long a one as it does reach for.
     """
     tokens, waits = estimate.tokens, False
     shortest = min(tokens, SHORTEST_ANSWER)
     if not estimate.usd:
-        return LetIn(_NOTHING, None)
-    for standing in standings:
-        if standing.allows(estimate.usd):
+        return Admit(_NOTHING, None)
+    for status in statuses:
+        if status.allows(estimate.usd):
             continue
-        if estimate.usd > standing.left and estimate.least_usd > standing.left:
-            reaches = standing.spent + estimate.least_usd <= standing.budget.limit_usd
-            return Exhausted(standing.budget, for_now=reaches)
-        if estimate.usd > standing.left and standing.allows(estimate.least_usd):
-            tokens = min(tokens, max(estimate.tokens_for(standing.part), shortest))
+        if estimate.usd > status.left and estimate.least_usd > status.left:
+            reaches = status.spent + estimate.least_usd <= status.budget.limit_usd
+            return Reject(status.budget, for_now=reaches)
+        if estimate.usd > status.left and status.allows(estimate.least_usd):
+            tokens = min(tokens, max(estimate.tokens_for(status.part), shortest))
         else:
             waits = True
     if waits:
-        return NotYet()
+        return RetryLater()
     if tokens == estimate.tokens:
-        return LetIn(estimate.usd, None)
-    return LetIn(estimate.of(tokens), tokens)
+        return Admit(estimate.usd, None)
+    return Admit(estimate.of(tokens), tokens)

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from schemas.topics import COMPLETED
-from services.common.budgets.spend import Meter, SpendStore
+from services.common.budgets.spend import SpendKey, SpendStore
 from services.common.bus import Record, Start, Tail
 from services.common.clock import Clock
 from services.common.errors import TocsinError
@@ -39,7 +39,7 @@ _DEAREST = 1_000_000
 
 @dataclass
 class SpendFollower:
-    """Keeps `spending` true for the book's meters. `on_end` hears of each request that
+    """Keeps `spending` true for the book's spend_keys. `on_end` hears of each request that
     ended, after it is counted, whoever's it is: what was reserved for it ends with it,
     though its budget be gone meanwhile. `on_round` is called a few times a second, and
     brings the book up to date.
@@ -52,19 +52,19 @@ class SpendFollower:
     clock: Clock
     on_round: Callable[[], None]
     on_end: Callable[[str], None]
-    _ready: set[Meter] = field(default_factory=set, init=False)
+    _ready: set[SpendKey] = field(default_factory=set, init=False)
     _awaited: dict[int, int] = field(default_factory=dict, init=False)
-    _waiting: set[Meter] = field(default_factory=set, init=False)
+    _waiting: set[SpendKey] = field(default_factory=set, init=False)
     _partitions: tuple[int, ...] = field(default=(), init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    def is_ready(self, meters: Iterable[Meter]) -> bool:
+    def is_ready(self, spend_keys: Iterable[SpendKey]) -> bool:
         """Whether what these have spent is known."""
-        return self._ready.issuperset(meters)
+        return self._ready.issuperset(spend_keys)
 
-    async def wait_until_ready(self, meters: Iterable[Meter], timeout_s: float) -> bool:
+    async def wait_until_ready(self, spend_keys: Iterable[SpendKey], timeout_s: float) -> bool:
         """The same, once it is so; False where that takes longer."""
-        wanted = list(meters)
+        wanted = list(spend_keys)
         try:
             async with asyncio.timeout(timeout_s):
                 while not self.is_ready(wanted):
@@ -81,7 +81,7 @@ class SpendFollower:
                 await self.round()
             except TocsinError as error:
                 log.warning("budgets_wait", error=str(error))
-                metrics.BUDGETS_UNREAD.set(len(self.book.meters - self._ready))
+                metrics.BUDGETS_UNREAD.set(len(self.book.spend_keys - self._ready))
                 await self._follow_meanwhile()
 
     async def round(self) -> None:
@@ -92,14 +92,14 @@ class SpendFollower:
             BusUnavailableError: the ends cannot be read now.
         """
         self.on_round()
-        if not self.book.meters and not self._partitions:
+        if not self.book.spend_keys and not self._partitions:
             await asyncio.sleep(_POLL_S)
             return
         await self._start()
         await self._open_new()
         self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
         await self._note_ready()
-        metrics.BUDGETS_UNREAD.set(len(self.book.meters) - len(self._ready))
+        metrics.BUDGETS_UNREAD.set(len(self.book.spend_keys) - len(self._ready))
 
     async def close(self) -> None:
         """Disconnects."""
@@ -139,11 +139,11 @@ class SpendFollower:
         """Learns what new budgets have spent, and goes back in the log to where the store
         has it.
         """
-        gone = self.spending.meters - self.book.meters
+        gone = self.spending.spend_keys - self.book.spend_keys
         self.spending.close(gone)
         self._ready -= gone
         self._waiting -= gone
-        new = self.book.meters - self.spending.meters
+        new = self.book.spend_keys - self.spending.spend_keys
         if not new:
             return
         now = self.clock()
@@ -154,11 +154,11 @@ class SpendFollower:
             place = await self.tail.position(COMPLETED.name, partition)
             known = through.get(partition, -1) + 1
             self.tail.seek(COMPLETED.name, partition, min(known, place))
-        for meter in new:
-            self.spending.open(meter, spent[meter], through, now)
+        for spend_key in new:
+            self.spending.open(spend_key, spent[spend_key], through, now)
         self._waiting |= new
         self._awaited = ends
-        log.info("budgets_read", meters=len(new))
+        log.info("budgets_read", spend_keys=len(new))
 
     async def _note_ready(self) -> None:
         """What is read up to where the log ended when it was begun is known."""

@@ -18,7 +18,7 @@ class _Reservation(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Held:
+class _BudgetTotals:
     """Of one budget: all that is reserved, and what was reserved lately, whatever became
     of it.
     """
@@ -37,7 +37,7 @@ class Reservations:
     """
 
     unheard_s: float
-    _held: dict[str, _Held] = field(default_factory=dict, init=False)
+    _held: dict[str, _BudgetTotals] = field(default_factory=dict, init=False)
     _by_request: dict[str, _Reservation] = field(default_factory=dict, init=False)
     _ends: list[tuple[float, str]] = field(default_factory=list, init=False)
     _total_usd: Decimal = field(default=_NOTHING, init=False)
@@ -59,7 +59,7 @@ class Reservations:
             self._ends = [(one.until_s, name) for name, one in self._by_request.items()]
             heapq.heapify(self._ends)
         for one in budget_ids:
-            held = self._held.setdefault(one, _Held())
+            held = self._held.setdefault(one, _BudgetTotals())
             held.usd += usd
             held.lately.append((now_s, usd))
             held.lately_usd += usd

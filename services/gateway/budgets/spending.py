@@ -1,7 +1,7 @@
 """What has been spent, kept from ends as they come. Pure.
 
-Each meter knows up to which record of each partition it counts: a record that comes
-again, because the log is read again for the sake of another meter, changes nothing.
+Each spend_key knows up to which record of each partition it counts: a record that comes
+again, because the log is read again for the sake of another spend_key, changes nothing.
 """
 
 from collections import defaultdict
@@ -11,14 +11,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from services.common.budgets.periods import Period
-from services.common.budgets.spend import Meter, Spender, Spent
+from services.common.budgets.spend import Spender, SpendKey, Spent
 
 _NOTHING = Decimal(0)
 
 
 @dataclass(slots=True)
 class _Account:
-    meter: Meter
+    spend_key: SpendKey
     through: dict[int, int]
     spent: dict[datetime, Decimal]
     period: Period
@@ -28,7 +28,7 @@ class _Account:
             return False
         self.through[partition] = offset
         if not self.period.has(at):
-            self.period = self.meter.period_at(at)
+            self.period = self.spend_key.period_at(at)
         start = self.period.start
         self.spent[start] = self.spent.get(start, _NOTHING) + usd
         return True
@@ -40,30 +40,34 @@ class _Account:
 
 @dataclass
 class Spending:
-    """The accounts of all meters that are followed."""
+    """The accounts of all spend_keys that are followed."""
 
-    _accounts: dict[Meter, _Account] = field(default_factory=dict, init=False)
+    _accounts: dict[SpendKey, _Account] = field(default_factory=dict, init=False)
     _by_spender: dict[Spender, list[_Account]] = field(default_factory=lambda: defaultdict(list), init=False)
 
     @property
-    def meters(self) -> frozenset[Meter]:
+    def spend_keys(self) -> frozenset[SpendKey]:
         """What is followed."""
         return frozenset(self._accounts)
 
-    def open(self, meter: Meter, spent: Iterable[Spent], through: Mapping[int, int], now: datetime) -> None:
-        """Follows a meter from here on: what it has spent by the records up to `through`."""
-        account = _Account(meter, dict(through), {one.start: one.usd for one in spent}, meter.period_at(now))
-        self._accounts[meter] = account
-        self._by_spender[meter.spender].append(account)
+    def open(
+        self, spend_key: SpendKey, spent: Iterable[Spent], through: Mapping[int, int], now: datetime
+    ) -> None:
+        """Follows a spend_key from here on: what it has spent by the records up to `through`."""
+        account = _Account(
+            spend_key, dict(through), {one.start: one.usd for one in spent}, spend_key.period_at(now)
+        )
+        self._accounts[spend_key] = account
+        self._by_spender[spend_key.spender].append(account)
 
-    def close(self, meters: Iterable[Meter]) -> None:
+    def close(self, spend_keys: Iterable[SpendKey]) -> None:
         """Follows these no more."""
-        for meter in meters:
-            account = self._accounts.pop(meter, None)
+        for spend_key in spend_keys:
+            account = self._accounts.pop(spend_key, None)
             if account is not None:
-                self._by_spender[meter.spender].remove(account)
-                if not self._by_spender[meter.spender]:
-                    del self._by_spender[meter.spender]
+                self._by_spender[spend_key.spender].remove(account)
+                if not self._by_spender[spend_key.spender]:
+                    del self._by_spender[spend_key.spender]
 
     def add(
         self, spenders: Iterable[Spender], usd: Decimal, *, at: datetime, partition: int, offset: int
@@ -73,25 +77,25 @@ class Spending:
             for account in self._by_spender.get(spender, ()):
                 account.add(partition, offset, at, usd)
 
-    def spent(self, meter: Meter, now: datetime) -> Decimal:
+    def spent(self, spend_key: SpendKey, now: datetime) -> Decimal:
         """What was spent in the present period.
 
         By another process's clock the next may have begun: what belongs to it waits
         there.
         """
-        account = self._accounts.get(meter)
+        account = self._accounts.get(spend_key)
         if account is None:
             return _NOTHING
-        start = self.period(meter, now).start
+        start = self.period(spend_key, now).start
         account.forget_before(start)
         return account.spent.get(start, _NOTHING)
 
-    def period(self, meter: Meter, now: datetime) -> Period:
-        """The present period of a meter."""
-        account = self._accounts.get(meter)
+    def period(self, spend_key: SpendKey, now: datetime) -> Period:
+        """The present period of a spend_key."""
+        account = self._accounts.get(spend_key)
         if account is not None and account.period.has(now):
             return account.period
-        period = meter.period_at(now)
+        period = spend_key.period_at(now)
         if account is not None:
             account.period = period
         return period

@@ -42,10 +42,10 @@ def due(
     """The warnings that are still to be said, in rising shares."""
     found = []
     for budget in budgets:
-        spent = spending.spent(budget.meter, now)
+        spent = spending.spent(budget.spend_key, now)
         if not budget.warn_at or not spent:
             continue
-        period = spending.period(budget.meter, now)
+        period = spending.period(budget.spend_key, now)
         known = warned.get(budget.id)
         told = Decimal(0)
         if known is not None and (known.period_start, known.limit_usd) == (period.start, budget.limit_usd):
@@ -55,8 +55,8 @@ def due(
                 budget_id=budget.id,
                 tenant=budget.tenant,
                 subject=budget.entry.subject,
-                period=budget.meter.period,
-                time_zone=budget.meter.time_zone,
+                period=budget.spend_key.period,
+                time_zone=budget.spend_key.time_zone,
                 period_start=period.start,
                 renews_at=period.end,
                 share=share,

@@ -1,20 +1,20 @@
 """Joins the parts of a gateway's budgets."""
 
 from schemas.topics import COMPLETED
-from services.common.budgets.spend import SpendStore, meter_of
+from services.common.budgets.spend import SpendStore, spend_key_of
 from services.common.bus.consumers.consumer import Tail
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.reader import ControlReader
 from services.common.requests.pricing import PriceList
 from services.common.store import Store
 from services.gateway.admission.catalogue import Catalogue
-from services.gateway.budgets.admission import UNHEARD_S, BudgetAdmission
 from services.gateway.budgets.book import BudgetBook
 from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.guard import UNHEARD_S, BudgetGuard
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from services.gateway.budgets.warner import BudgetWarner
-from services.gateway.limits.peer_share import PeerShare
+from services.gateway.limits.usage_exchange import UsageExchange
 from services.gateway.settings import Settings
 
 
@@ -23,14 +23,14 @@ def make_budgets(
     catalogue: Catalogue,
     control: ControlReader,
     prices: PriceList,
-    peer_share: PeerShare,
-) -> tuple[BudgetAdmission, BudgetWarner]:
+    usage_exchange: UsageExchange,
+) -> tuple[BudgetGuard, BudgetWarner]:
     """The budgets: what keeps them, and what warns of them."""
     url, name = settings.kafka_url, f"gateway-{settings.instance}"
     pseudonym_key = settings.pseudonym_key.get_secret_value()
     spending, reservations = Spending(), Reservations(UNHEARD_S)
     book = BudgetBook(
-        lambda entry: meter_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
+        lambda entry: spend_key_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
     )
 
     def read_book() -> None:
@@ -49,20 +49,20 @@ def make_budgets(
         on_round,
         lambda request_id: admission.release(request_id),  # noqa: PLW0108  made below
     )
-    admission = BudgetAdmission(
+    admission = BudgetGuard(
         book,
         spending,
         reservations,
-        peer_share.shares,
+        usage_exchange.peer_usage,
         prices,
         {model.name: model for model in catalogue.models},
         utc_now,
         monotonic_s,
         follower,
         read_book,
-        peer_share.hurry,
+        usage_exchange.publish_soon,
     )
     warner = BudgetWarner(
-        url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.meter]), utc_now
+        url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.spend_key]), utc_now
     )
     return admission, warner

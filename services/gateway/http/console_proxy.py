@@ -27,7 +27,7 @@ from services.common.http.forwarding import Network, client_network, client_of, 
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.http.request_body import read_body
 from services.common.http.responses import on_problem
-from services.gateway.http.console_admission import BodyMemory, ConcurrencyLimit
+from services.gateway.http.console_limits import BodyMemory, ConcurrencyLimit
 from services.gateway.settings import Settings
 
 log = structlog.get_logger(__name__)

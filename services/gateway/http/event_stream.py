@@ -13,7 +13,7 @@ from services.common.process import metrics
 from services.gateway.http.request_input import watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, EventId, error_frame, frame, unplaced_frame
 from services.gateway.openai.responses.writer import Event, ResponseWriter
-from services.gateway.streams.queue_positions import Place
+from services.gateway.streams.queue_positions import QueuePosition
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
 from services.gateway.streams.state import Phase
@@ -127,7 +127,7 @@ class EventStream(Response):
         self._keep_alive_s = keep_alive_s
         self._began = began
         self._blocks = blocks
-        self._told: Place | None = None
+        self._told: QueuePosition | None = None
         self._commented_at = began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ from services.gateway.handlers import Serving, begin
 from services.gateway.http.request_input import Answering, Call
 from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim
-from services.gateway.streams.idempotency.keys import Held
+from services.gateway.streams.idempotency.keys import ClaimResult
 from services.gateway.streams.idempotency.recording import replayed
 from services.gateway.streams.idempotency.sealing import Asked, who_may_repeat
 from services.gateway.streams.reply_stream import ReplyStream
@@ -68,7 +68,7 @@ class _KeyedCall:
         known = keys.claims.find(digest, keys.now_ms())
         if known is None:
             return await self._begin()
-        return await self._answered(Held(digest, known, won=False))
+        return await self._answered(ClaimResult(digest, known, won=False))
 
     async def _begin(self, *, replaces: str = "", again: bool = False) -> Answering:
         """Asks, unless another call does: then its answer is this call's, too; where this
@@ -86,7 +86,7 @@ class _KeyedCall:
         async with keys.turns.of(digest, _TURN_S):
             known = keys.claims.find(digest, keys.now_ms())
             if known is not None and known.claim_id != replaces:
-                held = Held(digest, known, won=False)
+                held = ClaimResult(digest, known, won=False)
             else:
                 admitted = await self.serving.gate.admit(self.call.caller, requests, self.call.traceparent)
                 held = await self._claim(admitted, replaces)
@@ -96,7 +96,7 @@ class _KeyedCall:
             raise _in_use()
         return await self._answered(held)
 
-    async def _claim(self, admitted: Sequence[Admitted], replaces: str) -> Held:
+    async def _claim(self, admitted: Sequence[Admitted], replaces: str) -> ClaimResult:
         """Claims the key; unless that succeeds, all that was taken is given back."""
         ids = [one.request.request_id for one in admitted]
         held = None
@@ -110,7 +110,7 @@ class _KeyedCall:
                     one.give_back()
         return held
 
-    async def _publish(self, held: Held, admitted: Sequence[Admitted]) -> Answering:
+    async def _publish(self, held: ClaimResult, admitted: Sequence[Admitted]) -> Answering:
         """Asks. Only where nothing has begun for certain, the key is free again: else the
         next call with it looks for the requests in the log.
         """
@@ -129,7 +129,7 @@ class _KeyedCall:
         self._note("new")
         return self._recorded(held, reply_streams)
 
-    async def _answered(self, held: Held) -> Answering:
+    async def _answered(self, held: ClaimResult) -> Answering:
         """The answer of an earlier call."""
         keys = self.serving.idempotency
         if held.claim.body_digest != self.asked.body_digest(keys.pepper):
@@ -145,7 +145,7 @@ class _KeyedCall:
                 return Answering([replayed(one, now) for one in answers], 0.0, placed=False)
         return await self._attach(held)
 
-    async def _attach(self, held: Held) -> Answering:
+    async def _attach(self, held: ClaimResult) -> Answering:
         """Follows the requests of an earlier call, from their beginning; asks in their
         place where nothing came of them.
         """
@@ -185,7 +185,7 @@ class _KeyedCall:
         for reply_stream in reply_streams:
             self.serving.registry.release(reply_stream, window_s=window_s)
 
-    def _recorded(self, held: Held, reply_streams: Sequence[ReplyStream]) -> Answering:
+    def _recorded(self, held: ClaimResult, reply_streams: Sequence[ReplyStream]) -> Answering:
         self.serving.idempotency.record(self.asked, held, reply_streams)
         left = [one.request.deadline - self.serving.clock() for one in reply_streams]
         return Answering(reply_streams, max(0.0, *(one.total_seconds() for one in left)))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from schemas.errors import ErrorCode
-from services.common.control.limits import Kind
+from services.common.control.limits import LimitKind
 from services.common.http.problems import NO_RETRY, Headers, Problem, retry_after
 from services.gateway.limits.limiter import Allowance, Refused
 
@@ -16,9 +16,9 @@ _WHOSE = {
     "risk": "this user, for what was found in its recent requests,",
 }
 _WHAT = {
-    Kind.REQUESTS: "requests a minute",
-    Kind.TOKENS: "tokens a minute",
-    Kind.STREAMS: "requests at a time",
+    LimitKind.REQUESTS: "requests a minute",
+    LimitKind.TOKENS: "tokens a minute",
+    LimitKind.STREAMS: "requests at a time",
 }
 
 

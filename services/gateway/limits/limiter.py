@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.common.control.limits import Kind, Rule
+from services.common.control.limits import LimitKind, Rule
 from services.gateway.limits.meters import Meter, Meters
 
 _NEWS_SHARE = 0.1
@@ -19,7 +19,7 @@ _STREAM_WAIT_S = 1.0
 _ROUNDING = 1e-9
 
 
-class PeerShares(Protocol):
+class Peers(Protocol):
     """The other gateways' part in the limits."""
 
     def set(self, name: str, amount: float) -> float:
@@ -66,7 +66,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Reservation:
     """What a request took of its limits at `at_s`: tokens as estimated, what is reserved
     of which limit until it is settled (`held`), and what is used of it (`used`).
     """
@@ -85,10 +85,10 @@ class Grant:
 
 
 @dataclass
-class Limiter:
+class LocalLimits:
     """Meters the limits of one gateway, and of the others as far as it was told."""
 
-    shares: PeerShares
+    peer_usage: Peers
     meters: Meters = field(default_factory=Meters)
     has_news: bool = False
     """Whether the others should be told soon; set back by who tells them."""
@@ -106,8 +106,8 @@ class Limiter:
     def never(self, rules: Sequence[Rule], cost: Cost) -> Refused | None:
         """The first limit that would not allow for a request even if nothing were used."""
         for rule in rules:
-            amount = cost.streams if rule.kind is Kind.STREAMS else cost.requests
-            if not rule.limit or (rule.kind is not Kind.TOKENS and amount > rule.limit):
+            amount = cost.streams if rule.kind is LimitKind.STREAMS else cost.requests
+            if not rule.limit or (rule.kind is not LimitKind.TOKENS and amount > rule.limit):
                 return Refused(rule, None)
         return None
 
@@ -116,7 +116,7 @@ class Limiter:
         for rule, seconds in zip(rules, used_s, strict=True):
             self.meters.of(rule.name, now_s).full_at_s = now_s + seconds
 
-    def take(self, rules: Sequence[Rule], costs: Sequence[Cost], now_s: float) -> list[Grant]:
+    def take(self, rules: Sequence[Rule], costs: Sequence[Cost], now_s: float) -> list[Reservation]:
         """Takes the parts of one call's requests of every limit, whether or not they are
         within them. All together hold no more tokens than a limit has: what is settled
         for each adds up to what was taken for all.
@@ -124,19 +124,19 @@ class Limiter:
         left = {rule.name: rule.limit for rule in rules}
         return [self._take(rules, cost, left, now_s) for cost in costs]
 
-    def give_back(self, grant: Grant, now_s: float) -> None:
+    def give_back(self, reservation: Reservation, now_s: float) -> None:
         """The request was never begun; to be said once, instead of `settle`."""
-        self.settle(grant, 0, now_s)
-        for rule, amount in grant.unused(now_s):
+        self.settle(reservation, 0, now_s)
+        for rule, amount in reservation.unused(now_s):
             seconds = amount * rule.unit_s
             self.meters.of(rule.name, now_s).give_back(seconds, now_s)
-            self.shares.give_back_use(rule.name, seconds)
+            self.peer_usage.give_back_use(rule.name, seconds)
 
-    def settle(self, grant: Grant, tokens: int, now_s: float) -> None:
+    def settle(self, reservation: Reservation, tokens: int, now_s: float) -> None:
         """A request ended and took so many tokens; to be said once."""
-        for rule, meter, amount in grant.held:
+        for rule, meter, amount in reservation.held:
             self._hold(rule, meter, -amount)
-            if rule.kind is Kind.TOKENS and tokens > 0:
+            if rule.kind is LimitKind.TOKENS and tokens > 0:
                 self._use(rule, meter, tokens, now_s)
 
     def on_used(self, name: str, seconds: float, at_s: float) -> None:
@@ -151,34 +151,34 @@ class Limiter:
         remaining = int(free_s / rule.period_s * rule.limit + _ROUNDING * rule.limit)
         return Allowance(rule.limit, remaining, max(0.0, used_s))
 
-    def _take(self, rules: Sequence[Rule], cost: Cost, left: dict[str, int], now_s: float) -> Grant:
+    def _take(self, rules: Sequence[Rule], cost: Cost, left: dict[str, int], now_s: float) -> Reservation:
         held, used = [], []
         for rule in rules:
             meter = self.meters.of(rule.name, now_s)
-            if rule.kind is Kind.REQUESTS:
+            if rule.kind is LimitKind.REQUESTS:
                 self._use(rule, meter, cost.requests, now_s)
                 used.append((rule, cost.requests))
                 continue
-            amount = cost.streams if rule.kind is Kind.STREAMS else min(cost.tokens, left[rule.name])
+            amount = cost.streams if rule.kind is LimitKind.STREAMS else min(cost.tokens, left[rule.name])
             left[rule.name] -= amount
             self._hold(rule, meter, amount)
             held.append((rule, meter, float(amount)))
-        return Grant(cost.tokens, tuple(held), tuple(used), now_s)
+        return Reservation(cost.tokens, tuple(held), tuple(used), now_s)
 
     def _wait_s(self, rule: Rule, cost: Cost, now_s: float) -> float:
         """In how long a request is within a limit: 0 at once."""
         meter = self.meters.of(rule.name, now_s)
-        if rule.kind is Kind.STREAMS:
-            held = meter.held + self.shares.others(rule.name) + cost.streams
+        if rule.kind is LimitKind.STREAMS:
+            held = meter.held + self.peer_usage.others(rule.name) + cost.streams
             return _STREAM_WAIT_S if held > rule.limit else 0.0
-        amount = cost.requests if rule.kind is Kind.REQUESTS else min(cost.tokens, rule.limit)
+        amount = cost.requests if rule.kind is LimitKind.REQUESTS else min(cost.tokens, rule.limit)
         excess_s = self._used_s(rule, meter, now_s) + amount * rule.unit_s - rule.period_s
         return excess_s if excess_s > _ROUNDING * rule.period_s else 0.0
 
     def _used_s(self, rule: Rule, meter: Meter, now_s: float) -> float:
         used_s = meter.used_s(now_s)
-        if rule.kind is Kind.TOKENS and rule.limit:
-            used_s += (meter.held + self.shares.others(rule.name)) * rule.unit_s
+        if rule.kind is LimitKind.TOKENS and rule.limit:
+            used_s += (meter.held + self.peer_usage.others(rule.name)) * rule.unit_s
         return used_s
 
     def _use(self, rule: Rule, meter: Meter, amount: int, now_s: float) -> None:
@@ -186,10 +186,10 @@ class Limiter:
             return
         seconds = amount * rule.unit_s
         meter.use(seconds, now_s)
-        if self.shares.use(rule.name, seconds) >= _NEWS_SHARE * rule.period_s:
+        if self.peer_usage.use(rule.name, seconds) >= _NEWS_SHARE * rule.period_s:
             self.has_news = True
 
     def _hold(self, rule: Rule, meter: Meter, amount: float) -> None:
         meter.held = max(0.0, meter.held + amount)
-        if self.shares.set(rule.name, meter.held) >= _NEWS_SHARE * rule.limit:
+        if self.peer_usage.set(rule.name, meter.held) >= _NEWS_SHARE * rule.limit:
             self.has_news = True

@@ -15,10 +15,10 @@ import orjson
 
 from schemas.inference import End, Logprob, Piece, Usage
 from services.common.http.problems import Problem
-from services.common.requests.request_ids import Kind, created_of
+from services.common.requests.request_ids import RequestKind, created_of
 from services.gateway.problems import problem_of_end
 
-_OBJECTS: dict[Kind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}
+_OBJECTS: dict[RequestKind, str] = {"chat": "chat.completion.chunk", "completion": "text_completion"}
 _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
@@ -88,7 +88,7 @@ class ChunkWriter:
     """Renders one stream, step by step."""
 
     request_id: str
-    kind: Kind
+    kind: RequestKind
     model: str
     include_usage: bool
     _begun: set[int] = field(default_factory=set)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.inference import Logprob, Piece, Usage
-from services.common.requests.request_ids import Kind, created_of
+from services.common.requests.request_ids import RequestKind, created_of
 from services.common.requests.tool_calls import ToolCalls, join_tool_calls
 from services.gateway.openai.chunks import completion_logprobs, usage_body
 
@@ -21,7 +21,7 @@ class _Choice:
 class WholeResponse:
     """Gathers pieces."""
 
-    def __init__(self, request_id: str, *, kind: Kind, model: str, choices: int) -> None:
+    def __init__(self, request_id: str, *, kind: RequestKind, model: str, choices: int) -> None:
         self._request_id = request_id
         self._kind = kind
         self._model = model

@@ -25,7 +25,7 @@ _FRESH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePosition:
     """A request's place in its queue, 1 the next, and how long it will wait as far as
     that is known.
     """
@@ -54,13 +54,13 @@ class QueuePositions:
             self._wanted.clear()
             self._queues.clear()
 
-    def place_of(self, request_id: str, model: str) -> Place | None:
+    def place_of(self, request_id: str, model: str) -> QueuePosition | None:
         """Where a request stands; None where nobody said so yet."""
         queue = self._queue_of(model)
         position = queue.positions.get(request_id) if queue else None
         return None if queue is None or position is None else _place(queue, position)
 
-    def place_of_next(self, tenant: str, model: str, lane: Lane, *, share: float) -> Place | None:
+    def place_of_next(self, tenant: str, model: str, lane: Lane, *, share: float) -> QueuePosition | None:
         """Where the next request of a tenant of this share would stand; None where nobody
         waits, or nobody said so.
         """
@@ -96,5 +96,5 @@ class QueuePositions:
         return known[0] if known is not None and self.monotonic() - known[1] <= _FRESH_S else None
 
 
-def _place(queue: QueueStatus, position: int) -> Place:
-    return Place(position, None if queue.eta_ms is None else queue.eta_ms * position)
+def _place(queue: QueueStatus, position: int) -> QueuePosition:
+    return QueuePosition(position, None if queue.eta_ms is None else queue.eta_ms * position)

@@ -80,7 +80,7 @@ class Reattacher:
                 f"Last-Event-ID names partition {after.partition}; this stream is in partition {partition}.",
                 "last-event-id",
             )
-        [place] = self.registry.take_places(request.tenant)
+        [place] = self.registry.take_slots(request.tenant)
         admitted = Admitted(request, place)
         try:
             reader = await self._reader_of(partition)

@@ -18,7 +18,7 @@ from services.common.errors import RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 from services.common.process import metrics
 from services.gateway.admission.admitted import Admitted
-from services.gateway.admission.tenant_room import HeldPlace, TenantRoom
+from services.gateway.admission.tenant_slots import Slot, TenantSlots
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
 from services.gateway.streams.measurements import RequestMeasurements
@@ -59,7 +59,7 @@ class StreamRegistry:
     monotonic: MonotonicClock
     share_of: Callable[[str], float] = lambda _tenant: 1.0
     """By which a tenant's part of the requests in flight is weighed."""
-    _room: TenantRoom = field(init=False)
+    _room: TenantSlots = field(init=False)
     _measurements: RequestMeasurements = field(default_factory=RequestMeasurements, init=False)
     _departed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _readers: dict[ReplyStream, ReplyReader] = field(default_factory=dict, init=False)
@@ -70,7 +70,7 @@ class StreamRegistry:
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
-        self._room = TenantRoom(self.settings.max_in_flight)
+        self._room = TenantSlots(self.settings.max_in_flight)
 
     @property
     def serving(self) -> int:
@@ -98,7 +98,7 @@ class StreamRegistry:
         """The reader that feeds a stream."""
         return self._readers[reply_stream]
 
-    def take_places(self, tenant: str, count: int = 1) -> list[HeldPlace]:
+    def take_slots(self, tenant: str, count: int = 1) -> list[Slot]:
         """Takes places for so many more requests of a tenant, all or none.
 
         Raises:

@@ -25,7 +25,7 @@ import yaml
 
 from schemas.control import Limits
 from services.common.bus.administration.admin import provision
-from services.common.control.limits import Kind, Rule
+from services.common.control.limits import LimitKind, Rule
 from services.common.requests.model_catalogue import load_models
 from services.embedded.installation.ports import free_port
 from services.embedded.kafka.broker import EmbeddedKafka
@@ -80,7 +80,7 @@ def costs() -> dict[str, Any]:
 def cost_of_metering() -> float:
     """What compares with the library: looking, taking, and the figures for the headers."""
     scene = LimitsScene()
-    rule, cost = Rule("key:key00001:requests", "key", Kind.REQUESTS, 10**6), Cost(1, 0)
+    rule, cost = Rule("key:key00001:requests", "key", LimitKind.REQUESTS, 10**6), Cost(1, 0)
 
     def once() -> None:
         if scene.limiter.refusal((rule,), cost, 1000.0) is None:

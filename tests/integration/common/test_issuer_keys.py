@@ -100,12 +100,12 @@ async def test_unknown_key_id_asks_the_issuer_at_most_once_in_a_while(issuer: Fa
     """A stranger's key ids do not become requests to the issuer."""
     async with session() as opened:
         await issuer.keys.refresh(opened)
-    assert is_known(issuer, "made-up") is Refusal.FORGED
+    assert is_known(issuer, "made-up") is Refusal.INVALID_TOKEN
     issuer.seconds = issuer.keys.pause_s
     assert is_known(issuer, "made-up") is Refusal.ISSUER_KEYS
     async with session() as opened:
         await issuer.keys.refresh(opened)
-    assert is_known(issuer, "made-up") is Refusal.FORGED
+    assert is_known(issuer, "made-up") is Refusal.INVALID_TOKEN
     assert issuer.asked == 2
 
 
@@ -120,8 +120,8 @@ async def test_rotated_keys_come_and_old_ones_go(issuer: FakeIssuer) -> None:
     assert issuer.keys.version == 2
     assert is_known(issuer, "ec-1") is True
     assert is_known(issuer, "rsa-0") is True
-    assert is_known(issuer, "ec-0") is Refusal.FORGED
-    assert is_known(issuer, None) is Refusal.FORGED
+    assert is_known(issuer, "ec-0") is Refusal.INVALID_TOKEN
+    assert is_known(issuer, None) is Refusal.INVALID_TOKEN
 
 
 async def test_new_key_is_known_soon_after_its_first_token(issuer: FakeIssuer) -> None:

@@ -37,7 +37,7 @@ async def status_once(
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> Any:
     """The status, once it is as it should be: on a busy machine a part may be told as
-    timed out first. `before` is done before each question.
+    timed out first. `before` is done before each query.
     """
     async with asyncio.timeout(60):
         while True:

@@ -18,12 +18,12 @@ import yaml
 from schemas.control import BudgetChanged, Subject, UserChanged
 from schemas.events.budgets import BudgetWarned
 from schemas.topics import BUDGETS_WARNED
-from services.common.budgets.spend import Meter, meter_of
+from services.common.budgets.spend import SpendKey, spend_key_of
 from services.common.bus import Start, Tail
 from services.common.clock import utc_now
 from services.common.control import changes
 from services.common.store import Store
-from services.console.domain.cost_question import AskedCosts
+from services.console.domain.cost_query import CostRequest
 from services.console.read_models.costs import Costs
 from services.gateway.app import Gateway, build
 from tests.integration.gateway.conftest import Scene, client_of, until
@@ -63,9 +63,9 @@ class Platform:
     refused: list[httpx.Response] = field(default_factory=list)
 
     @property
-    def meter(self) -> Meter:
+    def spend_key(self) -> SpendKey:
         """The budget's."""
-        return meter_of(self.budget, pseudonym_key="a pseudonym key for tests")
+        return spend_key_of(self.budget, pseudonym_key="a pseudonym key for tests")
 
     async def start_gateway(self, **settings: Any) -> Gateway:
         """Another gateway of this process's, and a client of it."""
@@ -105,20 +105,20 @@ class Platform:
 
     async def recorded(self) -> Decimal:
         """What /api/costs tells."""
-        question = AskedCosts().question(utc_now() + timedelta(seconds=1), {"tenant": "acme"})
-        return Decimal((await Costs(self.store).read(question))["total"]["cost_usd"])
+        query = CostRequest().query(utc_now() + timedelta(seconds=1), {"tenant": "acme"})
+        return Decimal((await Costs(self.store).read(query))["total"]["cost_usd"])
 
     async def agree(self) -> None:
         """Clients, the store and every gateway of ours have the same sum."""
 
         async def same() -> bool:
-            spent = {one.serving.budgets.spending.spent(self.meter, utc_now()) for one in self.own}
+            spent = {one.serving.budgets.spending.spent(self.spend_key, utc_now()) for one in self.own}
             return spent == {self.observed} and await self.recorded() == self.observed
 
         try:
             await eventually(same, within_s=60, what="all sums agree")
         except AssertionError:
-            spent = [one.serving.budgets.spending.spent(self.meter, utc_now()) for one in self.own]
+            spent = [one.serving.budgets.spending.spent(self.spend_key, utc_now()) for one in self.own]
             raise AssertionError(f"{self.observed}, {await self.recorded()}, {spent}") from None
 
 
@@ -168,7 +168,7 @@ async def test_hard_budget_holds_and_every_sum_agrees_whoever_is_killed(platform
     await platform.stage.add_replica()
     settings = {"TOCSIN_CLICKHOUSE_URL": platform.store_url}
     async with gateway_process(platform.scene, **settings) as (process, third):
-        await until(lambda: all(one.serving.peer_share.shares.live == 2 for one in platform.own))
+        await until(lambda: all(one.serving.usage_exchange.peer_usage.live == 2 for one in platform.own))
         clients = [*platform.clients, third]
         asking = asyncio.create_task(platform.flood(clients, 30))
         await until(lambda: len(platform.used) > 5)
@@ -202,7 +202,7 @@ async def _restarted_gateways_know(platform: Platform) -> None:
     started = await platform.start_gateway()
     assert not await platform.ask(platform.clients[-1])
     assert platform.refused[-1].status_code == 429
-    assert started.serving.budgets.spending.spent(platform.meter, utc_now()) == platform.observed
+    assert started.serving.budgets.spending.spent(platform.spend_key, utc_now()) == platform.observed
     await platform.start_gateway(clickhouse_url="http://default@127.0.0.1:1/tocsin")
     assert not await platform.ask(platform.clients[-1])
     answer = platform.refused[-1]

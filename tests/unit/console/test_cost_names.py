@@ -9,7 +9,7 @@ from schemas.control import UserChanged
 from services.common.control.state import ControlState
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.console.domain.cost_names import CostNames
-from services.console.domain.cost_question import InvalidQuestionError
+from services.console.domain.cost_query import InvalidQueryError
 from tests.unit.common.control.entries import signed_key, state_of, tenant
 
 KEY = "a pseudonym key for tests"
@@ -34,7 +34,7 @@ def test_user_is_asked_for_by_name() -> None:
     for only in ({"user": "acme/zoé"}, {"user": "zoé", "tenant": "acme"}, {"user": wanted}):
         assert names.looked_up(only)["user"] == wanted
     assert CostNames(_state(), KEY, tenant="acme").looked_up({"user": "zoé"})["user"] == wanted
-    with pytest.raises(InvalidQuestionError, match="say whose: TENANT/zoé"):
+    with pytest.raises(InvalidQueryError, match="say whose: TENANT/zoé"):
         names.looked_up({"user": "zoé"})
     blind = CostNames(_state(), KEY, tenant="acme", shows_users=False)
     assert blind.looked_up({"user": "zoé"}) == {"user": "zoé"}
@@ -46,7 +46,7 @@ def test_user_is_asked_for_by_name() -> None:
 def test_name_that_is_not_there_is_an_error_unless_there_were_requests(only: dict[str, str]) -> None:
     """0 USD would look like an answer; of who is gone the requests stay."""
     names = CostNames(_state(), KEY)
-    with pytest.raises(InvalidQuestionError, match=r"there is no (tenant|key|user)"):
+    with pytest.raises(InvalidQueryError, match=r"there is no (tenant|key|user)"):
         names.require_known(only, _found(0))
     names.require_known(only, _found(1))
     CostNames(ControlState(), KEY, is_read=False).require_known(only, _found(0))
@@ -57,7 +57,7 @@ def test_name_that_is_there_may_have_spent_nothing() -> None:
     for only in ({"tenant": "default"}, {"key": "phone000"}, {"user": "globex/zoé"}):
         CostNames(_state(), KEY).require_known(only, _found(0))
     others = CostNames(_state(), KEY, tenant="globex")
-    with pytest.raises(InvalidQuestionError, match="there is no key"):
+    with pytest.raises(InvalidQueryError, match="there is no key"):
         others.require_known({"key": "phone000"}, _found(0))
 
 

@@ -8,7 +8,7 @@ from services.common.bus import Outgoing
 from services.common.control.principal import Principal
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.requests.feedback import FeedbackBody
-from services.console.feedback import FeedbackDesk, RatedRequest
+from services.console.feedback import FeedbackService, RatedRequest
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 KEY = "a pseudonym key for tests"
@@ -32,7 +32,7 @@ async def test_rating_is_the_keys_owners_whomever_the_body_names(
     async def send(record: Outgoing) -> None:
         sent.append(record)
 
-    desk = FeedbackDesk(find, send, KEY, lambda: NOW)
+    desk = FeedbackService(find, send, KEY, lambda: NOW)
     asking = Principal(tenant="acme", user=owner, key_id="key00001", name="n", scopes=())
     event = await desk.submit(asking, FeedbackBody(request_id="chatcmpl-1", rating=1, user=named))
     assert event.user == rated_by

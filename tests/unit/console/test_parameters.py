@@ -1,4 +1,4 @@
-"""A question whose parameters are not all understood is refused, not answered wider."""
+"""A query whose parameters are not all understood is refused, not answered wider."""
 
 import pytest
 

@@ -85,7 +85,7 @@ def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[Budg
         gate=Gate(lambda: control.state, FakeEnds(), stage.registry, ledger, limits),  # type: ignore[arg-type]
         control=control,
         readers=SimpleNamespace(own=stage.reader),
-        admission=limits,
+        limits=limits,
         budgets=ledger,
         clock=lambda: NOW,
         monotonic=lambda: 0.0,

@@ -16,7 +16,7 @@ from services.common.identity import pseudonym, pseudonym_of_named
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.openai.requests import CompletionBody
 from tests.unit.common.control.entries import signed_key
-from tests.unit.gateway.budgets import budget, meter
+from tests.unit.gateway.budgets import budget, spend_key
 from tests.unit.gateway.limits.scene import caller, request
 from tests.unit.gateway.serving import NOW, ask, serving_of
 from tests.unit.gateway.streams.stage import make_stage
@@ -51,9 +51,9 @@ async def test_bus_that_leaves_midway_gives_back_what_was_reserved(prompts: int,
     with pytest.raises(ProblemError) as refused:
         await ask(serving, caller(), body)
     stage.tick()
-    assert serving.admission.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
+    assert serving.limits.limiter.meters.of("key:key00001:tokens", 0.0).held == 0
     assert dict(refused.value.problem.headers)["x-ratelimit-limit-requests"] == "50"
-    [permit] = await serving.admission.admit(caller(), [request()])
+    [permit] = await serving.limits.admit(caller(), [request()])
     assert dict(permit.headers)["x-ratelimit-remaining-requests"] == str(50 - takes - 1)
 
 
@@ -105,7 +105,7 @@ async def test_budget_refusal_takes_nothing_of_limits() -> None:
         with pytest.raises(ProblemError) as refused:
             await ask(serving, caller(), body)
         assert (refused.value.problem.code, serving.publisher.taken) == ("insufficient_quota", [])
-    assert (len(serving.admission.limiter.meters), stage.registry.followed) == (0, 0)
+    assert (len(serving.limits.limiter.meters), stage.registry.followed) == (0, 0)
 
 
 async def test_owner_of_a_key_is_the_user_of_its_requests_whatever_the_body_says() -> None:
@@ -137,7 +137,7 @@ async def test_naming_an_entered_user_spends_none_of_their_budget_and_taints_not
     for asking in (caller(), caller(), caller(user=owner)):
         await ask(serving, asking, CompletionBody(model="m", prompt="a", max_tokens=100, user=owner))
     assert serving.budgets.reservations.held(entry.budget_id) == Decimal("0.1")
-    theirs = meter(entry).spender.id
+    theirs = spend_key(entry).spender.id
     assert [one.user == theirs for one in serving.publisher.taken] == [False, False, True]
 
 
@@ -188,7 +188,7 @@ async def test_place_in_the_queue_is_told_with_the_answer_or_the_refusal(
         with pytest.raises(ProblemError) as refused:
             await asking
         assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")
-        assert (serving.publisher.taken, len(serving.admission.limiter.meters)) == ([], 0)
+        assert (serving.publisher.taken, len(serving.limits.limiter.meters)) == ([], 0)
 
 
 @pytest.mark.parametrize(("share", "told"), [(3.0, 3.0), (1.0, None)])

@@ -53,7 +53,7 @@ class JwksKeys:
         """
         if key_id is None:
             only = next(iter(self._keys.values())) if len(self._keys) == 1 else None
-            return only or (Refusal.FORGED if self.version else self._ask())
+            return only or (Refusal.INVALID_TOKEN if self.version else self._ask())
         return self._keys.get(key_id) or self._ask()
 
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class JwksKeys:
     def _ask(self) -> Refusal:
         """Has the issuer asked, unless it was a moment ago."""
         if self.version and self.monotonic() - self._tried_at < self.pause_s:
-            return Refusal.FORGED
+            return Refusal.INVALID_TOKEN
         self._wanted.set()
         return Refusal.ISSUER_KEYS
 

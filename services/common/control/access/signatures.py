@@ -32,8 +32,8 @@ _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 _CLAIM_REFUSALS = {
     "aud": Refusal.AUDIENCE,
     "iss": Refusal.ISSUER,
-    "nbf": Refusal.EARLY,
-    "iat": Refusal.EARLY,
+    "nbf": Refusal.TOKEN_NOT_YET_VALID,
+    "iat": Refusal.TOKEN_NOT_YET_VALID,
 }
 
 
@@ -92,18 +92,18 @@ def verified_claims(
     """What a token says, if its signature and its claims are good now."""
     parsed = _parsed(token)
     if parsed is None:
-        return Refusal.FORGED
+        return Refusal.INVALID_TOKEN
     key_id = parsed.headers().get("kid")
     if not isinstance(key_id, str | None):
-        return Refusal.FORGED
+        return Refusal.INVALID_TOKEN
     key = find_key(key_id)
     if isinstance(key, Refusal):
         return key
     if not _is_signed(parsed, key):
-        return Refusal.FORGED
+        return Refusal.INVALID_TOKEN
     claims = _object(parsed.payload)
     if claims is None:
-        return Refusal.FORGED
+        return Refusal.INVALID_TOKEN
     return _check_claims(claims, expected, int(now_s)) or claims
 
 
@@ -177,7 +177,7 @@ def _check_claims(claims: dict[str, Any], expected: Expected, now_s: int) -> Ref
     try:
         registry.validate(claims)
     except ExpiredTokenError:
-        return Refusal.OVER
+        return Refusal.TOKEN_EXPIRED
     except ClaimError as error:
         return _CLAIM_REFUSALS.get(error.claim, Refusal.CLAIMS)
     longest = now_s + expected.max_lifetime_s + expected.leeway_s

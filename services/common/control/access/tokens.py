@@ -85,7 +85,7 @@ class TokenChecker:
             self._remember(digest, known)
         if known.until <= now:
             del self._known[digest]
-            return Refusal.OVER
+            return Refusal.TOKEN_EXPIRED
         return _rights(state, known, scope, now) or known.principal
 
     def _holds(self, known: _Known, state: ControlState) -> bool:
@@ -99,7 +99,7 @@ class TokenChecker:
 
     def _check_token(self, state: ControlState, token: str, now: datetime) -> _Known | Refusal:
         exchanged = self._check_exchanged(state, token, now)
-        if exchanged is not Refusal.FORGED or self.issuer is None:
+        if exchanged is not Refusal.INVALID_TOKEN or self.issuer is None:
             return exchanged
         return self._check_issued(self.issuer, state, token, now)
 
@@ -147,5 +147,5 @@ def _rights(state: ControlState, known: _Known, scope: Scope | None, now: dateti
     if known.key is not None and (refusal := check_rights(state, known.key, scope, now)) is not None:
         return refusal
     if not state.is_open(known.principal.tenant, known.principal.user):
-        return Refusal.CLOSED
+        return Refusal.SUSPENDED
     return None if scope is None or scope in known.principal.scopes else Refusal.SCOPE

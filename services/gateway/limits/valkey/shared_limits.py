@@ -16,9 +16,9 @@ import structlog
 from valkey.asyncio import Valkey
 from valkey.exceptions import NoScriptError, ValkeyError
 
-from services.common.control.limits import Kind, Rule
+from services.common.control.limits import LimitKind, Rule
 from services.common.process import metrics
-from services.gateway.limits.limiter import Cost, Grant, Refused
+from services.gateway.limits.limiter import Cost, Refused, Reservation
 from services.gateway.limits.valkey.scripts import ADMIT, HOLD, PREFIX, SETTLE
 
 log = structlog.get_logger(__name__)
@@ -106,17 +106,17 @@ class SharedLimits:
         refused = Refused(rules[said[0] - 1], said[1] / 1e6) if said[0] else None
         return Verdict(refused, tuple(used_us / 1e6 for used_us in said[2:]))
 
-    def settle(self, grant: Grant, tokens: int) -> None:
+    def settle(self, reservation: Reservation, tokens: int) -> None:
         """A request ended and took so many tokens."""
         self._settle(
-            (rule, amount, tokens if rule.kind is Kind.TOKENS and rule.limit else 0)
-            for rule, _, amount in grant.held
+            (rule, amount, tokens if rule.kind is LimitKind.TOKENS and rule.limit else 0)
+            for rule, _, amount in reservation.held
         )
 
-    def give_back(self, grant: Grant, now_s: float) -> None:
+    def give_back(self, reservation: Reservation, now_s: float) -> None:
         """The request was never begun: nothing is held of its limits, nor used."""
-        held = [(rule, amount, 0.0) for rule, _, amount in grant.held]
-        self._settle([*held, *((rule, 0.0, -amount) for rule, amount in grant.unused(now_s))])
+        held = [(rule, amount, 0.0) for rule, _, amount in reservation.held]
+        self._settle([*held, *((rule, 0.0, -amount) for rule, amount in reservation.unused(now_s))])
 
     def _settle(self, parts: Iterable[tuple[Rule, float, float]]) -> None:
         """Of each limit: so much less is held, so much more is used."""
@@ -252,9 +252,9 @@ def valkey_url(url: str) -> str:
 
 
 def _amount(rule: Rule, cost: Cost) -> int:
-    if rule.kind is Kind.REQUESTS:
+    if rule.kind is LimitKind.REQUESTS:
         return cost.requests
-    return cost.streams if rule.kind is Kind.STREAMS else min(cost.tokens, rule.limit)
+    return cost.streams if rule.kind is LimitKind.STREAMS else min(cost.tokens, rule.limit)
 
 
 def _tell(call: _Call, said: list[Any] | None) -> None:

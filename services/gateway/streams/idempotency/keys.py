@@ -58,7 +58,7 @@ def idempotency_secret(pepper: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ClaimResult:
     """What a claim came to: `won` means that this call shall ask now."""
 
     digest: str
@@ -126,7 +126,7 @@ class IdempotencyKeys:
 
     async def claim(
         self, asked: Asked, request_ids: Sequence[str], tenant: str, *, replaces: str = ""
-    ) -> Held:
+    ) -> ClaimResult:
         """Claims a key, or finds who holds it.
 
         Raises:
@@ -137,7 +137,7 @@ class IdempotencyKeys:
         for _ in range(_TRIES):
             held = self.claims.find(digest, self.now_ms())
             if held is not None and held.claim_id != replaces:
-                return Held(digest, held, won=False)
+                return ClaimResult(digest, held, won=False)
             wanted = KeyClaimed(
                 digest=digest,
                 body_digest=asked.body_digest(self.pepper),
@@ -149,7 +149,7 @@ class IdempotencyKeys:
             await self._read_back(wanted)
             held = self.claims.find(digest, self.now_ms())
             if held is not None:
-                return Held(digest, held, won=held.claim_id == wanted.claim_id)
+                return ClaimResult(digest, held, won=held.claim_id == wanted.claim_id)
         raise unavailable("Other calls with this idempotency key come to nothing meanwhile. Try again.")
 
     async def _read_back(self, wanted: KeyClaimed) -> None:
@@ -183,7 +183,7 @@ class IdempotencyKeys:
             if not waiting and self._waiting.get(event.claim_id) is waiting:
                 del self._waiting[event.claim_id]
 
-    async def release(self, held: Held) -> None:
+    async def release(self, held: ClaimResult) -> None:
         """Nothing came of the call: the key may be used again, here once this returns.
         Where the log does not take it in time, the claim goes on holding.
         """
@@ -192,7 +192,7 @@ class IdempotencyKeys:
         except (TimeoutError, BusUnavailableError, PermanentError) as error:
             _not_settled(error)
 
-    def record(self, asked: Asked, held: Held, reply_streams: Sequence[ReplyStream]) -> None:
+    def record(self, asked: Asked, held: ClaimResult, reply_streams: Sequence[ReplyStream]) -> None:
         """Keeps the answer, when it has come whole; releases the key where it ends
         otherwise.
         """
@@ -235,7 +235,7 @@ class IdempotencyKeys:
                 return answer
         return None
 
-    def _on_end(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
+    def _on_end(self, asked: Asked, held: ClaimResult, recorders: Sequence[Recorder]) -> None:
         """All calls of a claim hear the end here: the first of them concludes it."""
         ends = [one.end for one in recorders if one.end is not None]
         failed = any(problem_of_end(end) is not None for end in ends)
@@ -256,7 +256,7 @@ class IdempotencyKeys:
         answered = held is not None and held.claim_id == claim_id and held.answered_at_ms is not None
         return answered or claim_id in self._concluding
 
-    def _conclude(self, held: Held, recorders: Sequence[Recorder], work: Work) -> None:
+    def _conclude(self, held: ClaimResult, recorders: Sequence[Recorder], work: Work) -> None:
         claim_id, task = held.claim.claim_id, self._settle_later(work)
         if task is None:
             _close(recorders)
@@ -269,12 +269,12 @@ class IdempotencyKeys:
         self._concluding.add(claim_id)
         task.add_done_callback(concluded)
 
-    async def _keep(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> None:
+    async def _keep(self, asked: Asked, held: ClaimResult, recorders: Sequence[Recorder]) -> None:
         async with self._sealing:
             answer_id = await self._keep_answer(asked, held, recorders)
         await self._publish(KeySettled(digest=held.digest, claim_id=held.claim.claim_id, answer_id=answer_id))
 
-    async def _keep_answer(self, asked: Asked, held: Held, recorders: Sequence[Recorder]) -> str:
+    async def _keep_answer(self, asked: Asked, held: ClaimResult, recorders: Sequence[Recorder]) -> str:
         """Seals an answer and puts it into the log; gives its id, or "" where it is too
         large.
         """
@@ -334,7 +334,7 @@ def _recorded_in(plain: bytes) -> tuple[RecordedAnswer, ...] | None:
         return None
 
 
-def _release_of(held: Held) -> KeyReleased:
+def _release_of(held: ClaimResult) -> KeyReleased:
     return KeyReleased(digest=held.digest, claim_id=held.claim.claim_id)
 
 

@@ -45,7 +45,7 @@ async def test_limits_hold_over_three_gateways_and_a_restart(
     clear, _ = await make_key(scene.url)
     settings = {"limits_defaults": f"key.requests_per_minute={LIMIT},tenant.tokens_per_minute=100000"}
     gateways: list[Gateway] = [await start_gateway(**settings) for _ in range(GATEWAYS)]
-    await until(lambda: all(one.serving.peer_share.shares.live == GATEWAYS - 1 for one in gateways))
+    await until(lambda: all(one.serving.usage_exchange.peer_usage.live == GATEWAYS - 1 for one in gateways))
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(one, scene)) for one in gateways]
         for client in clients:
@@ -69,7 +69,7 @@ async def test_limits_hold_over_three_gateways_and_a_restart(
         again = await flood([client], scene, 60, 200)
         slots = (monotonic_s() - flooded_s) * LIMIT / 60
         assert Counter(answer.status_code for answer in again)[200] <= 1 + slots
-        assert late.serving.admission.limiter.meters.of("tenant:acme:tokens", 0.0).held == 0
+        assert late.serving.limits.limiter.meters.of("tenant:acme:tokens", 0.0).held == 0
 
 
 async def test_findings_of_a_user_limit_it_within_a_moment(

@@ -11,7 +11,7 @@ import pytest
 from schemas.control import Limits
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
-from services.gateway.limits.admission import Permit
+from services.gateway.limits.guard import Permit
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 from tests.integration.gateway.limits.valkey_server import OwnValkey, valkey_server
 from tests.unit.gateway.limits.scene import LimitsScene, caller, request
@@ -47,7 +47,7 @@ async def gateways(server: OwnValkey, count: int) -> AsyncIterator[list[Gateway]
     made = []
     for number in range(count):
         scene = LimitsScene(gateway_id=f"g{number}")
-        shared = SharedLimits(server.url, f"{uuid4().hex}", scene.shares.held, answer_s=10.0)
+        shared = SharedLimits(server.url, f"{uuid4().hex}", scene.peer_usage.held, answer_s=10.0)
         scene.admission.shared = shared
         made.append(Gateway(scene, shared))
     async with asyncio.TaskGroup() as tasks:
@@ -165,7 +165,7 @@ async def test_store_that_cannot_be_used_stops_no_gateway(valkey_server: OwnValk
         else f"redis://:wrong@127.0.0.1:{valkey_server.port}"
     )
     scene = LimitsScene()
-    scene.admission.shared = shared = SharedLimits(url, "g", scene.shares.held)
+    scene.admission.shared = shared = SharedLimits(url, "g", scene.peer_usage.held)
     running = asyncio.create_task(shared.run())
     await until(lambda: shared._told_away)
     assert [await Gateway(scene, shared).ask("k", Limits(requests_per_minute=1)) for _ in range(2)].count(

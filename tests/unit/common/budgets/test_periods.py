@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.budgets.periods import Kind, period_at, start_of_day
+from services.common.budgets.periods import PeriodKind, period_at, start_of_day
 
 ZONES = (
     "UTC",
@@ -26,7 +26,9 @@ _MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1)).map(lambda o
 
 
 @given(moment=_MOMENTS, zone=st.sampled_from(ZONES), kind=st.sampled_from(("day", "month")))
-def test_periods_follow_each_other_without_gap_or_overlap(moment: datetime, zone: str, kind: Kind) -> None:
+def test_periods_follow_each_other_without_gap_or_overlap(
+    moment: datetime, zone: str, kind: PeriodKind
+) -> None:
     """A moment lies in one; where that ends, the next begins; it is as long as it may be."""
     where = ZoneInfo(zone)
     period = period_at(moment, kind, where)

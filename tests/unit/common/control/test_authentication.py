@@ -80,7 +80,7 @@ def test_record_signed_for_one_key_does_not_serve_another() -> None:
         ({"deleted_at": NOW}, Refusal.REVOKED),
         ({"expires_at": NOW}, Refusal.EXPIRED),
         ({"expires_at": NOW + timedelta(seconds=1)}, None),
-        ({"tenant": "nobody"}, Refusal.CLOSED),
+        ({"tenant": "nobody"}, Refusal.SUSPENDED),
         ({"scopes": (Scope.READ,)}, Refusal.SCOPE),
     ],
 )
@@ -106,12 +106,12 @@ def test_known_key_is_asked_again_once_anything_of_it_changes() -> None:
     state = fold(state, [record_of(sign_key(widened.model_copy(update={"version": 3}), pepper=PEPPER))])
     assert isinstance(outcome(), Principal)
     state = fold(state, [record_of(tenant(version=2, suspended_at=NOW))])
-    assert outcome() is Refusal.CLOSED
+    assert outcome() is Refusal.SUSPENDED
     state = fold(state, [record_of(tenant(version=3))])
     state = fold(
         state, [record_of(UserChanged(tenant="acme", user="jo", created_at=NOW, deleted_at=NOW, version=1))]
     )
-    assert outcome() is Refusal.CLOSED
+    assert outcome() is Refusal.SUSPENDED
     state = fold(state, [ControlRecord(f"key:{KEY.key_id}", None)])
     assert outcome() is Refusal.UNKNOWN
 

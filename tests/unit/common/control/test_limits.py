@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.control import Limits, ModelChanged, TenantChanged, UserChanged
-from services.common.control.limits import Kind, RuleBook, parse_defaults, rule_name
+from services.common.control.limits import LimitKind, RuleBook, parse_defaults, rule_name
 from services.common.control.state import ControlState
 from tests.unit.gateway.limits.scene import caller
 
@@ -99,6 +99,6 @@ def test_malformed_defaults_are_refused_with_what_there_is(text: str) -> None:
 
 def test_long_ids_become_short_names_of_their_own() -> None:
     """An issuer may call its users anything."""
-    first, second = (rule_name("user", "acme/" + "x" * 500 + end, Kind.TOKENS) for end in "ab")
+    first, second = (rule_name("user", "acme/" + "x" * 500 + end, LimitKind.TOKENS) for end in "ab")
     assert first != second
     assert len(first) < 100

@@ -10,7 +10,7 @@ from schemas.inference import InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
 from services.gateway.admission.checks import queue_headers, refusal, too_late
 from services.gateway.problems import problem_of_end
-from services.gateway.streams.queue_positions import Place
+from services.gateway.streams.queue_positions import QueuePosition
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 REQUEST = InferenceRequested(
@@ -60,15 +60,15 @@ def test_refused_request_is_blocked_and_not_to_be_sent_again() -> None:
     ("place", "wait_s"),
     [
         (None, None),
-        (Place(900, None), None),
-        (Place(300, 30_000.0), None),
-        (Place(301, 30_100.0), "1"),
-        (Place(450, 45_000.0), "15"),
-        (Place(10**6, 1e8), "60"),
+        (QueuePosition(900, None), None),
+        (QueuePosition(300, 30_000.0), None),
+        (QueuePosition(301, 30_100.0), "1"),
+        (QueuePosition(450, 45_000.0), "15"),
+        (QueuePosition(10**6, 1e8), "60"),
     ],
 )
 def test_request_that_cannot_begin_before_its_deadline_is_refused_at_once(
-    place: Place | None, wait_s: str | None
+    place: QueuePosition | None, wait_s: str | None
 ) -> None:
     """503 with the time after which it might; never where nothing is known."""
     problem = too_late(REQUEST, place)
@@ -84,5 +84,5 @@ def test_request_that_cannot_begin_before_its_deadline_is_refused_at_once(
 def test_headers_tell_the_place_where_somebody_waits() -> None:
     """And the wait where it is known."""
     assert queue_headers(None) == ()
-    assert queue_headers(Place(3, None)) == (("x-queue-position", "3"),)
-    assert queue_headers(Place(3, 899.6)) == (("x-queue-position", "3"), ("x-queue-eta-ms", "900"))
+    assert queue_headers(QueuePosition(3, None)) == (("x-queue-position", "3"),)
+    assert queue_headers(QueuePosition(3, 899.6)) == (("x-queue-position", "3"), ("x-queue-eta-ms", "900"))

@@ -27,13 +27,13 @@ LIMITS = "key.requests_per_minute=50,key.tokens_per_minute=10000,key.concurrent_
 
 def taken(stage: Stage, serving: Any) -> dict[str, float]:
     """What is taken of places, money and limits."""
-    meters = serving.admission.limiter.meters
+    meters = serving.limits.limiter.meters
     return {
         "places": stage.registry.followed,
         "money": len(serving.budgets.reservations),
         "tokens": meters.of("key:key00001:tokens", 0.0).held,
         "streams": meters.of("key:key00001:streams", 0.0).held,
-        "requests": meters.of("key:key00001:requests", 0.0).used_s(serving.admission.monotonic()),
+        "requests": meters.of("key:key00001:requests", 0.0).used_s(serving.limits.monotonic()),
     }
 
 
@@ -84,8 +84,8 @@ async def test_call_that_is_refused_leaves_nothing_taken(why: str, prompts: int)
     refuse it.
     """
     stage = make_stage(max_in_flight=9 * prompts)
-    mine = stage.registry.take_places("acme", 8 * prompts if why == "share" else 0)
-    others = stage.registry.take_places("other", 9 * prompts if why == "room" else 0)
+    mine = stage.registry.take_slots("acme", 8 * prompts if why == "share" else 0)
+    others = stage.registry.take_slots("other", 9 * prompts if why == "room" else 0)
     defaults = LIMITS.replace("streams=50", "streams=0") if why == "limit" else LIMITS
     dollars = Decimal(0 if why == "budget" else 1000)
     serving = serving_of(stage, 0 if why == "bus" else 99, defaults, budgets=(budget(limit_usd=dollars),))
@@ -203,7 +203,7 @@ async def test_prompts_of_one_call_wait_for_a_budget_once() -> None:
     """
     stage = make_stage()
     serving = serving_of(stage, 99, budgets=(budget(),))
-    serving.budgets.shares.hear(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
+    serving.budgets.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
     began = serving.budgets.clock()
     body = CompletionBody(model="m", prompt=["a"] * 16, max_tokens=100)
     with contextlib.suppress(ProblemError):

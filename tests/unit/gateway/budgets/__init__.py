@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.control import BudgetChanged, Subject
-from services.common.budgets.spend import Meter, meter_of
+from services.common.budgets.spend import SpendKey, spend_key_of
 from services.gateway.budgets.book import BudgetBook
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -25,13 +25,13 @@ def budget(**fields: Any) -> BudgetChanged:
     return BudgetChanged(**(given | fields))
 
 
-def meter(entry: BudgetChanged) -> Meter:
+def spend_key(entry: BudgetChanged) -> SpendKey:
     """What a budget bounds."""
-    return meter_of(entry, pseudonym_key="a pseudonym key for tests")
+    return spend_key_of(entry, pseudonym_key="a pseudonym key for tests")
 
 
 def book(*entries: BudgetChanged) -> BudgetBook:
     """A book with these budgets."""
-    found = BudgetBook(meter)
+    found = BudgetBook(spend_key)
     found.read({one.budget_id: one for one in entries})
     return found

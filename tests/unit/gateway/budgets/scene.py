@@ -6,16 +6,16 @@ from datetime import timedelta
 from decimal import Decimal
 
 from schemas.control import BudgetChanged
-from services.common.budgets.spend import Meter
+from services.common.budgets.spend import SpendKey
 from services.common.control.state import ControlState
 from services.common.requests.model_catalogue import ModelConfig, Price
 from services.common.requests.pricing import PriceList
-from services.gateway.budgets.admission import UNHEARD_S, BudgetAdmission
 from services.gateway.budgets.book import spenders
+from services.gateway.budgets.guard import UNHEARD_S, BudgetGuard
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
-from services.gateway.limits.shares import Shares
-from tests.unit.gateway.budgets import NOW, book, meter
+from services.gateway.limits.peer_usage import PeerUsage
+from tests.unit.gateway.budgets import NOW, book, spend_key
 
 PRICE = Price(input_per_million_usd=Decimal(0), output_per_million_usd=Decimal(1_000))
 """A thousand tokens of an answer cost a dollar, a prompt nothing."""
@@ -27,11 +27,11 @@ class FakeFollower:
 
     ready: bool = True
 
-    def is_ready(self, _meters: Iterable[Meter]) -> bool:
+    def is_ready(self, _meters: Iterable[SpendKey]) -> bool:
         """As it is set."""
         return self.ready
 
-    async def wait_until_ready(self, _meters: Iterable[Meter], _timeout_s: float) -> bool:
+    async def wait_until_ready(self, _meters: Iterable[SpendKey], _timeout_s: float) -> bool:
         """As it is set, at once."""
         return self.ready
 
@@ -48,22 +48,22 @@ class BudgetScene:
     seconds: float = 0.0
     told: int = 0
     follower: FakeFollower = field(default_factory=FakeFollower)
-    shares: Shares = field(init=False)
-    admission: BudgetAdmission = field(init=False)
+    peer_usage: PeerUsage = field(init=False)
+    admission: BudgetGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shares = Shares(self.gateway_id, f"{self.gateway_id}/1")
+        self.peer_usage = PeerUsage(self.gateway_id, f"{self.gateway_id}/1")
         if self.known:
-            self.shares.hear(self.shares.take(0.0), 0.0)
+            self.peer_usage.apply(self.peer_usage.take(0.0), 0.0)
         spending = Spending()
         for entry in self.entries:
-            spending.open(meter(entry), [], {}, NOW)
+            spending.open(spend_key(entry), [], {}, NOW)
         known = book()
-        self.admission = BudgetAdmission(
+        self.admission = BudgetGuard(
             known,
             spending,
             Reservations(UNHEARD_S),
-            self.shares,
+            self.peer_usage,
             PriceList({"m": self.price}, ControlState),
             {"m": ModelConfig(name="m", engine="scripted", context_length=4000)},
             lambda: NOW + timedelta(seconds=self.seconds),

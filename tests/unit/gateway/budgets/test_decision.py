@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemas.inference import Sampling
 from services.common.requests.model_catalogue import ModelConfig, Price
 from services.common.requests.pricing import UNKNOWN
-from services.gateway.budgets.decision import Exhausted, LetIn, NotYet, Standing, decide
+from services.gateway.budgets.decision import Admit, BudgetStatus, Reject, RetryLater, decide
 from services.gateway.budgets.estimates import SHORTEST_ANSWER, Estimate, estimate
 from services.gateway.budgets.reservations import Reservations
 from tests.unit.gateway.budgets import book, budget
@@ -29,9 +29,9 @@ PRICE = Price(
 
 def standing(
     spent: str = "0", reserved: str = "0", lately: str = "0", elsewhere: str = "0", peers: int = 0
-) -> Standing:
+) -> BudgetStatus:
     """How a budget of ten dollars stands."""
-    return Standing(BUDGET, Decimal(spent), Decimal(reserved), Decimal(lately), Decimal(elsewhere), peers)
+    return BudgetStatus(BUDGET, Decimal(spent), Decimal(reserved), Decimal(lately), Decimal(elsewhere), peers)
 
 
 def costing(usd: str, *, capped: bool = True) -> Estimate:
@@ -50,11 +50,13 @@ def costing(usd: str, *, capped: bool = True) -> Estimate:
         (standing(spent="11"), "0", True),
     ],
 )
-def test_request_is_let_in_where_its_whole_cost_is_left(found: Standing, usd: str, *, let_in: bool) -> None:
+def test_request_is_let_in_where_its_whole_cost_is_left(
+    found: BudgetStatus, usd: str, *, let_in: bool
+) -> None:
     """What is spent, reserved here and reserved elsewhere counts; what is free passes."""
     decision = decide(costing(usd), [standing(), found])
-    assert isinstance(decision, LetIn if let_in else Exhausted)
-    if isinstance(decision, LetIn):
+    assert isinstance(decision, Admit if let_in else Reject)
+    if isinstance(decision, Admit):
         assert decision == (Decimal(usd), None)
 
 
@@ -63,27 +65,27 @@ def test_request_that_leaves_its_length_open_is_bounded_by_what_is_left() -> Non
     names its length is refused instead.
     """
     left_one, left_two = standing(spent="9"), standing(spent="8")
-    assert decide(costing("4", capped=False), [left_two, left_one]) == LetIn(DOLLAR, 250)
-    assert isinstance(decide(costing("4"), [left_two, left_one]), Exhausted)
+    assert decide(costing("4", capped=False), [left_two, left_one]) == Admit(DOLLAR, 250)
+    assert isinstance(decide(costing("4"), [left_two, left_one]), Reject)
     least = Decimal("0.004") * SHORTEST_ANSWER
-    assert decide(costing("4", capped=False), [standing(spent=str(10 - least))]) == LetIn(
+    assert decide(costing("4", capped=False), [standing(spent=str(10 - least))]) == Admit(
         least, SHORTEST_ANSWER
     )
     nearly = standing(spent=str(10 - least + Decimal("0.001")))
-    assert isinstance(decide(costing("4", capped=False), [nearly]), Exhausted)
+    assert isinstance(decide(costing("4", capped=False), [nearly]), Reject)
 
 
 def test_gateways_give_out_their_part_while_they_have_not_heard_of_each_other() -> None:
     """One request may take all that is left; what comes right after it waits, and is not
     told that the budget is exhausted.
     """
-    assert isinstance(decide(costing("8"), [standing(peers=2)]), LetIn)
+    assert isinstance(decide(costing("8"), [standing(peers=2)]), Admit)
     soon_after = standing(reserved="3", lately="3", peers=2)
     assert soon_after.part == Decimal(10) / 3 - 3
-    assert isinstance(decide(costing("3"), [soon_after]), NotYet)
-    assert isinstance(decide(costing("3", capped=False), [soon_after]), NotYet)
-    assert isinstance(decide(costing("0.3"), [soon_after]), LetIn)
-    assert isinstance(decide(costing("7.5"), [soon_after]), Exhausted)
+    assert isinstance(decide(costing("3"), [soon_after]), RetryLater)
+    assert isinstance(decide(costing("3", capped=False), [soon_after]), RetryLater)
+    assert isinstance(decide(costing("0.3"), [soon_after]), Admit)
+    assert isinstance(decide(costing("7.5"), [soon_after]), Reject)
 
 
 @given(
@@ -104,8 +106,8 @@ def test_gateways_overshoot_by_at_most_one_request_of_each_other(
             for cents in _some(asked):
                 usd = Decimal(cents) / 100
                 elsewhere = sum(heard) - heard[here]
-                found = Standing(BUDGET, Decimal(0), held[here], lately, elsewhere, gateways - 1)
-                if isinstance(decide(costing(str(usd)), [found]), LetIn):
+                found = BudgetStatus(BUDGET, Decimal(0), held[here], lately, elsewhere, gateways - 1)
+                if isinstance(decide(costing(str(usd)), [found]), Admit):
                     held[here] += usd
                     lately += usd
     assert sum(held) <= BUDGET.limit_usd + (gateways - 1) * Decimal(max(costs)) / 100

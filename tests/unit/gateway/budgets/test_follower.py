@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.control import Subject
-from services.common.budgets.spend import Meter, Spender, Spent
+from services.common.budgets.spend import Spender, SpendKey, Spent
 from services.common.errors import StoreUnavailableError
 from services.gateway.budgets.book import BudgetBook
 from services.gateway.budgets.follower import SpendFollower
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
-from tests.unit.gateway.budgets import NOW, budget, meter
+from tests.unit.gateway.budgets import NOW, budget, spend_key
 
 PARTITIONS = 2
 TENANTS = ("acme", "globex")
@@ -97,11 +97,11 @@ class FakeLog:
         return {one: count - 1 for one, count in enumerate(self.recorded) if count}
 
     async def spent(
-        self, meters: Iterable[Meter], _now: datetime, through: Mapping[int, int]
-    ) -> dict[Meter, list[Spent]]:
+        self, spend_keys: Iterable[SpendKey], _now: datetime, through: Mapping[int, int]
+    ) -> dict[SpendKey, list[Spent]]:
         """The store's sums up to there."""
         found = {}
-        for one in meters:
+        for one in spend_keys:
             events = [
                 orjson.loads(record.value)
                 for log in self.records
@@ -125,7 +125,7 @@ class Scene:
     ended: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.book = BudgetBook(meter)
+        self.book = BudgetBook(spend_key)
         self.follower = SpendFollower(
             self.log,  # type: ignore[arg-type]
             self.log,  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ class Scene:
 
     def known(self, tenant: str) -> Decimal | None:
         """What this tenant has spent; None where that is not known."""
-        one = Meter(Spender("tenant", tenant, tenant), "day", "UTC")
+        one = SpendKey(Spender("tenant", tenant, tenant), "day", "UTC")
         return self.follower.spending.spent(one, NOW) if self.follower.is_ready([one]) else None
 
     def make(self, tenant: str) -> None:
@@ -204,7 +204,7 @@ async def test_store_that_is_away_leaves_new_budgets_unknown_and_others_true() -
     scene.log.away = False
     await scene.follower.round()
     assert (scene.known("acme"), scene.known("globex")) == (1, 0)
-    assert not await scene.follower.wait_until_ready([Meter(Spender("key", "a", "k"), "day", "UTC")], 0.01)
+    assert not await scene.follower.wait_until_ready([SpendKey(Spender("key", "a", "k"), "day", "UTC")], 0.01)
 
 
 async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() -> None:

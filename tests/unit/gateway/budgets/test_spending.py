@@ -8,7 +8,7 @@ from services.common.budgets.spend import Spent
 from services.common.identity import pseudonym
 from services.gateway.budgets.book import spenders
 from services.gateway.budgets.spending import Spending
-from tests.unit.gateway.budgets import NOW, book, budget, meter
+from tests.unit.gateway.budgets import NOW, book, budget, spend_key
 from tests.unit.gateway.limits.scene import request
 
 CENT = Decimal("0.01")
@@ -37,9 +37,9 @@ def test_budgets_of_a_request_are_those_of_its_key_user_tenant_and_model() -> No
 
 
 def test_records_that_are_read_again_count_once() -> None:
-    """By partition, up to where each meter has them."""
+    """By partition, up to where each spend_key has them."""
     entry, spending = budget(), Spending()
-    here = meter(entry)
+    here = spend_key(entry)
     spending.open(here, [Spent(here.period_at(NOW).start, 5 * CENT)], {0: 9}, NOW)
     for partition, offset in ((0, 8), (0, 9), (0, 10), (0, 11), (0, 10), (0, 11), (1, 0), (1, 0)):
         spending.add(BY, CENT, at=NOW, partition=partition, offset=offset)
@@ -50,7 +50,7 @@ def test_spending_of_each_period_is_its_own() -> None:
     """What ended yesterday does not count today, though it comes late; what belongs to
     tomorrow by another clock counts once tomorrow begins.
     """
-    here, spending = meter(budget(time_zone="Europe/Paris")), Spending()
+    here, spending = spend_key(budget(time_zone="Europe/Paris")), Spending()
     spending.open(here, [], {}, NOW)
     midnight = datetime(2026, 11, 27, 23, tzinfo=UTC)
     for offset, at in enumerate((NOW, midnight - timedelta(seconds=1), midnight, NOW - timedelta(days=1))):
@@ -62,8 +62,8 @@ def test_spending_of_each_period_is_its_own() -> None:
 
 
 def test_meter_that_is_closed_knows_nothing_and_others_go_on() -> None:
-    """Two budgets of one spender with other periods are two meters."""
-    day, month = meter(budget()), meter(budget(period="month"))
+    """Two budgets of one spender with other periods are two spend_keys."""
+    day, month = spend_key(budget()), spend_key(budget(period="month"))
     spending = Spending()
     for one in (day, month):
         spending.open(one, [], {}, NOW)
@@ -72,4 +72,4 @@ def test_meter_that_is_closed_knows_nothing_and_others_go_on() -> None:
     spending.close([day])
     spending.add(BY, CENT, at=NOW, partition=0, offset=1)
     assert (spending.spent(day, NOW), spending.spent(month, NOW)) == (0, 2 * CENT)
-    assert spending.meters == {month}
+    assert spending.spend_keys == {month}

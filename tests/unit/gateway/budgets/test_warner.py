@@ -9,7 +9,7 @@ from schemas.events.budgets import BudgetWarned
 from services.gateway.budgets.book import spenders
 from services.gateway.budgets.spending import Spending
 from services.gateway.budgets.warner import due
-from tests.unit.gateway.budgets import NOW, book, budget, meter
+from tests.unit.gateway.budgets import NOW, book, budget, spend_key
 
 TOMORROW = NOW + timedelta(days=1)
 
@@ -19,7 +19,7 @@ class Scene:
 
     def __init__(self, entry: BudgetChanged) -> None:
         self.entry, self.spending, self.spent = entry, Spending(), 0
-        self.spending.open(meter(entry), [], {}, NOW)
+        self.spending.open(spend_key(entry), [], {}, NOW)
         self.said: dict[str, BudgetWarned] = {}
 
     def spend(self, dollars: str, at: datetime = NOW) -> None:

@@ -72,7 +72,7 @@ class Gateway:
 
     def used(self) -> tuple[float, int]:
         """Requests used of the key's limit, and places taken."""
-        meter = self.serving.admission.limiter.meters.of("key:key00001:requests", 0.0)
+        meter = self.serving.limits.limiter.meters.of("key:key00001:requests", 0.0)
         return round(meter.used_s(1000.0) / 1.2, 6), self.stage.registry.followed
 
 
@@ -118,7 +118,7 @@ async def test_refused_call_leaves_no_record_of_its_key(log: Log, why: str, stat
     if why == "disabled":
         made.serving.control.state = ControlState(models={"m": ModelChanged(model="m", enabled=False)})
     if why == "room":
-        made.stage.registry.take_places("other", 9)
+        made.stage.registry.take_slots("other", 9)
     body = CompletionBody(
         model="none" if why == "model" else "m", prompt=prompt, n=99 if why == "choices" else 1
     )

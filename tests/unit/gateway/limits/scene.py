@@ -9,11 +9,11 @@ from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.gateway.limits.admission import Admission
 from services.gateway.limits.estimate import TokenEstimates
-from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.guard import LimitGuard
+from services.gateway.limits.limiter import LocalLimits
+from services.gateway.limits.peer_usage import PeerUsage
 from services.gateway.limits.risk import RiskTable
-from services.gateway.limits.shares import Shares
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -52,14 +52,14 @@ class LimitsScene:
     time_s: float = 1000.0
     told: int = 0
     risks: RiskTable = field(default_factory=lambda: RiskTable(3600.0))
-    shares: Shares = field(init=False)
-    limiter: Limiter = field(init=False)
-    admission: Admission = field(init=False)
+    peer_usage: PeerUsage = field(init=False)
+    limiter: LocalLimits = field(init=False)
+    limits: LimitGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shares = Shares(self.gateway_id, f"{self.gateway_id}/1")
-        self.limiter = Limiter(self.shares)
-        self.admission = Admission(
+        self.peer_usage = PeerUsage(self.gateway_id, f"{self.gateway_id}/1")
+        self.limiter = LocalLimits(self.peer_usage)
+        self.admission = LimitGuard(
             RuleBook(parse_defaults(self.defaults)),
             self.risks,
             self.limiter,
@@ -76,8 +76,8 @@ class LimitsScene:
     def exchange(self, *others: "LimitsScene") -> None:
         """Every gateway hears what every one has to tell."""
         everybody = (self, *others)
-        records = [one.shares.take(one.time_s) for one in everybody]
+        records = [one.peer_usage.take(one.time_s) for one in everybody]
         for one in everybody:
             for record in records:
-                for name, seconds in one.shares.hear(record, one.time_s).items():
+                for name, seconds in one.peer_usage.apply(record, one.time_s).items():
                     one.limiter.on_used(name, seconds, one.time_s)

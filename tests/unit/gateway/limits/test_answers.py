@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.control.limits import Kind, Rule
+from services.common.control.limits import LimitKind, Rule
 from services.gateway.limits.answers import duration, limit_headers, refusal_problem, tightest
 from services.gateway.limits.limiter import Allowance, Refused
 
@@ -41,7 +41,7 @@ def test_headers_tell_the_limit_of_which_least_remains() -> None:
 
 def test_refusal_says_whose_limit_and_when_to_come_back() -> None:
     """In whole seconds and in milliseconds, rounded up."""
-    problem = refusal_problem(Refused(Rule("n", "user", Kind.TOKENS, 500), 1.2341), (("x-a", "b"),))
+    problem = refusal_problem(Refused(Rule("n", "user", LimitKind.TOKENS, 500), 1.2341), (("x-a", "b"),))
     assert (problem.status, problem.code, problem.type) == (429, "rate_limit_exceeded", "rate_limit_error")
     assert "this key's user may have 500 tokens a minute. Try again in 1.24s." in problem.message
     assert problem.headers == (("x-a", "b"), ("retry-after", "2"), ("retry-after-ms", "1235"))
@@ -49,6 +49,6 @@ def test_refusal_says_whose_limit_and_when_to_come_back() -> None:
 
 def test_request_beyond_the_whole_limit_is_not_to_be_sent_again() -> None:
     """Waiting would not help."""
-    problem = refusal_problem(Refused(Rule("n", "key", Kind.STREAMS, 2), None), ())
+    problem = refusal_problem(Refused(Rule("n", "key", LimitKind.STREAMS, 2), None), ())
     assert "this API key may have 2 requests at a time, and this request asks for more" in problem.message
     assert problem.headers == (("x-should-retry", "false"),)

@@ -5,17 +5,17 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.control.limits import Kind, Rule
-from services.gateway.limits.limiter import Cost, Grant, Limiter
+from services.common.control.limits import LimitKind, Rule
+from services.gateway.limits.limiter import Cost, LocalLimits, Reservation
 from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
-from services.gateway.limits.shares import Shares
+from services.gateway.limits.peer_usage import PeerUsage
 
 STEPS = st.lists(st.tuples(st.floats(0, 90, allow_nan=False), st.integers(1, 5)), min_size=1, max_size=120)
 
 
-def limiter() -> Limiter:
+def limiter() -> LocalLimits:
     """A gateway that is alone."""
-    return Limiter(Shares("g", "g/1"))
+    return LocalLimits(PeerUsage("g", "g/1"))
 
 
 @given(steps=STEPS, limit=st.integers(1, 40), period_s=st.sampled_from([1.0, 60.0, 3600.0]))
@@ -23,7 +23,7 @@ def test_requests_admitted_in_any_window_stay_within_burst_and_rate(
     steps: list[tuple[float, int]], limit: int, period_s: float
 ) -> None:
     """However they come: in any window at most N and N for each period of it."""
-    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit, period_s), limiter(), 1000.0
+    rule, limits, now_s = Rule("r", "key", LimitKind.REQUESTS, limit, period_s), limiter(), 1000.0
     admitted: list[tuple[float, int]] = []
     for pause_s, count in steps:
         now_s += pause_s * period_s / 60
@@ -43,7 +43,7 @@ def test_refused_request_is_let_in_when_it_was_told_to_come_back(
     steps: list[tuple[float, int]], limit: int
 ) -> None:
     """Not before, and then surely: `wait_s` is exact where nobody else asks."""
-    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit), limiter(), 1000.0
+    rule, limits, now_s = Rule("r", "key", LimitKind.REQUESTS, limit), limiter(), 1000.0
     for pause_s, count in steps:
         now_s += pause_s
         cost = Cost(count, 0)
@@ -69,13 +69,13 @@ def test_settled_tokens_in_any_window_stay_within_burst_and_rate(
     """Where no answer takes more than was reserved. Nothing that was given back is ever
     left behind, and no meter runs away.
     """
-    rule, limits, now_s = Rule("t", "key", Kind.TOKENS, limit), limiter(), 1000.0
+    rule, limits, now_s = Rule("t", "key", LimitKind.TOKENS, limit), limiter(), 1000.0
     running, settled = [], list[tuple[float, int]]()
 
     def settle(used: int) -> None:
-        grant = running.pop(0)
-        took = min(used, grant.tokens, limit)
-        limits.settle(grant, took, now_s)
+        reservation = running.pop(0)
+        took = min(used, reservation.tokens, limit)
+        limits.settle(reservation, took, now_s)
         settled.append((now_s, took))
 
     for pause_s, estimate, used, end in steps:
@@ -107,13 +107,13 @@ def test_requests_that_were_given_back_are_never_admitted_twice(
     """What was kept stays within burst and rate, however late the rest is given back;
     what is given back at once is whole again.
     """
-    rule, limits, now_s = Rule("r", "key", Kind.REQUESTS, limit), limiter(), 1000.0
-    kept = list[tuple[float, Grant]]()
+    rule, limits, now_s = Rule("r", "key", LimitKind.REQUESTS, limit), limiter(), 1000.0
+    kept = list[tuple[float, Reservation]]()
     for pause_s, count, which in steps:
         now_s += pause_s
         before = limits.allowance(rule, now_s).remaining
         if limits.refusal([rule], Cost(count, 1), now_s) is None:
-            kept += ((now_s, grant) for grant in limits.take([rule], [Cost(count, 1)], now_s))
+            kept += ((now_s, reservation) for reservation in limits.take([rule], [Cost(count, 1)], now_s))
             if not which:
                 limits.give_back(kept.pop()[1], now_s)
                 assert limits.allowance(rule, now_s).remaining == before
@@ -121,8 +121,8 @@ def test_requests_that_were_given_back_are_never_admitted_twice(
             limits.give_back(kept.pop(which % len(kept))[1], now_s)
     for first, (begin_s, _) in enumerate(kept):
         total = 0
-        for at_s, grant in kept[first:]:
-            total += grant.used[0][1]
+        for at_s, reservation in kept[first:]:
+            total += reservation.used[0][1]
             assert total <= limit + limit * (at_s - begin_s) / 60 + 1e-6
 
 
@@ -131,12 +131,14 @@ def test_prompts_of_one_call_hold_together_what_was_asked_for_them(tokens: list[
     """No more than the limit, which is what the shared store is asked for; settling each
     takes away what it added, and nothing of others.
     """
-    rule, limits = Rule("t", "key", Kind.TOKENS, limit), limiter()
+    rule, limits = Rule("t", "key", LimitKind.TOKENS, limit), limiter()
     [other] = limits.take([rule], [Cost(1, 7)], 0.0)
-    grants = limits.take([rule], [Cost(1, one) for one in tokens], 0.0)
-    assert sum(amount for grant in grants for _, _, amount in grant.held) == min(sum(tokens), limit)
-    for grant in grants:
-        limits.settle(grant, 0, 0.0)
+    reservations = limits.take([rule], [Cost(1, one) for one in tokens], 0.0)
+    assert sum(amount for reservation in reservations for _, _, amount in reservation.held) == min(
+        sum(tokens), limit
+    )
+    for reservation in reservations:
+        limits.settle(reservation, 0, 0.0)
     assert limits.meters.of("t", 0.0).held == min(7, limit)
     limits.settle(other, 0, 0.0)
     assert limits.meters.of("t", 0.0).held == 0

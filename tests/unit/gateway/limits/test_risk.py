@@ -94,13 +94,13 @@ async def test_naming_another_user_in_the_body_loosens_nothing() -> None:
     ):
         serving = serving_of(stage, 0)
         for user in (jo, named_sue):
-            serving.admission.risks.take(f"acme/{user}", risk(9, user))
+            serving.limits.risks.take(f"acme/{user}", risk(9, user))
         body = CompletionBody(model="m", prompt="a", user=named)
         count = 0
         for _ in range(99):
             with contextlib.suppress(ProblemError):
                 asked = serving.requests.completions(caller(user=owner), body, stream=False)
-                await serving.admission.admit(caller(user=owner), asked)
+                await serving.limits.admit(caller(user=owner), asked)
                 count += 1
         assert count == an_hour
 

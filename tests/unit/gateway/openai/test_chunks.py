@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from schemas.inference import Delivered, End, ErrorDetail, Outcome, Piece, Usage
-from services.common.requests.request_ids import Kind, new_request_id
+from services.common.requests.request_ids import RequestKind, new_request_id
 from services.gateway.openai.chunks import ChunkWriter
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.streams.state import Step, new_stream
@@ -26,7 +26,7 @@ def step(*pieces: Piece, end: End | None = None) -> Step:
     return Step(new_stream(1, max_attempts=5), pieces, end)
 
 
-def render(kind: Kind, *steps: Step, include_usage: bool = False) -> list[Any]:
+def render(kind: RequestKind, *steps: Step, include_usage: bool = False) -> list[Any]:
     """The data of every block; [DONE] as itself."""
     writer = ChunkWriter(
         new_request_id(kind, time_ms=1_700_000_000_123, random_bits=1), kind, "m", include_usage

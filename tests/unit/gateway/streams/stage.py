@@ -21,7 +21,7 @@ from services.common.control.state import ControlState
 from services.common.process.health import HealthState
 from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.monitor import BusMonitor
-from services.gateway.limits.admission import Permit
+from services.gateway.limits.guard import Permit
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
@@ -99,7 +99,7 @@ class Stage:
             requested_at=NOW,
             deadline=NOW + timedelta(seconds=60),
         )
-        [place] = self.registry.take_places(tenant)
+        [place] = self.registry.take_slots(tenant)
         admitted = Admitted(request, place, permit or Permit(), user=user)
         return self.registry.follow(admitted, self.reader, **more)
 

@@ -11,7 +11,7 @@ from services.common.bus import Record
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
-from services.gateway.streams.queue_positions import Place, QueuePositions
+from services.gateway.streams.queue_positions import QueuePosition, QueuePositions
 from tests.support.bus.records import record
 
 
@@ -74,7 +74,7 @@ async def positions_after(
 async def test_place_is_what_the_active_dispatcher_says() -> None:
     """A standby's word changes nothing; the wait grows with the place."""
     positions, _ = await positions_after([queue({"a": 1, "b": 2}), queue({}, active=False)])
-    assert positions.place_of("b", "m") == Place(2, 200)
+    assert positions.place_of("b", "m") == QueuePosition(2, 200)
     assert positions.place_of("c", "m") is None
     assert positions.place_of("b", "other") is None
 
@@ -93,7 +93,7 @@ async def test_kinds_of_a_newer_version_are_counted_and_skipped() -> None:
     ]
     before = [one.get() for one in counters]
     positions, _ = await positions_after([*strange, queue({"a": 1}), *strange])
-    assert positions.place_of("a", "m") == Place(1, 100)
+    assert positions.place_of("a", "m") == QueuePosition(1, 100)
     assert [one.get() - was for one, was in zip(counters, before, strict=True)] == [2, 2]
 
 
@@ -132,13 +132,13 @@ async def test_place_of_the_next_request_is_that_of_its_tenants_turn(
         },
     )
     positions, _ = await positions_after([news])
-    assert positions.place_of_next(tenant, "m", lane, share=share) == Place(position, position * 100)
+    assert positions.place_of_next(tenant, "m", lane, share=share) == QueuePosition(position, position * 100)
 
 
 async def test_retries_are_before_the_next_request() -> None:
     """Also where nobody else waits."""
     positions, _ = await positions_after([queue({}, retries=3)])
-    assert positions.place_of_next("t", "m", Lane.BATCH, share=1) == Place(4, 400)
+    assert positions.place_of_next("t", "m", Lane.BATCH, share=1) == QueuePosition(4, 400)
 
 
 async def test_next_request_has_no_place_where_nobody_waits_or_nobody_tells() -> None:
@@ -150,6 +150,6 @@ async def test_next_request_has_no_place_where_nobody_waits_or_nobody_tells() ->
         [queue({}, turns={Lane.BATCH: [turn("o", 1)]})], clock=lambda: time_s[0]
     )
     assert positions.place_of_next("t", "other", Lane.INTERACTIVE, share=1) is None
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) == Place(1, 100)
+    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) == QueuePosition(1, 100)
     time_s[0] = 2.1
     assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) is None

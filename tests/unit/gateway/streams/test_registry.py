@@ -7,12 +7,12 @@ from schemas.inference import End, InferenceRequested, Outcome, Usage
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
 from services.gateway.admission.admitted import Admitted
-from services.gateway.admission.tenant_room import HeldPlace
+from services.gateway.admission.tenant_slots import Slot
 from services.gateway.streams.measurements import inter_token_s
 from tests.unit.gateway.streams.stage import DONE, chunk, lost, make_stage
 
 
-def leave(places: list[HeldPlace]) -> None:
+def leave(places: list[Slot]) -> None:
     """They are free again; saying so twice changes nothing."""
     for place in (*places, *places):
         place.leave()
@@ -54,11 +54,11 @@ def test_requests_beyond_the_bound_are_refused() -> None:
     first, _ = stage.follow(), stage.follow()
     stage.registry.release(first, window_s=60)
     with pytest.raises(ProblemError) as caught:
-        stage.registry.take_places("t")
+        stage.registry.take_slots("t")
     assert caught.value.problem.code == "overloaded"
     stage.hear(first, chunk(0, end=DONE))
     stage.tick()
-    stage.registry.take_places("t")
+    stage.registry.take_slots("t")
 
 
 def test_size_of_a_request_counts_all_its_text() -> None:
@@ -78,7 +78,7 @@ def test_size_of_a_request_counts_all_its_text() -> None:
 def test_streams_that_wait_for_their_client_count_against_their_tenant() -> None:
     """A resume window is no way around a tenant's share; others still get in."""
     stage = make_stage(max_in_flight=9)
-    leave(stage.registry.take_places("small"))
+    leave(stage.registry.take_slots("small"))
     for _ in range(9):
         try:
             stage.registry.release(stage.follow(), window_s=300)
@@ -86,21 +86,21 @@ def test_streams_that_wait_for_their_client_count_against_their_tenant() -> None
             break
     assert (stage.registry.serving, stage.registry.followed) == (0, 8)
     with pytest.raises(ProblemError) as refused:
-        stage.registry.take_places("t")
+        stage.registry.take_slots("t")
     assert (refused.value.problem.status, refused.value.problem.code) == (429, "rate_limit_exceeded")
     assert "This tenant has 8 requests under way at this gateway, of 9" in refused.value.problem.message
-    leave(stage.registry.take_places("small"))
+    leave(stage.registry.take_slots("small"))
     stage.pass_time(301)
     assert stage.registry.followed == 0
-    stage.registry.take_places("t")
+    stage.registry.take_slots("t")
 
 
 def test_call_with_more_prompts_than_places_is_refused_before_any_is_begun() -> None:
     """All of its requests need a place."""
     stage = make_stage(max_in_flight=3)
-    leave(stage.registry.take_places("t", 3))
+    leave(stage.registry.take_slots("t", 3))
     with pytest.raises(ProblemError) as refused:
-        stage.registry.take_places("t", 4)
+        stage.registry.take_slots("t", 4)
     assert stage.registry.followed == 0
     assert refused.value.problem.code == "overloaded"
 

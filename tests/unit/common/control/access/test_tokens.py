@@ -112,11 +112,11 @@ def test_known_token_is_verified_once_until_something_changes() -> None:
     keys.version = 2
     assert (scopes_of(outcome()), keys.asked) == ({"infer"}, 4)
     keys.key, keys.version = public_key(jwk("ES256", 1), ("ES256",)), 3
-    assert outcome() is Refusal.FORGED
+    assert outcome() is Refusal.INVALID_TOKEN
     keys.key, keys.version = public_key(jwk("ES256"), ("ES256",)), 4
     assert scopes_of(outcome()) == {"infer"}
-    assert outcome(NOW + timedelta(seconds=329)) is not Refusal.OVER
-    assert outcome(NOW + timedelta(seconds=330)) is Refusal.OVER
+    assert outcome(NOW + timedelta(seconds=329)) is not Refusal.TOKEN_EXPIRED
+    assert outcome(NOW + timedelta(seconds=330)) is Refusal.TOKEN_EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_token_is_shut_with_its_tenant_or_user_at_once(shut: Any) -> None:
         assert scopes_of(checker.check(state, token, Scope.INFER, now=NOW))
     state = fold(state, [record_of(shut)])
     for token in tokens:
-        assert checker.check(state, token, Scope.INFER, now=NOW) is Refusal.CLOSED
+        assert checker.check(state, token, Scope.INFER, now=NOW) is Refusal.SUSPENDED
 
 
 @pytest.mark.parametrize(
     ("more", "refusal"),
     [
-        ({"tenant": "nobody"}, Refusal.CLOSED),
+        ({"tenant": "nobody"}, Refusal.SUSPENDED),
         ({"tenant": None}, Refusal.TENANT),
         ({"tenant": "ACME"}, Refusal.TENANT),
         ({"tenant": ["acme", "globex"]}, Refusal.TENANT),
@@ -266,17 +266,20 @@ def test_exchanged_token_lives_through_a_rotation_as_long_as_its_secret() -> Non
     )
     state = state_of(tenant(), rotated)
     assert scopes_of(checker.check(state, token, Scope.INFER, now=NOW + timedelta(seconds=59)))
-    assert checker.check(state, token, Scope.INFER, now=NOW + timedelta(seconds=60)) is Refusal.OVER
+    assert checker.check(state, token, Scope.INFER, now=NOW + timedelta(seconds=60)) is Refusal.TOKEN_EXPIRED
 
 
 def test_exchanged_token_is_good_for_its_time_and_its_pepper_only() -> None:
     """No other pepper's, no other audience's, none after its end."""
     checker, state = checker_of(), state_of(tenant(), KEY)
     token = exchanged(KEY, KEY.scopes)
-    assert checker.check(state, token, Scope.INFER, now=NOW + timedelta(seconds=600)) is Refusal.OVER
+    assert checker.check(state, token, Scope.INFER, now=NOW + timedelta(seconds=600)) is Refusal.TOKEN_EXPIRED
     elsewhere = TokenChecker(TokenExchange("another pepper"))
-    assert elsewhere.check(state, token, Scope.INFER, now=NOW) is Refusal.FORGED
-    assert TokenChecker(TokenExchange(PEPPER)).check(state, issued(), Scope.INFER, now=NOW) is Refusal.FORGED
+    assert elsewhere.check(state, token, Scope.INFER, now=NOW) is Refusal.INVALID_TOKEN
+    assert (
+        TokenChecker(TokenExchange(PEPPER)).check(state, issued(), Scope.INFER, now=NOW)
+        is Refusal.INVALID_TOKEN
+    )
     long = exchanged(KEY, KEY.scopes, lasts_s=100_000)
     assert checker.check(state, long, Scope.INFER, now=NOW) is Refusal.TOO_LONG
     assert KEY.secret_hmac[:16] not in repr(checker)

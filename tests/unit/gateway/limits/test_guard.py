@@ -8,7 +8,7 @@ from schemas.control import Limits, TenantChanged
 from schemas.inference import Sampling
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
-from services.gateway.limits.admission import Permit
+from services.gateway.limits.guard import Permit
 from tests.unit.gateway.limits.scene import NOW, LimitsScene, caller, request
 
 
@@ -115,7 +115,7 @@ async def test_request_that_others_heard_of_is_given_back_here_only() -> None:
     [permit] = await one.admission.admit(caller(), [request()])
     one.exchange(two)
     permit.give_back()
-    assert not one.shares.take(0.0).used
+    assert not one.peer_usage.take(0.0).used
     assert await admitted(two, 9) == 2
 
 
@@ -252,7 +252,7 @@ async def test_flood_over_three_gateways_exceeds_by_no_more_than_what_two_did_no
         if second == 0:
             assert total == 30
     assert total <= 10 + 10 * 3 + 2
-    assert all(scene.shares.live == 2 for scene in scenes)
+    assert all(scene.peer_usage.live == 2 for scene in scenes)
 
 
 async def test_fast_use_hurries_the_news_and_slow_use_does_not() -> None:
@@ -269,5 +269,5 @@ async def test_unlimited_request_leaves_no_trace() -> None:
     scene = LimitsScene()
     [permit] = await scene.admission.admit(caller(), [request()])
     permit.settle(4, 4)
-    assert (permit.headers, len(scene.limiter.meters), scene.shares.has_news) == ((), 0, False)
+    assert (permit.headers, len(scene.limiter.meters), scene.peer_usage.has_news) == ((), 0, False)
     assert isinstance(permit, Permit)

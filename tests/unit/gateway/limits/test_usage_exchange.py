@@ -11,8 +11,8 @@ from schemas.events.gateways.limits import LimitShares
 from services.common.bus import Outgoing
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
-from services.gateway.limits.peer_share import PeerShare
-from services.gateway.limits.shares import Shares
+from services.gateway.limits.peer_usage import PeerUsage
+from services.gateway.limits.usage_exchange import UsageExchange
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 
 
@@ -81,13 +81,15 @@ def record(told: LimitShares, timestamp: int = 0, offset: int = 17) -> Any:
     return SimpleNamespace(value=told.encode(), timestamp=timestamp, partition=0, offset=offset)
 
 
-def peer_share(producer: FakeProducer, tail: FakeTail) -> tuple[PeerShare, list[tuple[str, float, float]]]:
+def usage_exchange(
+    producer: FakeProducer, tail: FakeTail
+) -> tuple[UsageExchange, list[tuple[str, float, float]]]:
     """A gateway's part, at 1000 s, and what it hears of others' use."""
     heard: list[tuple[str, float, float]] = []
-    made = PeerShare(
+    made = UsageExchange(
         tail,  # type: ignore[arg-type]
         producer,  # type: ignore[arg-type]
-        Shares("g1", "g1/1"),
+        PeerUsage("g1", "g1/1"),
         lambda: 5_000_000,
         lambda: 1000.0,
         lambda name, seconds, at_s: heard.append((name, seconds, at_s)),
@@ -101,7 +103,7 @@ async def test_start_reads_back_an_hour_of_use_with_its_age() -> None:
         record(LimitShares(gateway_id="g2", incarnation="x", used={"a": 6.0}), 4_970_000),
         record(LimitShares(gateway_id="g1", incarnation="g1/0", used={"b": 1.0}), 5_000_500),
     )
-    share, heard = peer_share(FakeProducer(), tail)
+    share, heard = usage_exchange(FakeProducer(), tail)
     await share.start()
     assert heard == [("a", 6.0, 970.0), ("b", 1.0, 1000.0)]
     assert (tail.sought, tail.asked_ms) == ([17], 5_000_000 - 3_600_000)
@@ -117,7 +119,7 @@ async def test_use_that_is_not_read_back_in_time_is_forgotten_and_not_taken_for_
     ]
     new = record(LimitShares(gateway_id="g2", incarnation="x", used={"b": 2.0}), 5_000_000, 20)
     tail = FakeTail(*old, new, stalls=True)
-    share, heard = peer_share(FakeProducer(), tail)
+    share, heard = usage_exchange(FakeProducer(), tail)
     share.read_back_timeout_s = 0.05
     await share.start()
     assert heard == [("a", 17.0, 0.0)]
@@ -135,10 +137,10 @@ async def test_use_that_is_not_read_back_in_time_is_forgotten_and_not_taken_for_
 async def test_record_that_the_bus_refuses_is_told_again_and_counted(how: str) -> None:
     """The next record carries it."""
     producer = FakeProducer([how])
-    share, _ = peer_share(producer, FakeTail())
+    share, _ = usage_exchange(producer, FakeTail())
     before = metrics.LIMITS_UNTOLD._value.get()
-    share.shares.use("a", 6.0)
-    share.shares.set("b", 2.0)
+    share.peer_usage.use("a", 6.0)
+    share.peer_usage.set("b", 2.0)
     running = asyncio.create_task(share.run())
     async with asyncio.timeout(10):
         while not producer.sent:  # noqa: ASYNC110  what is looked at has no event
@@ -156,7 +158,7 @@ async def test_garbage_on_the_topic_is_passed_over() -> None:
         for value in (None, b"{", b'{"gateway_id":"g","incarnation":"i","used":{"a":"NaN"}}')
     ]
     good = record(LimitShares(gateway_id="g2", incarnation="x", used={"a": 1.0}))
-    share, heard = peer_share(FakeProducer(), FakeTail(*nonsense, good))
+    share, heard = usage_exchange(FakeProducer(), FakeTail(*nonsense, good))
     await share.start()
     assert [name for name, _, _ in heard] == ["a"]
 
@@ -164,8 +166,8 @@ async def test_garbage_on_the_topic_is_passed_over() -> None:
 async def test_close_tells_that_nothing_is_held_any_more() -> None:
     """A clean stop frees at once what it held; a bus that is away does not hinder it."""
     producer = FakeProducer(["not taken"])
-    share, _ = peer_share(producer, FakeTail())
-    share.shares.set("b", 2.0)
+    share, _ = usage_exchange(producer, FakeTail())
+    share.peer_usage.set("b", 2.0)
     await share.close()
     assert producer.sent == []
     await share.close()
@@ -175,7 +177,7 @@ async def test_close_tells_that_nothing_is_held_any_more() -> None:
 async def test_others_hear_of_a_gateway_as_soon_as_it_runs() -> None:
     """It may let nothing in under a hard budget before: it has nothing else to tell."""
     producer = FakeProducer()
-    share, _ = peer_share(producer, FakeTail())
+    share, _ = usage_exchange(producer, FakeTail())
     running = asyncio.create_task(share.run())
     for _ in range(5):
         await asyncio.sleep(0)
@@ -188,18 +190,18 @@ async def test_others_hear_of_a_gateway_as_soon_as_it_runs() -> None:
 
 async def test_names_passed_over_are_exported() -> None:
     """Own or a peer's: such a limit may not hold."""
-    share, _ = peer_share(FakeProducer(), FakeTail())
+    share, _ = usage_exchange(FakeProducer(), FakeTail())
     counter = metrics.LIMITS_PASSED_OVER.labels("peers")._value
     before = counter.get()
     for number in range(65_540):
-        share.shares.set(f"n{number}", 1.0)
+        share.peer_usage.set(f"n{number}", 1.0)
     running = asyncio.create_task(share.run())
     async with asyncio.timeout(5):
         while counter.get() == before:  # noqa: ASYNC110  what is looked at has no event
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert (counter.get() - before, share.shares.passed_over) == (4, 0)
+    assert (counter.get() - before, share.peer_usage.passed_over) == (4, 0)
 
 
 def test_names_that_the_store_is_not_told_are_counted() -> None:

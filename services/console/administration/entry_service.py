@@ -23,7 +23,7 @@ from services.console.administration.authorisation import (
     tenant_for,
 )
 from services.console.administration.bodies import Body, CreateKey, CreateUser
-from services.console.administration.kinds import Kind, changed_fields, new_entry, replaces_a_list
+from services.console.administration.kinds import EntryKind, changed_fields, new_entry, replaces_a_list
 from services.console.administration.listing import Filters, page
 from services.console.administration.serial_changes import SerialChanges
 
@@ -46,7 +46,7 @@ class Administrator:
 
 
 @dataclass(frozen=True)
-class AdminDesk:
+class EntryService:
     """Reads entries, and makes changes in administrators' names.
 
     `models` are the names in the models file, `aliases` their other names. Every method
@@ -62,14 +62,14 @@ class AdminDesk:
     aliases: frozenset[str] = frozenset()
 
     def list(
-        self, principal: Principal, kind: Kind, filters: Filters
+        self, principal: Principal, kind: EntryKind, filters: Filters
     ) -> tuple[builtins.list[AnyEntry], str | None]:
         """A page of what the caller may see, and the next page's cursor."""
         require_verb(principal, kind.name, Verb.READ)
         entries = self.control.state.entries(kind.name).values()
         return page((one for one in entries if may_see(principal, one)), filters)
 
-    def get(self, principal: Principal, kind: Kind, entry_id: str) -> AnyEntry:
+    def get(self, principal: Principal, kind: EntryKind, entry_id: str) -> AnyEntry:
         """An entry, deleted or not."""
         require_verb(principal, kind.name, Verb.READ)
         found = self.control.state.get(kind.name, entry_id)
@@ -77,7 +77,7 @@ class AdminDesk:
             raise not_found(f"there is no {kind.name} {entry_id!r}")
         return found
 
-    async def create(self, admin: Administrator, kind: Kind, body: Body) -> tuple[AnyEntry, str]:
+    async def create(self, admin: Administrator, kind: EntryKind, body: Body) -> tuple[AnyEntry, str]:
         """The new entry, and what is shown once: a key in clear, else nothing."""
         require_verb(admin.principal, kind.name, Verb.CREATE)
         self._require_sane(admin.principal, kind, body)
@@ -87,7 +87,7 @@ class AdminDesk:
         return _there(await self._make(admin, kind, entry.entry_id, change)), clear
 
     async def change(
-        self, admin: Administrator, kind: Kind, entry_id: str, body: Body, tags: Tags
+        self, admin: Administrator, kind: EntryKind, entry_id: str, body: Body, tags: Tags
     ) -> AnyEntry:
         """The entry, changed."""
         if replaces_a_list(body) and tags is None:
@@ -105,13 +105,13 @@ class AdminDesk:
         return _there(await self._act(admin, kind, Verb.CHANGE, entry_id, edit, tags=tags))
 
     async def act(
-        self, admin: Administrator, kind: Kind, verb: Verb, entry_id: str, tags: Tags
+        self, admin: Administrator, kind: EntryKind, verb: Verb, entry_id: str, tags: Tags
     ) -> AnyEntry | None:
         """The entry, deleted, restored or revoked; None where it is purged."""
         return await self._act(admin, kind, verb, entry_id, _BY_ID[verb](kind.name, entry_id), tags=tags)
 
     async def rotate(
-        self, admin: Administrator, kind: Kind, key_id: str, overlap_s: float, tags: Tags
+        self, admin: Administrator, kind: EntryKind, key_id: str, overlap_s: float, tags: Tags
     ) -> tuple[AnyEntry, str]:
         """The key, and its new secret, shown once."""
         clear, kept = create_secret(key_id, pepper=self.pepper)
@@ -119,7 +119,7 @@ class AdminDesk:
         return _there(await self._act(admin, kind, Verb.ROTATE, key_id, rotated, tags=tags)), clear
 
     async def _act(
-        self, admin: Administrator, kind: Kind, verb: Verb, entry_id: str, change: Change, *, tags: Tags
+        self, admin: Administrator, kind: EntryKind, verb: Verb, entry_id: str, change: Change, *, tags: Tags
     ) -> AnyEntry | None:
         self.get(admin.principal, kind, entry_id)  # what is not there needs no turn
         require_verb(admin.principal, kind.name, verb)
@@ -128,10 +128,12 @@ class AdminDesk:
             admin, kind, entry_id, guarded(admin.principal, kind.name, verb, entry_id, matched)
         )
 
-    async def _make(self, admin: Administrator, kind: Kind, entry_id: str, change: Change) -> AnyEntry | None:
+    async def _make(
+        self, admin: Administrator, kind: EntryKind, entry_id: str, change: Change
+    ) -> AnyEntry | None:
         return await self.changes.apply(admin.actor, admin.principal.tenant, (kind.name, entry_id), change)
 
-    def _new(self, principal: Principal, kind: Kind, body: Body) -> tuple[str, AnyEntry]:
+    def _new(self, principal: Principal, kind: EntryKind, body: Body) -> tuple[str, AnyEntry]:
         named: str | None = getattr(body, "tenant", None)
         tenant = str(named) if kind.name in ("tenant", "model") else tenant_for(principal, named)
         if not isinstance(body, CreateKey):
@@ -149,7 +151,7 @@ class AdminDesk:
         limits = body.limits.model_dump() if body.limits else None
         return clear, KeyChanged.model_validate({**record.model_dump(), "limits": limits})
 
-    def _require_sane(self, principal: Principal, kind: Kind, body: Body) -> None:
+    def _require_sane(self, principal: Principal, kind: EntryKind, body: Body) -> None:
         """What neither the body's model nor the control state knows."""
         if kind.name == "model":
             self._require_models({getattr(body, "model", "")}, self.models, "model")

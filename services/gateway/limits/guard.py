@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
 from services.common.clock import Clock, MonotonicClock
-from services.common.control.limits import Kind, Rule, RuleBook
+from services.common.control.limits import LimitKind, Rule, RuleBook
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
@@ -13,7 +13,7 @@ from services.common.process import metrics
 from services.common.requests.prompt_size import expected_tokens
 from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
 from services.gateway.limits.estimate import TokenEstimates
-from services.gateway.limits.limiter import Cost, Grant, Limiter, Refused
+from services.gateway.limits.limiter import Cost, LocalLimits, Refused, Reservation
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 
@@ -25,13 +25,13 @@ class Permit:
     """
 
     headers: Headers = ()
-    _taken: "tuple[Admission, InferenceRequested, Grant] | None" = None
+    _taken: "tuple[LimitGuard, InferenceRequested, Reservation] | None" = None
 
     def settle(self, prompt: int, completion: int) -> None:
         """The request ended and took so many tokens."""
         if self._taken is not None:
-            (admission, request, grant), self._taken = self._taken, None
-            admission.settle(request, grant, prompt=prompt, completion=completion)
+            (admission, request, reservation), self._taken = self._taken, None
+            admission.settle(request, reservation, prompt=prompt, completion=completion)
 
     def settle_delivered(self, completion: int, *, begun: bool) -> None:
         """How the request ended is not known, only what was heard of its answer."""
@@ -41,8 +41,8 @@ class Permit:
     def give_back(self) -> None:
         """The request was never begun: it has used nothing of any limit."""
         if self._taken is not None:
-            (admission, _, grant), self._taken = self._taken, None
-            admission.give_back(grant)
+            (admission, _, reservation), self._taken = self._taken, None
+            admission.give_back(reservation)
 
     def keep(self) -> None:
         """The request goes on elsewhere: what was reserved counts as used."""
@@ -51,7 +51,7 @@ class Permit:
 
 
 @dataclass
-class Admission:
+class LimitGuard:
     """Checks all that is asked at once, so that of several prompts none is begun where
     one is too many.
 
@@ -61,7 +61,7 @@ class Admission:
 
     rule_book: RuleBook
     risks: RiskTable
-    limiter: Limiter
+    limiter: LocalLimits
     estimates: TokenEstimates
     state: Callable[[], ControlState]
     clock: Clock
@@ -84,17 +84,18 @@ class Admission:
         if refused is not None:
             metrics.LIMITS_REFUSED.labels(*_whose_and_which(refused.rule)).inc()
             raise ProblemError(refusal_problem(refused, self._headers(rules, now_s)))
-        grants = self.limiter.take(rules, costs, now_s)
+        reservations = self.limiter.take(rules, costs, now_s)
         if used_s:
             self.limiter.correct(rules, used_s, now_s)
-        metrics.LIMITS_RESERVED_TOKENS.inc(sum(grant.tokens for grant in grants))
+        metrics.LIMITS_RESERVED_TOKENS.inc(sum(reservation.tokens for reservation in reservations))
         if self.limiter.meters.forgotten:
             metrics.LIMITS_FORGOTTEN.inc(self.limiter.meters.forgotten)
             self.limiter.meters.forgotten = 0
         self._tell()
         headers = self._headers(rules, now_s)
         return [
-            Permit(headers, (self, request, grant)) for request, grant in zip(requests, grants, strict=True)
+            Permit(headers, (self, request, reservation))
+            for request, reservation in zip(requests, reservations, strict=True)
         ]
 
     async def _judge(self, rules: Sequence[Rule], cost: Cost) -> tuple[Refused | None, tuple[float, ...]]:
@@ -117,28 +118,30 @@ class Admission:
             return rules
         return rules + self.risks.rules_of(caller.tenant, request.user, state, self.clock())
 
-    def settle(self, request: InferenceRequested, grant: Grant, *, prompt: int, completion: int) -> None:
+    def settle(
+        self, request: InferenceRequested, reservation: Reservation, *, prompt: int, completion: int
+    ) -> None:
         """A request ended and took so many tokens."""
         self.estimates.learn(request, completion)
-        metrics.LIMITS_RESERVED_TOKENS.dec(grant.tokens)
-        self.limiter.settle(grant, prompt + completion, self.monotonic())
+        metrics.LIMITS_RESERVED_TOKENS.dec(reservation.tokens)
+        self.limiter.settle(reservation, prompt + completion, self.monotonic())
         if self.shared is not None:
-            self.shared.settle(grant, prompt + completion)
+            self.shared.settle(reservation, prompt + completion)
         self._tell()
 
-    def give_back(self, grant: Grant) -> None:
+    def give_back(self, reservation: Reservation) -> None:
         """A request was never begun."""
-        metrics.LIMITS_RESERVED_TOKENS.dec(grant.tokens)
+        metrics.LIMITS_RESERVED_TOKENS.dec(reservation.tokens)
         now_s = self.monotonic()
-        self.limiter.give_back(grant, now_s)
+        self.limiter.give_back(reservation, now_s)
         if self.shared is not None:
-            self.shared.give_back(grant, now_s)
+            self.shared.give_back(reservation, now_s)
         self._tell()
 
     def _headers(self, rules: Sequence[Rule], now_s: float) -> Headers:
         requests, tokens = (
             tightest(self.limiter.allowance(rule, now_s) for rule in rules if rule.kind is kind)
-            for kind in (Kind.REQUESTS, Kind.TOKENS)
+            for kind in (LimitKind.REQUESTS, LimitKind.TOKENS)
         )
         return limit_headers(requests, tokens)
 

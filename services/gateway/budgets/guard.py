@@ -15,12 +15,12 @@ from services.common.process import metrics
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.pricing import PriceList
 from services.gateway.budgets.book import Budget, BudgetBook
-from services.gateway.budgets.decision import Exhausted, LetIn, NotYet, Standing, decide
+from services.gateway.budgets.decision import Admit, BudgetStatus, Reject, RetryLater, decide
 from services.gateway.budgets.estimates import Estimate, estimate
 from services.gateway.budgets.follower import SpendFollower
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
-from services.gateway.limits.shares import Shares
+from services.gateway.limits.peer_usage import PeerUsage
 
 UNHEARD_S = 0.5
 _READ_S = 2.0
@@ -38,7 +38,7 @@ takeover.
 
 
 @dataclass
-class BudgetAdmission:
+class BudgetGuard:
     """Reserves before a request is published; the reservation ends with the request's
     own end, as all gateways read it, so that what it cost is spent before it is free.
     `read_book` brings the book up to date.
@@ -47,7 +47,7 @@ class BudgetAdmission:
     book: BudgetBook
     spending: Spending
     reservations: Reservations
-    shares: Shares
+    peer_usage: PeerUsage
     prices: PriceList
     models: Mapping[str, ModelConfig]
     clock: Clock
@@ -74,7 +74,7 @@ class BudgetAdmission:
         await self._require_known(budgets)
         estimates = [self._estimate(request, budgets[0]) for request in requests]
         decision = await self._decide(_together(estimates), budgets)
-        if isinstance(decision, Exhausted):
+        if isinstance(decision, Reject):
             raise self._exhausted(decision)
         return [
             self._reserve(request, one, decision, budgets)
@@ -101,11 +101,11 @@ class BudgetAdmission:
             raise _unpriced(request.model, budget)
         return found
 
-    async def _decide(self, found: Estimate, budgets: tuple[Budget, ...]) -> LetIn | Exhausted:
+    async def _decide(self, found: Estimate, budgets: tuple[Budget, ...]) -> Admit | Reject:
         give_up_s = self.monotonic() + _TURN_S
         while True:
-            decision = decide(found, (self._standing(one) for one in budgets))
-            if not isinstance(decision, NotYet):
+            decision = decide(found, (self._status(one) for one in budgets))
+            if not isinstance(decision, RetryLater):
                 return decision
             if self.monotonic() >= give_up_s or not self._may_wait:
                 raise self._not_yet()
@@ -116,7 +116,7 @@ class BudgetAdmission:
                 self._waiting -= 1
 
     def _not_yet(self) -> ProblemError:
-        if self.shares.peers(self.monotonic()) is None:
+        if self.peer_usage.peers(self.monotonic()) is None:
             return unavailable(
                 "This gateway has not heard over the message bus yet which other gateways there are, so it "
                 "keeps no hard budget. Try again.",
@@ -132,19 +132,19 @@ class BudgetAdmission:
         """Each who waits looks again every 50 ms: so many may."""
         return self._waiting < _MOST_WAITING
 
-    def _standing(self, budget: Budget) -> Standing:
+    def _status(self, budget: Budget) -> BudgetStatus:
         now_s = self.monotonic()
-        return Standing(
+        return BudgetStatus(
             budget,
-            self.spending.spent(budget.meter, self.clock()),
+            self.spending.spent(budget.spend_key, self.clock()),
             self.reservations.held(budget.id),
             self.reservations.lately(budget.id, now_s),
-            to_dollars(self.shares.others(share_name(budget.id))),
-            self.shares.peers(now_s),
+            to_dollars(self.peer_usage.others(share_name(budget.id))),
+            self.peer_usage.peers(now_s),
         )
 
     def _reserve(
-        self, request: InferenceRequested, found: Estimate, let_in: LetIn, budgets: tuple[Budget, ...]
+        self, request: InferenceRequested, found: Estimate, let_in: Admit, budgets: tuple[Budget, ...]
     ) -> InferenceRequested:
         tokens = let_in.max_tokens
         usd = found.usd if tokens is None else found.of(tokens)
@@ -165,19 +165,19 @@ class BudgetAdmission:
     def _tell(self, budget_ids: Collection[str]) -> None:
         """The other gateways shall know what is reserved here."""
         for one in budget_ids:
-            self.shares.set(share_name(one), float(self.reservations.held(one)))
+            self.peer_usage.set(share_name(one), float(self.reservations.held(one)))
         if budget_ids:
             self.on_news()
 
     async def _require_known(self, budgets: tuple[Budget, ...]) -> None:
         """What was spent is never taken for nothing: without it nobody is let in."""
-        meters = [one.meter for one in budgets]
-        if self.follower.is_ready(meters):
+        spend_keys = [one.spend_key for one in budgets]
+        if self.follower.is_ready(spend_keys):
             return
         if self._may_wait:
             self._waiting += 1
             try:
-                if await self.follower.wait_until_ready(meters, _READ_S):
+                if await self.follower.wait_until_ready(spend_keys, _READ_S):
                     return
             finally:
                 self._waiting -= 1
@@ -188,22 +188,22 @@ class BudgetAdmission:
             retry_after_s=2,
         )
 
-    def _exhausted(self, found: Exhausted) -> ProblemError:
-        budget, period = found.budget, found.budget.meter.period
-        metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, period).inc()
-        named = f"The {_EVERY[period]} budget {budget.id!r} of your {budget.meter.spender.kind}"
+    def _exhausted(self, found: Reject) -> ProblemError:
+        budget, period = found.budget, found.budget.spend_key.period
+        metrics.BUDGETS_REFUSED.labels(budget.spend_key.spender.kind, period).inc()
+        named = f"The {_EVERY[period]} budget {budget.id!r} of your {budget.spend_key.spender.kind}"
         if found.for_now:
             return _insufficient(
                 f"{named} is reserved by requests under way, each for the longest answer that it allows. Try "
                 "again when they have ended; a smaller max_tokens reserves less.",
                 _SOON,
             )
-        end = self.spending.period(budget.meter, self.clock()).end
-        renews = end.astimezone(zone_of(budget.meter.time_zone)).isoformat(timespec="seconds")
+        end = self.spending.period(budget.spend_key, self.clock()).end
+        renews = end.astimezone(zone_of(budget.spend_key.time_zone)).isoformat(timespec="seconds")
         why = "does not reach for the longest answer that this request allows; a smaller max_tokens may fit"
         if not budget.limit_usd:
             why = "is 0: nothing is served under it until an administrator raises it"
-        elif self.spending.spent(budget.meter, self.clock()) >= budget.limit_usd:
+        elif self.spending.spent(budget.spend_key, self.clock()) >= budget.limit_usd:
             why = "is exhausted"
         return _insufficient(f"{named} {why}. It renews at {renews}.")
 
@@ -228,7 +228,7 @@ def _together(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def _unpriced(model: str, budget: Budget) -> ProblemError:
-    metrics.BUDGETS_REFUSED.labels(budget.meter.spender.kind, budget.meter.period).inc()
+    metrics.BUDGETS_REFUSED.labels(budget.spend_key.spender.kind, budget.spend_key.period).inc()
     return _insufficient(
         f"The model {model!r} has no known price, so the hard budget {budget.id!r} cannot be kept. An "
         "administrator may give the model a price, or make the budget soft."

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.gateways.limits import MAX_NAMES, LimitShares
-from services.gateway.limits.shares import DEAD_AFTER_S, KNOWN_AFTER_S, Shares
+from services.gateway.limits.peer_usage import DEAD_AFTER_S, KNOWN_AFTER_S, PeerUsage
 
 
 def told(gateway_id: str = "g2", incarnation: str = "g2/1", **fields: object) -> LimitShares:
@@ -14,67 +14,67 @@ def told(gateway_id: str = "g2", incarnation: str = "g2/1", **fields: object) ->
 
 def test_amounts_of_all_live_gateways_add_up() -> None:
     """As each stands now; a name that one does not hold counts nothing."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     shares.set("a", 100.0)
-    shares.hear(told(held={"a": 2.0, "b": 1.0}), 10.0)
-    shares.hear(told("g3", "g3/1", held={"a": 5.0}), 10.5)
+    shares.apply(told(held={"a": 2.0, "b": 1.0}), 10.0)
+    shares.apply(told("g3", "g3/1", held={"a": 5.0}), 10.5)
     assert (shares.others("a"), shares.others("b"), shares.others("c")) == (7.0, 1.0, 0.0)
-    shares.hear(told(held={"a": 0.0}), 11.0)
+    shares.apply(told(held={"a": 0.0}), 11.0)
     assert (shares.others("a"), shares.others("b"), shares.live) == (5.0, 1.0, 2)
 
 
 def test_gateway_that_is_silent_while_others_are_heard_counts_no_more() -> None:
     """This gateway's own records tell that the bus is there."""
-    shares = Shares("g1", "g1/1")
-    shares.hear(told(held={"a": 2.0}), 10.0)
+    shares = PeerUsage("g1", "g1/1")
+    shares.apply(told(held={"a": 2.0}), 10.0)
     own = shares.take(0.0)
-    shares.hear(own, 10.0 + DEAD_AFTER_S)
+    shares.apply(own, 10.0 + DEAD_AFTER_S)
     assert shares.others("a") == 2.0
-    shares.hear(own, 10.1 + DEAD_AFTER_S)
+    shares.apply(own, 10.1 + DEAD_AFTER_S)
     assert (shares.others("a"), shares.live) == (0.0, 0)
-    shares.hear(told(), 20.0)
+    shares.apply(told(), 20.0)
     assert shares.others("a") == 2.0
 
 
 def test_silent_bus_makes_no_gateway_dead() -> None:
     """Nobody is heard, so nobody's reservations are forgotten."""
-    shares = Shares("g1", "g1/1")
-    shares.hear(told(held={"a": 2.0}), 10.0)
+    shares = PeerUsage("g1", "g1/1")
+    shares.apply(told(held={"a": 2.0}), 10.0)
     shares.take(500.0)
     assert shares.others("a") == 2.0
 
 
 def test_restarted_gateway_holds_nothing_of_its_former_life() -> None:
     """Another incarnation begins with nothing, and so does this gateway's own."""
-    shares = Shares("g1", "g1/2")
-    shares.hear(told(held={"a": 2.0}), 10.0)
-    shares.hear(told(incarnation="g2/2"), 10.1)
+    shares = PeerUsage("g1", "g1/2")
+    shares.apply(told(held={"a": 2.0}), 10.0)
+    shares.apply(told(incarnation="g2/2"), 10.1)
     assert shares.others("a") == 0.0
-    used = shares.hear(told("g1", "g1/1", held={"a": 3.0}, used={"a": 6.0}), 10.2)
+    used = shares.apply(told("g1", "g1/1", held={"a": 3.0}, used={"a": 6.0}), 10.2)
     assert (used, shares.others("a")) == ({"a": 6.0}, 0.0)
 
 
 def test_stopping_gateway_holds_nothing_at_once() -> None:
     """Its last record says so, and carries what was used."""
-    leaving, staying = Shares("g2", "g2/1"), Shares("g1", "g1/1")
+    leaving, staying = PeerUsage("g2", "g2/1"), PeerUsage("g1", "g1/1")
     leaving.set("a", 4.0)
-    staying.hear(leaving.take(0.0), 10.0)
+    staying.apply(leaving.take(0.0), 10.0)
     assert staying.others("a") == 4.0
     leaving.use("b", 3.0)
-    assert staying.hear(leaving.farewell(), 10.1) == {"b": 3.0}
+    assert staying.apply(leaving.final_record(), 10.1) == {"b": 3.0}
     assert (staying.others("a"), staying.live) == (0.0, 0)
 
 
 def test_own_use_is_not_counted_again() -> None:
     """A gateway reads its own records, too."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     shares.use("a", 6.0)
-    assert shares.hear(shares.take(0.0), 1.0) == {}
+    assert shares.apply(shares.take(0.0), 1.0) == {}
 
 
 def test_record_tells_only_what_changed_and_the_rest_from_time_to_time() -> None:
     """Bounded, and complete within twenty seconds for who comes later."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     shares.set("a", 1.0)
     shares.set("b", 2.0)
     assert shares.take(0.0).held == {"a": 1.0, "b": 2.0}
@@ -89,13 +89,13 @@ def test_record_tells_only_what_changed_and_the_rest_from_time_to_time() -> None
 
 def test_record_that_did_not_arrive_is_told_with_the_next() -> None:
     """Neither a use nor an amount is lost."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     shares.set("a", 1.0)
     shares.use("u", 2.0)
     lost = shares.take(0.0)
     shares.use("u", 3.0)
     shares.set("a", 4.0)
-    shares.give_back(lost)
+    shares.requeue(lost)
     again = shares.take(1.0)
     assert (again.held, again.used) == ({"a": 4.0}, {"u": 5.0})
 
@@ -108,11 +108,11 @@ def test_record_that_did_not_arrive_is_told_with_the_next() -> None:
 )
 def test_listener_that_hears_all_comes_to_the_same_sums(steps: list[tuple[str, int, int]]) -> None:
     """Whatever is lost on the way to the bus is told again."""
-    teller, listener = Shares("g1", "g1/1"), Shares("g2", "g2/1")
+    teller, listener = PeerUsage("g1", "g1/1"), PeerUsage("g2", "g2/1")
     held, used, heard, now_s = dict[str, float](), dict[str, float](), dict[str, float](), 0.0
 
     def tell() -> None:
-        for name, seconds in listener.hear(teller.take(now_s), now_s).items():
+        for name, seconds in listener.apply(teller.take(now_s), now_s).items():
             heard[name] = heard.get(name, 0.0) + seconds
 
     for what, number, amount in steps:
@@ -127,7 +127,7 @@ def test_listener_that_hears_all_comes_to_the_same_sums(steps: list[tuple[str, i
         elif what == "tell":
             tell()
         else:
-            teller.give_back(teller.take(now_s))
+            teller.requeue(teller.take(now_s))
     tell()
     assert {name: listener.others(name) for name in held} == held
     assert heard == used
@@ -135,23 +135,23 @@ def test_listener_that_hears_all_comes_to_the_same_sums(steps: list[tuple[str, i
 
 def test_thousands_of_names_come_in_several_records() -> None:
     """One record is bounded; the rest follows."""
-    teller, listener = Shares("g1", "g1/1"), Shares("g2", "g2/1")
+    teller, listener = PeerUsage("g1", "g1/1"), PeerUsage("g2", "g2/1")
     for number in range(2 * MAX_NAMES + 1):
         teller.set(f"n{number}", 1.0)
     sizes = []
     while teller.has_news:
         record = teller.take(0.0)
         sizes.append(len(record.held))
-        listener.hear(record, 0.0)
+        listener.apply(record, 0.0)
     assert sizes == [MAX_NAMES, MAX_NAMES, 1]
     assert all(listener.others(f"n{number}") == 1.0 for number in range(2 * MAX_NAMES + 1))
 
 
 def test_peer_with_too_many_names_is_cut_short_and_counted() -> None:
     """Whoever writes to the bus cannot fill this gateway's memory."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     for batch in range(70):
-        shares.hear(told(held={f"{batch}-{n}": 1.0 for n in range(1000)}), float(batch))
+        shares.apply(told(held={f"{batch}-{n}": 1.0 for n in range(1000)}), float(batch))
     assert shares.passed_over == 70_000 - 65_536
 
 
@@ -159,20 +159,20 @@ def test_others_are_not_known_before_they_have_heard_of_this_one() -> None:
     """Its own record that comes back tells that they have; a former life's does not, nor
     does a bus that is silent afterwards take it back.
     """
-    shares = Shares("g1", "g1/2")
-    shares.hear(told(), 10.0)
-    shares.hear(told("g1", "g1/1"), 10.0)
+    shares = PeerUsage("g1", "g1/2")
+    shares.apply(told(), 10.0)
+    shares.apply(told("g1", "g1/1"), 10.0)
     assert shares.peers(1e9) is None
     own = shares.take(11.0)
     for heard_s in (11.5, 12.0):
-        shares.hear(own, heard_s)
+        shares.apply(own, heard_s)
     assert shares.peers(11.4 + KNOWN_AFTER_S) is None
     assert shares.peers(11.5 + KNOWN_AFTER_S) == shares.peers(1e9) == 1
 
 
 def test_own_names_are_bounded_and_those_passed_over_counted() -> None:
     """Held or changed: what was let go makes room once it is told."""
-    shares = Shares("g1", "g1/1")
+    shares = PeerUsage("g1", "g1/1")
     for number in range(70_000):
         shares.set(f"n{number}", 1.0)
     assert (shares.passed_over, shares.held("n1"), shares.held("n69999")) == (70_000 - 65_536, 1.0, 0.0)

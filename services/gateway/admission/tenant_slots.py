@@ -17,7 +17,7 @@ _CAPACITY = 10_000
 
 
 @dataclass
-class TenantRoom:
+class TenantSlots:
     """Counts places by tenant. A tenant whom no other asked beside in the last minute
     may take them all.
     """
@@ -49,11 +49,11 @@ class TenantRoom:
         allowed = _AHEAD * weight * (self.places - self._total)
         return mine == 0 or mine + count <= allowed
 
-    def take(self, tenant: str) -> "HeldPlace":
+    def take(self, tenant: str) -> "Slot":
         """Takes a place, until it is left."""
         self._total += 1
         self._taken[tenant] = self.taken_by(tenant) + 1
-        return HeldPlace(self, tenant)
+        return Slot(self, tenant)
 
     def leave(self, tenant: str) -> None:
         """A place is free again."""
@@ -73,10 +73,10 @@ class TenantRoom:
 
 
 @dataclass(slots=True, eq=False)
-class HeldPlace:
+class Slot:
     """One place of a tenant's; leaving it again changes nothing."""
 
-    room: TenantRoom
+    room: TenantSlots
     tenant: str
     _is_left: bool = field(default=False, init=False)
 

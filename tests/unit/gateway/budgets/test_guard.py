@@ -11,8 +11,8 @@ from schemas.events.gateways.limits import LimitShares
 from schemas.inference import InferenceRequested, Sampling
 from services.common.http.problems import Problem, ProblemError
 from services.common.requests.pricing import FREE, UNKNOWN
-from services.gateway.budgets.admission import share_name
-from services.gateway.limits.shares import KNOWN_AFTER_S
+from services.gateway.budgets.guard import share_name
+from services.gateway.limits.peer_usage import KNOWN_AFTER_S
 from tests.unit.gateway.budgets import NOW, budget
 from tests.unit.gateway.budgets.scene import BudgetScene
 from tests.unit.gateway.limits.scene import request
@@ -65,10 +65,10 @@ async def test_reserved_money_is_free_again_when_the_request_ends() -> None:
     problem = await refused(scene, asking(number=3))
     assert (problem.code, dict(problem.headers)["x-should-retry"]) == ("insufficient_quota", "true")
     assert "requests under way" in problem.message
-    assert scene.shares.take(0).held == {share_name("b1"): 2.0}
+    assert scene.peer_usage.take(0).held == {share_name("b1"): 2.0}
     scene.spend(Decimal("0.25"))
     scene.admission.release("r1")
-    assert scene.shares.take(0).held == {share_name("b1"): 1.0}
+    assert scene.peer_usage.take(0).held == {share_name("b1"): 1.0}
     assert (await refused(scene, asking(number=3))).code == "insufficient_quota"
     await scene.admission.admit([asking(750, number=3)])
     assert scene.told > 0
@@ -126,19 +126,19 @@ async def test_reservations_elsewhere_count_while_their_gateway_lives() -> None:
     """Amounts that nobody can hold count as none."""
     scene = BudgetScene((budget(),))
     told = LimitShares(gateway_id="g2", incarnation="g2/1", held={share_name("b1"): 9.5})
-    scene.shares.hear(told, 1.0)
+    scene.peer_usage.apply(told, 1.0)
     assert (await refused(scene, asking())).code == "insufficient_quota"
     await scene.admission.admit([asking(400)])
-    scene.shares.hear(LimitShares(gateway_id="g2", incarnation="g2/1", stopping=True), 1.1)
+    scene.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1", stopping=True), 1.1)
     await scene.admission.admit([asking(number=2)])
-    scene.shares.hear(told.model_copy(update={"held": {share_name("b1"): 1e300}}), 1.2)
+    scene.peer_usage.apply(told.model_copy(update={"held": {share_name("b1"): 1e300}}), 1.2)
     await scene.admission.admit([asking(number=3)])
 
 
 async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other() -> None:
     """For a moment, then it is let in; no client hears that its budget is exhausted."""
     scene = BudgetScene((budget(limit_usd=3 * DOLLAR),))
-    scene.shares.hear(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
+    scene.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
     await scene.admission.admit([asking(number=1)])
     began = scene.seconds
     await scene.admission.admit([asking(number=2)])
@@ -160,7 +160,7 @@ async def test_gateway_that_just_started_lets_nothing_in_before_all_know_of_it()
     free = BudgetScene((budget(),), price=FREE, known=False)
     assert await free.admission.admit([asking()]) == [asking()]
     began = scene.seconds
-    scene.shares.hear(scene.shares.take(0.0), 1000.0 + began)
+    scene.peer_usage.apply(scene.peer_usage.take(0.0), 1000.0 + began)
     await scene.admission.admit([asking(number=2)])
     assert began + KNOWN_AFTER_S <= scene.seconds <= began + KNOWN_AFTER_S + 0.5
 
@@ -175,11 +175,11 @@ async def test_gateways_that_start_together_overshoot_by_one_request_of_each_oth
 
     async def exchange() -> None:
         while True:
-            records = [one.shares.take(one.seconds) for one in scenes]
+            records = [one.peer_usage.take(one.seconds) for one in scenes]
             for one in scenes:
                 one.seconds += 0.02
                 for record in records:
-                    one.shares.hear(record, 1000.0 + one.seconds)
+                    one.peer_usage.apply(record, 1000.0 + one.seconds)
             await asyncio.sleep(0.01)
 
     calls = [one.admission.admit([asking(number=number)]) for one in scenes for number in range(4)]

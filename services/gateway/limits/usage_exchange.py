@@ -18,7 +18,7 @@ from services.common.bus import Acknowledged, MessageReader, Outgoing, Producer,
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.process import metrics
-from services.gateway.limits.shares import Shares
+from services.gateway.limits.peer_usage import PeerUsage
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ _SEND_TIMEOUT_S = 2.0
 
 
 @dataclass
-class PeerShare:
+class UsageExchange:
     """Publishes this gateway's part and follows the others'.
 
     `on_used` hears of what another gateway used, and when (monotonic seconds).
@@ -41,7 +41,7 @@ class PeerShare:
 
     tail: Tail
     producer: Producer
-    shares: Shares
+    peer_usage: PeerUsage
     now_ms: Callable[[], int]
     monotonic: MonotonicClock
     on_used: OnUsed
@@ -51,9 +51,9 @@ class PeerShare:
     )
     _hurried: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    def hurry(self) -> None:
+    def publish_soon(self) -> None:
         """Tells the others soon."""
-        if self.shares.live:
+        if self.peer_usage.live:
             self._hurried.set()
 
     async def start(self) -> None:
@@ -92,16 +92,16 @@ class PeerShare:
     async def close(self) -> None:
         """Tells the others that nothing is held here any more, and disconnects."""
         with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
-            await self._send(self.shares.farewell())
+            await self._send(self.peer_usage.final_record())
         await self.tail.close()
 
     async def _follow(self) -> None:
         while True:
             self._take(await self.tail.poll(), None)
-            metrics.LIMITS_SHARES.set(self.shares.live + 1)
-            if self.shares.passed_over:
-                metrics.LIMITS_PASSED_OVER.labels("peers").inc(self.shares.passed_over)
-                self.shares.passed_over = 0
+            metrics.LIMITS_SHARES.set(self.peer_usage.live + 1)
+            if self.peer_usage.passed_over:
+                metrics.LIMITS_PASSED_OVER.labels("peers").inc(self.peer_usage.passed_over)
+                self.peer_usage.passed_over = 0
 
     def _take(self, records: Iterable[Record], now_ms: int | None) -> None:
         """Takes records as heard now, or where `now_ms` is given, when the broker
@@ -112,16 +112,16 @@ class PeerShare:
             told = self._messages.read(record)
             if told is not None:
                 at_s = now_s if now_ms is None else now_s - max(0, now_ms - record.timestamp) / 1000
-                for name, seconds in self.shares.hear(told, at_s).items():
+                for name, seconds in self.peer_usage.apply(told, at_s).items():
                     self.on_used(name, seconds, at_s)
 
     async def _publish(self) -> None:
         told_s = float("-inf")
         while True:
-            if self.shares.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
+            if self.peer_usage.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
                 told_s = self.monotonic()
                 with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
-                    await self._send(self.shares.take(told_s))
+                    await self._send(self.peer_usage.take(told_s))
             self._hurried.clear()
             await asyncio.sleep(_SHORTEST_S)
             with contextlib.suppress(TimeoutError):
@@ -139,11 +139,11 @@ class PeerShare:
                 )
         except (BusUnavailableError, PermanentError, TimeoutError):
             metrics.LIMITS_UNTOLD.inc()
-            self.shares.give_back(record)
+            self.peer_usage.requeue(record)
             raise
         sent.add_done_callback(lambda done: self._note(record, done))
 
     def _note(self, record: LimitShares, sent: "asyncio.Future[Acknowledged]") -> None:
         if not sent.cancelled() and sent.exception() is not None:
             metrics.LIMITS_UNTOLD.inc()
-            self.shares.give_back(record)
+            self.peer_usage.requeue(record)

@@ -33,7 +33,7 @@ class _Peer:
 
 
 @dataclass
-class Shares:
+class PeerUsage:
     """Own amounts and those of the other gateways.
 
     Time is the monotonic clock's. A peer counts no more once others, this gateway
@@ -137,18 +137,18 @@ class Shares:
                 self._told[name] = amount, now_s
         return self._record(used, held)
 
-    def give_back(self, record: LimitShares) -> None:
+    def requeue(self, record: LimitShares) -> None:
         """A record did not reach the bus: the next one tells it."""
         for name, seconds in record.used.items():
             self.use(name, seconds)
         self._changed.update(dict.fromkeys(record.held))
 
-    def farewell(self) -> LimitShares:
+    def final_record(self) -> LimitShares:
         """The last record: what was used, and that nothing is held any more."""
         used, self._used = self._used, {}
         return self._record(dict(_first(used.items(), MAX_NAMES)), {}, stopping=True)
 
-    def hear(self, record: LimitShares, heard_s: float) -> dict[str, float]:
+    def apply(self, record: LimitShares, heard_s: float) -> dict[str, float]:
         """Takes a record of any gateway, in the log's order; gives what another one
         used, a former incarnation of this one too.
         """
@@ -164,7 +164,7 @@ class Shares:
             self._note(peer, name, amount)
         if record.stopping or record.gateway_id == self.gateway_id:
             del self._peers[record.gateway_id]
-        self._bury()
+        self._drop_dead()
         return record.used
 
     def _record(
@@ -189,7 +189,7 @@ class Shares:
     def _is_alive(self, peer: _Peer) -> bool:
         return self._heard_s - peer.heard_s <= DEAD_AFTER_S
 
-    def _bury(self) -> None:
+    def _drop_dead(self) -> None:
         """Forgets the dead; one that comes back tells again what it holds within
         `_REPEAT_S`.
         """

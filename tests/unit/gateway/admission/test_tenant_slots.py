@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.admission.tenant_room import TenantRoom
+from services.gateway.admission.tenant_slots import TenantSlots
 
 
-def fill(room: TenantRoom, tenant: str, now_s: float, weight: float = 1.0, count: int = 10_000) -> int:
+def fill(room: TenantSlots, tenant: str, now_s: float, weight: float = 1.0, count: int = 10_000) -> int:
     """A tenant takes all that it may, up to a count."""
     taken = 0
     while taken < count and room.has_room(1) and room.may_take(tenant, now_s, weight=weight, count=1):
@@ -17,14 +17,14 @@ def fill(room: TenantRoom, tenant: str, now_s: float, weight: float = 1.0, count
 
 def test_tenant_that_is_alone_takes_all_places() -> None:
     """Nobody waits, so nothing is kept free."""
-    assert fill(TenantRoom(90), "a", 0.0) == 90
+    assert fill(TenantSlots(90), "a", 0.0) == 90
 
 
 def test_flooding_tenant_leaves_a_place_for_who_comes_next() -> None:
     """Also where it had taken all before: whatever becomes free is the other's, down to
     the flooding tenant's part.
     """
-    room = TenantRoom(90)
+    room = TenantSlots(90)
     fill(room, "flood", 0.0)
     assert not room.has_room(1)
     room.may_take("b", 1.0, weight=1.0, count=1)  # it is refused, but it was there
@@ -39,7 +39,7 @@ def test_flooding_tenant_leaves_a_place_for_who_comes_next() -> None:
 
 def test_tenants_come_to_hold_their_weighted_parts() -> None:
     """Twice the share, twice the places, with some left for a third."""
-    room = TenantRoom(1000)
+    room = TenantSlots(1000)
     for step in range(3000):
         fill(room, "a", step / 1000, count=3)
         fill(room, "b", step / 1000, 2.0, count=3)
@@ -52,7 +52,7 @@ def test_tenants_come_to_hold_their_weighted_parts() -> None:
 
 def test_tenant_that_left_a_minute_ago_holds_nobody_back() -> None:
     """Whoever is alone again may take them all."""
-    room = TenantRoom(90)
+    room = TenantSlots(90)
     room.may_take("b", 0.0, weight=1.0, count=1)
     assert fill(room, "a", 1.0) == 80
     assert fill(room, "a", 61.5) == 10
@@ -60,7 +60,7 @@ def test_tenant_that_left_a_minute_ago_holds_nobody_back() -> None:
 
 def test_names_of_many_tenants_cost_no_memory_for_ever() -> None:
     """So many are remembered, and those without a place for a minute."""
-    room = TenantRoom(5)
+    room = TenantSlots(5)
     for number in range(20_000):
         room.may_take(f"t{number}", 0.0, weight=1.0, count=1)
     assert len(room._asked_s) == 10_000
@@ -77,7 +77,7 @@ def test_places_are_never_oversold_and_a_tenant_without_any_gets_one(
     steps: list[tuple[int, bool, int]], places: int, weights: list[float]
 ) -> None:
     """Whatever the weights, in whatever order they come and go."""
-    room, held = TenantRoom(places), [0] * 5
+    room, held = TenantSlots(places), [0] * 5
     for number, comes, count in steps:
         tenant = f"t{number}"
         if comes:

@@ -14,8 +14,8 @@ Dimension = Literal["tenant", "user", "model", "key", "day"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
-class InvalidQuestionError(TocsinError):
-    """A part of the question makes no sense: `name` says which, `problems` what is
+class InvalidQueryError(TocsinError):
+    """A part of the query makes no sense: `name` says which, `problems` what is
     wrong with it.
     """
 
@@ -26,7 +26,7 @@ class InvalidQuestionError(TocsinError):
 
 
 @dataclass(frozen=True, slots=True)
-class CostQuestion:
+class CostQuery:
     """Requests that ended from `since` on, up to but without `until`, by the dimensions
     of `group_by`; days are of `zone`. `only` holds what they have in common: a tenant, a
     user's pseudonym, a model or a key; `keys`, where it is not None, those whose requests
@@ -45,8 +45,8 @@ class CostQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedCosts:
-    """The question as text. `begin` empty: the last `days` days, today being one; `end`
+class CostRequest:
+    """The query as text. `begin` empty: the last `days` days, today being one; `end`
     empty: now.
     """
 
@@ -56,37 +56,35 @@ class AskedCosts:
     time_zone: str = "UTC"
     group_by: str = "model"
 
-    def question(self, now: datetime, only: Mapping[str, str], limit: int = 1000) -> CostQuestion:
+    def query(self, now: datetime, only: Mapping[str, str], limit: int = 1000) -> CostQuery:
         """What it means now; an empty value of `only` does not count.
 
         Raises:
-            InvalidQuestionError: a part of it makes no sense.
+            InvalidQueryError: a part of it makes no sense.
         """
         zone = _zone(self.time_zone)
         until = _moment(self.end, zone, "to") if self.end else now
         first_day = now.astimezone(zone).date() - timedelta(days=self.days - 1)
         since = _moment(self.begin, zone, "from") if self.begin else start_of_day(first_day, zone)
         if since >= until:
-            raise InvalidQuestionError(
+            raise InvalidQueryError(
                 "from", f"from is {since.isoformat()}, which is not before {until.isoformat()}."
             )
         chosen = {name: value for name, value in only.items() if value}
-        return CostQuestion(since, until, zone, _dimensions(self.group_by), chosen, limit)
+        return CostQuery(since, until, zone, _dimensions(self.group_by), chosen, limit)
 
 
 def _dimensions(text: str) -> tuple[Dimension, ...]:
     wanted = dict.fromkeys(one.strip() for one in text.split(",") if one.strip())
     for one in wanted:
         if one not in DIMENSIONS:
-            raise InvalidQuestionError(
-                "group_by", f"group_by has {one!r}; use any of {', '.join(DIMENSIONS)}."
-            )
+            raise InvalidQueryError("group_by", f"group_by has {one!r}; use any of {', '.join(DIMENSIONS)}.")
     return tuple(one for one in DIMENSIONS if one in wanted)
 
 
 def _zone(name: str) -> ZoneInfo:
     if name not in zone_names():
-        raise InvalidQuestionError(
+        raise InvalidQueryError(
             "time_zone", f"time_zone {name!r} is unknown; use a name such as Europe/Paris."
         )
     return ZoneInfo(name)
@@ -105,7 +103,7 @@ def _moment(text: str, zone: ZoneInfo, name: str) -> datetime:
     except (ValueError, OverflowError):
         moment = None
     if moment is None or not EARLIEST <= moment <= LATEST:
-        raise InvalidQuestionError(
+        raise InvalidQueryError(
             name,
             f"{name} is {text!r}; use a day like 2026-11-27, or a time like 2026-11-27T08:00:00Z, from "
             f"{EARLIEST.year} to {LATEST.year - 1}.",
