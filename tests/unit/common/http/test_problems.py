@@ -10,7 +10,7 @@ from services.common.bus.consumers.log_scan import TooManyLookupsError
 from services.common.http import authentication
 from services.common.http.problems import ProblemError, retry_after, unavailable
 from services.common.requests.request_finder import cannot_look_up
-from services.gateway.http import console_admission
+from services.gateway.http import console_limits
 
 
 @given(st.floats(min_value=-5, max_value=1e6))
@@ -24,7 +24,7 @@ def test_retry_after_is_never_sooner_than_what_is_waited_for(seconds: float) -> 
 
 def at_a_full_limit() -> ProblemError:
     """What a client gets that has its share of a limit."""
-    limit = console_admission.ConcurrencyLimit("calls are under way", 9, 1)
+    limit = console_limits.ConcurrencyLimit("calls are under way", 9, 1)
     with limit.acquire("tenant acme"), pytest.raises(ProblemError) as refused, limit.acquire("tenant acme"):
         pass
     return refused.value
@@ -36,7 +36,7 @@ def at_a_full_limit() -> ProblemError:
         (unavailable("Away.", retry_after_s=3), 3),
         (cannot_look_up(TooManyLookupsError("256")), 1),
         (at_a_full_limit(), 1),
-        (ProblemError(console_admission._NO_MEMORY), 1),
+        (ProblemError(console_limits._NO_MEMORY), 1),
         (authentication._too_many_guesses(4.2), 5),
     ],
 )
