@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from schemas.control import BudgetChanged, Subject, UserChanged
+from schemas.control import BudgetChanged, Subject
 from schemas.events.budgets import BudgetWarned
 from schemas.topics import BUDGETS_WARNED
 from services.common.budgets.spend import SpendKey, spend_key_of
@@ -132,8 +132,6 @@ async def platform(own_broker: OwnBroker, store: RunningStore, tmp_path: Path) -
     models_file.write_text(yaml.safe_dump({"models": [model.model_dump(mode="json", include=fields)]}))
     async with stage(url, model) as running, contextlib.AsyncExitStack() as stack:
         clear, key = await make_key(url, user="jo")
-        jo = UserChanged(tenant="acme", user="jo", created_at=key.created_at)
-        await control_writer(url).apply(changes.create(jo))
         entry = BudgetChanged(
             budget_id="pocket-money",
             tenant="acme",
