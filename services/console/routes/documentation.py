@@ -8,46 +8,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from services.common.http.problems import ERROR_SCHEMA, PROBLEM_SCHEMA
 from services.common.http.validation import drop_validation_error
 
 Responses = dict[int | str, dict[str, Any]]
 
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "param": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
-    },
-}
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
 _MEANINGS = {
     400: "The request is malformed: `param` names the field, `errors` all of them.",
     401: "No good key, and no session.",
@@ -138,13 +103,13 @@ def _without_tuples(schema: Any) -> Any:
 
 def problems(*statuses: int) -> Responses:
     """The errors that a route answers with, as RFC 9457 wants them."""
-    content = {"application/problem+json": {"schema": _PROBLEM}}
+    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 
 def openai_errors(*statuses: int) -> Responses:
     """The errors that a route under /v1 answers with, in OpenAI's form."""
-    content = {"application/json": {"schema": _ERROR}}
+    content = {"application/json": {"schema": ERROR_SCHEMA}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.common.http.problems import ERROR_SCHEMA, PROBLEM_SCHEMA
 from services.common.http.validation import drop_validation_error
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.model_catalogue import ModelConfig
@@ -22,32 +23,6 @@ Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, ResponsesBody, FeedbackBody)
-_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
 _MEANINGS = {
     400: "The request is malformed, or asks for what the model cannot honour: `param` names it.",
     401: "No good API key.",
@@ -102,9 +77,9 @@ IDEMPOTENCY_KEY = header(
 def errors(*statuses: int, problem: bool = False) -> Responses:
     """The errors that a route answers with, in OpenAI's form or as problem+json."""
     content = (
-        {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}
+        {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
         if problem
-        else {"application/json": {"schema": _ERROR_SCHEMA}}
+        else {"application/json": {"schema": ERROR_SCHEMA}}
     )
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
