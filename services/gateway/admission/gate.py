@@ -49,10 +49,10 @@ class Gate:
         """
         first, admitted = requests[0], list[Admitted]()
         try:
-            places = self.registry.take_slots(first.tenant, len(requests))
+            slots = self.registry.take_slots(first.tenant, len(requests))
             admitted = [
-                Admitted(request, place, user=caller.user)
-                for request, place in zip(requests, places, strict=True)
+                Admitted(request, slot, user=caller.user)
+                for request, slot in zip(requests, slots, strict=True)
             ]
             await self._reserve(caller, admitted)
             await self._require_servable(admitted, traceparent)
@@ -71,7 +71,7 @@ class Gate:
         budget refuses has used none of them.
         """
         first = admitted[0].request
-        position = self.registry.queue_positions.place_of_next(
+        position = self.registry.queue_positions.position_of_next(
             first.tenant, first.model, first.lane, share=first.share or 1.0
         )
         if (problem := too_late(first, position)) is not None:

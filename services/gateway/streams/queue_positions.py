@@ -60,7 +60,7 @@ class QueuePositions:
         position = queue.positions.get(request_id) if queue else None
         return None if queue is None or position is None else _place(queue, position)
 
-    def place_of_next(self, tenant: str, model: str, lane: Lane, *, share: float) -> QueuePosition | None:
+    def position_of_next(self, tenant: str, model: str, lane: Lane, *, share: float) -> QueuePosition | None:
         """Where the next request of a tenant of this share would stand; None where nobody
         waits, or nobody said so.
         """

@@ -132,24 +132,26 @@ async def test_place_of_the_next_request_is_that_of_its_tenants_turn(
         },
     )
     positions, _ = await positions_after([news])
-    assert positions.place_of_next(tenant, "m", lane, share=share) == QueuePosition(position, position * 100)
+    assert positions.position_of_next(tenant, "m", lane, share=share) == QueuePosition(
+        position, position * 100
+    )
 
 
 async def test_retries_are_before_the_next_request() -> None:
     """Also where nobody else waits."""
     positions, _ = await positions_after([queue({}, retries=3)])
-    assert positions.place_of_next("t", "m", Lane.BATCH, share=1) == QueuePosition(4, 400)
+    assert positions.position_of_next("t", "m", Lane.BATCH, share=1) == QueuePosition(4, 400)
 
 
 async def test_next_request_has_no_place_where_nobody_waits_or_nobody_tells() -> None:
     """An empty queue, another model, a dispatcher that went silent."""
     time_s = [0.0]
     positions, _ = await positions_after([queue({}, turns={Lane.INTERACTIVE: []})], clock=lambda: time_s[0])
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) is None
+    assert positions.position_of_next("t", "m", Lane.INTERACTIVE, share=1) is None
     positions, _ = await positions_after(
         [queue({}, turns={Lane.BATCH: [turn("o", 1)]})], clock=lambda: time_s[0]
     )
-    assert positions.place_of_next("t", "other", Lane.INTERACTIVE, share=1) is None
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) == QueuePosition(1, 100)
+    assert positions.position_of_next("t", "other", Lane.INTERACTIVE, share=1) is None
+    assert positions.position_of_next("t", "m", Lane.INTERACTIVE, share=1) == QueuePosition(1, 100)
     time_s[0] = 2.1
-    assert positions.place_of_next("t", "m", Lane.INTERACTIVE, share=1) is None
+    assert positions.position_of_next("t", "m", Lane.INTERACTIVE, share=1) is None
