@@ -6,12 +6,12 @@ A soft deletion is a record with `deleted_at` and can be restored; an empty reco
 1: it is the entry's ETag. 0 stands for a record from before versions.
 """
 
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from schemas.base import Message
 
@@ -45,9 +45,9 @@ class ControlEntry(Message):
     """What every entry tells of its last change: its number, when, and by whom."""
 
     version: int = 0
-    changed_at: datetime | None = None
+    changed_at: AwareDatetime | None = None
     changed_by: str = ""
-    deleted_at: datetime | None = None
+    deleted_at: AwareDatetime | None = None
 
     @property
     def entry_id(self) -> str:
@@ -73,13 +73,13 @@ class KeyChanged(ControlEntry):
     user: str = ""
     scopes: tuple[Scope, ...] = (Scope.INFER, Scope.FEEDBACK)
     models: tuple[str, ...] = ()
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
     limits: Limits | None = None
     replaced_by: str = ""
     previous_secret_hmac: str = ""
-    previous_secret_until: datetime | None = None
+    previous_secret_until: AwareDatetime | None = None
     record_mac: str = ""
 
     @property
@@ -98,8 +98,8 @@ class TenantChanged(ControlEntry):
     kind: Literal["tenant"] = "tenant"
     tenant: str
     name: str = ""
-    created_at: datetime
-    suspended_at: datetime | None = None
+    created_at: AwareDatetime
+    suspended_at: AwareDatetime | None = None
     limits: Limits | None = None
     share: float = 1.0
 
@@ -120,8 +120,8 @@ class UserChanged(ControlEntry):
     user: str
     name: str = ""
     scopes: tuple[Scope, ...] = (Scope.INFER, Scope.FEEDBACK)
-    created_at: datetime
-    suspended_at: datetime | None = None
+    created_at: AwareDatetime
+    suspended_at: AwareDatetime | None = None
     limits: Limits | None = None
 
     @property
@@ -153,7 +153,7 @@ class BudgetChanged(ControlEntry):
     limit_usd: Decimal
     hard: bool = False
     warn_at: tuple[Decimal, ...] = (Decimal("0.8"), Decimal(1))
-    created_at: datetime
+    created_at: AwareDatetime
 
     @property
     def entry_id(self) -> str:

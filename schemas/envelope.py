@@ -90,7 +90,7 @@ class Envelope:
                 event_id=found["ce_id"].decode(),
                 type=found["ce_type"].decode(),
                 source=found["ce_source"].decode(),
-                occurred_at=datetime.fromisoformat(found["ce_time"].decode()).astimezone(UTC),
+                occurred_at=_aware(found["ce_time"]),
                 subject=found.get("ce_subject", b"").decode(),
                 tenant=found.get("ce_tenant", b"").decode(),
                 sequence=int(found.get("ce_sequence", b"-1")),
@@ -102,6 +102,13 @@ class Envelope:
             ) from error
         except ValueError as error:
             raise EnvelopeError(f"a CloudEvents header cannot be read: {error}") from error
+
+
+def _aware(time: bytes) -> datetime:
+    found = datetime.fromisoformat(time.decode())
+    if found.tzinfo is None:
+        raise ValueError(f"ce_time is {found}, without an offset from UTC")
+    return found.astimezone(UTC)
 
 
 def parse_traceparent(value: bytes | str | None) -> str | None:

@@ -11,12 +11,11 @@ completed.
 | inference.completed | InferenceCompleted |
 """
 
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from schemas.base import Finite, Message, Running, TenantTurn
 
@@ -158,14 +157,14 @@ class InferenceRequested(Message):
     stream: bool = False
     include_usage: bool = False
     reply_to: ReplyTo
-    requested_at: datetime
-    deadline: datetime
+    requested_at: AwareDatetime
+    deadline: AwareDatetime
     delivered: tuple[Delivered, ...] = ()
     previous: LogPosition | None = None
     ended: End | None = None
     queue_ms: float | None = None
     ttft_ms: float | None = None
-    accept_by: datetime | None = None
+    accept_by: AwareDatetime | None = None
     share: Finite | None = None
 
 
@@ -371,8 +370,8 @@ class InferenceCompleted(Message):
     completion_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: Decimal | None = None
-    requested_at: datetime
-    completed_at: datetime
+    requested_at: AwareDatetime
+    completed_at: AwareDatetime
     duration_ms: float
     queue_ms: float | None = None
     ttft_ms: float | None = None

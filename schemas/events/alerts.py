@@ -1,9 +1,8 @@
 """Every change of an alert's state: alerts.raised."""
 
-from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Finite, Message
 
@@ -46,9 +45,9 @@ class AlertRaised(Message):
     annotations: dict[str, str] = Field(default_factory=dict)
     value: Finite | None = None
     threshold: Finite | None = None
-    started_at: datetime
-    changed_at: datetime
-    ended_at: datetime | None = None
+    started_at: AwareDatetime
+    changed_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
     by: str = ""
     event_ids: tuple[str, ...] = ()
     runbook_url: str = ""

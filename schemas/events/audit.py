@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import uuid4
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Message
 
@@ -39,7 +39,7 @@ class AuditEntry(Message):
 
     entry_id: str
     salt: str = Field(min_length=32)
-    occurred_at: datetime
+    occurred_at: AwareDatetime
     tenant: str = ""
     actor: Actor
     action: str

@@ -1,8 +1,9 @@
 """A share of a budget was spent: budgets.warned."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal
+
+from pydantic import AwareDatetime
 
 from schemas.base import Message
 from schemas.control import Subject
@@ -21,10 +22,10 @@ class BudgetWarned(Message):
     subject: Subject
     period: Literal["day", "month"]
     time_zone: str
-    period_start: datetime
-    renews_at: datetime
+    period_start: AwareDatetime
+    renews_at: AwareDatetime
     share: Decimal
     limit_usd: Decimal
     spent_usd: Decimal
     hard: bool
-    warned_at: datetime
+    warned_at: AwareDatetime

@@ -1,6 +1,6 @@
 """What a consumer could not use, kept whole with where it came from and why."""
 
-from datetime import datetime
+from pydantic import AwareDatetime
 
 from schemas.base import Message
 
@@ -27,4 +27,4 @@ class DeadLettered(Message):
     attempts: int
     error_type: str
     error: str
-    failed_at: datetime
+    failed_at: AwareDatetime

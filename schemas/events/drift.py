@@ -1,9 +1,8 @@
 """Whether traffic changed against its baseline, and because of whom: drift.reports."""
 
-from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Finite, Message
 
@@ -21,8 +20,8 @@ class DriftSeverity(StrEnum):
 class Stretch(Message):
     """A stretch of traffic that was compared."""
 
-    start: datetime
-    end: datetime
+    start: AwareDatetime
+    end: AwareDatetime
     requests: int
 
 
@@ -60,7 +59,7 @@ class DriftReported(Message):
     """
 
     report_id: str
-    reported_at: datetime
+    reported_at: AwareDatetime
     model: str
     tenant: str = ""
     window: Stretch

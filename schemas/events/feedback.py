@@ -1,9 +1,8 @@
 """What people say of an answer: feedback.submitted."""
 
-from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Message
 
@@ -28,5 +27,5 @@ class FeedbackSubmitted(Message):
     rating: Literal[-1, 1]
     comment: str | None = Field(None, max_length=MAX_COMMENT_CHARS)
     correction: str | None = Field(None, max_length=MAX_CORRECTION_CHARS)
-    requested_at: datetime | None = None
-    submitted_at: datetime
+    requested_at: AwareDatetime | None = None
+    submitted_at: AwareDatetime

@@ -1,7 +1,8 @@
 """A figure crossed its threshold, or came back: kpi.breaches."""
 
-from datetime import datetime
 from enum import StrEnum
+
+from pydantic import AwareDatetime
 
 from schemas.base import Finite, Message
 from schemas.events.alerts import Severity
@@ -33,10 +34,10 @@ class KpiBreached(Message):
     tenant: str = ""
     model: str = ""
     user: str = ""
-    window_start: datetime
-    window_end: datetime
+    window_start: AwareDatetime
+    window_end: AwareDatetime
     samples: int
     baseline: Finite | None = None
     examples: tuple[str, ...] = ()
     summary: str = ""
-    detected_at: datetime
+    detected_at: AwareDatetime

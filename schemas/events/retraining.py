@@ -2,11 +2,10 @@
 came.
 """
 
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Finite, Message
 
@@ -19,7 +18,7 @@ class RetrainingRequested(Message):
     """
 
     retraining_id: str
-    requested_at: datetime
+    requested_at: AwareDatetime
     requested_by: str
     model: str
     tenant: str = ""
@@ -48,7 +47,7 @@ class RetrainingResult(Message):
     """
 
     retraining_id: str
-    reported_at: datetime
+    reported_at: AwareDatetime
     model: str
     tenant: str = ""
     status: RetrainingStatus

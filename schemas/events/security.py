@@ -2,7 +2,6 @@
 security.findings.
 """
 
-from datetime import datetime
 from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
@@ -57,7 +56,7 @@ class SecurityFinding(Message):
     """
 
     finding_id: str
-    found_at: datetime
+    found_at: AwareDatetime
     tenant: str
     user: str = ""
     key_id: str = ""

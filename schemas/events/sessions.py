@@ -1,6 +1,6 @@
 """What consoles tell each other of sessions: console.sessions."""
 
-from datetime import datetime
+from pydantic import AwareDatetime
 
 from schemas.base import Message
 
@@ -14,5 +14,5 @@ class SessionEnded(Message):
 
     session_digest: str
     key_id: str
-    began_at: datetime
-    ended_at: datetime
+    began_at: AwareDatetime
+    ended_at: AwareDatetime

@@ -180,8 +180,6 @@ def _price(name: str, value: Decimal | None) -> Decimal | None:
 def _time(name: str, value: datetime | None) -> datetime | None:
     if value is None:
         return None
-    if value.tzinfo is None:
-        raise ValueError(f"{name} is {value}, without a time zone; events carry UTC")
     if value.year not in _YEARS:
         raise ValueError(f"{name} is {value}; the year must be {_YEARS.start} to {_YEARS.stop - 1}")
     return value

@@ -1,14 +1,16 @@
 """The events that services tell each other."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from schemas.events.audit import Actor, AuditEntry
 from schemas.export import HOME
-from schemas.topics import BREACHES, FEEDBACK, FINDINGS, Topic
+from schemas.topics import BREACHES, CONTROL, FEEDBACK, FINDINGS, REQUESTS, TOPICS, Topic
 from tests.support.analyzer.recording import EPOCH
 
 
@@ -40,6 +42,30 @@ def test_event_from_a_newer_producer_is_read_without_the_fields_it_does_not_know
     """A rolling upgrade leaves older consumers running for a while."""
     newer = _example(FEEDBACK) | {"mood": "sunny"}
     assert FEEDBACK.model.validate_python(newer) == FEEDBACK.model.validate_python(_example(FEEDBACK))
+
+
+def _times(schema: Any) -> Iterator[dict[str, Any]]:
+    """What pydantic checks of every time within a message."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "datetime":
+            yield schema
+        schema = tuple(schema.values())
+    if isinstance(schema, list | tuple):
+        for one in schema:
+            yield from _times(one)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_time_without_an_offset_is_refused_in_every_message(topic: Topic) -> None:
+    """It cannot be compared with one that has an offset: whoever did would end."""
+    assert all(one.get("tz_constraint") == "aware" for one in _times(topic.model.core_schema))
+
+
+def test_times_of_messages_are_found_wherever_they_stand() -> None:
+    """In optional fields, in parts and in kinds of a message."""
+    found = {topic.name: len(list(_times(topic.model.core_schema))) for topic in TOPICS}
+    assert found[CONTROL.name] >= 25
+    assert found[REQUESTS.name] == found[BREACHES.name] == 3
 
 
 def test_audit_entry_keeps_nulls_of_what_was_changed_and_never_repeats_a_salt() -> None:

@@ -78,7 +78,7 @@ def link(head: Head, entry: AuditEntry, envelope: Envelope, located: Located) ->
     """The row that follows `head`.
 
     Raises:
-        ValueError: the entry's time has no zone, or a text is not Unicode.
+        ValueError: a text is not Unicode.
     """
     actor_salt, content_salt = _salt(entry.salt, "actor"), _salt(entry.salt, "content")
     actor = (entry.actor.id, entry.actor.address)
@@ -175,8 +175,6 @@ def _json(value: object) -> str:
 
 
 def _to_milliseconds(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError(f"occurred_at is {value}, without a time zone; events carry UTC")
     utc = value.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
