@@ -160,6 +160,7 @@ class Handle:
         try:
             result = self._connection.query(sql, output_format)
         except Exception as error:
+            self._failures.forget()
             raise StoreError.of_engine(error) from error
         progress = self.progress
         progress.read_rows = max(progress.read_rows, int(result.storage_rows_read() or 0))
@@ -180,11 +181,13 @@ class Handle:
         try:
             blocks = self._connection.send_query(sql, output_format)
         except Exception as error:
+            self._failures.forget()
             raise StoreError.of_engine(error) from error
         try:
             for block in blocks:
                 yield from cut(transform(block.bytes()))
         except Exception as error:
+            self._failures.forget()
             raise StoreError.of_engine(error) from error
         finally:
             blocks.close()

@@ -2,9 +2,9 @@
 
 chDB 26.9 tells what is wrong with the rows that it is given. What fails behind that (a
 disk that is full, no memory for a view, a constraint) it keeps to itself, and says that
-all is well (ADR 20). It does count it: so each insert asks before and after how many
-inserts have failed. Where another one failed at the same time, both are called failed;
-both may be sent again.
+all is well (ADR 20). It does count it: so each insert asks at its end how many inserts
+have failed, and compares that with what was known when it began. Where another one
+failed at the same time, both are called failed; both may be sent again.
 """
 
 import threading
@@ -50,26 +50,44 @@ class CountingHandle(Protocol):
 
 class InsertFailures:
     """The engine's own count of inserts that failed since it was opened, by a handle
-    of its own.
+    of its own; what it was when last asked is kept, so that an insert asks once.
+
+    The engine only counts up: what is kept is never above what is true, so an insert
+    that fails always finds more than was known at its beginning.
     """
 
     def __init__(self, make_handle: Callable[[], CountingHandle]) -> None:
         self._make_handle = make_handle
         self._handle: CountingHandle | None = None
-        self._lock = threading.Lock()
+        self._known: int | None = None
+        self._lock = threading.RLock()
+
+    def known(self) -> int:
+        """How many there were at least, as last asked; asks where that is not known."""
+        with self._lock:
+            return self.count() if self._known is None else self._known
 
     def count(self) -> int:
         """How many by now."""
         with self._lock:
             if self._handle is None:
                 self._handle = self._make_handle()
-            return int(
+            self._known = int(
                 self._handle.command("SELECT value FROM system.events WHERE event = 'FailedInsertQuery'") or 0
             )
+            return self._known
+
+    def forget(self) -> None:
+        """A statement failed that nobody asks about, or was given up: the next insert is
+        not to be taken for it.
+        """
+        with self._lock:
+            self._known = None
 
     def close(self) -> None:
         """Closes the handle."""
         with self._lock:
+            self._known = None
             if self._handle is not None:
                 self._handle.close()
                 self._handle = None
@@ -85,9 +103,10 @@ class Insert:
         self._progress = progress
         self._failures = failures
         try:
-            self._failed_before = failures.count()
+            self._failed_before = failures.known()
             self._inserter = begin()
         except Exception as error:
+            failures.forget()
             raise StoreError.of_engine(error) from error
 
     def append(self, data: bytes) -> None:
@@ -122,5 +141,8 @@ class Insert:
         progress.elapsed_ns = int(result.elapsed * 1e9)
 
     def cancel(self) -> None:
-        """Gives up what is not stored yet."""
-        self._inserter.cancel()
+        """Gives up what is not stored yet; comes after every other error, too."""
+        try:
+            self._inserter.cancel()
+        finally:
+            self._failures.forget()
