@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from schemas.inference import InferenceRequested
 from services.common.http.problems import Headers
+from services.common.requests.prompt_size import expected_tokens
 from services.gateway.admission.tenant_slots import Slot
-from services.gateway.limits.guard import Permit
+from services.gateway.limits.guard import LimitGuard
+from services.gateway.limits.limiter import Reservation
 
 
 def _nothing(_request_id: str) -> None:
@@ -15,8 +17,8 @@ def _nothing(_request_id: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class Admitted:
-    """A request that may be published, its place at this gateway, its part of limits and
-    of budgets (`release_money`), and what its answer's headers tell. `user` is the
+    """A request that may be published, its place at this gateway, its part of limits
+    (`reserved`) and of budgets (`release_money`), and what its answer's headers tell. `user` is the
     caller's own name, as far as it is known here.
 
     What becomes of it is said once: whatever is said later changes nothing.
@@ -24,7 +26,7 @@ class Admitted:
 
     request: InferenceRequested
     place: Slot | None = None
-    permit: Permit = field(default_factory=Permit)
+    reserved: tuple[LimitGuard, Reservation] | None = None
     headers: Headers = ()
     release_money: Callable[[str], None] = _nothing
     user: str = ""
@@ -33,7 +35,9 @@ class Admitted:
     def give_back(self) -> None:
         """The request was never begun: all that was taken for it is free."""
         if not self._over:
-            self.permit.give_back()
+            if self.reserved is not None:
+                limits, reservation = self.reserved
+                limits.give_back(reservation)
             self.release_money(self.request.request_id)
             self._end()
 
@@ -42,7 +46,7 @@ class Admitted:
         all else that was taken for it is free.
         """
         if not self._over:
-            self.permit.settle(0, 0)
+            self._settle(0, 0)
             self.release_money(self.request.request_id)
             self._end()
 
@@ -51,26 +55,31 @@ class Admitted:
         and its money free, when its end is read.
         """
         if not self._over:
-            self.permit.settle(0, 0)
+            self._settle(0, 0)
             self._end()
 
     def settle(self, prompt: int, completion: int) -> None:
         """The request ended and took so many tokens."""
         if not self._over:
-            self.permit.settle(prompt, completion)
+            self._settle(prompt, completion)
             self._end()
 
     def settle_delivered(self, completion: int, *, begun: bool) -> None:
         """How the request ended is not known, only what was heard of its answer."""
         if not self._over:
-            self.permit.settle_delivered(completion, begun=begun)
+            self._settle(expected_tokens(self.request) if begun else 0, completion)
             self._end()
 
     def keep(self) -> None:
         """The request goes on elsewhere: what was reserved of limits counts as used."""
         if not self._over:
-            self.permit.keep()
+            self._settle(self.reserved[1].tokens if self.reserved is not None else 0, 0)
             self._end()
+
+    def _settle(self, prompt: int, completion: int) -> None:
+        if self.reserved is not None:
+            limits, reservation = self.reserved
+            limits.settle(self.request, reservation, prompt=prompt, completion=completion)
 
     def _end(self) -> None:
         self._over = True

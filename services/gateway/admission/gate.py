@@ -80,9 +80,10 @@ class Gate:
         affordable = await self.budgets.admit([one.request for one in admitted])
         for one, request in zip(admitted, affordable, strict=True):
             one.request, one.release_money = request, self.budgets.release
-        permits = await self.limits.admit(caller, affordable)
-        for one, permit in zip(admitted, permits, strict=True):
-            one.permit, one.headers = permit, (*permit.headers, *queue_headers(position))
+        headers, reservations = await self.limits.admit(caller, affordable)
+        for one, reservation in zip(admitted, reservations, strict=True):
+            one.reserved = None if reservation is None else (self.limits, reservation)
+            one.headers = (*headers, *queue_headers(position))
 
     async def _require_servable(self, admitted: Sequence[Admitted], traceparent: str | None) -> None:
         """Records how the call ends where its model is not served: one end, whatever the

@@ -10,44 +10,16 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
-from services.common.requests.prompt_size import expected_tokens
 from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Cost, LocalLimits, Refused, Reservation
 from services.gateway.limits.risk import RiskTable
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 
-
-@dataclass(slots=True)
-class Permit:
-    """One request's part of its limits. How the request ended is told once: what is told
-    later changes nothing.
-    """
-
-    headers: Headers = ()
-    _taken: "tuple[LimitGuard, InferenceRequested, Reservation] | None" = None
-
-    def settle(self, prompt: int, completion: int) -> None:
-        """The request ended and took so many tokens."""
-        if self._taken is not None:
-            (admission, request, reservation), self._taken = self._taken, None
-            admission.settle(request, reservation, prompt=prompt, completion=completion)
-
-    def settle_delivered(self, completion: int, *, begun: bool) -> None:
-        """How the request ended is not known, only what was heard of its answer."""
-        if self._taken is not None:
-            self.settle(expected_tokens(self._taken[1]) if begun else 0, completion)
-
-    def give_back(self) -> None:
-        """The request was never begun: it has used nothing of any limit."""
-        if self._taken is not None:
-            (admission, _, reservation), self._taken = self._taken, None
-            admission.give_back(reservation)
-
-    def keep(self) -> None:
-        """The request goes on elsewhere: what was reserved counts as used."""
-        if self._taken is not None:
-            self.settle(self._taken[2].tokens, 0)
+Granted = tuple[Headers, Sequence[Reservation | None]]
+"""How the limits stand now, for the answer's headers, and what each request has reserved
+of them; None where it is under none.
+"""
 
 
 @dataclass
@@ -69,15 +41,15 @@ class LimitGuard:
     on_news: Callable[[], None] = field(default=lambda: None)
     shared: SharedLimits | None = None
 
-    async def admit(self, caller: Principal, requests: Sequence[InferenceRequested]) -> list[Permit]:
-        """A permit for each of the requests of one call, which are for one model.
+    async def admit(self, caller: Principal, requests: Sequence[InferenceRequested]) -> Granted:
+        """What is taken for the requests of one call, which are for one model.
 
         Raises:
             ProblemError: 429, a limit is reached; nothing was taken.
         """
         rules = self._rules(caller, requests[0])
         if not rules:
-            return [Permit() for _ in requests]
+            return (), [None] * len(requests)
         costs = [Cost(one.sampling.n, self.estimates.tokens_of(one)) for one in requests]
         refused, used_s = await self._judge(rules, _sum(costs))
         now_s = self.monotonic()
@@ -92,11 +64,7 @@ class LimitGuard:
             metrics.LIMITS_FORGOTTEN.inc(self.limiter.meters.forgotten)
             self.limiter.meters.forgotten = 0
         self._tell()
-        headers = self._headers(rules, now_s)
-        return [
-            Permit(headers, (self, request, reservation))
-            for request, reservation in zip(requests, reservations, strict=True)
-        ]
+        return self._headers(rules, now_s), reservations
 
     async def _judge(self, rules: Sequence[Rule], cost: Cost) -> tuple[Refused | None, tuple[float, ...]]:
         """The limit that is exceeded, and what the shared store says is used of each;

@@ -53,8 +53,8 @@ def cost_of_admission(limits: Limits | None, defaults: str = "") -> float:
 
     async def serve() -> None:
         for _ in range(_ROUNDS):
-            [permit] = await scene.admission.admit(asking, [asked])
-            permit.settle(4, 0)
+            [let_in] = await scene.admit(asking, [asked])
+            let_in.settle(4, 0)
             scene.time_s += 1.0
 
     began = time.process_time()

@@ -11,7 +11,7 @@ import pytest
 from schemas.control import Limits
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
-from services.gateway.limits.guard import Permit
+from services.gateway.admission.admitted import Admitted
 from services.gateway.limits.valkey.shared_limits import SharedLimits
 from tests.integration.gateway.limits.valkey_server import OwnValkey, valkey_server
 from tests.unit.gateway.limits.scene import LimitsScene, caller, request
@@ -28,17 +28,17 @@ class Gateway:
     scene: LimitsScene
     shared: SharedLimits
 
-    async def ask(self, key_id: str, limits: Limits) -> Permit | None:
-        """A permit, or None for a refusal."""
+    async def ask(self, key_id: str, limits: Limits) -> Admitted | None:
+        """What was let in, or None for a refusal."""
         with contextlib.suppress(ProblemError):
-            [permit] = await self.scene.admission.admit(caller(limits, key_id=key_id), [request()])
-            return permit
+            [let_in] = await self.scene.admit(caller(limits, key_id=key_id), [request()])
+            return let_in
         return None
 
-    async def ask_often(self, count: int, key_id: str, limits: Limits) -> list[Permit]:
-        """The permits of so many requests at once."""
+    async def ask_often(self, count: int, key_id: str, limits: Limits) -> list[Admitted]:
+        """What is let in of so many requests at once."""
         asked = await asyncio.gather(*(self.ask(key_id, limits) for _ in range(count)))
-        return [permit for permit in asked if permit is not None]
+        return [let_in for let_in in asked if let_in is not None]
 
 
 @contextlib.asynccontextmanager
@@ -81,8 +81,8 @@ async def test_limit_holds_exactly_over_three_gateways_at_once(valkey_server: Ow
     async with gateways(valkey_server, 3) as made:
         name = key()
         limits = Limits(requests_per_minute=12)
-        permits = await asyncio.gather(*(one.ask_often(20, name, limits) for one in made))
-        assert sum(map(len, permits)) == 12
+        all_in = await asyncio.gather(*(one.ask_often(20, name, limits) for one in made))
+        assert sum(map(len, all_in)) == 12
         assert await made[0].ask(name, limits) is None
         fresh = await made[1].ask(key(), limits)
         assert fresh is not None
@@ -93,16 +93,16 @@ async def test_tokens_and_streams_are_reserved_over_gateways_and_settled(valkey_
     """Twenty tokens a request are reserved; what was not used is free at every gateway."""
     async with gateways(valkey_server, 2) as (one, two):
         name, limits = key(), Limits(tokens_per_minute=60, concurrent_streams=3)
-        permits = await one.ask_often(3, name, limits)
-        assert len(permits) == 3
+        all_in = await one.ask_often(3, name, limits)
+        assert len(all_in) == 3
         assert await two.ask(name, limits) is None
-        for permit in permits:
-            permit.settle(4, 6)
+        for let_in in all_in:
+            let_in.settle(4, 6)
         await until(lambda: not one.shared._calls)
         again = await two.ask_often(3, name, limits)
         assert len(again) == 1  # 30 used, 20 reserved: 10 are left
-        for permit in again:
-            permit.give_back()
+        for let_in in again:
+            let_in.give_back()
 
 
 async def test_gateway_that_is_gone_holds_nothing(valkey_server: OwnValkey) -> None:
@@ -110,15 +110,13 @@ async def test_gateway_that_is_gone_holds_nothing(valkey_server: OwnValkey) -> N
     async with gateways(valkey_server, 1) as (staying,):
         name, limits = key(), Limits(concurrent_streams=2, tokens_per_minute=100)
         async with gateways(valkey_server, 1) as (leaving,):
-            permits = await leaving.ask_often(3, name, limits)
-            assert len(permits) == 2
+            all_in = await leaving.ask_often(3, name, limits)
+            assert len(all_in) == 2
             assert await staying.ask(name, limits) is None
-            permits[0].settle(10, 20)  # as the gateway stops
+            all_in[0].settle(10, 20)  # as the gateway stops
         assert len(await staying.ask_often(3, name, limits)) == 2
-        [permit] = await staying.scene.admission.admit(
-            caller(Limits(tokens_per_minute=100), key_id=name), [request()]
-        )
-        assert dict(permit.headers)["x-ratelimit-remaining-tokens"] == str(100 - 30 - 3 * 20)
+        [let_in] = await staying.scene.admit(caller(Limits(tokens_per_minute=100), key_id=name), [request()])
+        assert dict(let_in.headers)["x-ratelimit-remaining-tokens"] == str(100 - 30 - 3 * 20)
 
 
 async def test_store_that_is_away_costs_no_request_and_is_used_again_when_it_is_back(
@@ -152,7 +150,7 @@ async def test_limit_that_allows_nothing_needs_no_store(valkey_server: OwnValkey
     """It is refused for good, by each gateway by itself."""
     async with gateways(valkey_server, 1) as (one,):
         with pytest.raises(ProblemError) as refused:
-            await one.scene.admission.admit(caller(Limits(requests_per_minute=0)), [request()])
+            await one.scene.admit(caller(Limits(requests_per_minute=0)), [request()])
         assert ("x-should-retry", "false") in refused.value.problem.headers
 
 

@@ -1,5 +1,6 @@
 """A gateway's limits on a clock that the test moves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
+from services.gateway.admission.admitted import Admitted
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.limiter import LocalLimits
@@ -44,7 +46,7 @@ def request(**fields: Any) -> InferenceRequested:
 
 @dataclass
 class LimitsScene:
-    """One gateway's admission."""
+    """One gateway's limits."""
 
     defaults: str = ""
     gateway_id: str = "g1"
@@ -69,6 +71,21 @@ class LimitsScene:
             lambda: self.time_s,
             self._tell,
         )
+
+    async def admit(self, asking: Principal, requests: Sequence[InferenceRequested]) -> list[Admitted]:
+        """The requests of one call, as the gate lets them in, with their part of limits
+        and nothing else.
+
+        Raises:
+            ProblemError: a limit is reached.
+        """
+        headers, reservations = await self.admission.admit(asking, requests)
+        return [
+            Admitted(
+                one, reserved=None if reservation is None else (self.admission, reservation), headers=headers
+            )
+            for one, reservation in zip(requests, reservations, strict=True)
+        ]
 
     def _tell(self) -> None:
         self.told += 1

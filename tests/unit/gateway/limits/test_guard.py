@@ -8,18 +8,17 @@ from schemas.control import Limits, TenantChanged
 from schemas.inference import Sampling
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
-from services.gateway.limits.guard import Permit
 from tests.unit.gateway.limits.scene import NOW, LimitsScene, caller, request
 
 
 async def admitted(scene: LimitsScene, count: int, limits: Limits | None = None, **fields: object) -> int:
     """How many of so many requests are let in."""
-    permits = 0
+    count_in = 0
     for _ in range(count):
         with contextlib.suppress(ProblemError):
-            await scene.admission.admit(caller(limits), [request(**fields)])
-            permits += 1
-    return permits
+            await scene.admit(caller(limits), [request(**fields)])
+            count_in += 1
+    return count_in
 
 
 async def test_ten_a_minute_a_key_lets_ten_in_and_then_one_every_six_seconds() -> None:
@@ -37,8 +36,8 @@ async def test_ten_a_minute_a_key_lets_ten_in_and_then_one_every_six_seconds() -
 async def test_answer_tells_how_the_limits_stand() -> None:
     """Requests and tokens, the tightest of each, reservations counted."""
     scene = LimitsScene("key.requests_per_minute=10,tenant.requests_per_minute=3,key.tokens_per_minute=200")
-    [permit] = await scene.admission.admit(caller(), [request()])
-    assert dict(permit.headers) == {
+    [let_in] = await scene.admit(caller(), [request()])
+    assert dict(let_in.headers) == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "2",
         "x-ratelimit-reset-requests": "20s",
@@ -54,7 +53,7 @@ async def test_refusal_carries_headers_of_limits_and_of_the_wait() -> None:
     await admitted(scene, 2)
     for _ in range(5):
         with pytest.raises(ProblemError) as refused:
-            await scene.admission.admit(caller(), [request()])
+            await scene.admit(caller(), [request()])
     headers = dict(refused.value.problem.headers)
     assert "this API key may have 2 requests a minute. Try again in 30s." in refused.value.problem.message
     assert (headers["retry-after"], headers["retry-after-ms"]) == ("30", "30000")
@@ -65,10 +64,10 @@ async def test_refusal_carries_headers_of_limits_and_of_the_wait() -> None:
 async def test_tokens_are_reserved_and_settled_with_what_was_used() -> None:
     """Four of the prompt and sixteen of the answer; what was not used is free again."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=40)
-    permits = [(await scene.admission.admit(caller(limits), [request()]))[0] for _ in range(2)]
+    all_in = [(await scene.admit(caller(limits), [request()]))[0] for _ in range(2)]
     assert await admitted(scene, 1, limits) == 0
-    permits[0].settle(4, 6)
-    permits[1].settle(4, 16)
+    all_in[0].settle(4, 6)
+    all_in[1].settle(4, 16)
     assert await admitted(scene, 1, limits) == 0  # 30 of 40 are used, 20 more are asked for
     scene.time_s += 16
     assert await admitted(scene, 2, limits) == 1
@@ -78,11 +77,11 @@ async def test_tokens_are_reserved_and_settled_with_what_was_used() -> None:
 async def test_request_of_which_nothing_came_takes_no_tokens(end: str) -> None:
     """Refused by the bus, or taken back in the queue."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=20)
-    [permit] = await scene.admission.admit(caller(limits), [request()])
+    [let_in] = await scene.admit(caller(limits), [request()])
     if end == "given back":
-        permit.give_back()
+        let_in.give_back()
     else:
-        permit.settle_delivered(0, begun=False)
+        let_in.settle_delivered(0, begun=False)
     assert await admitted(scene, 2, limits) == 1
 
 
@@ -100,10 +99,10 @@ async def test_request_that_was_never_begun_has_used_no_limit(
 ) -> None:
     """Of whomever; saying so twice gives it back once."""
     scene = LimitsScene(defaults)
-    [permit] = await scene.admission.admit(caller(user="jo"), [request()])
+    [let_in] = await scene.admit(caller(user="jo"), [request()])
     scene.time_s += later_s
     for _ in range(2):
-        permit.give_back()
+        let_in.give_back()
     assert await admitted(scene, 99, user="jo") == left
     scene.exchange(other := LimitsScene(defaults, "g2"))
     assert await admitted(other, 9, user="jo") == 0
@@ -112,9 +111,9 @@ async def test_request_that_was_never_begun_has_used_no_limit(
 async def test_request_that_others_heard_of_is_given_back_here_only() -> None:
     """They count it until time gives it back; nothing negative is told."""
     one, two = (LimitsScene("key.requests_per_minute=3", name) for name in ("g1", "g2"))
-    [permit] = await one.admission.admit(caller(), [request()])
+    [let_in] = await one.admit(caller(), [request()])
     one.exchange(two)
-    permit.give_back()
+    let_in.give_back()
     assert not one.peer_usage.take(0.0).used
     assert await admitted(two, 9) == 2
 
@@ -122,37 +121,37 @@ async def test_request_that_others_heard_of_is_given_back_here_only() -> None:
 async def test_cut_answer_takes_what_was_heard_of_it_and_the_prompt() -> None:
     """The client left while it ran: nobody tells this gateway its usage."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=60)
-    [permit] = await scene.admission.admit(caller(limits), [request()])
-    permit.settle_delivered(9, begun=True)
-    permit.settle(1000, 1000)  # the first word counts
+    [let_in] = await scene.admit(caller(limits), [request()])
+    let_in.settle_delivered(9, begun=True)
+    let_in.settle(1000, 1000)  # the first word counts
     assert scene.limiter.meters.of("key:key00001:tokens", scene.time_s).used_s(scene.time_s) == 13
 
 
 async def test_stream_that_goes_on_at_another_gateway_keeps_what_was_reserved() -> None:
     """Or reattaching would make its tokens free."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=60)
-    [permit] = await scene.admission.admit(caller(limits), [request()])
-    permit.keep()
+    [let_in] = await scene.admit(caller(limits), [request()])
+    let_in.keep()
     assert scene.limiter.meters.of("key:key00001:tokens", scene.time_s).used_s(scene.time_s) == 20
 
 
 async def test_streams_at_a_time_are_counted_until_they_end() -> None:
     """However they end, once."""
     scene, limits = LimitsScene(), Limits(concurrent_streams=2)
-    permits = [(await scene.admission.admit(caller(limits), [request()]))[0] for _ in range(2)]
+    all_in = [(await scene.admit(caller(limits), [request()]))[0] for _ in range(2)]
     assert await admitted(scene, 3, limits) == 0
     for _ in range(3):
-        permits[0].settle(0, 0)
+        all_in[0].settle(0, 0)
     assert await admitted(scene, 3, limits) == 1
 
 
 async def test_prompts_of_one_call_are_let_in_together_or_not_at_all() -> None:
     """Nothing is begun that the third of three would exceed."""
     scene, limits = LimitsScene(), Limits(requests_per_minute=4)
-    assert len(await scene.admission.admit(caller(limits), [request()] * 3)) == 3
+    assert len(await scene.admit(caller(limits), [request()] * 3)) == 3
     with pytest.raises(ProblemError):
-        await scene.admission.admit(caller(limits), [request()] * 2)
-    assert len(await scene.admission.admit(caller(limits), [request()])) == 1
+        await scene.admit(caller(limits), [request()] * 2)
+    assert len(await scene.admit(caller(limits), [request()])) == 1
 
 
 async def test_choices_count_as_requests_and_tokens_each() -> None:
@@ -161,8 +160,8 @@ async def test_choices_count_as_requests_and_tokens_each() -> None:
     three = Sampling(n=3, max_tokens=16)
     assert await admitted(scene, 10, limits, sampling=three) == 3
     tokens = LimitsScene()
-    [permit] = await tokens.admission.admit(caller(Limits(tokens_per_minute=100)), [request(sampling=three)])
-    assert dict(permit.headers)["x-ratelimit-remaining-tokens"] == str(100 - 4 - 3 * 16)
+    [let_in] = await tokens.admit(caller(Limits(tokens_per_minute=100)), [request(sampling=three)])
+    assert dict(let_in.headers)["x-ratelimit-remaining-tokens"] == str(100 - 4 - 3 * 16)
 
 
 async def test_limit_of_zero_lets_nobody_in_and_says_so_for_good() -> None:
@@ -174,15 +173,15 @@ async def test_limit_of_zero_lets_nobody_in_and_says_so_for_good() -> None:
     ):
         scene = LimitsScene()
         with pytest.raises(ProblemError) as refused:
-            await scene.admission.admit(caller(limits), [request()])
+            await scene.admit(caller(limits), [request()])
         assert ("x-should-retry", "false") in refused.value.problem.headers
 
 
 async def test_request_larger_than_its_token_limit_needs_the_whole_of_it() -> None:
     """It is let in alone, and what it took beyond the limit is waited off."""
     scene, limits = LimitsScene(), Limits(tokens_per_minute=10)
-    [permit] = await scene.admission.admit(caller(limits), [request()])
-    permit.settle(4, 16)
+    [let_in] = await scene.admit(caller(limits), [request()])
+    let_in.settle(4, 16)
     scene.time_s += 119
     assert await admitted(scene, 1, limits) == 0
     scene.time_s += 2
@@ -195,9 +194,7 @@ async def test_users_limit_binds_all_keys_of_the_user_and_no_name_in_the_body() 
     count = 0
     for number in range(6):
         try:
-            await scene.admission.admit(
-                caller(key_id=f"key0000{number}", user="ann"), [request(user=f"u_{number}")]
-            )
+            await scene.admit(caller(key_id=f"key0000{number}", user="ann"), [request(user=f"u_{number}")])
         except ProblemError:
             continue
         count += 1
@@ -215,7 +212,7 @@ async def test_tenants_do_not_share_a_limit() -> None:
         counts[tenant] = 0
         for _ in range(5):
             try:
-                await scene.admission.admit(caller(tenant=tenant, key_id=f"k{tenant}"), [request()])
+                await scene.admit(caller(tenant=tenant, key_id=f"k{tenant}"), [request()])
             except ProblemError:
                 continue
             counts[tenant] += 1
@@ -265,9 +262,8 @@ async def test_fast_use_hurries_the_news_and_slow_use_does_not() -> None:
 
 
 async def test_unlimited_request_leaves_no_trace() -> None:
-    """And its permit has no headers."""
+    """And its answer has no headers."""
     scene = LimitsScene()
-    [permit] = await scene.admission.admit(caller(), [request()])
-    permit.settle(4, 4)
-    assert (permit.headers, len(scene.limiter.meters), scene.peer_usage.has_news) == ((), 0, False)
-    assert isinstance(permit, Permit)
+    [let_in] = await scene.admit(caller(), [request()])
+    let_in.settle(4, 4)
+    assert (let_in.headers, len(scene.limiter.meters), scene.peer_usage.has_news) == ((), 0, False)

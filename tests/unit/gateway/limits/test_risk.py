@@ -31,14 +31,14 @@ def risk(findings: int, user: str = ANN, **fields: Any) -> UserRisk:
 
 async def admitted(scene: LimitsScene, count: int, **fields: Any) -> int:
     """How many of Ann's requests are let in."""
-    permits = 0
+    count_in = 0
     for _ in range(count):
         try:
-            await scene.admission.admit(caller(user="ann"), [request(**({"user": ANN} | fields))])
+            await scene.admit(caller(user="ann"), [request(**({"user": ANN} | fields))])
         except ProblemError:
             break
-        permits += 1
-    return permits
+        count_in += 1
+    return count_in
 
 
 @pytest.mark.parametrize(("findings", "an_hour"), [(1, 50), (3, 50), (4, 10), (1000, 10)])
@@ -48,8 +48,8 @@ async def test_findings_tighten_a_users_limit_at_once(findings: int, an_hour: in
     assert await admitted(scene, 200) == 200
     scene.risks.take(f"acme/{ANN}", risk(findings))
     assert await admitted(scene, 200) == an_hour
-    [permit] = await scene.admission.admit(caller(user="bob"), [request(user="u_acme_bob")])
-    assert permit.headers == ()
+    [let_in] = await scene.admit(caller(user="bob"), [request(user="u_acme_bob")])
+    assert let_in.headers == ()
 
 
 async def test_refusal_says_why_and_nothing_of_what_was_found() -> None:
@@ -58,7 +58,7 @@ async def test_refusal_says_why_and_nothing_of_what_was_found() -> None:
     scene.risks.take(f"acme/{ANN}", risk(9, score=77.7))
     await admitted(scene, 10)
     with pytest.raises(ProblemError) as refused:
-        await scene.admission.admit(caller(user="ann"), [request(user=ANN)])
+        await scene.admit(caller(user="ann"), [request(user=ANN)])
     assert refused.value.problem.message == (
         "Rate limit reached: this user, for what was found in its recent requests, may have 10 requests an "
         "hour. Try again in 6m0s."

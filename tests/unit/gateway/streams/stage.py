@@ -21,7 +21,8 @@ from services.common.control.state import ControlState
 from services.common.process.health import HealthState
 from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.monitor import BusMonitor
-from services.gateway.limits.guard import Permit
+from services.gateway.limits.guard import LimitGuard
+from services.gateway.limits.limiter import Reservation
 from services.gateway.settings import Settings
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
@@ -80,7 +81,7 @@ class Stage:
         stream: bool = True,
         prompt: str = "",
         tenant: str = "t",
-        permit: Permit | None = None,
+        reserved: tuple[LimitGuard, Reservation] | None = None,
         key_id: str = KEY.key_id,
         user: str = "",
         **more: Any,
@@ -100,7 +101,7 @@ class Stage:
             deadline=NOW + timedelta(seconds=60),
         )
         [place] = self.registry.take_slots(tenant)
-        admitted = Admitted(request, place, permit or Permit(), user=user)
+        admitted = Admitted(request, place, reserved, user=user)
         return self.registry.follow(admitted, self.reader, **more)
 
     def hear(self, reply_stream: ReplyStream, message: Any) -> None:

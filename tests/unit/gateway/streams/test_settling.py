@@ -5,10 +5,8 @@ from typing import Any
 import pytest
 
 from schemas.inference import End, Outcome, StreamTaken, Usage
-from services.gateway.limits.guard import Permit
 from services.gateway.limits.limiter import Reservation
 from services.gateway.streams.reply_stream import ReplyStream
-from tests.unit.gateway.limits.scene import request
 from tests.unit.gateway.streams.stage import Stage, chunk
 
 RESERVED = 50
@@ -20,10 +18,10 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[int, int]] = []
 
-    def give_back(self, _grant: Reservation) -> None:
+    def give_back(self, _reservation: Reservation) -> None:
         self.settled.append((0, 0))
 
-    def settle(self, _request: Any, _grant: Reservation, *, prompt: int, completion: int) -> None:
+    def settle(self, _request: Any, _reservation: Reservation, *, prompt: int, completion: int) -> None:
         self.settled.append((prompt, completion))
 
 
@@ -35,8 +33,8 @@ def ledger() -> Ledger:
 
 def follow(stage: Stage, ledger: Ledger, **fields: Any) -> ReplyStream:
     """A request that was let in, with four tokens of prompt by the estimate."""
-    permit = Permit((), (ledger, request(), Reservation(RESERVED, ())))  # type: ignore[arg-type]
-    return stage.follow(prompt="twelve chars", permit=permit, **fields)
+    reserved: Any = (ledger, Reservation(RESERVED, ()))
+    return stage.follow(prompt="twelve chars", reserved=reserved, **fields)
 
 
 def ended(outcome: Outcome = Outcome.COMPLETED, *tokens: int) -> End:
