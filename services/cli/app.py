@@ -5,15 +5,40 @@ Each one's work is imported only when it is called, so that `--help` answers at 
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from services.cli import costs, dead_letters, installation, operations
 from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
+
+class _Commands(TyperGroup):
+    """All commands; a wrong value of an option is told in our words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            _say_what_to_write(error)
+            raise
+
+
+def _say_what_to_write(error: typer.BadParameter) -> None:
+    from pydantic import ValidationError
+
+    from services.common.errors.value_rules import rule_of, shown
+
+    if isinstance(error.__cause__, ValidationError):
+        first = error.__cause__.errors(include_url=False)[0]
+        error.message = f"{rule_of(first)}{shown(first)}."
+
+
 app = typer.Typer(
     name="tocsin",
+    cls=_Commands,
     help="Serve language models over a message bus, and watch what you serve.",
     no_args_is_help=True,
     add_completion=False,

@@ -4,9 +4,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
+
+_OPTIONS = {"valid_from": "from", "subject": "for", "expires_at": "expires_in_days"}
+"""Fields whose options are called otherwise."""
 
 
 def run_beside_installation(command: Callable[[], int], *, as_json: bool = False) -> None:
@@ -31,8 +34,28 @@ def run_beside_installation(command: Callable[[], int], *, as_json: bool = False
         typer.echo(json.dumps(said) if as_json else f"tocsin: {said['error']}", err=True)
         raise typer.Exit(1) from error
     except TocsinError as error:
-        typer.echo(_as_json(error) if as_json else f"tocsin: {error}", err=True)
+        typer.echo(_as_json(error) if as_json else f"tocsin: {_by_option(error)}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _by_option(error: Exception) -> str:
+    """The error with the options that fields came from, as far as they were typed."""
+    from services.common.control.errors import InvalidChangeError
+
+    if not isinstance(error, InvalidChangeError):
+        return str(error)
+    return "; ".join(f"{option_of(name, sys.argv)}: {text}" for name, text in error.problems)
+
+
+def option_of(field: str, given: Sequence[str]) -> str:
+    """The option among those `given` that sets a field (`prices.0.valid_from`: --from);
+    the field itself where none does.
+    """
+    for part in reversed(field.split(".")):
+        option = "--" + _OPTIONS.get(part, part).replace("_", "-")
+        if any(one == option or one.startswith(f"{option}=") for one in given):
+            return option
+    return field
 
 
 def _as_json(error: Exception) -> str:

@@ -23,6 +23,7 @@ from services.common.control.errors import ChangeRefusedError
 from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.reader import ControlReader
 from services.common.control.writer import ControlWriter
+from services.common.errors.value_rules import rule_of, shown
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.authentication import Authenticator
 from services.common.http.operations import docs_router, operations_router
@@ -258,4 +259,6 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for nothing else
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    return problem_response(malformed(f"{name}: {first['msg']}.", name).problem, request.url.path)
+    return problem_response(
+        malformed(f"{name}: {rule_of(first)}{shown(first)}.", name).problem, request.url.path
+    )

@@ -119,7 +119,7 @@ def new(kind: type[ControlEntry], fields: dict[str, Any]) -> AnyEntry:
     try:
         entry: AnyEntry = kind.model_validate(fields)  # type: ignore[assignment]
     except ValidationError as error:
-        raise InvalidChangeError.of(error) from error
+        raise InvalidChangeError.of(error, kind) from error
     return entry
 
 

@@ -22,6 +22,7 @@ from services.common.control.errors import (
 )
 from services.common.control.state import DEFAULT_TENANT, KINDS, ControlState
 from services.common.control.validation import require_valid
+from services.common.errors.value_rules import unknown_field
 
 SECRET_FIELDS = frozenset({"secret_hmac", "previous_secret_hmac", "record_mac"})
 """What nobody is shown."""
@@ -127,8 +128,8 @@ def edit(kind: str, entry_id: str, fields: Mapping[str, Any]) -> Change:
     def decide(state: ControlState, _now: datetime) -> Plan:
         known = _require_live(state, kind, entry_id)
         for field in fields:
-            if field in _FIXED or field not in type(known).model_fields:
-                raise InvalidChangeError(field, f"a {kind} has no field of this name that can be changed")
+            if field not in (names := [one for one in type(known).model_fields if one not in _FIXED]):
+                raise InvalidChangeError(field, f"{unknown_field(field, names)} that can be changed")
         changed = _checked(known, fields)
         require_valid(state, changed)
         return Plan(kind, entry_id, "changed", known, _successor(known, changed))
@@ -272,7 +273,7 @@ def _checked(known: AnyEntry, fields: Mapping[str, Any]) -> AnyEntry:
     try:
         return type(known).model_validate(_merged(known.model_dump(), fields))
     except ValidationError as error:
-        raise InvalidChangeError.of(error) from error
+        raise InvalidChangeError.of(error, type(known)) from error
 
 
 def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.common.errors import PermanentError
+from services.common.errors.value_rules import rule_of, shown
 
 
 class ChangeRefusedError(PermanentError):
@@ -36,7 +37,10 @@ class InvalidChangeError(ChangeRefusedError):
         super().__init__("; ".join(f"{name}: {text}" for name, text in self.problems))
 
     @classmethod
-    def of(cls, error: ValidationError) -> Self:
-        """The same in pydantic's words, each field by its path."""
-        first, *more = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
+    def of(cls, error: ValidationError, model: type[BaseModel]) -> Self:
+        """The same of what is no `model`, each field by its path with what to write."""
+        first, *more = (
+            (".".join(map(str, one["loc"])), f"{rule_of(one, model)}{shown(one)}")
+            for one in error.errors(include_url=False)
+        )
         return cls(*first, *more)

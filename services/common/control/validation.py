@@ -150,7 +150,7 @@ def _budget(state: ControlState, budget: BudgetChanged) -> Iterator[Problem]:
     yield from _subject(state, budget)
     yield from _dollars("limit_usd", budget.limit_usd, _MAX_LIMIT_USD)
     if any(not 0 < share <= 10 for share in budget.warn_at):
-        yield "warn_at", "shares are numbers above 0, such as 0.8 for 80 %"
+        yield "warn_at", "shares are numbers above 0, such as 0.8 for 80 %, with a point"
     if budget.time_zone not in zone_names():
         yield "time_zone", f"{budget.time_zone!r} is unknown; use a name such as Europe/Paris"
 

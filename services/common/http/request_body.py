@@ -93,7 +93,7 @@ def parse_json(body: bytes, kind: type[Body]) -> Body:
     try:
         found = kind.model_validate_json(body)
     except ValidationError as error:
-        raise problem_of(error, body) from error
+        raise problem_of(error, body, kind) from error
     refuse_constants(body)
     return found
 

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ErrorCode
+from services.common.errors.value_rules import rule_of, shown
 from services.common.http.problems import ProblemError, malformed
 
 _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00")
-_SHOWN_CHARS = 40
 _MOST_PROBLEMS = 100
 
 
-def problem_of(error: ValidationError, body: bytes) -> ProblemError:
-    """The 400 for a body that is not what is wanted."""
+def problem_of(error: ValidationError, body: bytes, model: type[BaseModel]) -> ProblemError:
+    """The 400 for a body that is no `model`."""
     if error.error_count() > _MOST_PROBLEMS:  # each costs some microseconds and a kilobyte to tell
         return malformed(
             f"The body has {error.error_count()} values that are not as they must be; /docs shows how.",
@@ -32,26 +32,22 @@ def problem_of(error: ValidationError, body: bytes) -> ProblemError:
     wrong = [(place, one) for place, one in same if len(place) == deepest]
     wrong = [pair for pair in wrong if not _is_of_type(pair[1])] or wrong
     place, one = wrong[0]
-    rules = list(
-        dict.fromkeys(
-            str(other["msg"]).removeprefix("Value error, ") for where, other in wrong if where == place
-        )
-    )
-    rule = ", or ".join([rules[0], *(_uncapitalised(text) for text in rules[1:])])
+    rules = list(dict.fromkeys(rule_of(other, model) for where, other in wrong if where == place))
+    rule = ", or ".join([rules[0], *(text.removeprefix("use ") for text in rules[1:])])
     code = ErrorCode.MISSING_PARAMETER if one["type"] == "missing" else ErrorCode.INVALID_VALUE
-    text = f"{'.'.join(map(str, place)) or 'The body'}: {rule}{_shown(one)}."
+    text = f"{'.'.join(map(str, place)) or 'The body'}: {rule}{shown(one)}."
     problem = malformed(text, str(first[0]) if first else None, code).problem
-    return ProblemError(replace(problem, errors=_by_field(found, given)))
+    return ProblemError(replace(problem, errors=_by_field(found, given, model)))
 
 
-def _by_field(found: Sequence[Any], given: Any) -> tuple[tuple[str, str], ...]:
+def _by_field(found: Sequence[Any], given: Any, model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
     """Every wrong field with the first thing that is wrong with it; not the object or
     list that it is in, which only follows.
     """
     fields: dict[str, str] = {}
     for one in found:
         place = _place(one, given) or one["loc"]
-        fields.setdefault(".".join(map(str, place)), str(one["msg"]).removeprefix("Value error, "))
+        fields.setdefault(".".join(map(str, place)), rule_of(one, model))
     inner = [name for name in fields if not any(other.startswith(f"{name}.") for other in fields)]
     return tuple((name, fields[name]) for name in inner)
 
@@ -124,15 +120,3 @@ def _is_of_type(problem: Any) -> bool:
     """Whether a value is of a wrong type, where another member of a union may fit."""
     kind: str = problem["type"]
     return kind.endswith(("_type", "_parsing")) or kind == "literal_error"
-
-
-def _shown(problem: Any) -> str:
-    value = problem["input"]
-    if problem["type"] == "missing" or isinstance(value, dict | list):
-        return ""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return f"; it is {text}" if len(text) <= _SHOWN_CHARS else ""
-
-
-def _uncapitalised(rule: str) -> str:
-    return rule.removeprefix("Input should be ") if rule.startswith("Input should be ") else rule

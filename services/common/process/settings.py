@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.errors import ConfigError
+from services.common.errors.value_rules import rule_of
 from services.common.kafka_address import KafkaAddress
 
 
@@ -121,7 +122,7 @@ def _explain(settings: type[CommonSettings], problem: Any) -> str:
     purpose = f" It is: {field.description}" if field and field.description else ""
     # What may hold a secret is not shown, not even where it is wrong.
     shown = "" if field is None or _is_secret(field) else f"={problem.get('input')!r}"
-    return f"TOCSIN_{name.upper()}{shown}: {problem['msg']}.{purpose}"
+    return f"TOCSIN_{name.upper()}{shown}: {rule_of(problem)}.{purpose}"
 
 
 def _is_secret(field: FieldInfo) -> bool:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.common.errors import ConfigError
+from services.common.errors.value_rules import rule_of
 
 EngineName = Literal["llamacpp", "transformers", "vllm", "openai_compatible", "scripted"]
 Lane = Literal["interactive", "batch"]
@@ -235,4 +236,4 @@ def _explain(detail: Mapping[str, Any], content: object) -> str:
             place += f" (model {entry.get('name', '?')!r})" if isinstance(entry, Mapping) else ""
     given = detail.get("input")
     shown = "" if isinstance(given, Mapping | list) or given is None else f"; it is {given!r}"
-    return f"  {place}: {detail['msg']}{shown}"
+    return f"  {place}: {rule_of(detail, _ModelsFile)}{shown}"

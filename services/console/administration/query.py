@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from services.common.errors.value_rules import rule_of, shown
 from services.common.http.problems import malformed
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -26,5 +27,6 @@ def read_query(request: Request, kind: type[Query], known: Collection[str]) -> Q
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        errors = [(str(one["loc"][0]), str(one["msg"])) for one in error.errors()]
+        found = error.errors(include_url=False)
+        errors = [(str(one["loc"][0]), f"{rule_of(one, kind)}{shown(one)}") for one in found]
         raise malformed("; ".join(f"{name}: {text}" for name, text in errors) + ".", errors[0][0]) from error

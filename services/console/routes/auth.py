@@ -22,8 +22,10 @@ class Login(BaseModel):
     key: str = Field(max_length=256, description="An API key with the scope `read`.")
 
 
-class TokenRequest(BaseModel):
-    """What a token shall be good for."""
+class TokenRequest(BaseModel, extra="forbid"):
+    """What a token shall be good for. A field that is not known is refused: a slip of
+    the pen in `scopes` would give them all.
+    """
 
     key: str | None = Field(
         None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ValidationError
 
 from services.common.errors import ConfigError
+from services.common.errors.value_rules import rule_of, shown
 from services.common.requests.model_catalogue import EngineName, ModelConfig
 from services.inference.engines.base import Engine
 
@@ -42,7 +43,8 @@ def _options(config: ModelConfig, kind: type[BaseModel]) -> BaseModel:
         return kind.model_validate(dict(config.options))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+            f"{'.'.join(map(str, detail['loc']))}: {rule_of(detail)}{shown(detail)}"
+            for detail in error.errors()
         )
         raise ConfigError(
             f"model {config.name}: options of engine {config.engine}: {problems}; it knows "

@@ -89,3 +89,23 @@ def test_value_that_no_entry_can_have_is_refused_by_its_option(given: str) -> No
     refused = CliRunner().invoke(app, given.split())
     assert (refused.exit_code, "Invalid value" in refused.output) == (2, True)
     assert len(refused.output) < 1500
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("tenants create x --share 1,5", "use a point before the decimals, 1.5"),
+        ("keys create --name x --expires-in-days trente", "use a number such as 20.50"),
+        ("thresholds set acme --low 1,5", "use a point before the decimals, 1.5"),
+        ("policies set acme --retention-days 1,5", "use a whole number such as 20"),
+        ("costs --days 0", "use a value greater than or equal to 1"),
+    ],
+)
+def test_option_of_a_wrong_form_is_told_what_to_write(command: str, told: str) -> None:
+    """In our words, not in those of the library that reads it, and with the value."""
+    shown = CliRunner().invoke(app, command.split())
+    assert shown.exit_code == 2
+    text = " ".join(shown.output.replace("│", " ").split())
+    assert told in text
+    assert f'it is "{command.rsplit(maxsplit=1)[-1]}"' in text
+    assert "Input should" not in text

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from services.cli.beside import run_beside_installation
+from services.cli.beside import option_of, run_beside_installation
 from services.common.control.errors import InvalidChangeError
 from services.common.errors import ConfigError
 
@@ -91,3 +91,21 @@ def test_question_about_costs_that_makes_no_sense_is_json_where_that_is_wanted(
     assert [one["field"] for one in told["errors"]] == [field]
     plain = CliRunner().invoke(app, ["costs", option, value])
     assert plain.stderr == f"tocsin: {told['error']}\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "called"),
+    [
+        ("limit_usd", ["--limit-usd", "20,5"], "--limit-usd"),
+        ("limit_usd", ["--limit-usd=20,5"], "--limit-usd"),
+        ("prices.0.valid_from", ["--from", "demain"], "--from"),
+        ("prices.0.input_per_million_usd", ["--input-per-million-usd", "x"], "--input-per-million-usd"),
+        ("subject.id", ["--for", "tenant:x"], "--for"),
+        ("limits.requests_per_minute", ["--requests-per-minute", "-1"], "--requests-per-minute"),
+        ("tenant", ["Société"], "tenant"),
+        ("time_zone", ["--for", "--time-zones"], "time_zone"),
+    ],
+)
+def test_wrong_field_is_called_as_it_was_typed(field: str, given: list[str], called: str) -> None:
+    """An option where one was given, else the field."""
+    assert option_of(field, ["tocsin", *given]) == called

@@ -1,8 +1,13 @@
 """A query whose parameters are not all understood is refused, not answered wider."""
 
+import orjson
 import pytest
 
 from schemas.control import Scope
+from services.common.http.problems import ProblemError
+from services.common.http.request_body import parse_json
+from services.console.administration.bodies import CreateBudget
+from services.console.routes.auth import TokenRequest
 from tests.support.console.scene import ConsoleScene
 
 COSTS, SATISFACTION = "/api/costs", "/api/quality/satisfaction"
@@ -42,3 +47,24 @@ async def test_costs_are_told_for_parameters_that_are_understood(query: str) -> 
     reader, _ = scene.key("acme", Scope.READ)
     answer = await scene.client.get(f"{COSTS}?{query}", headers=reader)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("body", [b'{"scope": ["infer"]}', b'{"expires_in": 60}', '{"portées": []}'.encode()])
+def test_token_asked_for_with_an_unknown_field_is_refused(body: bytes) -> None:
+    """Passed over it would give all that the key has, for as long as can be."""
+    with pytest.raises(ProblemError) as refused:
+        parse_json(body, TokenRequest)
+    assert "there are key, scopes, expires_in_s" in refused.value.problem.message
+
+
+def test_body_of_an_administrator_is_told_what_to_write() -> None:
+    """Every wrong field, in words that say how; the fields there are, at their place."""
+    body = {"subject": {"kind": "tenant", "id": "x", "nom": "y"}, "limit": "20,5", "warn_at": ["0,8"]}
+    with pytest.raises(ProblemError) as refused:
+        parse_json(orjson.dumps(body | {"limit_usd": "20,50", "period": "mois"}), CreateBudget)
+    told = dict(refused.value.problem.errors)
+    assert told["limit_usd"] == "use a point before the decimals, 20.50"
+    assert told["warn_at.0"] == "use a point before the decimals, 0.8"
+    assert told["period"] == "use 'day' or 'month'"
+    assert told["subject.nom"] == "there is no such field; there are kind, id"
+    assert told["limit"].startswith("there is no such field, limit_usd perhaps; there are budget_id")

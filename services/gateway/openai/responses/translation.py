@@ -61,7 +61,7 @@ def chat_body_of(body: ResponsesBody, items: str | Sequence[Item]) -> ChatBody:
     try:
         return ChatBody.model_validate({**(body.model_extra or {}), **fields})
     except ValidationError as error:
-        raise in_the_clients_words(problem_of(error, json.dumps(fields).encode())) from error
+        raise in_the_clients_words(problem_of(error, json.dumps(fields).encode(), ChatBody)) from error
 
 
 def in_the_clients_words(error: ProblemError) -> ProblemError:
