@@ -26,7 +26,8 @@ from services.common.control.writer import ControlWriter
 from services.common.errors.value_rules import rule_of, shown
 from services.common.http.access_log import AccessLogMiddleware
 from services.common.http.authentication import Authenticator
-from services.common.http.operations import docs_router, operations_router
+from services.common.http.docs.page import docs_router
+from services.common.http.operations import operations_router
 from services.common.http.problems import malformed
 from services.common.http.protocol import HttpConfig
 from services.common.http.responses import answer_problems, crash_response, problem_response

@@ -52,14 +52,6 @@ def _by_field(found: Sequence[Any], given: Any, model: type[BaseModel]) -> tuple
     return tuple((name, fields[name]) for name in inner)
 
 
-def drop_validation_error(operation: dict[str, Any]) -> None:
-    """Takes out of an operation of an OpenAPI document the 422 that FastAPI assumes:
-    what is wrong with a request is 400 here. A 422 that the route names stays.
-    """
-    if "HTTPValidationError" in str(operation["responses"].get("422")):
-        del operation["responses"]["422"]
-
-
 def refuse_constants(body: bytes) -> None:
     """Passes where NaN and Infinity only stand in strings.
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.common.http.docs.openapi import header
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
@@ -20,10 +21,10 @@ from services.console.administration.if_match import read_if_match
 from services.console.administration.kinds import KINDS, PRIVATE, VIEWS, Display, EntryKind
 from services.console.administration.listing import COMMON_FILTERS, Filters
 from services.console.administration.query import read_query
-from services.console.routes.documentation import body_of, header_of, path_of, problems, query_of
+from services.console.routes.documentation import body_of, path_of, problems, query_of
 
 _PREFIX = "/api/admin"
-_IF_MATCH = header_of("If-Match", "The entry's ETag: the change is made of this version only, else 412.")
+_IF_MATCH = header("If-Match", "The entry's ETag: the change is made of this version only, else 412.")
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 

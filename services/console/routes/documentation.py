@@ -2,44 +2,36 @@
 
 import re
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from services.common.http.problems import ERROR_SCHEMA, PROBLEM_SCHEMA
-from services.common.http.validation import drop_validation_error
+from services.common.http.docs import openapi
 
-Responses = dict[int | str, dict[str, Any]]
-
-_MEANINGS = {
+_MEANINGS = openapi.MEANINGS | {
     400: "The request is malformed: `param` names the field, `errors` all of them.",
     401: "No good key, and no session.",
     403: "The key lacks the scope, the CSRF token is missing or wrong, or another site sent the request.",
-    404: "There is no such thing for this key.",
     409: "The present state does not allow it.",
     412: "It was changed since the version that If-Match names.",
     428: "It replaces a list whole: send If-Match.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    415: "The body's Content-Encoding is not served.",
     429: "Too many failures or look-ups: see `retry-after`.",
-    503: "Not now: see `retry-after`.",
 }
 _OPEN = frozenset({"/health", "/ready", "/metrics"})
 _BY_KEY = frozenset({("/api/auth/session", "post"), ("/api/auth/token", "post")})
 """They take the key in the body too."""
 
+problems = partial(openapi.problems, _MEANINGS)
+"""The errors that a route answers with, by their statuses."""
+openai_errors = partial(openapi.openai_errors, _MEANINGS)
+"""Those of a route under /v1."""
+
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """A JSON body that the route reads itself, bounded."""
-    return {
-        "requestBody": {
-            "required": required,
-            "content": {"application/json": {"schema": schema_of(model)}},
-        }
-    }
+    """A JSON body."""
+    return openapi.json_body(schema_of(model), required=required)
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -69,12 +61,6 @@ def path_of(path: str) -> dict[str, Any]:
     }
 
 
-def header_of(name: str, description: str) -> dict[str, Any]:
-    """A header that may be sent."""
-    schema = {"type": "string"}
-    return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
-
-
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(schema, list):
         return [_inlined(one, definitions) for one in schema]
@@ -101,36 +87,17 @@ def _without_tuples(schema: Any) -> Any:
     return found
 
 
-def problems(*statuses: int) -> Responses:
-    """The errors that a route answers with, as RFC 9457 wants them."""
-    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
-
-
-def openai_errors(*statuses: int) -> Responses:
-    """The errors that a route under /v1 answers with, in OpenAI's form."""
-    content = {"application/json": {"schema": ERROR_SCHEMA}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
-
-
 def document(app: FastAPI) -> None:
     """Completes an application's OpenAPI document with how to authenticate."""
+    openapi.complete(app, _completed)
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            found = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            found.setdefault("components", {})["securitySchemes"] = {
-                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "tsn_<id>_<secret>"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "tocsin_session"},
-            }
-            for path, operations in found["paths"].items():
-                for method, operation in operations.items():
-                    drop_validation_error(operation)
-                    if path not in _OPEN and (path, method) not in _BY_KEY:
-                        operation["security"] = [{"key": []}, {"session": []}]
-            app.openapi_schema = _without_tuples(found)
-        return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+def _completed(found: dict[str, Any]) -> dict[str, Any]:
+    session = {"type": "apiKey", "in": "cookie", "name": "tocsin_session"}
+    found["components"]["securitySchemes"]["session"] = session
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            if path not in _OPEN and (path, method) not in _BY_KEY:
+                operation["security"] = [{"key": []}, {"session": []}]
+    changed: dict[str, Any] = _without_tuples(found)
+    return changed

@@ -1,87 +1,49 @@
-"""The OpenAPI document's parts.
-
-Routes read raw requests for speed, so they say here what FastAPI would otherwise find
-in their signatures.
-"""
+"""The OpenAPI document's parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from services.common.http.problems import ERROR_SCHEMA, PROBLEM_SCHEMA
-from services.common.http.validation import drop_validation_error
+from services.common.http.docs import openapi
+from services.common.http.docs.openapi import Responses
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody, GenerateBody
 from services.gateway.openai.responses.body import ResponsesBody
 
-Responses = dict[int | str, dict[str, Any]]
-
 _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, ResponsesBody, FeedbackBody)
-_MEANINGS = {
+_MEANINGS = openapi.MEANINGS | {
     400: "The request is malformed, or asks for what the model cannot honour: `param` names it.",
     401: "No good API key.",
     403: "The key lacks the scope.",
-    404: "There is no such thing for this key.",
     409: "The request has ended, or the Idempotency-Key was used for another: `code` says which.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    415: "The body's Content-Encoding is not served.",
     422: "The answer is longer than can be sent (`answer_too_large`): ask for less.",
     429: "Too much at once: see `retry-after`.",
     500: "The request, or the service, failed: `code` says which.",
-    503: "Not now: see `retry-after`.",
     504: "Not in time: `code` says what was waited for.",
 }
 GENERATING = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 """What a route that generates may answer with, where a request fails too."""
 
-
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}},
-        }
-    }
-
-
-def header(name: str, description: str) -> dict[str, Any]:
-    """An optional header."""
-    return {
-        "parameters": [
-            {
-                "name": name,
-                "in": "header",
-                "required": False,
-                "description": description,
-                "schema": {"type": "string"},
-            }
-        ]
-    }
-
-
-IDEMPOTENCY_KEY = header(
+errors = partial(openapi.openai_errors, _MEANINGS)
+"""The errors that a route under /v1 answers with, by their statuses."""
+problems = partial(openapi.problems, _MEANINGS)
+"""Those of a route elsewhere."""
+IDEMPOTENCY_KEY = openapi.header(
     "Idempotency-Key",
     "A call with the same key and body within 24 hours gets the first one's answer; nothing is generated "
     "twice.",
 )
 
 
-def errors(*statuses: int, problem: bool = False) -> Responses:
-    """The errors that a route answers with, in OpenAI's form or as problem+json."""
-    content = (
-        {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
-        if problem
-        else {"application/json": {"schema": ERROR_SCHEMA}}
-    )
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body."""
+    return openapi.json_body({"$ref": _REF.format(model=model.__name__)})
 
 
 def whole() -> Responses:
@@ -112,33 +74,17 @@ def document(app: FastAPI, models: Sequence[ModelConfig]) -> None:
     that works as it stands, and how to authenticate.
     """
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            found = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            _, definitions = models_json_schema(
-                [(model, "validation") for model in _BODIES], ref_template=_REF
-            )
-            components = found.setdefault("components", {})
-            components.setdefault("schemas", {}).update(definitions["$defs"])
-            components["securitySchemes"] = {
-                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "tsn_<id>_<secret>"}
-            }
-            _require_key(found["paths"])
-            _add_examples(found["paths"], models)
-            app.openapi_schema = found
-        return app.openapi_schema
+    def completed(found: dict[str, Any]) -> dict[str, Any]:
+        _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
+        found["components"].setdefault("schemas", {}).update(definitions["$defs"])
+        for path, operations in found["paths"].items():
+            if path.startswith("/v1/") or path == "/generate":
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}]
+        _add_examples(found["paths"], models)
+        return found
 
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _require_key(paths: dict[str, Any]) -> None:
-    for path, operations in paths.items():
-        if path.startswith("/v1/") or path == "/generate":
-            for operation in operations.values():
-                operation["security"] = [{"key": []}]
-                drop_validation_error(operation)
+    openapi.complete(app, completed)
 
 
 def _add_examples(paths: dict[str, Any], models: Sequence[ModelConfig]) -> None:

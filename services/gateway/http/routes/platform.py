@@ -12,7 +12,7 @@ from services.common.process.telemetry import span
 from services.gateway.handlers import Serving, gather
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.idempotency import once
-from services.gateway.http.openapi import GENERATING, IDEMPOTENCY_KEY, body_of, errors, whole
+from services.gateway.http.openapi import GENERATING, IDEMPOTENCY_KEY, body_of, problems, whole
 from services.gateway.http.request_input import Call, bind_answer, traceparent_of
 from services.gateway.openai.requests import ChatBody, GenerateBody
 
@@ -24,7 +24,7 @@ def platform_router(serving: Serving) -> APIRouter:
     @router.post(
         "/generate",
         openapi_extra=body_of(GenerateBody) | IDEMPOTENCY_KEY,
-        responses=whole() | errors(*GENERATING, problem=True),
+        responses=whole() | problems(*GENERATING),
     )
     async def generate(request: Request) -> Response:
         """Answer a conversation; `latency` is in seconds."""

@@ -8,12 +8,13 @@ from starlette.responses import Response, StreamingResponse
 
 from schemas.control import Scope
 from services.common.http.access_log import bind_log_fields
+from services.common.http.docs.openapi import header
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
-from services.gateway.http.openapi import errors, header, streamed
+from services.gateway.http.openapi import errors, streamed
 from services.gateway.http.request_input import resume_window_s, traceparent_of
 from services.gateway.openai.chunks import EventId
 

@@ -1,0 +1,1 @@
+"""An application's OpenAPI document, and the page that shows it."""
