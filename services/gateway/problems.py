@@ -6,6 +6,9 @@ from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
 from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError
 
+_AS_BEFORE = frozenset({ErrorCode.REPLICA_KILLED})
+"""How a request fails that would do the same again: OpenAI's clients repeat a 503."""
+
 
 def no_such_model(name: str) -> ProblemError:
     """404: there is no such model for this key."""
@@ -65,7 +68,8 @@ def not_in_time(waited_s: float) -> Problem:
 def problem_of_end(end: End) -> Problem | None:
     """What an end that is no completion means to the client; None for a completion."""
     if end.error is not None:
-        return _of_detail(end.error, NO_RETRY if end.outcome is Outcome.BLOCKED else ())
+        again = end.outcome is not Outcome.BLOCKED and end.error.code not in _AS_BEFORE
+        return _of_detail(end.error, () if again else NO_RETRY)
     match end.outcome:
         case Outcome.COMPLETED | Outcome.CACHE_HIT:
             return None

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from schemas.errors import ErrorCode
 from services.common.errors import StoreUnavailableError
 from services.common.http.access_log import bind_log_fields
-from services.common.http.problems import Problem, ProblemError, unavailable
+from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 
 log = structlog.get_logger(__name__)
 
+_FOR_NOW = frozenset({429, 503})
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 _MESSAGES = {
     404: "There is nothing at {path}; {docs} lists what there is.",
@@ -27,8 +28,12 @@ def json_response(body: object, status: int = 200, headers: dict[str, str] | Non
 
 
 def problem_response(problem: Problem, path: str) -> Response:
-    """A problem in the form that clients of this path expect."""
+    """A problem in the form that clients of this path expect. Whoever is refused for now
+    is told when to come back: in a second, where the problem names no time.
+    """
     headers = dict(problem.headers)
+    if problem.status in _FOR_NOW and not headers.keys() & {"retry-after", "x-should-retry"}:
+        headers |= dict(retry_after(1))
     if path.startswith("/v1/"):
         return json_response(problem.openai_body(), problem.status, headers)
     return Response(orjson.dumps(problem.problem_body()), problem.status, headers, "application/problem+json")

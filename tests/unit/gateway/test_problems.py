@@ -1,11 +1,16 @@
 """Ends that are no completion, as the client sees them."""
 
+from collections.abc import Iterator
+from itertools import product
+
 import pytest
 
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
 from services.common.http.problems import Problem
+from services.common.http.responses import problem_response
 from services.gateway.problems import has_ended, not_all_begun, problem_of_end
+from services.inference.domain.dispatch import endings
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.CACHE_HIT])
@@ -42,6 +47,48 @@ def test_detail_is_passed_on_with_a_status_that_is_one(status: int, seen: int) -
         "why",
         "prompt",
     )
+
+
+def every_end() -> Iterator[End]:
+    """All outcomes, without a detail and with every code and status, and all that a
+    dispatcher makes.
+    """
+    for outcome in Outcome:
+        yield End(outcome=outcome)
+        for code, status in product((*ErrorCode, "of_tomorrow"), (0, 400, 429, 500, 503, 504)):
+            yield End(outcome=outcome, error=ErrorDetail(status=status, code=code, message="why"))
+    yield from (endings.unanswered(), endings.unreadable(), endings.lost(), endings.already_ended())
+    yield from (endings.expired(), endings.gave_up(3), endings.killed_replicas(3), endings.too_large())
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/generate"])
+def test_end_that_is_refused_for_now_tells_when_to_come_back_or_not_to(path: str) -> None:
+    """Each 429 and 503, whoever made the end; a 503 alone is repeated at once."""
+    seen = set[int]()
+    for end in every_end():
+        if (problem := problem_of_end(end)) is None:
+            continue
+        seen.add(problem.status)
+        headers = problem_response(problem, path).headers
+        if problem.status in (429, 503):
+            never = headers.get("x-should-retry") == "false"
+            assert never != ("retry-after" in headers), end
+            assert ("retry-after" in headers) == ("retry-after-ms" in headers), end
+    assert {429, 503} <= seen
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        endings.killed_replicas(3),
+        End(outcome=Outcome.BLOCKED, error=ErrorDetail(status=503, code="policy", message="no")),
+    ],
+)
+def test_end_that_would_come_again_is_not_tried_again(end: End) -> None:
+    """A request that replicas died of would take the next ones along."""
+    problem = problem_of_end(end)
+    assert problem is not None
+    assert ("x-should-retry", "false") in problem.headers
 
 
 def test_end_that_cannot_be_cancelled_is_not_tried_again() -> None:

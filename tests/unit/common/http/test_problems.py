@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from services.common.bus.consumers.log_scan import TooManyLookupsError
 from services.common.http import authentication
-from services.common.http.problems import ProblemError, retry_after, unavailable
+from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, retry_after, unavailable
+from services.common.http.responses import problem_response
 from services.common.requests.request_finder import cannot_look_up
 from services.gateway.http import console_limits
 
@@ -45,3 +46,22 @@ def test_refusal_for_now_tells_when_to_ask_again(error: ProblemError, seconds: i
     headers = dict(error.problem.headers)
     assert error.problem.status in (429, 503)
     assert (headers["retry-after"], headers["retry-after-ms"]) == (f"{seconds}", f"{seconds}000")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("headers", [(("retry-after", "7"),), NO_RETRY, ()])
+def test_answer_to_whoever_is_refused_for_now_has_the_time_of_its_problem_or_a_second(
+    status: int, headers: Headers
+) -> None:
+    """Whichever service makes the problem, and wherever; other headers stay."""
+    answer = problem_response(Problem(status, "a", "b", headers=(*headers, ("x-own", "1"))), "/api/x")
+    told = {name: answer.headers.get(name) for name in ("retry-after", "x-should-retry", "x-own")}
+    assert told == {"retry-after": None, "x-should-retry": None, "x-own": "1"} | dict(
+        headers or (("retry-after", "1"),)
+    )
+
+
+def test_answer_to_whoever_is_refused_for_good_tells_no_time() -> None:
+    """Nor does a failure."""
+    for status in (400, 403, 404, 409, 413, 422, 500, 504):
+        assert "retry-after" not in problem_response(Problem(status, "a", "b"), "/v1/x").headers
