@@ -53,11 +53,12 @@ class Rule:
     kind: LimitKind
     limit: int
     period_s: float = _MINUTE_S
+    unit_s: float = field(init=False, repr=False, compare=False)
+    """What one request or token takes of the period."""
 
-    @property
-    def unit_s(self) -> float:
-        """What one request or token takes of the period."""
-        return self.period_s / self.limit if self.limit else float("inf")
+    def __post_init__(self) -> None:
+        unit_s = self.period_s / self.limit if self.limit else float("inf")
+        object.__setattr__(self, "unit_s", unit_s)
 
 
 @dataclass

@@ -73,22 +73,22 @@ def decide(estimate: Estimate, statuses: Iterable[BudgetStatus]) -> Admit | Reje
     """Lets a request in whole; where a budget does not reach for that, one that does not
     say how long its answer may be with as long a one as it does reach for.
     """
-    tokens, waits = estimate.tokens, False
+    tokens, waits, usd = estimate.tokens, False, estimate.usd
     shortest = min(tokens, SHORTEST_ANSWER)
-    if not estimate.usd:
+    if not usd:
         return Admit(_NOTHING, None)
     for status in statuses:
-        if status.allows(estimate.usd):
+        if status.allows(usd):
             continue
-        if estimate.usd > status.left and estimate.least_usd > status.left:
+        if usd > status.left and estimate.least_usd > status.left:
             reaches = status.spent + estimate.least_usd <= status.budget.limit_usd
             return Reject(status.budget, for_now=reaches)
-        if estimate.usd > status.left and status.allows(estimate.least_usd):
+        if usd > status.left and status.allows(estimate.least_usd):
             tokens = min(tokens, max(estimate.tokens_for(status.part), shortest))
         else:
             waits = True
     if waits:
         return RetryLater()
     if tokens == estimate.tokens:
-        return Admit(estimate.usd, None)
+        return Admit(usd, None)
     return Admit(estimate.of(tokens), tokens)

@@ -29,6 +29,8 @@ from services.gateway.budgets.spending import Spending
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.25
+_PACE_S = 0.025
+"""Between two reads, so that a fetch brings what came meanwhile, not each end alone."""
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 1000
 """Records: streams wait while they are counted, some 7 ms."""
@@ -41,8 +43,8 @@ _DEAREST = 1_000_000
 class SpendFollower:
     """Keeps `spending` true for the book's spend_keys. `on_end` hears of each request that
     ended, after it is counted, whoever's it is: what was reserved for it ends with it,
-    though its budget be gone meanwhile. `on_round` is called a few times a second, and
-    brings the book up to date.
+    though its budget be gone meanwhile. `on_round` is called a few times a second,
+    brings the book up to date and says whether ends must be known at all.
     """
 
     tail: Tail
@@ -50,11 +52,13 @@ class SpendFollower:
     book: BudgetBook
     spending: Spending
     clock: Clock
-    on_round: Callable[[], None]
+    on_round: Callable[[], bool]
     on_end: Callable[[str], None]
     _ready: set[SpendKey] = field(default_factory=set, init=False)
     _awaited: dict[int, int] = field(default_factory=dict, init=False)
     _waiting: set[SpendKey] = field(default_factory=set, init=False)
+    _opened: frozenset[SpendKey] = field(default=frozenset(), init=False)
+    """What was followed last: the book's own, until that changes."""
     _partitions: tuple[int, ...] = field(default=(), init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -78,28 +82,30 @@ class SpendFollower:
         """Follows until cancelled."""
         while True:
             try:
-                await self.round()
+                await asyncio.sleep(await self.round())
             except TocsinError as error:
                 log.warning("budgets_wait", error=str(error))
                 metrics.BUDGETS_UNREAD.set(len(self.book.spend_keys - self._ready))
                 await self._follow_meanwhile()
 
-    async def round(self) -> None:
-        """Learns what is new, and reads what came, once.
+    async def round(self) -> float:
+        """Learns what is new, and reads what came, once; in how many seconds again.
 
         Raises:
             StoreUnavailableError: what was spent of new budgets cannot be had now.
             BusUnavailableError: the ends cannot be read now.
         """
-        self.on_round()
-        if not self.book.spend_keys and not self._partitions:
-            await asyncio.sleep(_POLL_S)
-            return
+        if not self.on_round():
+            await self._stop()
+            return _POLL_S
         await self._start()
-        await self._open_new()
-        self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
+        if self._opened is not self.book.spend_keys:
+            await self._open_new(self.book.spend_keys)
+        records = await self.tail.poll(_POLL_S, _MOST_AT_ONCE)
+        self.take(records)
         await self._note_ready()
         metrics.BUDGETS_UNREAD.set(len(self.book.spend_keys) - len(self._ready))
+        return _PACE_S if records else 0.0
 
     async def close(self) -> None:
         """Disconnects."""
@@ -135,17 +141,31 @@ class SpendFollower:
         await self.tail.start(None, Start.END)
         self._partitions = tuple(range(await self.tail.partitions(COMPLETED.name)))
 
-    async def _open_new(self) -> None:
-        """Learns what new budgets have spent, and goes back in the log to where the store
-        has it.
+    async def _stop(self) -> None:
+        """Reads no more until a budget is made again, which then is begun anew."""
+        if not self._partitions:
+            return
+        self._partitions = ()
+        self._opened = frozenset()
+        self._ready.clear()
+        self._waiting.clear()
+        self.spending.close(self.spending.spend_keys)
+        await self.tail.close()
+
+    async def _open_new(self, spend_keys: frozenset[SpendKey]) -> None:
+        """Follows these and no others: learns what new ones have spent, and goes back in
+        the log to where the store has it.
         """
-        gone = self.spending.spend_keys - self.book.spend_keys
+        gone = self.spending.spend_keys - spend_keys
         self.spending.close(gone)
         self._ready -= gone
         self._waiting -= gone
-        new = self.book.spend_keys - self.spending.spend_keys
-        if not new:
-            return
+        new = spend_keys - self.spending.spend_keys
+        if new:
+            await self._open(new)
+        self._opened = spend_keys
+
+    async def _open(self, new: frozenset[SpendKey]) -> None:
         now = self.clock()
         through = await self.store.highest_offsets()
         spent = await self.store.spent(new, now, through)
@@ -180,6 +200,7 @@ class SpendFollower:
             while self._partitions and time.monotonic() < again_s:
                 self.take(await self.tail.poll(_POLL_S, _MOST_AT_ONCE))
                 await self._note_ready()
+                await asyncio.sleep(_PACE_S)
         except TocsinError as error:
             log.warning("budgets_wait", error=str(error))
         await asyncio.sleep(max(0.0, again_s - time.monotonic()))

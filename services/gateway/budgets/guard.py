@@ -1,7 +1,7 @@
 """Lets requests in by their hard budgets, before they are published."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -23,12 +23,15 @@ from services.gateway.budgets.spending import Spending
 from services.gateway.limits.peer_usage import PeerUsage
 
 UNHEARD_S = 0.5
+_NEWS_SHARE = 0.1
+"""What the other gateways should know soon: so much of what is left of a budget."""
 _READ_S = 2.0
 _TURN_S = 2.0
 _TRY_EVERY_S = 0.05
 _MOST_WAITING = 256
 _LOOK_EVERY_S = 1.0
 _MOST_USD = 1e15
+_NOTHING = Decimal(0)
 _SOON: Headers = (("x-should-retry", "true"), *retry_after(1))
 _EVERY = {"day": "daily", "month": "monthly"}
 _MARGIN = timedelta(seconds=60)
@@ -57,6 +60,8 @@ class BudgetGuard:
     on_news: Callable[[], None] = field(default=lambda: None)
     _waiting: int = field(default=0, init=False)
     _look_s: float = field(default=float("-inf"), init=False)
+    _left_usd: dict[str, float] = field(default_factory=dict, init=False)
+    """What was left of each budget when a request was last let in under it."""
 
     async def admit(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
         """The requests of one call, as they may be published: all of them or none, which
@@ -91,7 +96,10 @@ class BudgetGuard:
             return
         self._look_s = self.monotonic() + _LOOK_EVERY_S
         self._tell(self.reservations.expire(self.monotonic()))
-        self.reservations.forget(self.reservations.budget_ids - {one.id for one in self.book.budgets})
+        gone = self.reservations.budget_ids - {one.id for one in self.book.budgets}
+        self.reservations.forget(gone)
+        for one in gone:
+            self._left_usd.pop(one, None)
         metrics.BUDGETS_RESERVED_USD.set(float(self.reservations.total()))
 
     def _estimate(self, request: InferenceRequested, budget: Budget) -> Estimate:
@@ -104,7 +112,10 @@ class BudgetGuard:
     async def _decide(self, found: Estimate, budgets: tuple[Budget, ...]) -> Admit | Reject:
         give_up_s = self.monotonic() + _TURN_S
         while True:
-            decision = decide(found, (self._status(one) for one in budgets))
+            statuses = self._statuses(budgets)
+            decision = decide(found, statuses)
+            if isinstance(decision, Admit):
+                self._left_usd.update({one.budget.id: float(one.left) for one in statuses})
             if not isinstance(decision, RetryLater):
                 return decision
             if self.monotonic() >= give_up_s or not self._may_wait:
@@ -132,16 +143,20 @@ class BudgetGuard:
         """Each who waits looks again every 50 ms: so many may."""
         return self._waiting < _MOST_WAITING
 
-    def _status(self, budget: Budget) -> BudgetStatus:
-        now_s = self.monotonic()
-        return BudgetStatus(
-            budget,
-            self.spending.spent(budget.spend_key, self.clock()),
-            self.reservations.held(budget.id),
-            self.reservations.lately(budget.id, now_s),
-            to_dollars(self.peer_usage.others(share_name(budget.id))),
-            self.peer_usage.peers(now_s),
-        )
+    def _statuses(self, budgets: Iterable[Budget]) -> list[BudgetStatus]:
+        now, now_s = self.clock(), self.monotonic()
+        peers = self.peer_usage.peers(now_s)
+        return [
+            BudgetStatus(
+                one,
+                self.spending.spent(one.spend_key, now),
+                self.reservations.held(one.id),
+                self.reservations.lately(one.id, now_s),
+                to_dollars(self.peer_usage.others(share_name(one.id))) if peers != 0 else _NOTHING,
+                peers,
+            )
+            for one in budgets
+        ]
 
     def _reserve(
         self, request: InferenceRequested, found: Estimate, let_in: Admit, budgets: tuple[Budget, ...]
@@ -163,10 +178,14 @@ class BudgetGuard:
         self._tell(ids)
 
     def _tell(self, budget_ids: Collection[str]) -> None:
-        """The other gateways shall know what is reserved here."""
+        """The other gateways shall know what is reserved here, and soon where that is much
+        of what is left.
+        """
+        soon = False
         for one in budget_ids:
-            self.peer_usage.set(share_name(one), float(self.reservations.held(one)))
-        if budget_ids:
+            untold = self.peer_usage.set(share_name(one), float(self.reservations.held(one)))
+            soon = soon or untold >= _NEWS_SHARE * self._left_usd.get(one, 0.0)
+        if soon:
             self.on_news()
 
     async def _require_known(self, budgets: tuple[Budget, ...]) -> None:
@@ -220,6 +239,8 @@ def to_dollars(amount: float) -> Decimal:
 
 def _together(estimates: Sequence[Estimate]) -> Estimate:
     """What the requests of one call cost: they differ in nothing but their prompts."""
+    if len(estimates) == 1:
+        return estimates[0]
     return replace(
         estimates[0],
         fixed_usd=sum((one.fixed_usd for one in estimates), start=Decimal(0)),

@@ -27,11 +27,15 @@ class _Account:
         if offset <= self.through.get(partition, -1):
             return False
         self.through[partition] = offset
-        if not self.period.has(at):
-            self.period = self.spend_key.period_at(at)
-        start = self.period.start
+        start = self.period_of(at).start
         self.spent[start] = self.spent.get(start, _NOTHING) + usd
         return True
+
+    def period_of(self, moment: datetime) -> Period:
+        """The period in which a moment lies: most lie in the one that was asked for last."""
+        if not self.period.has(moment):
+            self.period = self.spend_key.period_at(moment)
+        return self.period
 
     def forget_before(self, start: datetime) -> None:
         for known in [one for one in self.spent if one < start]:
@@ -86,16 +90,12 @@ class Spending:
         account = self._accounts.get(spend_key)
         if account is None:
             return _NOTHING
-        start = self.period(spend_key, now).start
-        account.forget_before(start)
+        start = account.period_of(now).start
+        if len(account.spent) > 1:
+            account.forget_before(start)
         return account.spent.get(start, _NOTHING)
 
     def period(self, spend_key: SpendKey, now: datetime) -> Period:
         """The present period of a spend_key."""
         account = self._accounts.get(spend_key)
-        if account is not None and account.period.has(now):
-            return account.period
-        period = spend_key.period_at(now)
-        if account is not None:
-            account.period = period
-        return period
+        return spend_key.period_at(now) if account is None else account.period_of(now)

@@ -36,9 +36,10 @@ def make_budgets(
     def read_book() -> None:
         book.read(control.state.budgets)
 
-    def on_round() -> None:
+    def on_round() -> bool:
         read_book()
         admission.expire()
+        return bool(book.spend_keys or len(reservations))
 
     follower = SpendFollower(
         Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),

@@ -52,7 +52,7 @@ class FakeLog:
     places: list[int] = field(default_factory=lambda: [0, 0])
     recorded: list[int] = field(default_factory=lambda: [0, 0])
     away: bool = False
-    begun: int = 0
+    begun: bool = False
 
     def append(self, number: int, tenant: str, **changes: object) -> None:
         """A request ends."""
@@ -62,7 +62,7 @@ class FakeLog:
 
     async def start(self, _partitions: object, _start: object) -> None:
         """At the end."""
-        self.begun += 1
+        self.begun = True
         self.places = [len(one) for one in self.records]
 
     async def partitions(self, _topic: str) -> int:
@@ -77,12 +77,17 @@ class FakeLog:
         """Of the reader."""
         return self.places[partition]
 
+    async def close(self) -> None:
+        """Disconnects."""
+        self.begun = False
+
     def seek(self, _topic: str, partition: int, offset: int) -> None:
         """Of the reader."""
         self.places[partition] = offset
 
     async def poll(self, _timeout_s: float, _max_records: int) -> list[Any]:
         """At most three records of each."""
+        assert self.begun
         found = []
         for partition, place in enumerate(self.places):
             batch = self.records[partition][place : place + 3]
@@ -123,6 +128,7 @@ class Scene:
     log: FakeLog = field(default_factory=FakeLog)
     entries: dict[str, Any] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    held: Reservations = field(default_factory=lambda: Reservations(0.5))
 
     def __post_init__(self) -> None:
         self.book = BudgetBook(spend_key)
@@ -132,9 +138,13 @@ class Scene:
             self.book,
             Spending(),
             lambda: NOW,
-            lambda: self.book.read(dict(self.entries)),
+            self._on_round,
             self.ended.append,
         )
+
+    def _on_round(self) -> bool:
+        self.book.read(dict(self.entries))
+        return bool(self.entries or len(self.held))
 
     def known(self, tenant: str) -> Decimal | None:
         """What this tenant has spent; None where that is not known."""
@@ -241,7 +251,8 @@ async def test_end_read_while_its_budget_is_away_frees_what_was_reserved(
     """Whether it comes back, when the store has the end already, and whoever else has a
     budget meanwhile.
     """
-    scene, held = Scene(), Reservations(0.5)
+    scene = Scene()
+    held = scene.held
     scene.follower.on_end = held.release
     for tenant in ("acme", *others):
         scene.make(tenant)
@@ -257,3 +268,27 @@ async def test_end_read_while_its_budget_is_away_frees_what_was_reserved(
         scene.make("acme")
         await scene.follower.round()
     assert ("r0" in held, held.held("acme")) == (False, 0)
+
+
+async def test_follower_without_budgets_reads_nothing_until_there_is_one_again() -> None:
+    """What ended meanwhile is the store's to know; a request that still has something
+    reserved is waited for.
+    """
+    scene = Scene()
+    scene.make("acme")
+    await scene.follower.round()
+    scene.held.take("r0", ("acme",), Decimal(3), now_s=0, until_s=1000)
+    scene.make("acme")
+    await scene.follower.round()
+    assert scene.log.begun
+    scene.held.release("r0")
+    await scene.follower.round()
+    assert (scene.log.begun, scene.known("acme")) == (False, None)
+    scene.log.append(0, "acme")
+    scene.log.append(1, "acme")
+    scene.log.recorded = [1, 0]
+    scene.make("acme")
+    await scene.follower.round()
+    scene.log.append(2, "acme")
+    await scene.follower.round()
+    assert scene.known("acme") == 2**0 + 2**1 + 2**2
