@@ -7,7 +7,7 @@ as whoever waits; one that was let in and never begun gives back what it took.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.common.control.limits import LimitKind, Rule
 from services.gateway.limits.meters import Meter, Meters
@@ -37,8 +37,7 @@ class Peers(Protocol):
         """What the others hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What a request takes: requests (its choices), tokens as estimated, streams."""
 
     requests: int
@@ -46,8 +45,7 @@ class Cost:
     streams: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """How a limit stands: whole again in `reset_s`."""
 
     limit: int
@@ -65,8 +63,7 @@ class Refused:
     wait_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What a request took of its limits at `at_s`: tokens as estimated, what is reserved
     of which limit until it is settled (`held`), and what is used of it (`used`).
     """
@@ -147,9 +144,9 @@ class LocalLimits:
     def allowance(self, rule: Rule, now_s: float) -> Allowance:
         """How a limit of requests or tokens stands, reservations counted as used."""
         used_s = self._used_s(rule, self.meters.of(rule.name, now_s), now_s)
-        free_s = max(0.0, rule.period_s - used_s)
-        remaining = int(free_s / rule.period_s * rule.limit + _ROUNDING * rule.limit)
-        return Allowance(rule.limit, remaining, max(0.0, used_s))
+        free = 1.0 - used_s / rule.period_s
+        remaining = int((free + _ROUNDING) * rule.limit) if free > 0 else 0
+        return Allowance(rule.limit, remaining, used_s)
 
     def _take(self, rules: Sequence[Rule], cost: Cost, left: dict[str, int], now_s: float) -> Reservation:
         held, used = [], []
@@ -176,7 +173,9 @@ class LocalLimits:
         return excess_s if excess_s > _ROUNDING * rule.period_s else 0.0
 
     def _used_s(self, rule: Rule, meter: Meter, now_s: float) -> float:
-        used_s = meter.used_s(now_s)
+        used_s = meter.full_at_s - now_s
+        if used_s < 0:
+            used_s = 0.0
         if rule.kind is LimitKind.TOKENS and rule.limit:
             used_s += (meter.held + self.peer_usage.others(rule.name)) * rule.unit_s
         return used_s
@@ -190,6 +189,7 @@ class LocalLimits:
             self.has_news = True
 
     def _hold(self, rule: Rule, meter: Meter, amount: float) -> None:
-        meter.held = max(0.0, meter.held + amount)
+        held = meter.held + amount
+        meter.held = held if held > 0 else 0.0
         if self.peer_usage.set(rule.name, meter.held) >= _NEWS_SHARE * rule.limit:
             self.has_news = True
