@@ -1,7 +1,6 @@
 """What a client is told of its limits: headers, and why it was refused. Pure."""
 
 import math
-from collections.abc import Iterable
 
 from schemas.errors import ErrorCode
 from services.common.control.limits import LimitKind
@@ -34,11 +33,6 @@ def limit_headers(requests: Allowance | None, tokens: Allowance | None) -> Heade
             (f"x-ratelimit-reset-{what}", duration(allowance.reset_s)),
         )
     )
-
-
-def tightest(allowances: Iterable[Allowance]) -> Allowance | None:
-    """The limit of which the least remains."""
-    return min(allowances, key=lambda one: (one.remaining, one.limit), default=None)
 
 
 def duration(seconds: float) -> str:

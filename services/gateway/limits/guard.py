@@ -10,7 +10,7 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
-from services.gateway.limits.answers import limit_headers, refusal_problem, tightest
+from services.gateway.limits.answers import limit_headers, refusal_problem
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.limiter import Cost, LocalLimits, Refused, Reservation
 from services.gateway.limits.risk import RiskTable
@@ -107,11 +107,8 @@ class LimitGuard:
         self._tell()
 
     def _headers(self, rules: Sequence[Rule], now_s: float) -> Headers:
-        requests, tokens = (
-            tightest(self.limiter.allowance(rule, now_s) for rule in rules if rule.kind is kind)
-            for kind in (LimitKind.REQUESTS, LimitKind.TOKENS)
-        )
-        return limit_headers(requests, tokens)
+        allowances = self.limiter.tightest(rules, now_s)
+        return limit_headers(allowances.get(LimitKind.REQUESTS), allowances.get(LimitKind.TOKENS))
 
     def _tell(self) -> None:
         if self.limiter.has_news:

@@ -141,12 +141,21 @@ class LocalLimits:
         if seconds > 0:
             self.meters.of(name, at_s).use(seconds, at_s)
 
-    def allowance(self, rule: Rule, now_s: float) -> Allowance:
-        """How a limit of requests or tokens stands, reservations counted as used."""
-        used_s = self._used_s(rule, self.meters.of(rule.name, now_s), now_s)
-        free = 1.0 - used_s / rule.period_s
-        remaining = int((free + _ROUNDING) * rule.limit) if free > 0 else 0
-        return Allowance(rule.limit, remaining, used_s)
+    def tightest(self, rules: Sequence[Rule], now_s: float) -> dict[LimitKind, Allowance]:
+        """The limit of requests, and of tokens, of which the least remains, reservations
+        counted as used.
+        """
+        found: dict[LimitKind, Allowance] = {}
+        for rule in rules:
+            if rule.kind is LimitKind.STREAMS:
+                continue
+            used_s = self._used_s(rule, self.meters.of(rule.name, now_s), now_s)
+            free = 1.0 - used_s / rule.period_s
+            remaining = int((free + _ROUNDING) * rule.limit) if free > 0 else 0
+            known = found.get(rule.kind)
+            if known is None or (remaining, rule.limit) < (known.remaining, known.limit):
+                found[rule.kind] = Allowance(rule.limit, remaining, used_s)
+        return found
 
     def _take(self, rules: Sequence[Rule], cost: Cost, left: dict[str, int], now_s: float) -> Reservation:
         held, used = [], []

@@ -85,7 +85,7 @@ def cost_of_metering() -> float:
     def once() -> None:
         if scene.limiter.refusal((rule,), cost, 1000.0) is None:
             scene.limiter.take((rule,), (cost,), 1000.0)
-        scene.limiter.allowance(rule, 1000.0)
+        scene.limiter.tightest((rule,), 1000.0)
 
     return timed_us(once)
 

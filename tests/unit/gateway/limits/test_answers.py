@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.control.limits import LimitKind, Rule
-from services.gateway.limits.answers import duration, limit_headers, refusal_problem, tightest
+from services.gateway.limits.answers import duration, limit_headers, refusal_problem
 from services.gateway.limits.limiter import Allowance, Refused
 
 
@@ -27,15 +27,13 @@ def test_durations_read_as_those_of_openai(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_headers_tell_the_limit_of_which_least_remains() -> None:
-    """And nothing of what is not limited."""
-    least = tightest([Allowance(100, 50, 30), Allowance(10, 3, 42), Allowance(1000, 900, 6)])
-    assert dict(limit_headers(least, None)) == {
+def test_headers_tell_nothing_of_what_is_not_limited() -> None:
+    """Neither requests nor tokens."""
+    assert dict(limit_headers(Allowance(10, 3, 42), None)) == {
         "x-ratelimit-limit-requests": "10",
         "x-ratelimit-remaining-requests": "3",
         "x-ratelimit-reset-requests": "42s",
     }
-    assert tightest([]) is None
     assert limit_headers(None, None) == ()
 
 

@@ -2,11 +2,12 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.control.limits import LimitKind, Rule
-from services.gateway.limits.limiter import Cost, LocalLimits, Reservation
+from services.gateway.limits.limiter import Allowance, Cost, LocalLimits, Reservation
 from services.gateway.limits.meters import LONGEST_DEBT_S, Meter, Meters
 from services.gateway.limits.peer_usage import PeerUsage
 
@@ -111,12 +112,12 @@ def test_requests_that_were_given_back_are_never_admitted_twice(
     kept = list[tuple[float, Reservation]]()
     for pause_s, count, which in steps:
         now_s += pause_s
-        before = limits.allowance(rule, now_s).remaining
+        before = limits.tightest([rule], now_s)[rule.kind].remaining
         if limits.refusal([rule], Cost(count, 1), now_s) is None:
             kept += ((now_s, reservation) for reservation in limits.take([rule], [Cost(count, 1)], now_s))
             if not which:
                 limits.give_back(kept.pop()[1], now_s)
-                assert limits.allowance(rule, now_s).remaining == before
+                assert limits.tightest([rule], now_s)[rule.kind].remaining == before
         if kept and which > 3:
             limits.give_back(kept.pop(which % len(kept))[1], now_s)
     for first, (begin_s, _) in enumerate(kept):
@@ -169,3 +170,22 @@ def test_meters_beyond_their_number_are_forgotten_idle_ones_first() -> None:
     meters.of("another", 1.0)
     assert (len(meters), meters.forgotten) == (3, 1)
     assert meters.of("held", 1.0).held == 5
+
+
+def test_tightest_is_the_limit_of_which_least_remains_of_each_kind() -> None:
+    """Of two of which as little remains the smaller one; streams have no figure."""
+    limits, now_s = limiter(), 1000.0
+    rules = [
+        Rule("a", "key", LimitKind.REQUESTS, 100),
+        Rule("b", "user", LimitKind.REQUESTS, 10),
+        Rule("c", "tenant", LimitKind.TOKENS, 1000),
+        Rule("d", "key", LimitKind.STREAMS, 1),
+    ]
+    limits.take(rules, [Cost(4, 100)], now_s)
+    assert limits.tightest(rules, now_s) == {
+        LimitKind.REQUESTS: Allowance(10, 6, pytest.approx(24.0)),
+        LimitKind.TOKENS: Allowance(1000, 900, pytest.approx(6.0)),
+    }
+    limits.take([rules[0]], [Cost(90, 0)], now_s)
+    assert limits.tightest(rules, now_s)[LimitKind.REQUESTS].limit == 10
+    assert limits.tightest([rules[3]], now_s) == {}
