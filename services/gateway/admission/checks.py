@@ -5,14 +5,16 @@ import math
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
 from services.common.control.state import ControlState
-from services.common.http.problems import Headers, Problem, retry_after
+from services.common.http.problems import NO_RETRY, Headers, Problem, retry_after
 from services.gateway.streams.queue_positions import QueuePosition
 
 _LONGEST_WAIT_S = 60
 
 
-def refusal(state: ControlState, request: InferenceRequested) -> End | None:
-    """The end of a request that is not to be served; None where it may go on."""
+def refusal(state: ControlState, request: InferenceRequested) -> tuple[End, Problem] | None:
+    """The end of a request that is not to be served, and what its client is told; None
+    where it may go on.
+    """
     model = state.models.get(request.model)
     if model is not None and model.deleted_at is None and not model.enabled:
         detail = ErrorDetail(
@@ -21,7 +23,8 @@ def refusal(state: ControlState, request: InferenceRequested) -> End | None:
             message=f"The model {request.model!r} was switched off by an administrator.",
             param="model",
         )
-        return End(outcome=Outcome.BLOCKED, error=detail)
+        problem = Problem(403, detail.code, detail.message, detail.param, NO_RETRY)
+        return End(outcome=Outcome.BLOCKED, error=detail), problem
     return None
 
 

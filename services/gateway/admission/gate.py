@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from schemas.inference import InferenceRequested
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.common.http.problems import CLIENT_LEFT, ProblemError
+from services.common.http.problems import ProblemError
 from services.common.process import metrics
 from services.gateway.admission.admitted import Admitted
 from services.gateway.admission.checks import queue_headers, refusal, too_late
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.limits.guard import LimitGuard
-from services.gateway.problems import problem_of_end
 from services.gateway.streams.registry import StreamRegistry
 
 REFUSED = "refused"
@@ -91,14 +90,13 @@ class Gate:
         writes no rows.
         """
         first = admitted[0]
-        if (end := refusal(self.state(), first.request)) is None:
+        if (refused := refusal(self.state(), first.request)) is None:
             return
+        end, problem = refused
         try:
             await self.ends.end(first.request, end, traceparent=traceparent)
         finally:
             for one in admitted:
                 one.block()
         metrics.LLM_REQUESTS.labels(first.request.model, end.outcome.value).inc()
-        blocked = _BlockedError(problem_of_end(end) or CLIENT_LEFT)
-        blocked.problem = replace(blocked.problem, headers=(*first.headers, *blocked.problem.headers))
-        raise blocked
+        raise _BlockedError(replace(problem, headers=(*first.headers, *problem.headers)))

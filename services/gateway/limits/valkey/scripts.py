@@ -6,10 +6,11 @@ is there. All keys have one hash tag, so that a cluster keeps them together. The
 the store's own.
 """
 
+from services.gateway.limits.meters import LONGEST_DEBT_S
+
 PREFIX = "tocsin:{limits}:"
 LEASE_MS = 10_000
-DAY_US = 86_400_000_000
-
+_LONGEST_DEBT_US = round(LONGEST_DEBT_S * 1e6)
 _HELD_MS = 3_600_000
 
 ADMIT = f"""
@@ -82,7 +83,7 @@ for i = 1, #KEYS do
   end
   if used ~= 0 then
     local full = math.max(now, tonumber(redis.call('GET', KEYS[i] .. ':u') or '0'))
-    full = math.max(now, math.min(full + used * period / limit, now + {DAY_US}))
+    full = math.max(now, math.min(full + used * period / limit, now + {_LONGEST_DEBT_US}))
     redis.call('SET', KEYS[i] .. ':u', string.format('%.0f', full),
       'PX', string.format('%.0f', (full - now) / 1000 + 1000))
   end

@@ -39,18 +39,18 @@ REQUEST = InferenceRequested(
 def test_request_for_a_model_that_is_switched_off_is_refused(fields: dict[str, Any], refused: bool) -> None:  # noqa: FBT001
     """Its own model, switched off and not deleted."""
     entry = ModelChanged(**({"model": "m"} | fields))
-    end = refusal(ControlState(models={entry.model: entry}), REQUEST)
-    assert (end is not None) is refused
+    found = refusal(ControlState(models={entry.model: entry}), REQUEST)
+    assert (found is not None) is refused
 
 
 def test_refused_request_is_blocked_and_not_to_be_sent_again() -> None:
     """403 with the model as its parameter; SDKs do not retry."""
     entry = ModelChanged(model="m", enabled=False)
-    end = refusal(ControlState(models={"m": entry}), REQUEST)
-    assert end is not None
+    found = refusal(ControlState(models={"m": entry}), REQUEST)
+    assert found is not None
+    end, problem = found
     assert end.outcome is Outcome.BLOCKED
-    problem = problem_of_end(end)
-    assert problem is not None
+    assert problem == problem_of_end(end)
     assert (problem.status, problem.code, problem.param) == (403, "model_disabled", "model")
     assert ("x-should-retry", "false") in problem.headers
     assert refusal(ControlState(), REQUEST) is None
