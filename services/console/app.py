@@ -17,7 +17,8 @@ from services.common.bus.administration.inspection import group_lags
 from services.common.bus.consumers.log_scan import LogScans
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import monotonic_s, utc_now
-from services.common.control.access.key_uses import KeyUses, LastUses
+from services.common.control.access.key_uses import KeyUses
+from services.common.control.access.last_uses import LastUses
 from services.common.control.authentication import KeyChecker
 from services.common.control.errors import ChangeRefusedError
 from services.common.control.limits import RuleBook, parse_defaults
@@ -43,7 +44,7 @@ from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
-from services.console.feedback import FeedbackService, RequestLookup
+from services.console.feedback import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
@@ -54,6 +55,7 @@ from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.own_matters import OwnMatters
 from services.console.read_models.processes import StatusWindow
+from services.console.read_models.request_lookup import RequestLookup
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus

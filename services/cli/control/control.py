@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from schemas.control import AnyEntry, ControlEntry
 from schemas.events.audit import Actor
 from services.common.clock import utc_now
-from services.common.control.access.key_uses import read_last_uses
+from services.common.control.access.last_uses import read_last_uses
 from services.common.control.changes import Change, amend, create, edit, public_fields
 from services.common.control.errors import InvalidChangeError, NoSuchEntryError
 from services.common.control.reader import read_control_state

@@ -1,4 +1,4 @@
-"""When keys were last used: each gateway and console tells it to all, coarsely.
+"""Uses of keys: each gateway and console tells them to all, coarsely.
 
 A key's use is told at most once in `every_s` by each process, and within `flush_s`; so
 what is known lags by up to their sum, and a process that is killed takes at most
@@ -8,7 +8,7 @@ what is known lags by up to their sum, and a process that is killed takes at mos
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ import structlog
 
 from schemas.events.keys import KeyUsed
 from schemas.topics import KEY_USES
-from services.common.bus import MessageReader, Outgoing, Record, Start, Tail
+from services.common.bus import Outgoing
 from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.process import metrics
@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 Send = Callable[[Outgoing], Awaitable[object]]
 
 _AT_ONCE = 100
-_READ_TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -82,80 +81,3 @@ class KeyUses:
             await self.send(Outgoing(KEY_USES.name, use, use.key_id, tenant, key=use.key_id, partition=0))
             return True
         return False
-
-
-@dataclass
-class LastUses:
-    """When each key was last used, as all processes told it. At most `capacity` keys:
-    of more those are forgotten that were used longest ago.
-    """
-
-    url: str = field(repr=False)
-    name: str
-    capacity: int = 1_000_000
-    _tail: Tail = field(init=False)
-    _last: "OrderedDict[str, datetime]" = field(default_factory=OrderedDict, init=False)
-    _messages: "MessageReader[KeyUsed]" = field(
-        default_factory=lambda: MessageReader(KEY_USES.model, KEY_USES.name), init=False
-    )
-
-    def __post_init__(self) -> None:
-        self._tail = Tail(self.url, f"{self.name}-key-uses", topic=KEY_USES.name)
-
-    def of(self, key_id: str) -> datetime | None:
-        """When a key was last used; None where it never was, or not since it counts."""
-        return self._last.get(key_id)
-
-    def all(self) -> Mapping[str, datetime]:
-        """Every key's."""
-        return self._last
-
-    async def start(self) -> None:
-        """Connects, and reads what there is.
-
-        Raises:
-            BusUnavailableError: no broker, or no topic, or it took too long.
-        """
-        await self._tail.start([0], Start.BEGINNING)
-        try:
-            async with asyncio.timeout(_READ_TIMEOUT_S):
-                async for records in self._tail.read_to_end(poll_s=0.05):
-                    self.take(records)
-        except TimeoutError as error:
-            raise BusUnavailableError(
-                f"{KEY_USES.name} could not be read within {_READ_TIMEOUT_S} s"
-            ) from error
-
-    async def run(self) -> None:
-        """Follows, until cancelled."""
-        while True:
-            self.take(await self._tail.poll())
-
-    async def close(self) -> None:
-        """Disconnects."""
-        await self._tail.close()
-
-    def take(self, records: Iterable[Record]) -> None:
-        """Takes what processes told; of several the latest counts, whatever came last."""
-        for record in records:
-            use = self._messages.read(record)
-            if use is None:
-                continue
-            known = self._last.pop(use.key_id, use.last_used_at)
-            self._last[use.key_id] = max(known, use.last_used_at)
-            if len(self._last) > self.capacity:
-                self._last.popitem(last=False)
-
-
-async def read_last_uses(url: str) -> LastUses:
-    """The last uses as they are known now.
-
-    Raises:
-        BusUnavailableError: they cannot be read.
-    """
-    uses = LastUses(url, "look")
-    try:
-        await uses.start()
-        return uses
-    finally:
-        await uses.close()

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from services.common.control import changes
-from services.common.control.access.key_uses import read_last_uses
+from services.common.control.access.last_uses import read_last_uses
 from services.common.identity import parse_key
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, until
 from tests.support.control import control_writer, make_key

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from schemas.events.keys import KeyUsed
 from schemas.topics import KEY_USES
 from services.common.bus import Outgoing
-from services.common.control.access.key_uses import KeyUses, LastUses
+from services.common.control.access.key_uses import KeyUses
+from services.common.control.access.last_uses import LastUses
 from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError
 from services.common.process import metrics
