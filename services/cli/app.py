@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from services.cli import costs, dead_letters, installation, operations
 from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
+_ADMINISTRATION = "Administration"
+
 
 class _Commands(TyperGroup):
     """All commands; a wrong value of an option is told in our words."""
@@ -66,14 +68,14 @@ def _options(
 installation.add_to(app)
 operations.add_to(app)
 costs.add_to(app)
-app.add_typer(keys.app, name="keys")
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(users.app, name="users")
-app.add_typer(budgets.app, name="budgets")
-app.add_typer(models.app, name="models")
-app.add_typer(routes.app, name="routes")
-app.add_typer(thresholds.app, name="thresholds")
-app.add_typer(policies.app, name="policies")
+app.add_typer(keys.app, name="keys", rich_help_panel=_ADMINISTRATION)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=_ADMINISTRATION)
+app.add_typer(users.app, name="users", rich_help_panel=_ADMINISTRATION)
+app.add_typer(budgets.app, name="budgets", rich_help_panel=_ADMINISTRATION)
+app.add_typer(models.app, name="models", rich_help_panel=_ADMINISTRATION)
+app.add_typer(thresholds.app, name="thresholds", rich_help_panel=_ADMINISTRATION)
+app.add_typer(policies.app, name="policies", rich_help_panel=_ADMINISTRATION)
+app.add_typer(routes.app, name="routes", rich_help_panel=_ADMINISTRATION)
 app.add_typer(dead_letters.app, name="dlq")
 
 

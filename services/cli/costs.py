@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.cli.tables import minute, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,10 +52,11 @@ def _show(asked: Any, only: dict[str, str], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found))
         return 0
-    print(f"{found['since']} to {found['until']}")
-    for group in found["groups"]:
-        print(_line(" ".join(_named(group, name) for name in found["group_by"]), group))
-    print(_line("total", found["total"]))
+    print(f"{minute(found['since'])} to {minute(found['until'])}")
+    by = found["group_by"]
+    groups = [{name: _named(one, name) for name in by} | _figures(one) for one in found["groups"]]
+    total = dict.fromkeys(by, "") | ({by[0]: "total"} if by else {"": "total"}) | _figures(found["total"])
+    print(*table([*groups, total]), sep="\n")
     if found["has_more_groups"]:
         print("more groups than shown; the total has them all")
     return 0
@@ -95,8 +97,7 @@ async def _read(store_url: str, query: Any) -> dict[str, Any]:
         await store.close()
 
 
-def _line(name: str, figures: dict[str, Any]) -> str:
-    unpriced = figures["unpriced_requests"]
-    without = f", {unpriced} of them without a known price" if unpriced else ""
-    tokens = f"{figures['prompt_tokens']} + {figures['completion_tokens']} tokens"
-    return f"{name:<40} {figures['cost_usd']:>20} USD  {figures['requests']} requests{without}, {tokens}"
+def _figures(figures: dict[str, Any]) -> dict[str, str]:
+    names = ("cost_usd", "requests", "unpriced_requests", "prompt_tokens", "completion_tokens")
+    heads = ("USD", "requests", "of unknown price", "prompt tokens", "answer tokens")
+    return {head: str(figures[name]) for head, name in zip(heads, names, strict=True)}

@@ -112,11 +112,12 @@ async def _recorder(settings: CommonSettings, groups: Mapping[str, str]) -> Find
     for consumer, group in groups.items():
         topics = [topic.name for topic in TOPICS if topic.ledger and consumer in topic.consumers]
         behind |= await lag(settings.kafka_url, group, topics)
-    detail = (
-        ", ".join(f"{count} behind on {topic}" for topic, count in sorted(behind.items())) or "no topics yet"
-    )
-    # Transaction markers are offsets too, so a few may remain when all is recorded.
     ok = all(count < 10_000 for count in behind.values())
+    waiting = [f"{count} behind on {topic}" for topic, count in sorted(behind.items()) if count]
+    recorded = f"{len(behind) - len(waiting)} of {len(behind)} topics to their end"
+    detail = "; ".join([recorded, *waiting]) if behind else "no topics yet"
+    if waiting and ok:
+        detail += " (a transaction's mark, which is no event, counts)"
     return Finding(
         "recorder",
         ok=ok,
@@ -143,11 +144,17 @@ async def _control(settings: CommonSettings) -> Finding:
             remedy="make new ones with `tocsin keys create` and remove these with `tocsin keys purge`",
         )
     skipped = state.skipped
+    counts = (
+        (skipped.unknown_kind, "of unknown kinds"),
+        (skipped.unreadable, "unreadable"),
+        (skipped.stale, "older than what is known"),
+    )
+    passed_over = ", ".join(f"{count} {what}" for count, what in counts if count)
     return Finding(
         "control",
         ok=not (skipped.unreadable or skipped.stale),
-        detail=f"{len(state.keys)} keys, {len(state.tenants)} tenants; passed over: {skipped.unknown_kind} of"
-        f" unknown kinds, {skipped.unreadable} unreadable, {skipped.stale} older than what is known",
+        detail=f"{len(state.keys)} keys, {len(state.tenants)} tenants"
+        + (f"; passed over: {passed_over}" if passed_over else ""),
         remedy="see who else writes to control.changes.v1",
     )
 

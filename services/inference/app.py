@@ -5,6 +5,7 @@ on Ray Serve, and watches the heartbeats.
 import asyncio
 import math
 import os
+import signal
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class InferenceApp:
         """Deploys everything and waits until each model has a replica that beats."""
         await self._status.start()
         await asyncio.to_thread(self._deploy)
+        _take_signals_back()
 
     async def run(self) -> None:
         """Follows heartbeats until cancelled."""
@@ -112,6 +114,7 @@ class InferenceApp:
         if settings.ray_address:
             ray.init(address=settings.ray_address, log_to_driver=False)
         else:
+            log.info("ray_starting")
             local_ray.start(
                 num_cpus=int(settings.ray_cpus) or _cpus_wanted(settings, self.models),
                 gpus=any(one.num_gpus for one in self.models),
@@ -123,6 +126,7 @@ class InferenceApp:
             serve.RunTarget(model_application(settings, model), f"model-{model_slug(model.name)}", None)
             for model in self.models
         ]
+        log.info("deploying", models=[model.name for model in self.models])
         serve.run_many(targets)
         log.info("deployed", models=[model.name for model in self.models])
 
@@ -198,6 +202,14 @@ def measure_finished(value: bytes, models: Collection[str]) -> None:
     metrics.INFERENCE_REQUESTS.labels(model, status).inc()
     if isinstance(generation_ms, int | float):
         metrics.INFERENCE_LATENCY_SECONDS.labels(model).observe(generation_ms / 1000)
+
+
+def _take_signals_back() -> None:
+    """Ray's libraries answer SIGTERM with a stack trace on standard error, as for a
+    crash; Python, and so the event loop, is to hear of it alone.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.getsignal(number))
 
 
 def _measure_queue(status: QueueStatus) -> None:

@@ -4,6 +4,7 @@ A known key must cost at most 20 µs of CPU, with 10,000 of them in the state an
 asking in turn.
 """
 
+import argparse
 import itertools
 import time
 from collections.abc import Callable
@@ -107,4 +108,5 @@ def _verdict(cost_us: float) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -114,7 +114,8 @@ class Recorder:
             self._new.discard(place)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_WAIT_S), self._writing:
-                log.info("partitions_given_back", count=len(places))
+                if places:
+                    log.info("partitions_given_back", count=len(places))
 
     async def _settle(self) -> None:
         """Finds out where to begin in newly assigned partitions, and goes there.
@@ -132,8 +133,11 @@ class Recorder:
             }.values():
                 stored |= await self.tables.highest_offsets(table)
             committed, ends = await self.events.committed(places), await self.events.ends(places)
-            for place in places & self._new if assignments == self._assignments else ():
+            settled = places & self._new if assignments == self._assignments else frozenset()
+            for place in settled:
                 self._begin(place, stored.get(place, NOTHING), committed.get(place), ends[place])
+            if settled:
+                log.info("partitions_taken", count=len(settled))
 
         await self.dependency_retry.until_done(look, lambda: bool(places & self._new))
 
@@ -150,7 +154,7 @@ class Recorder:
             self._buffers[place] = PartitionBuffer.at(
                 place, self.recordings[place.topic], start, self.batching.rows
             )
-            log.info(
+            log.debug(
                 "partition_taken",
                 topic=place.topic,
                 partition=place.partition,

@@ -6,6 +6,7 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
+from services.cli.tables import minute
 
 app = typer.Typer(
     help="Make, show, change and delete budgets of keys, users, tenants and models.", no_args_is_help=True
@@ -16,19 +17,18 @@ _Zone = Annotated[str, typer.Option(help="Whose days and months, such as Europe/
 _WarnAt = Annotated[str, typer.Option(help="Shares of the limit at which to warn, by commas; empty: none.")]
 
 
-def _line(one: Fields) -> str:
-    subject = f"{one['subject']['kind']} {one['subject']['id']}"
-    how = "hard" if one["hard"] else "soft"
-    amount = f"{one['limit_usd']} USD a {one['period']}"
-    return f"{one['budget_id']:<24} {one['tenant']:<16} {subject:<28} {amount:<24} {how}  {_standing(one)}"
-
-
-def _standing(one: Fields) -> str:
-    """What was spent and is left; else whether it is deleted."""
-    if one["deleted_at"] or one.get("spent_usd") is None:
-        return state_of(one)
-    left = "exhausted" if one["is_exhausted"] else f"{one['left_usd']} left"
-    return f"{one['spent_usd']} spent, {left}, renews {one['renews_at']}"
+def _cells(one: Fields) -> dict[str, str]:
+    known = not one["deleted_at"] and one.get("spent_usd") is not None
+    return {
+        "budget": one["budget_id"],
+        "tenant": one["tenant"],
+        "for": f"{one['subject']['kind']} {one['subject']['id']}",
+        "limit": f"{one['limit_usd']} USD a {one['period']}",
+        "kind": "hard" if one["hard"] else "soft",
+        "spent": one["spent_usd"] if known else "",
+        "left": ("exhausted" if one["is_exhausted"] else one["left_usd"]) if known else "",
+        "renews": minute(one["renews_at"]) if known else state_of(one),
+    }
 
 
 def _with_spending(budgets: list[Fields]) -> list[Fields]:
@@ -37,7 +37,7 @@ def _with_spending(budgets: list[Fields]) -> list[Fields]:
     return with_spending(budgets)
 
 
-KIND = EntryKind("budget", "The budget's id.", _line, "Remove a budget for good.", completed=_with_spending)
+KIND = EntryKind("budget", "The budget's id.", _cells, "Remove a budget for good.", completed=_with_spending)
 add_shared_commands(app, KIND)
 
 

@@ -37,6 +37,11 @@ class KeySettings(CommonSettings):
     )
 
 
+def operator(account: str, sudo_user: str) -> str:
+    """Who runs this command: the account, and who became it by sudo."""
+    return f"{account} (sudo: {sudo_user})" if sudo_user and sudo_user != account else account
+
+
 def pseudonym_key() -> str:
     """Under which requests name users; empty where this command is not told."""
     return os.environ.get("TOCSIN_PSEUDONYM_KEY", "")
@@ -49,7 +54,7 @@ def writer(*, keys: bool = False) -> ControlWriter:
     Raises:
         ConfigError: TOCSIN_KEY_PEPPER is missing or too short.
     """
-    actor = Actor(kind="operator", id=getpass.getuser())
+    actor = Actor(kind="operator", id=operator(getpass.getuser(), os.environ.get("SUDO_USER", "")))
     if not keys:
         return ControlWriter(CommonSettings.load().kafka_url, actor, connect_timeout_s=CONNECT_TIMEOUT_S)
     settings = KeySettings.load()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
+from services.cli.tables import minute, table, words
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
 Fields = dict[str, Any]
@@ -14,20 +15,22 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class EntryKind:
-    """A kind of entry: its name, what its argument is, and its line in a list.
+    """A kind of entry: its name, what its argument is, and its cells in a list, by the
+    columns' heads.
 
     Where `tenant` is not None, an id is `tenant/name`, and the tenant is an option with
     this default. `gone` is what a purge takes away; `called` stands before the id where
-    that is another's.
+    that is another's, and `noun` is what one is called where that is not its name.
     """
 
     name: str
     argument: str
-    line: Callable[[Fields], str]
+    cells: Callable[[Fields], dict[str, str]]
     gone: str
     tenant: str | None = None
     has_tenant: bool = True
     called: str = ""
+    noun: str = ""
     completed: Callable[[list[Fields]], list[Fields]] = list
     """Adds what the entries alone do not tell."""
     listed: Callable[[list[Fields]], list[Fields]] | None = None
@@ -39,9 +42,10 @@ class EntryKind:
 def add_shared_commands(app: typer.Typer, kind: EntryKind) -> None:
     """Adds them to a group."""
     _add_list(app, kind)
-    for_one(app, kind, "show", f"Show one {kind.name}, also a deleted one.", _shown(kind))
+    noun = kind.noun or f"a {kind.name}"
+    for_one(app, kind, "show", f"Show {noun}, deleted or not.", _shown(kind))
     for verb, what, said in (
-        ("delete", f"Delete a {kind.name} so that it can be restored.", "is deleted"),
+        ("delete", f"Delete {noun}, which `restore` takes back.", "is deleted"),
         ("restore", "Take a deletion back.", "is restored"),
         ("purge", kind.gone, "is gone"),
     ):
@@ -75,7 +79,7 @@ def state_of(entry: Fields) -> str:
     """Whether it is open, in a few words."""
     for name in ("deleted", "revoked", "suspended"):
         if entry.get(f"{name}_at"):
-            return f"{name} {entry[f'{name}_at']}"
+            return f"{name} {minute(entry[f'{name}_at'])}"
     return "open"
 
 
@@ -101,8 +105,7 @@ def _list(kind: EntryKind, tenant: str, *, with_deleted: bool, as_json: bool) ->
     if as_json:
         show_json(found)
         return 0
-    for one in found:
-        print(kind.line(one).rstrip())
+    print(*table([kind.cells(one) for one in found]), sep="\n", end="\n" if found else "")
     return 0
 
 
@@ -115,21 +118,10 @@ def _shown(kind: EntryKind) -> Callable[[str, bool], int]:
             show_json(found)
         else:
             for name, value in found.items():
-                print(f"{name:<22} {_text(value)}".rstrip())
+                print(f"{name:<22} {words(value)}".rstrip())
         return 0
 
     return run
-
-
-def _text(value: Any) -> str:
-    """A value as people write it: no brackets, nothing where there is none."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return " ".join(f"{name}={_text(one)}" for name, one in value.items() if one is not None)
-    if isinstance(value, list):
-        return ("; " if any(isinstance(one, dict) for one in value) else ",").join(map(_text, value))
-    return "" if value is None else str(value)
 
 
 def _changed(kind: EntryKind, verb: str, said: str) -> Callable[[str, bool], int]:

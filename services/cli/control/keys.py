@@ -1,15 +1,22 @@
 """`tocsin keys`: API keys."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
-from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, for_one, state_of
+from services.cli.control.limits import (
+    ConcurrentStreams,
+    RequestsPerMinute,
+    TokensPerMinute,
+    limits_of,
+    limits_text,
+)
 from services.cli.control.models import require_in_file
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
+from services.cli.tables import minute
 
 app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
 
@@ -24,19 +31,34 @@ _Hours = Annotated[
 ]
 
 
-def _line(key: dict[str, Any]) -> str:
+def _cells(key: Fields) -> dict[str, str]:
+    return {
+        "key": key["key_id"],
+        "whose": f"{key['tenant']}/{key['user']}".rstrip("/"),
+        "name": key["name"],
+        "scopes": ",".join(key["scopes"]),
+        "models": ",".join(key["models"]) or "all",
+        "limits": limits_text(key),
+        "state": _state(key),
+        "last used": minute(key["last_used_at"]) or "never",
+    }
+
+
+def _state(key: Fields) -> str:
+    """Open or not, until when, and whether a former secret is still good."""
     state = state_of(key)
-    state = f"expires {key['expires_at'] or 'never'}" if state == "open" else state
-    owner = f"{key['tenant']}/{key['user']}".rstrip("/")
-    used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
-    scopes = ",".join(key["scopes"])
-    return f"{key['key_id']}  {owner:<24} {key['name']:<20} {scopes:<28} {state}  {used}"
+    if state != "open":
+        return state
+    expires, former = key["expires_at"], key["previous_secret_until"]
+    state = f"expires {minute(expires)}" if expires else state
+    rotating = former is not None and datetime.fromisoformat(former) > datetime.now(UTC)
+    return f"{state}, former secret until {minute(former)}" if rotating else state
 
 
 KIND = EntryKind(
     "key",
     "The eight characters after tsn_.",
-    _line,
+    _cells,
     "Remove a key's record for good; its requests stay in the store.",
 )
 add_shared_commands(app, KIND)
@@ -170,6 +192,13 @@ def _show_secret(clear: str, written: Any, *, as_json: bool) -> int:
         show_json({"key": clear, **public_fields(written)})
     else:
         print(f"{clear}\n(shown this once; only its hash is kept)")
+        key = public_fields(written)
+        limits = f", {limits_text(key)}" if limits_text(key) else ""
+        whose = f"{key['tenant']}/{key['user']}".rstrip("/")
+        print(
+            f"key {key['key_id']} of {whose}: {','.join(key['scopes'])}; "
+            f"{','.join(key['models']) or 'all models'}{limits}; {_state(key)}"
+        )
     return 0
 
 

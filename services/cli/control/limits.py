@@ -5,6 +5,11 @@ from typing import Annotated, Any
 import typer
 
 _MOST_DIGITS = 18
+_SAID = {
+    "requests_per_minute": "requests/min",
+    "tokens_per_minute": "tokens/min",
+    "concurrent_streams": "at a time",
+}
 
 
 def _parse(given: str | None) -> str | None:
@@ -23,6 +28,12 @@ TokensPerMinute = Annotated[
 ConcurrentStreams = Annotated[
     str | None, typer.Option(callback=_parse, help="Requests at a time; none takes the limit away.")
 ]
+
+
+def limits_text(entry: dict[str, Any]) -> str:
+    """An entry's limits in a list."""
+    limits = entry.get("limits") or {}
+    return ", ".join(f"{limits[name]} {what}" for name, what in _SAID.items() if limits.get(name) is not None)
 
 
 def limits_of(

@@ -6,7 +6,13 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, for_one, state_of
-from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.limits import (
+    ConcurrentStreams,
+    RequestsPerMinute,
+    TokensPerMinute,
+    limits_of,
+    limits_text,
+)
 
 app = typer.Typer(help="Switch models on and off, set their prices and limits.", no_args_is_help=True)
 
@@ -19,10 +25,14 @@ _CachedDollars = Annotated[
 ]
 
 
-def _line(one: Fields) -> str:
-    deleted = f"  changes {state_of(one)}" if one["deleted_at"] else ""
-    switch = "on" if one["enabled"] or one["deleted_at"] else "off"
-    return f"{one['model']:<32} {switch:<4} {_price_text(one)}{deleted}"
+def _cells(one: Fields) -> dict[str, str]:
+    return {
+        "model": one["model"],
+        "state": "on" if one["enabled"] or one["deleted_at"] else "off",
+        "price in force": _price_text(one),
+        "limits": limits_text(one),
+        "changes": state_of(one) if one["deleted_at"] else "",
+    }
 
 
 def _price_text(one: Fields) -> str:
@@ -59,7 +69,7 @@ def _all(found: list[Fields]) -> list[Fields]:
 KIND = EntryKind(
     "model",
     "The model's name in the models file.",
-    _line,
+    _cells,
     "Remove what was changed of a model for good: it is as the file has it.",
     has_tenant=False,
     completed=_with_prices,

@@ -6,6 +6,7 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
+from services.cli.tables import words
 
 app = typer.Typer(
     help="Set and show tenants' policies. They are kept, audited and known to every service; no service "
@@ -14,16 +15,16 @@ app = typer.Typer(
 )
 
 
-def _line(policy: Fields) -> str:
+def _cells(policy: Fields) -> dict[str, str]:
     left_out = {"kind", "tenant", "version", "changed_at", "changed_by", "deleted_at"}
-    fields = " ".join(f"{name}={value}" for name, value in policy.items() if name not in left_out)
-    return f"{policy['tenant']:<24} {f'{state_of(policy)}  ' if policy['deleted_at'] else ''}{fields}"
+    fields = {name.replace("_", " "): words(value) for name, value in policy.items() if name not in left_out}
+    return {"tenant": policy["tenant"], **fields, "state": state_of(policy)}
 
 
 KIND = EntryKind(
     "policy",
     "The tenant; * is for all that have no policy of their own.",
-    _line,
+    _cells,
     "Remove a policy for good; that of * holds instead, else the defaults.",
     called="the policy of ",
 )

@@ -14,13 +14,16 @@ app = typer.Typer(
 )
 
 
-def _line(one: Fields) -> str:
-    targets = ", ".join(f"{target['model']}={target['weight']:g}" for target in one["targets"])
-    fallbacks = f" else {', '.join(one['fallbacks'])}" if one["fallbacks"] else ""
-    return f"{one['tenant']}/{one['route']:<24} {targets}{fallbacks}  {state_of(one)}"
+def _cells(one: Fields) -> dict[str, str]:
+    return {
+        "route": f"{one['tenant']}/{one['route']}",
+        "targets": ", ".join(f"{target['model']}={target['weight']:g}" for target in one["targets"]),
+        "else": ", ".join(one["fallbacks"]),
+        "state": state_of(one),
+    }
 
 
-KIND = EntryKind("route", "The name that clients ask for.", _line, "Remove a route for good.", "*")
+KIND = EntryKind("route", "The name that clients ask for.", _cells, "Remove a route for good.", "*")
 add_shared_commands(app, KIND)
 
 

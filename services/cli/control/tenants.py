@@ -6,7 +6,13 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
-from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.limits import (
+    ConcurrentStreams,
+    RequestsPerMinute,
+    TokensPerMinute,
+    limits_of,
+    limits_text,
+)
 
 app = typer.Typer(help="Make, show, change, suspend and delete tenants.", no_args_is_help=True)
 
@@ -16,7 +22,13 @@ _Share = Annotated[
 KIND = EntryKind(
     "tenant",
     "The tenant's id.",
-    lambda one: f"{one['tenant']:<24} {state_of(one):<32} {one['name']}",
+    lambda one: {
+        "tenant": one["tenant"],
+        "name": one["name"],
+        "share": f"{one['share']:g}",
+        "limits": limits_text(one),
+        "state": state_of(one),
+    },
     "Remove a tenant that has nothing left, for good.",
     has_tenant=False,
 )

@@ -14,18 +14,19 @@ app = typer.Typer(
 )
 
 
-def _line(one: Fields) -> str:
-    levels = " ".join(f"{name}={one[name]:g}" for name in ("low", "medium", "high", "critical"))
+def _cells(one: Fields) -> dict[str, str]:
+    levels = {name: f"{one[name]:g}" for name in ("low", "medium", "high", "critical")}
     counts = ",".join(map(str, one["requests_per_hour"]))
-    return f"{one['tenant']:<24} {levels} requests_per_hour={counts}  {state_of(one)}"
+    return {"tenant": one["tenant"], **levels, "requests/hour": counts, "state": state_of(one)}
 
 
 KIND = EntryKind(
     "thresholds",
     "The tenant; * is for all that have none of their own.",
-    _line,
+    _cells,
     "Remove thresholds for good; those of * hold instead, else the defaults.",
     called="the entry of thresholds for ",
+    noun="a tenant's thresholds",
 )
 add_shared_commands(app, KIND)
 

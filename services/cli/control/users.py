@@ -6,7 +6,13 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Json, add_shared_commands, for_one, state_of
-from services.cli.control.limits import ConcurrentStreams, RequestsPerMinute, TokensPerMinute, limits_of
+from services.cli.control.limits import (
+    ConcurrentStreams,
+    RequestsPerMinute,
+    TokensPerMinute,
+    limits_of,
+    limits_text,
+)
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
 
 app = typer.Typer(help="Make, show, change, suspend and delete users.", no_args_is_help=True)
@@ -15,13 +21,18 @@ _User = Annotated[str, typer.Argument(help="The user's id, as keys have it.")]
 _Tenant = Annotated[str, typer.Option(help="Whose user it is.")]
 
 
-def _line(user: dict[str, Any]) -> str:
-    where = f"{user['tenant']}/{user['user']}"
-    return f"{where:<32} {state_of(user):<32} {','.join(user['scopes']):<20} {user['name']}"
+def _cells(user: dict[str, Any]) -> dict[str, str]:
+    return {
+        "user": f"{user['tenant']}/{user['user']}",
+        "name": user["name"],
+        "scopes": ",".join(user["scopes"]),
+        "limits": limits_text(user),
+        "state": state_of(user),
+    }
 
 
 KIND = EntryKind(
-    "user", "The user's id.", _line, "Remove a user who has no keys or budgets, for good.", "default"
+    "user", "The user's id.", _cells, "Remove a user who has no keys or budgets, for good.", "default"
 )
 add_shared_commands(app, KIND)
 for_one(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from services.cli.tables import table
 from services.embedded.installation.home import Home
 
 _TIMEOUT_S = 3.0
@@ -52,13 +53,8 @@ def render(report: Mapping[str, Any]) -> str:
     if report["state"] == "stopped":
         return f"Tocsin does not run in {report['home']}."
     columns = ("role", "name", "pid", "port", "state", "restarts")
-    rows = [[name.upper() for name in columns]]
-    rows += [
-        ["-" if one[name] is None else str(one[name]) for name in columns] for one in report["processes"]
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    rows = [
+        {name: "" if one[name] is None else str(one[name]) for name in columns} for one in report["processes"]
     ]
     return "\n".join(
         [
@@ -67,7 +63,7 @@ def render(report: Mapping[str, Any]) -> str:
                 f"{report['pid']}, data in {report['home']})"
             ),
             "",
-            *lines,
+            *table(rows),
         ]
     )
 

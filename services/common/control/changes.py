@@ -26,6 +26,8 @@ from services.common.errors.value_rules import unknown_field
 
 SECRET_FIELDS = frozenset({"secret_hmac", "previous_secret_hmac", "record_mac"})
 """What nobody is shown."""
+UNUSED_FIELDS = frozenset({"replaced_by"})
+"""What records have and nothing sets."""
 _SHOWN = 5
 _FIXED = frozenset(
     {
@@ -84,8 +86,10 @@ def matching(kind: str, entry_id: str, tags: Collection[str] | None, change: Cha
 
 
 def public_fields(entry: AnyEntry) -> dict[str, Any]:
-    """An entry as it may be shown and audited: without hashes of secrets."""
-    return entry.model_dump(mode="json", exclude=set(SECRET_FIELDS))
+    """An entry as it may be shown and audited: without hashes of secrets, and what is
+    not used.
+    """
+    return entry.model_dump(mode="json", exclude=set(SECRET_FIELDS | UNUSED_FIELDS))
 
 
 def create(entry: AnyEntry) -> Change:
@@ -203,13 +207,16 @@ def purge(kind: str, entry_id: str) -> Change:
 
 
 def revoke_key(key_id: str) -> Change:
-    """Ends a key; one that is revoked already stays as it is."""
+    """Ends a key and its former secret; one that is revoked already stays as it is, and
+    nothing is written.
+    """
 
     def decide(state: ControlState, now: datetime) -> Plan:
         known = _require_live(state, "key", key_id)
-        already = known.revoked_at if isinstance(known, KeyChanged) else None
-        ended = known.model_copy(update={"revoked_at": already or now})
-        return Plan("key", key_id, "revoked", known, _successor(known, ended))
+        if isinstance(known, KeyChanged) and known.revoked_at is not None:
+            return Plan("key", key_id, "revoked", known, known)
+        fields = {"revoked_at": now, "previous_secret_hmac": "", "previous_secret_until": None}
+        return Plan("key", key_id, "revoked", known, _successor(known, known.model_copy(update=fields)))
 
     return decide
 

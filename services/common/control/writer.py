@@ -145,7 +145,10 @@ class _Attempt:
             if self.tried is not None and _is_made(self.reader.state, self.tried):
                 return self.tried.after
             now = self.writer.clock()
-            self.tried = plan = self.writer.stamp(self.change(self.reader.state, now), now)
+            plan = self.change(self.reader.state, now)
+            if plan.before is not None and plan.before == plan.after:
+                return plan.after
+            self.tried = plan = self.writer.stamp(plan, now)
             offset = await self._publish(producer, plan, now)
         finally:
             await producer.close()

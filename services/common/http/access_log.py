@@ -66,7 +66,10 @@ class AccessLogMiddleware:
         _counter(self._requests, route, noted["status"]).inc()
         _histogram(self._seconds, route).observe(seconds)
         if scope["path"] not in _QUIET:
-            log.info(
+            # Who passed it on says it where that failed; else one line a request is enough.
+            passed_on = "logged_by" in noted and noted["status"] < 500
+            tell = log.debug if passed_on else log.info
+            tell(
                 "request_served",
                 method=scope["method"],
                 route=route,
@@ -78,7 +81,8 @@ class AccessLogMiddleware:
 def bind_log_fields(scope: Scope, **fields: Any) -> None:
     """Adds fields to the request's line in the log.
 
-    `request_id` becomes its x-request-id.
+    `request_id` becomes its x-request-id. `logged_by` names who has a line of its own
+    for this request: ours is then for debugging, unless it failed.
     """
     scope["tocsin"].update(fields)
 

@@ -21,14 +21,13 @@ from schemas.control import (
     ThresholdsChanged,
     UserChanged,
 )
-from services.common.control.changes import SECRET_FIELDS, etag, public_fields
+from services.common.control.changes import SECRET_FIELDS, UNUSED_FIELDS, etag, public_fields
 from services.common.http.responses import json_response
 from services.console.administration import bodies
 from services.console.administration.bodies import Body
 
 PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of what nobody in between shall keep."""
-_UNUSED = frozenset({"replaced_by"})
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _view_of(kind: EntryKind) -> type[BaseModel]:
     shown: dict[str, Any] = {
         name: (info.annotation, info)
         for name, info in kind.entry.model_fields.items()
-        if name not in SECRET_FIELDS | _UNUSED
+        if name not in SECRET_FIELDS | UNUSED_FIELDS
     }
     if kind.name == "key":
         shown["last_used_at"] = (datetime | None, ...)
@@ -112,8 +111,7 @@ class Display:
 
     def shown(self, entry: AnyEntry) -> dict[str, Any]:
         """An entry's id, its ETag, its fields without secrets; of a key its last use."""
-        fields = {name: value for name, value in public_fields(entry).items() if name not in _UNUSED}
-        shown = {"id": entry.entry_id, "etag": etag(entry), **fields}
+        shown = {"id": entry.entry_id, "etag": etag(entry), **public_fields(entry)}
         if isinstance(entry, KeyChanged):
             used_at = self.last_use(entry.key_id)
             shown["last_used_at"] = used_at.isoformat() if used_at else None

@@ -79,7 +79,7 @@ def _dimensions(text: str) -> tuple[Dimension, ...]:
     for one in wanted:
         if one not in DIMENSIONS:
             raise InvalidQueryError("group_by", f"group_by has {one!r}; use any of {', '.join(DIMENSIONS)}.")
-    return tuple(one for one in DIMENSIONS if one in wanted)
+    return tuple(one for one in wanted if one in DIMENSIONS)
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -180,7 +180,7 @@ class Installation:
         Raises:
             TocsinError: something did not start.
         """
-        console = Console(self.home.logs)
+        console = Console(self.home.logs, everything=os.environ.get("TOCSIN_LOG_LEVEL") == "debug")
         self.state = {
             "pid": os.getpid(),
             "url": self.addresses.gateway_url,

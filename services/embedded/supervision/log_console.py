@@ -17,6 +17,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
+from services.embedded.supervision.routine_lines import is_routine
+
 _FILE_BYTES, _OLD_FILES = 10 * 2**20, 2
 _WAITING_LINES = 5_000
 _CUT_AT = 1_000
@@ -30,11 +32,13 @@ class Console:
     """Where lines go.
 
     The screen has a thread and a bounded queue: a terminal that stands still loses
-    lines (and says how many), and holds up nobody.
+    lines (and says how many), and holds up nobody. Routine lines are shown only with
+    `everything`.
     """
 
-    def __init__(self, logs: Path, out: TextIO | None = None) -> None:
+    def __init__(self, logs: Path, out: TextIO | None = None, *, everything: bool = False) -> None:
         self._logs = logs
+        self._everything = everything
         # A terminal that knows only ASCII is shown what it can show; there may be none.
         self._out = out or sys.stdout or io.StringIO()
         if isinstance(self._out, io.TextIOWrapper):
@@ -50,7 +54,8 @@ class Console:
     def heard(self, role: str, line: str) -> None:
         """A process wrote this line."""
         self._file(role).handle(logging.makeLogRecord({"msg": line}))
-        self._show(self._prefixed(role, condense(line, coloured=self._coloured)))
+        if self._everything or not is_routine(line):
+            self._show(self._prefixed(role, condense(line, coloured=self._coloured)))
 
     def say(self, text: str) -> None:
         """What the supervisor itself has to tell."""

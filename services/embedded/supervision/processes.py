@@ -21,6 +21,7 @@ from services.embedded.installation.child_environment import child_environment
 from services.embedded.installation.ports import LOOPBACK, is_listening
 from services.embedded.supervision.log_console import condense
 from services.embedded.supervision.process_sessions import kill_session, listens, tie_to_parent
+from services.embedded.supervision.routine_lines import is_routine
 from services.embedded.supervision.start_progress import StartProgress
 
 ROOT = Path(__file__).parents[3]
@@ -177,7 +178,8 @@ class ManagedProcess:
             return ""
         if self.started is None:
             return f"{self.spec.role} (waits for {', '.join(self.spec.after)})"
-        last = f": {condense(self._last_lines[-1])[:_SHOWN]}" if self._last_lines else ""
+        said = next((line for line in reversed(self._last_lines) if not is_routine(line)), "")
+        last = f": {condense(said)[:_SHOWN]}" if said else ""
         return f"{self.spec.role} ({self.state.value} for {time.time() - self.started:.0f} s{last})"
 
     def _gives_up(self, status: int, started: float) -> bool:

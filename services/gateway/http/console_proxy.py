@@ -122,7 +122,7 @@ class ConsoleProxy:
         async with self._ask(scope, client, body) as response:
             headers = _kept(response.raw_headers, _NOT_ANSWERED_ON)
             if (request_id := response.headers.get("x-request-id")) is not None:
-                bind_log_fields(scope, request_id=request_id)
+                bind_log_fields(scope, request_id=request_id, logged_by="console")
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             try:
                 async for part in response.content.iter_any():

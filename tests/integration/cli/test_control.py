@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def tocsin(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     structlog.reset_defaults()
 
 
+def cells(listed: str, first: str) -> list[str]:
+    """The cells of the line that begins so."""
+    (line,) = [one for one in listed.splitlines() if one.split()[0] == first]
+    return re.split(r" {2,}", line)
+
+
 def test_key_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     """Made for a tenant that must exist, widened, revoked, removed: each shows in the
     list, and no secret does.
@@ -45,7 +52,9 @@ def test_key_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     assert made["scopes"] == ["read"]
     assert "secret_hmac" not in made
     assert tocsin("keys", "scopes", made["key_id"], "--scope", "infer", "--scope", "admin").exit_code == 0
-    assert tocsin("keys", "revoke", made["key_id"]).stdout == f"{made['key_id']} is revoked\n"
+    for _ in range(2):
+        assert tocsin("keys", "revoke", made["key_id"]).stdout == f"{made['key_id']} is revoked\n"
+    assert json.loads(tocsin("keys", "show", made["key_id"], "--json").stdout)["version"] == 3
     listed = tocsin("keys", "list").stdout
     (line,) = [one for one in listed.splitlines() if one.startswith(made["key_id"])]
     assert "infer,admin" in line
@@ -75,7 +84,7 @@ def test_command_with_a_mistake_says_so_in_one_line(tocsin: Tocsin) -> None:
 def test_model_is_switched_off_and_on(tocsin: Tocsin) -> None:
     """By its name in the models file."""
     assert tocsin("models", "disable", "smollm2-135m").stdout == "smollm2-135m is off\n"
-    assert "smollm2-135m                     off" in tocsin("models", "list").stdout
+    assert cells(tocsin("models", "list").stdout, "smollm2-135m")[1] == "off"
     assert tocsin("models", "enable", "smollm2-135m").stdout == "smollm2-135m is on\n"
 
 
@@ -107,7 +116,7 @@ def test_user_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     assert [
         one["user"] for one in json.loads(tocsin("users", "list", "--tenant", "ward", "--json").stdout)
     ] == ["jo"]
-    assert tocsin("users", "list", "--tenant", "ward").stdout.startswith("ward/jo ")
+    assert tocsin("users", "list", "--tenant", "ward").stdout.splitlines()[1].startswith("ward/jo ")
     assert tocsin("users", "list", "--tenant", "elsewhere").stdout == ""
     assert tocsin("keys", "purge", key["key_id"]).exit_code == 0
     assert tocsin("users", "purge", *of_ward, "--json").stdout == "null\n"
@@ -145,7 +154,7 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     assert "deleted_at             20" in tocsin("policies", "show", "lab").stdout
     assert "restore it first" in tocsin("policies", "set", "lab", "--secrets", "mask").stderr
     assert tocsin("policies", "restore", "lab").stdout == "the policy of lab is restored\n"
-    assert "prompt_attacks=flag" in tocsin("policies", "list").stdout
+    assert "flag" in cells(tocsin("policies", "list").stdout, "lab")
     assert [tocsin("policies", "purge", one).exit_code for one in ("lab", "*")] == [0, 0]
     assert tocsin("policies", "list", "--json").stdout == "[]\n"
 
@@ -176,7 +185,8 @@ def test_routes_thresholds_and_prices_are_set_step_by_step(tocsin: Tocsin) -> No
     route = ("small", "--target", "smollm2-135m=3", "--json")
     assert json.loads(tocsin("routes", "set", *route).stdout)["targets"][0]["weight"] == 3
     assert tocsin("routes", "set", "small", "--fallback", "smollm2-135m").stdout == "*/small is set\n"
-    assert "smollm2-135m=3 else smollm2-135m" in tocsin("routes", "list").stdout
+    listed = cells(tocsin("routes", "list").stdout, "*/small")
+    assert listed == ["*/small", "smollm2-135m=3", "smollm2-135m", "open"]
     assert tocsin("thresholds", "set", "*", "--requests-per-hour", "9,8,7").exit_code == 0
     shown = json.loads(tocsin("thresholds", "set", "*", "--critical", "30", "--json").stdout)
     assert (shown["requests_per_hour"], shown["critical"]) == ([9, 8, 7], 30)
@@ -202,13 +212,13 @@ def test_models_show_what_is_served_and_the_price_in_force(tocsin: Tocsin) -> No
     assert "there is no model 'gpt-9'" in tocsin("models", "show", "gpt-9").stderr
     tocsin("models", "price", "smollm2-135m", "--from", "2026-01-01", "--input-per-million-usd", "3")
     line = tocsin("models", "list").stdout
-    assert "smollm2-135m                     on   input 3 (set from 2026-01-01)" in line
+    assert cells(line, "smollm2-135m")[1:3] == ["on", "input 3 (set from 2026-01-01)"]
     assert tocsin("models", "purge", "smollm2-135m").exit_code == 0
 
 
 def test_default_tenant_is_listed_and_can_be_limited(tocsin: Tocsin) -> None:
     """It is there without having been made."""
-    assert tocsin("tenants", "list").stdout.startswith("default ")
+    assert cells(tocsin("tenants", "list").stdout, "default")
     assert tocsin("tenants", "set", "default", "--requests-per-minute", "9").exit_code == 0
     assert "requests_per_minute=9" in tocsin("tenants", "show", "default").stdout
     assert tocsin("tenants", "purge", "default").exit_code == 0

@@ -114,13 +114,17 @@ async def test_change_and_its_audit_entry_come_together_without_secrets(url: str
     await control_writer(url).apply(changes.edit("key", key.key_id, {"scopes": ["infer", "admin"]}))
     with pytest.raises(InvalidChangeError):
         await control_writer(url).apply(changes.edit("key", key.key_id, {"scopes": []}))
+    for _ in range(2):  # the second changes nothing, and so leaves nothing
+        revoked = await control_writer(url).apply(changes.revoke_key(key.key_id))
+        assert revoked is not None
+        assert revoked.version == 3
     await control_writer(url).apply(changes.purge("key", key.key_id))
     entries = [
         entry
         for record in await _records(url, AUDIT.name)
         if (entry := AuditEntry.model_validate_json(record)).object_id == key.key_id
     ]
-    assert [one.action for one in entries] == ["key.created", "key.changed", "key.purged"]
+    assert [one.action for one in entries] == ["key.created", "key.changed", "key.revoked", "key.purged"]
     changed = entries[1]
     assert changed.before is not None
     assert changed.after is not None

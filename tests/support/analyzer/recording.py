@@ -150,6 +150,7 @@ class RecorderProcess:
             "TOCSIN_CLICKHOUSE_URL": store_url,
             "TOCSIN_RECORDER_SESSION_TIMEOUT_S": "3",
             "TOCSIN_RECORDER_LINGER_MS": "100",
+            "TOCSIN_LOG_LEVEL": "debug",  # tests count the partitions that it takes
             "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
             **environment,
         }

@@ -15,23 +15,26 @@ BUDGET: dict[str, Any] = {
     "hard": True,
     "deleted_at": None,
 }
+TOMORROW = "2026-11-28T00:00:00+01:00"
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (
-            {"spent_usd": "0.5", "left_usd": "1.5", "is_exhausted": False, "renews_at": "R"},
-            "0.5 spent, 1.5 left, renews R",
+            {"spent_usd": "0.5", "left_usd": "1.5", "is_exhausted": False, "renews_at": TOMORROW},
+            ["0.5", "1.5", "2026-11-27 23:00Z"],
         ),
         (
-            {"spent_usd": "2", "left_usd": "0", "is_exhausted": True, "renews_at": "R"},
-            "2 spent, exhausted, renews R",
+            {"spent_usd": "2", "left_usd": "0", "is_exhausted": True, "renews_at": TOMORROW},
+            ["2", "exhausted", "2026-11-27 23:00Z"],
         ),
-        ({"spent_usd": None}, "open"),
-        ({"spent_usd": None, "deleted_at": "D"}, "deleted D"),
+        ({"spent_usd": None}, ["", "", "open"]),
+        ({"spent_usd": None, "deleted_at": TOMORROW}, ["", "", "deleted 2026-11-27 23:00Z"]),
     ],
 )
-def test_budget_line_tells_what_is_left(more: dict[str, Any], said: str) -> None:
+def test_budget_line_tells_what_is_left(more: dict[str, Any], said: list[str]) -> None:
     """Spent, left or exhausted; nothing of that where it is not known."""
-    assert KIND.line(BUDGET | more).endswith(f"hard  {said}")
+    cells = KIND.cells(BUDGET | more)
+    assert [cells["spent"], cells["left"], cells["renews"]] == said
+    assert cells["kind"] == "hard"

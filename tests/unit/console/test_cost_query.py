@@ -26,7 +26,7 @@ def test_days_and_times_are_taken_in_their_zone() -> None:
     spanned = query.query(NOW, {})
     assert spanned.since == datetime(2026, 3, 27, 23, tzinfo=UTC)
     assert spanned.until == datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
-    assert spanned.group_by == ("tenant", "day")
+    assert spanned.group_by == ("day", "tenant")
     assert CostRequest(group_by="").query(NOW, {}).group_by == ()
 
 

@@ -105,7 +105,8 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
         self._revoking = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_WAIT_S), self._working:
-                log.info("partitions_given_back", group=self.subscription.group, count=len(revoked))
+                if revoked:
+                    log.info("partitions_given_back", group=self.subscription.group, count=len(revoked))
         self._revoking = False
         for one in revoked:
             place = TopicPartition(one.topic, one.partition)

@@ -8,6 +8,7 @@ is refused.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,8 @@ _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write JSON: small models fill free white space with blank lines."""
 _COMPLAINT = "failed to compile JSON schema:"
+_GRAMMARS_LINES = re.compile(r"\n\s*\d+ \| ")
+"""Before each line of the grammar that a complaint quotes."""
 _COMBINED = ("allOf", "anyOf", "oneOf", "not", "if", "$ref", "dependentSchemas", "patternProperties")
 _NARROWING = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
@@ -211,7 +214,7 @@ def _complaint(grammar: str) -> str:
     """What is wrong with a grammar; empty where nothing is."""
     found = str(LLMatcher.validate_grammar(grammar))
     said = found.partition(_COMPLAINT)[2] or found
-    return " ".join(said.partition("\n   1 | ")[0].split())[:500]
+    return " ".join(_GRAMMARS_LINES.split(said)[0].split())[:500]
 
 
 def _refusal(why: str, param: str) -> InvalidRequestError:

@@ -99,8 +99,15 @@ def test_value_of_a_wrong_type_is_named_by_its_field() -> None:
 
 
 def test_revoked_key_stays_revoked_since_when_it_was() -> None:
-    """Revoking twice is no mistake; a deletion and its restoring do not undo it."""
-    state = after(state_of(tenant(), KEY), changes.revoke_key(KEY.key_id))
+    """Revoking twice is no mistake and no change; its former secret ends with it; a
+    deletion and its restoring do not undo it.
+    """
+    rotated = after(state_of(tenant(), KEY), changes.rotate_key(KEY.key_id, "s" * 64, overlap_s=3600))
+    state = after(rotated, changes.revoke_key(KEY.key_id))
+    revoked = state.keys[KEY.key_id]
+    assert (revoked.previous_secret_hmac, revoked.previous_secret_until) == ("", None)
+    again = changes.revoke_key(KEY.key_id)(state, NOW + timedelta(days=1))
+    assert again.before == again.after == revoked
     state = after(state, changes.revoke_key(KEY.key_id), NOW + timedelta(days=1))
     state = after(state, changes.delete("key", KEY.key_id))
     state = after(state, changes.restore("key", KEY.key_id))

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -64,3 +65,27 @@ async def test_noted_request_id_is_the_answers() -> None:
     headers = dict((await serve(app))[0]["headers"])
     assert headers[b"x-request-id"] == b"chatcmpl-1"
     assert int(headers[b"openai-processing-ms"]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "level"),
+    [
+        (200, {"logged_by": "console"}, "debug"),
+        (404, {"logged_by": "console"}, "debug"),
+        (502, {"logged_by": "console"}, "info"),
+        (200, {}, "info"),
+        (503, {}, "info"),
+    ],
+)
+async def test_request_that_another_logs_has_one_line(status: int, told: dict[str, str], level: str) -> None:
+    """The gateway's is for debugging, unless what was passed on failed."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        bind_log_fields(scope, request_id="req-1", **told)
+        await Response(b"{}", status)(scope, receive, send)
+
+    with structlog.testing.capture_logs() as lines:
+        await serve(app)
+    assert [(one["event"], one["log_level"], one["status"]) for one in lines] == [
+        ("request_served", level, status)
+    ]
