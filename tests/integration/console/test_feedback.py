@@ -205,7 +205,7 @@ async def test_satisfaction_counts_the_last_rating_of_each_user_and_the_own_tena
         + ", ".join(
             (
                 row("acme", "a", "r1", "u", -1, 30),
-                row("acme", "a", "r1", "u", 1, 20),  # changed his mind
+                row("acme", "a", "r1", "u", 1, 20),  # changed their mind
                 row("acme", "a", "r1", "v", -1, 20),
                 row("acme", "b", "r2", "u", 1, 10),
                 row("acme", "b", "r3", "u", 1, 60 * 5),

@@ -293,7 +293,7 @@ async def test_route_answers_each_role_as_the_matrix_says(
     platform: Platform, service: str, method: str, path: str, expected: list[str]
 ) -> None:
     """To a token or a session as to the key that may do the same; and with nobody's data
-    but his tenant's: the store is asked for no other.
+    but their tenant's: the store is asked for no other.
     """
     wanted = dict(zip(ROLES, expected, strict=True))
     for other, same in SAME_AS.items():

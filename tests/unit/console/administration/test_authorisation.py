@@ -142,8 +142,8 @@ def _made(fields: dict[str, Any], kind: type[AnyEntry]) -> Change:
 def test_tenants_administrator_stays_within_his_tenant_and_his_rights(
     asked: list[tuple[Verb, str, str | None, Change]],
 ) -> None:
-    """Whatever he tries, in whatever order: others' entries, the platform's, and his
-    tenant's bounds are as they were, and nobody holds rights that he lacks and did not
+    """Whatever they try, in whatever order: others' entries, the platform's, and their
+    tenant's bounds are as they were, and nobody holds rights that they lack and did not
     hold before.
     """
     state = BEGAN

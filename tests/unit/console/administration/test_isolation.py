@@ -1,4 +1,4 @@
-"""What a tenant's administrator tries on others, on the platform, and on himself."""
+"""What a tenant's administrator tries on others, on the platform, and on themselves."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -261,7 +261,7 @@ async def test_nobody_grants_more_than_he_has(scene: ConsoleScene) -> None:
 
 
 async def test_platform_administrator_is_not_shut_out_by_a_tenants(scene: ConsoleScene) -> None:
-    """His key or user may live in the very tenant, as `tocsin up` makes it."""
+    """Their key or user may live in the very tenant, as `tocsin up` makes it."""
     attacker, _ = scene.key("acme", *TENANT_ADMIN)
     root, root_id = scene.key("acme", *ALL, user="root")
     client, key = scene.client, f"/api/admin/keys/{root_id}"

@@ -1,4 +1,4 @@
-"""What a user sees of himself, and does with his own keys."""
+"""What a user sees of themselves, and does with their own keys."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ def scene() -> ConsoleScene:
 
 
 async def test_caller_is_told_who_he_is_and_what_bounds_him(scene: ConsoleScene) -> None:
-    """His key's, user's and tenant's limits and budgets, nobody else's."""
+    """Their key's, user's and tenant's limits and budgets, nobody else's."""
     caller, key_id = scene.key("acme", INFER, READ, user="jo", limits=Limits(concurrent_streams=1))
     subjects = {
         "mine": ("acme", "user", "acme/jo"),
@@ -80,7 +80,7 @@ async def test_own_keys_are_those_of_the_same_user_in_the_same_tenant(scene: Con
 
 
 async def test_user_rotates_and_revokes_his_own_key(scene: ConsoleScene) -> None:
-    """The very key that he calls with: the answer is its last use."""
+    """The very key that they call with: the answer is its last use."""
     caller, key_id = scene.key("acme", READ, user="jo")
     place = f"/api/me/keys/{key_id}"
     rotated = await scene.client.post(f"{place}/rotate", json={"overlap_s": 0}, headers=caller)
@@ -95,7 +95,7 @@ async def test_user_rotates_and_revokes_his_own_key(scene: ConsoleScene) -> None
 
 
 async def test_weak_key_neither_takes_nor_ends_a_strong_one_of_its_user(scene: ConsoleScene) -> None:
-    """Who finds a user's reading key must not become the administrator he is."""
+    """Who finds a user's reading key must not become the administrator they are."""
     weak, _ = scene.key("acme", READ, user="jo", models=("small",))
     _, strong = scene.key("acme", *TENANT_ADMIN, user="jo")
     _, wider = scene.key("acme", READ, user="jo")

@@ -77,7 +77,7 @@ async def test_hourly_limit_of_users_without_findings_is_told_where_it_holds(who
 
 
 async def test_what_a_tenant_spent_is_told_to_readers_only() -> None:
-    """Of his own budgets everybody is told; of a shared one that and how it bounds him."""
+    """Of their own budgets everybody is told; of a shared one that and how it bounds them."""
     scene = scene_with()
     subjects = {"all": ("tenant", "acme"), "model": ("model", MODEL), "mine": ("user", "acme/jo")}
     for name, (kind, subject) in subjects.items():
@@ -108,7 +108,7 @@ async def test_what_a_tenant_spent_is_told_to_readers_only() -> None:
 
 async def test_own_usage_is_of_ones_keys_and_of_ones_tokens_without_a_key() -> None:
     """By the pseudonym under which gateways record a token's user; who has no name is
-    found by his key alone.
+    found by their key alone.
     """
     scene = scene_with()
     _, key_id = scene.key("acme", INFER, user="jo")

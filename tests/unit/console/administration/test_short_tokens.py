@@ -93,8 +93,8 @@ async def test_narrowed_token_does_not_end_the_wider_key_it_stands_for(scene: Co
 
 
 async def test_identity_providers_token_rotates_no_key_of_its_user(scene: ConsoleScene) -> None:
-    """An administrator who comes by one makes keys for his tenant all the same: he may
-    have no other way; never one that may more than he.
+    """An administrator who comes by one makes keys for their tenant all the same: they
+    may have no other way; never one that may more than they.
     """
     _, own = scene.key("acme", INFER, user="jo")
     token = scene.issued("jo", *TENANT_ADMIN)
