@@ -67,7 +67,11 @@ from services.gateway.streams.watchdog import Watchdog
 
 
 def make_serving(settings: Settings) -> Serving:
-    """All parts of a gateway, joined but not started."""
+    """All parts of a gateway, joined but not started.
+
+    Raises:
+        ConfigError: a setting or the models file cannot be used.
+    """
     url, name = settings.kafka_url, f"gateway-{settings.instance}"
     models_file = Path(settings.models_file)
     models = load_models(models_file)

@@ -35,7 +35,7 @@ class Principal:
         return self.by_token and bool(self.key_id)
 
     def narrowed_to(self, scopes: tuple[Scope, ...]) -> "Principal":
-        """The same, with those of its scopes that are among these."""
+        """The principal with no other scopes than these."""
         return replace(self, scopes=tuple(scope for scope in self.scopes if scope in scopes))
 
 

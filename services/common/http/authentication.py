@@ -51,16 +51,20 @@ _MESSAGES = {
     Refusal.KEY_CHANGED: "The API key that the token stands for has another secret by now, or is gone.",
 }
 _GUESSES = frozenset(Refusal) - {
-    *(Refusal.UNSIGNED, Refusal.REVOKED, Refusal.EXPIRED, Refusal.ROTATED, Refusal.SUSPENDED),
-    *(
-        Refusal.SCOPE,
-        Refusal.TOKEN_EXPIRED,
-        Refusal.TOKEN_NOT_YET_VALID,
-        Refusal.KEY_CHANGED,
-        Refusal.ISSUER_KEYS,
-    ),
+    Refusal.UNSIGNED,
+    Refusal.REVOKED,
+    Refusal.EXPIRED,
+    Refusal.ROTATED,
+    Refusal.SUSPENDED,
+    Refusal.SCOPE,
+    Refusal.TOKEN_EXPIRED,
+    Refusal.TOKEN_NOT_YET_VALID,
+    Refusal.KEY_CHANGED,
+    Refusal.ISSUER_KEYS,
 }
-"""What may come of guessing; the rest once was good, will be, or cannot be told yet."""
+"""Refusals that somebody who guesses would get, so they slow down who gets them. The rest
+need a key or token that once was good, will be, or cannot be judged yet.
+"""
 
 
 def _nobody() -> str:

@@ -50,8 +50,10 @@ class EntryService:
     """Reads entries, and makes changes in administrators' names.
 
     `models` are the names in the models file, `aliases` their other names. Every method
-    raises `ProblemError` where something is not there (404), not allowed (403) or wrong (400), and those that
-    change `ChangeRefusedError` where the present state does not allow it.
+    raises `ProblemError` where something is not there (404), not allowed (403) or wrong
+    (400); those that change entries raise it where too many changes wait (429, 503) or
+    Kafka did not confirm one (503), and `ChangeRefusedError` where the present state does
+    not allow the change.
     """
 
     control: ControlReader
@@ -64,13 +66,22 @@ class EntryService:
     def list(
         self, principal: Principal, kind: EntryKind, filters: Filters
     ) -> tuple[builtins.list[AnyEntry], str | None]:
-        """A page of what the caller may see, and the next page's cursor."""
+        """A page of what the caller may see, and the next page's cursor.
+
+        Raises:
+            ProblemError: 403, the caller may not read this kind; 400, the cursor is none.
+        """
         require_verb(principal, kind.name, Verb.READ)
         entries = self.control.state.entries(kind.name).values()
         return page((one for one in entries if may_see(principal, one)), filters)
 
     def get(self, principal: Principal, kind: EntryKind, entry_id: str) -> AnyEntry:
-        """An entry, deleted or not."""
+        """An entry, deleted or not.
+
+        Raises:
+            ProblemError: 403, the caller may not read this kind; 404, there is none that
+                they may see.
+        """
         require_verb(principal, kind.name, Verb.READ)
         found = self.control.state.get(kind.name, entry_id)
         if found is None or not may_see(principal, found):
@@ -89,7 +100,11 @@ class EntryService:
     async def change(
         self, admin: Administrator, kind: EntryKind, entry_id: str, body: Body, tags: Tags
     ) -> AnyEntry:
-        """The entry, changed."""
+        """The entry, changed.
+
+        Raises:
+            ProblemError: 428, it replaces a list whole and names no version; and as all.
+        """
         if replaces_a_list(body) and tags is None:
             raise ProblemError(
                 Problem(

@@ -155,7 +155,9 @@ class Callers:
         return Exchange(token, until_s - now_s, scopes)
 
     def renewed(self, session: Session) -> Session:
-        """The session, longer if half of its time is over."""
+        """The session; where half of its time is over, with an end later by all of it, but
+        never beyond `session_longest_s` from its beginning.
+        """
         now_s = self.clock().timestamp()
         if session.expires_at - now_s > self.settings.session_s / 2:
             return session

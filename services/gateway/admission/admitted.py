@@ -18,8 +18,8 @@ def _nothing(_request_id: str) -> None:
 @dataclass(slots=True, eq=False)
 class Admitted:
     """A request that may be published, its place at this gateway, its part of limits
-    (`reserved`) and of budgets (`release_money`), and what its answer's headers tell. `user` is the
-    caller's own name, as far as it is known here.
+    (`reserved`) and of budgets (`release_money`), and what its answer's headers tell.
+    `user` is the caller's own name, as far as it is known here.
 
     What becomes of it is said once: whatever is said later changes nothing.
     """
@@ -51,15 +51,17 @@ class Admitted:
             self._end()
 
     def leave_to_its_end(self) -> None:
-        """The request may have begun, and nobody follows it here: what it costs is known,
-        and its money free, when its end is read.
+        """The request may have begun, and nobody follows it here: it counts as a use of
+        its limits without tokens; budgets release it when its end is read.
         """
         if not self._over:
             self._settle(0, 0)
             self._end()
 
     def settle(self, prompt: int, completion: int) -> None:
-        """The request ended and took so many tokens."""
+        """The request ended and took so many tokens; budgets release it when its end is
+        read.
+        """
         if not self._over:
             self._settle(prompt, completion)
             self._end()
@@ -71,7 +73,9 @@ class Admitted:
             self._end()
 
     def keep(self) -> None:
-        """The request goes on elsewhere: what was reserved of limits counts as used."""
+        """The request goes on at another gateway: the tokens that were reserved count
+        as used; budgets release it when its end is read.
+        """
         if not self._over:
             self._settle(self.reserved[1].tokens if self.reserved is not None else 0, 0)
             self._end()

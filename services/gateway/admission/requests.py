@@ -70,7 +70,9 @@ class RequestMaker:
         ]
 
     def renewed(self, request: InferenceRequested) -> InferenceRequested:
-        """The request, to be published from now on."""
+        """The request with a later `accept_by`, for a call that waited before it is
+        published.
+        """
         return request.model_copy(update={"accept_by": self._accept_by(request.model, request.lane)})
 
     def _request(

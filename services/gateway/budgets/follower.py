@@ -67,7 +67,9 @@ class SpendFollower:
         return self._ready.issuperset(spend_keys)
 
     async def wait_until_ready(self, spend_keys: Iterable[SpendKey], timeout_s: float) -> bool:
-        """The same, once it is so; False where that takes longer."""
+        """Waits until what these have spent is known; False where that takes longer than
+        `timeout_s`.
+        """
         wanted = list(spend_keys)
         try:
             async with asyncio.timeout(timeout_s):
@@ -113,7 +115,7 @@ class SpendFollower:
         await self.store.store.close()
 
     def take(self, records: Iterable[Record]) -> None:
-        """Counts the ends in these records."""
+        """Counts the ends in these records; unreadable ones are counted as passed over."""
         for record in records:
             if _tenant(record) in self.book.tenants:
                 self._count(record)

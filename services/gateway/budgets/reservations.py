@@ -19,8 +19,8 @@ class _Reservation(NamedTuple):
 
 @dataclass(slots=True)
 class _BudgetTotals:
-    """Of one budget: all that is reserved, and what was reserved lately, whatever became
-    of it.
+    """Of one budget, in dollars: what is reserved now (`usd`), and what was reserved in the
+    last `unheard_s`, each reservation with its time, released ones too (`lately`).
     """
 
     usd: Decimal = _NOTHING

@@ -38,7 +38,9 @@ class Peers(Protocol):
 
 
 class Cost(NamedTuple):
-    """What a request takes: requests (its choices), tokens as estimated, streams."""
+    """What a request takes of limits of each kind: requests (one for each choice), tokens
+    as estimated, and streams.
+    """
 
     requests: int
     tokens: int
@@ -109,7 +111,9 @@ class LocalLimits:
         return None
 
     def correct(self, rules: Sequence[Rule], used_s: Sequence[float], now_s: float) -> None:
-        """So much is used, as the store knows that all gateways share."""
+        """Takes over what the shared store says is used of each limit by all gateways: the
+        seconds of its period that are used up.
+        """
         for rule, seconds in zip(rules, used_s, strict=True):
             self.meters.of(rule.name, now_s).full_at_s = now_s + seconds
 

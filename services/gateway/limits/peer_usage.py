@@ -36,6 +36,8 @@ class _Peer:
 class PeerUsage:
     """Own amounts and those of the other gateways.
 
+    What is held is in the unit of what the name stands for: tokens or streams of a limit,
+    dollars of a budget. What is used is in seconds of a limit's period, of whatever limit.
     Time is the monotonic clock's. A peer counts no more once others, this gateway
     included, were heard for `DEAD_AFTER_S` without it: while the bus is away nobody is
     heard, and nobody is taken for dead.
@@ -107,8 +109,8 @@ class PeerUsage:
         return sum(map(self._is_alive, self._peers.values()))
 
     def peers(self, now_s: float) -> int | None:
-        """The same; None for as long as one may be alive that knows nothing of this one,
-        or of which this one knows nothing.
+        """How many other gateways are alive; None for as long as one may be that knows
+        nothing of this one, or of which this one knows nothing.
         """
         return self.live if now_s >= self._met_s + KNOWN_AFTER_S else None
 

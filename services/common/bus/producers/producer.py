@@ -252,8 +252,8 @@ class TransactionalProducer(Producer):
     _sequences: dict[str, int] = field(default_factory=dict)
 
     async def send_soon(self, record: Outgoing) -> "asyncio.Future[RecordMetadata]":
-        """The same; what goes wrong is raised by the transaction too, so that nobody need
-        wait for the future.
+        """Sends a record; what goes wrong is raised by the transaction too, so that nobody
+        need wait for the future.
         """
         sent = await super().send_soon(record)
         sent.add_done_callback(_mark_retrieved)
