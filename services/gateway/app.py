@@ -34,14 +34,13 @@ from services.common.process.health import HealthState
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
-from services.gateway.admission.catalogue import Catalogue
 from services.gateway.admission.gate import Gate
-from services.gateway.admission.requests import RequestMaker
 from services.gateway.budgets.wiring import make_budgets
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
+from services.gateway.bus.request_maker import RequestMaker
 from services.gateway.handlers import Serving
 from services.gateway.http.console_proxy import ConsolePaths, ConsoleProxy
 from services.gateway.http.cross_origin import CrossOrigin
@@ -55,6 +54,7 @@ from services.gateway.http.routes.platform import platform_router
 from services.gateway.http.routes.requests import requests_router
 from services.gateway.http.routes.responses import responses_router
 from services.gateway.limits.wiring import make_limits
+from services.gateway.openai.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys, idempotency_secret

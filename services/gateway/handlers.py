@@ -13,22 +13,22 @@ from services.common.http.authentication import Authenticator
 from services.common.http.problems import CLIENT_LEFT, ProblemError, unavailable
 from services.common.process import metrics
 from services.common.process.health import HealthState
-from services.gateway.admission.admitted import Admitted
-from services.gateway.admission.catalogue import Catalogue
 from services.gateway.admission.gate import REFUSED, Gate
-from services.gateway.admission.requests import RequestMaker
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import MayHaveBegunError, RequestPublisher
+from services.gateway.bus.request_maker import RequestMaker
 from services.gateway.http.console_proxy import ConsoleProxy
 from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.risk_reader import RiskReader
 from services.gateway.limits.usage_exchange import UsageExchange
+from services.gateway.openai.catalogue import Catalogue
 from services.gateway.openai.whole_response import WholeResponse
 from services.gateway.problems import has_ended, not_all_begun, problem_of_end
 from services.gateway.settings import Settings
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
 from services.gateway.streams.measurements import GIVEN_UP
 from services.gateway.streams.reader import ReaderPool

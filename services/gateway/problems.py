@@ -4,10 +4,18 @@ from dataclasses import replace
 
 from schemas.errors import ErrorCode
 from schemas.inference import End, ErrorDetail, Outcome
-from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError
+from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, unauthenticated
 
 _AS_BEFORE = frozenset({ErrorCode.REPLICA_KILLED})
 """How a request fails that would do the same again: OpenAI's clients repeat a 503."""
+
+
+def shut_out() -> ProblemError:
+    """401: whoever asked was shut out meanwhile."""
+    return unauthenticated(
+        "The API key was revoked, or its user or tenant suspended or deleted, while the request was under "
+        "way; it was taken back."
+    )
 
 
 def no_such_model(name: str) -> ProblemError:

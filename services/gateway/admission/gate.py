@@ -8,11 +8,11 @@ from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
-from services.gateway.admission.admitted import Admitted
 from services.gateway.admission.checks import queue_headers, refusal, too_late
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.limits.guard import LimitGuard
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.registry import StreamRegistry
 
 REFUSED = "refused"

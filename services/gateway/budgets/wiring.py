@@ -7,7 +7,6 @@ from services.common.clock import monotonic_s, utc_now
 from services.common.control.reader import ControlReader
 from services.common.requests.pricing import PriceList
 from services.common.store import Store
-from services.gateway.admission.catalogue import Catalogue
 from services.gateway.budgets.book import BudgetBook
 from services.gateway.budgets.follower import SpendFollower
 from services.gateway.budgets.guard import UNHEARD_S, BudgetGuard
@@ -15,6 +14,7 @@ from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.limits.usage_exchange import UsageExchange
+from services.gateway.openai.catalogue import Catalogue
 from services.gateway.settings import Settings
 
 

@@ -1,1 +1,3 @@
-"""What the gateway publishes, and whether the bus is there."""
+"""What the gateway publishes, and whether the bus is there. `request_maker.py` makes the
+requests of a body.
+"""

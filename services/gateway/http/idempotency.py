@@ -12,11 +12,11 @@ from services.common.http.access_log import bind_answer_headers
 from services.common.http.problems import NO_RETRY, Problem, ProblemError, malformed, retry_after, unavailable
 from services.common.process import metrics
 from services.common.requests.request_ids import time_ms_of
-from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import Serving, begin
 from services.gateway.http.request_input import Answering, Call
 from services.gateway.problems import problem_of_end
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.claims import Claim
 from services.gateway.streams.idempotency.keys import ClaimResult
 from services.gateway.streams.idempotency.recording import replayed

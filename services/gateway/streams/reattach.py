@@ -17,10 +17,10 @@ from services.common.http.problems import Problem, ProblemError, malformed, unav
 from services.common.process import metrics
 from services.common.requests.request_finder import RequestFinder, cannot_look_up
 from services.common.requests.request_ids import may_be_in_log, time_ms_of
-from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.openai.chunks import EventId
 from services.gateway.problems import no_such_request
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream

@@ -17,14 +17,14 @@ from services.common.clock import MonotonicClock
 from services.common.errors import RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
 from services.common.process import metrics
-from services.gateway.admission.admitted import Admitted
-from services.gateway.admission.tenant_slots import Slot, TenantSlots
 from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.measurements import RequestMeasurements
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.reply_stream import ReplyStream
+from services.gateway.streams.tenant_slots import Slot, TenantSlots
 
 log = structlog.get_logger(__name__)
 

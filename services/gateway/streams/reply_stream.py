@@ -12,7 +12,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Piece, StreamTaken
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
-from services.gateway.admission.admitted import Admitted
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024

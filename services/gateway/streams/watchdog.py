@@ -17,10 +17,9 @@ from schemas.topics import requests_topic
 from services.common.clock import Clock, MonotonicClock
 from services.common.control.state import ControlState
 from services.common.process.pauses import PauseDetector
-from services.gateway.admission.shut_out import SHUT_OUT, is_shut_out
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.bus.publisher import RequestPublisher
-from services.gateway.problems import not_in_time
+from services.gateway.problems import not_in_time, shut_out
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.registry import Departure, StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
@@ -98,12 +97,12 @@ class Watchdog:
         self._shut_out_at = now + _SHUT_OUT_EVERY_S
         state, at = self.control(), self.clock()
         for reply_stream in self.registry.served:
-            if not reply_stream.ended and is_shut_out(state, reply_stream.admitted, at):
-                reply_stream.fail(SHUT_OUT)
+            if not reply_stream.ended and reply_stream.admitted.is_shut_out(state, at):
+                reply_stream.fail(shut_out().problem)
         for reply_stream, _ in self.registry.departures:
             useless = not (reply_stream.ended or reply_stream.taken)
-            if useless and is_shut_out(state, reply_stream.admitted, at):
-                reply_stream.fail(SHUT_OUT)
+            if useless and reply_stream.admitted.is_shut_out(state, at):
+                reply_stream.fail(shut_out().problem)
                 self._cancel(reply_stream)
 
     def _judge(self, reply_stream: ReplyStream, now: float) -> None:

@@ -12,9 +12,9 @@ from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.admission.gate import Gate
-from services.gateway.admission.requests import RequestMaker
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.request_limits import encode_request
+from services.gateway.bus.request_maker import RequestMaker
 from services.gateway.handlers import begin
 from services.gateway.openai.requests import CompletionBody
 from services.gateway.problems import no_such_model

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from schemas.base import Message
 from schemas.inference import End, InferenceRequested, Piece, ReplyChunk
 from services.common.requests.tool_calls import ToolCalls, join_tool_calls
-from services.gateway.admission.admitted import Admitted
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.reply_stream import ReplyStream
 
 _MAX_BYTES = 2 * 1024 * 1024

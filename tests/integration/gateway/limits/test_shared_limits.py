@@ -11,8 +11,8 @@ import pytest
 from schemas.control import Limits
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
-from services.gateway.admission.admitted import Admitted
 from services.gateway.limits.valkey.shared_limits import SharedLimits
+from services.gateway.streams.admitted import Admitted
 from tests.integration.gateway.limits.valkey_server import OwnValkey, valkey_server
 from tests.unit.gateway.limits.scene import LimitsScene, caller, request
 

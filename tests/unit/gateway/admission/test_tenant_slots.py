@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.admission.tenant_slots import TenantSlots
+from services.gateway.streams.tenant_slots import TenantSlots
 
 
 def fill(room: TenantSlots, tenant: str, now_s: float, weight: float = 1.0, count: int = 10_000) -> int:

@@ -10,12 +10,12 @@ from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.gateway.admission.admitted import Admitted
 from services.gateway.limits.estimate import TokenEstimates
 from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.limiter import LocalLimits
 from services.gateway.limits.peer_usage import PeerUsage
 from services.gateway.limits.risk import RiskTable
+from services.gateway.streams.admitted import Admitted
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -19,11 +19,11 @@ from schemas.inference import (
 )
 from services.common.control.state import ControlState
 from services.common.process.health import HealthState
-from services.gateway.admission.admitted import Admitted
 from services.gateway.bus.monitor import BusMonitor
 from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.limiter import Reservation
 from services.gateway.settings import Settings
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.registry import StreamRegistry

@@ -6,9 +6,9 @@ from prometheus_client import REGISTRY
 from schemas.inference import End, InferenceRequested, Outcome, Usage
 from services.common.http.problems import ProblemError
 from services.common.process import metrics
-from services.gateway.admission.admitted import Admitted
-from services.gateway.admission.tenant_slots import Slot
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.measurements import inter_token_s
+from services.gateway.streams.tenant_slots import Slot
 from tests.unit.gateway.streams.stage import DONE, chunk, lost, make_stage
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from schemas.inference import InferenceRequested
+from services.common.control.authentication import Refusal, check_rights
+from services.common.control.state import ControlState
 from services.common.http.problems import Headers
 from services.common.requests.prompt_size import expected_tokens
-from services.gateway.admission.tenant_slots import Slot
 from services.gateway.limits.guard import LimitGuard
 from services.gateway.limits.limiter import Reservation
+from services.gateway.streams.tenant_slots import Slot
 
 
 def _nothing(_request_id: str) -> None:
@@ -31,6 +34,15 @@ class Admitted:
     release_money: Callable[[str], None] = _nothing
     user: str = ""
     _over: bool = field(default=False, init=False)
+
+    def is_shut_out(self, state: ControlState, now: datetime) -> bool:
+        """Whether its key is revoked, deleted or purged, or its user or tenant suspended
+        or deleted. What a key asked for before it expired goes on.
+        """
+        request, key = self.request, state.keys.get(self.request.key_id)
+        if request.key_id and (key is None or check_rights(state, key, None, now) is Refusal.REVOKED):
+            return True
+        return not state.is_open(request.tenant, key.user if key is not None else self.user)
 
     def give_back(self) -> None:
         """The request was never begun: all that was taken for it is free."""

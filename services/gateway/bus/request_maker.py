@@ -15,8 +15,8 @@ from services.common.control.state import ControlState
 from services.common.http.problems import malformed
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.request_ids import RequestKind, new_request_id
-from services.gateway.admission.catalogue import Catalogue
 from services.gateway.bus.bus_clock import BusClock
+from services.gateway.openai.catalogue import Catalogue
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
 from services.gateway.settings import Settings
