@@ -10,8 +10,6 @@ from services.common.process.settings import CommonSettings
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
 
-THE_FILE = "the models file"
-
 
 def of_the_file(model: str) -> dict[str, Any] | None:
     """A model that nobody changed; None where the models file lacks it."""
@@ -26,18 +24,4 @@ def with_prices(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
     base = {one.name: one.price for one in load_models(CommonSettings.load().models_file)}
     entries = {one["model"]: ModelChanged.model_validate(one) for one in models}
     prices, now = PriceList(base, lambda: ControlState(models=entries)), utc_now()
-    shown = []
-    for one in models:
-        entry = entries[one["model"]]
-        days = [] if entry.deleted_at else sorted(price.valid_from for price in entry.prices)
-        begun = [day for day in days if day <= now.date()]
-        coming = [day for day in days if day > now.date()]
-        shown.append(
-            one
-            | {
-                "price_in_force": prices.at(entry.model, now).model_dump(mode="json"),
-                "price_source": f"set from {begun[-1]}" if begun else THE_FILE,
-                "next_price_from": str(coming[0]) if coming else None,
-            }
-        )
-    return shown
+    return [one | prices.standing(one["model"], now).told() for one in models]

@@ -8,8 +8,9 @@ request ends: its cost is then in its record, and nothing prices it again.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -77,6 +78,25 @@ def _checked(price: ModelPrice) -> Price:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceStanding:
+    """A model's price now: since which day (UTC) it holds, None where it is the models
+    file's, and from which day the next one will.
+    """
+
+    price: Price
+    since: date | None = None
+    next_from: date | None = None
+
+    def told(self) -> dict[str, Any]:
+        """The same as `tocsin models` and /api/me/prices tell it."""
+        return {
+            "price_in_force": self.price.model_dump(mode="json"),
+            "price_source": f"set from {self.since}" if self.since else "the models file",
+            "next_price_from": str(self.next_from) if self.next_from else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class PriceList:
     """All models' prices: `base` by the models file, `state` gives the control state as
     it is now.
@@ -94,6 +114,16 @@ class PriceList:
         if changed is None or changed.deleted_at is not None or not changed.prices:
             return base
         return price_of(base, changed.prices, moment)
+
+    def standing(self, model: str, now: datetime) -> PriceStanding:
+        """A model's price now, and where it comes from."""
+        changed, today = self.state().models.get(model), now.astimezone(UTC).date()
+        prices = () if changed is None or changed.deleted_at is not None else changed.prices
+        days = [one.valid_from for one in prices]
+        since = max((day for day in days if day <= today), default=None)
+        return PriceStanding(
+            self.at(model, now), since, min((day for day in days if day > today), default=None)
+        )
 
     def of(self, model: str) -> PriceAt:
         """One model's prices."""

@@ -12,6 +12,7 @@ from services.common.control.state import ControlState
 from services.common.errors import StoreUnavailableError
 from services.common.identity import pseudonym
 from services.common.requests.model_catalogue import ModelConfig
+from services.common.requests.pricing import PriceList
 from services.console.administration.own_keys import OwnKeys
 from services.console.domain.cost_query import CostQuery
 from services.console.domain.dollars import dollars_text
@@ -60,6 +61,13 @@ class OwnMatters:
             "models": {name: found for name in names if (found := _limits(rules[name], "model"))},
             "requests_per_hour_by_risk": [none if state.has_thresholds(principal.tenant) else None, *some],
         }
+
+    def prices(self, principal: Principal) -> list[dict[str, Any]]:
+        """What each model that the caller may ask for costs now."""
+        usable = sorted(self._usable(principal), key=lambda model: model.name)
+        prices = PriceList({model.name: model.price for model in usable}, lambda: self._state)
+        now = self.clock()
+        return [{"model": model.name, **prices.standing(model.name, now).told()} for model in usable]
 
     async def budgets(self, principal: Principal, *, with_tenants: bool) -> list[dict[str, Any]]:
         """The budgets that bound the caller, by their ids. What was spent of those that

@@ -1,6 +1,6 @@
 """/api/me: what a caller may do, uses and pays, and their own keys."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,6 +12,7 @@ from schemas.control import Limits, Scope
 from services.common.http.problems import malformed
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
+from services.common.requests.model_catalogue import Price
 from services.console.administration.administrators import Administrators
 from services.console.administration.bodies import RotateKey
 from services.console.administration.kinds import PRIVATE, VIEWS, Display
@@ -56,6 +57,23 @@ class OwnLimits(BaseModel):
     )
 
 
+class ModelPriceNow(BaseModel):
+    """What a model costs now. Dollars are decimal strings; null is not known, which is
+    not free; cached input without a price of its own costs as much as the other.
+    """
+
+    model: str
+    price_in_force: Price
+    price_source: str = Field(description="`the models file`, or `set from` a day.")
+    next_price_from: date | None = Field(description="From when (UTC) another price holds.")
+
+
+class PricesAnswer(BaseModel):
+    """The models that the caller may ask for, by name."""
+
+    data: list[ModelPriceNow]
+
+
 class UsageParameters(BaseModel, extra="forbid"):
     """Which days."""
 
@@ -85,6 +103,12 @@ def me_router(people: Administrators, own: OwnMatters, display: Display, limits:
         principal = people.principal(request, None)
         budgets = await own.budgets(principal, with_tenants=Scope.READ in principal.scopes)
         return json_response(own.bounds(principal) | {"budgets": budgets}, headers=PRIVATE)
+
+    @router.get("/prices", response_model=PricesAnswer, responses=problems(*reads))
+    async def prices(request: Request) -> Response:
+        """Tell what the models that the caller may ask for cost now."""
+        found = own.prices(people.principal(request, None))
+        return json_response({"data": found}, headers=PRIVATE)
 
     @router.get("/keys", response_model=OwnKeysAnswer, responses=problems(*reads))
     async def own_keys(request: Request) -> Response:

@@ -43,6 +43,7 @@ console GET    /api/costs                                 401 403 200 200 200 20
 console POST   /v1/feedback                               401 403 403 400 400 400
 console GET    /api/me                                    401 200 200 200 200 200
 console GET    /api/me/limits                             401 200 200 200 200 200
+console GET    /api/me/prices                             401 200 200 200 200 200
 console GET    /api/me/keys                               401 200 200 200 200 200
 console GET    /api/me/usage                              401 200 200 200 200 200
 console POST   /api/me/keys/{key_id}/rotate               401 404 404 404 404 404

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.control import BudgetChanged, Limits, Scope, Subject, UserChanged
+from schemas.control import BudgetChanged, Limits, ModelChanged, Scope, Subject, UserChanged
 from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
 
 READ, INFER, ADMIN = Scope.READ, Scope.INFER, Scope.ADMIN
@@ -114,3 +114,41 @@ async def test_usage_is_asked_for_oneself_only(scene: ConsoleScene, query: str) 
     caller, _ = scene.key("acme", READ)
     answer = await scene.client.get(f"/api/me/usage?{query}", headers=caller)
     assert (answer.status_code, answer.json()["param"]) == (400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("begun", "source", "next_from"),
+    [
+        ([], "the models file", None),
+        (["2100-01-01"], "the models file", "2100-01-01"),
+        (["2026-01-01"], "set from 2026-01-01", None),
+        (["2026-01-01", "2026-02-01", "2100-01-01", "2101-01-01"], "set from 2026-02-01", "2100-01-01"),
+    ],
+)
+async def test_caller_is_told_what_models_cost_now(
+    scene: ConsoleScene, begun: list[str], source: str, next_from: str | None
+) -> None:
+    """With any key: the file's price until another has begun, and when the next one will."""
+    caller, _ = scene.key("acme", INFER)
+    prices = [
+        {"valid_from": day, "input_per_million_usd": f"0.{number + 5}"} for number, day in enumerate(begun)
+    ]
+    scene.have(ModelChanged.model_validate({"model": "smollm2-135m", "prices": prices, "version": 1}))
+    (told,) = (await scene.client.get("/api/me/prices", headers=caller)).json()["data"]
+    assert (told["model"], told["price_source"], told["next_price_from"]) == (
+        "smollm2-135m",
+        source,
+        next_from,
+    )
+    past = [day for day in begun if day < "2027"]
+    assert told["price_in_force"]["input_per_million_usd"] == (f"0.{len(past) + 4}" if past else "0.02")
+    assert told["price_in_force"]["output_per_million_usd"] == (None if past else "0.06")
+
+
+async def test_price_of_a_model_that_the_caller_may_not_ask_for_is_not_told(scene: ConsoleScene) -> None:
+    """Neither where the key lacks it nor where it is switched off."""
+    caller, _ = scene.key("acme", INFER, models=("another",))
+    assert (await scene.client.get("/api/me/prices", headers=caller)).json() == {"data": []}
+    anybody, _ = scene.key("acme", INFER)
+    scene.have(ModelChanged(model="smollm2-135m", enabled=False, version=1))
+    assert (await scene.client.get("/api/me/prices", headers=anybody)).json() == {"data": []}
