@@ -99,24 +99,17 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def test_supervisor_when_killed_takes_all_of_ray_along(supervised: Supervised) -> None:
-    """The raylet, its agents and the workers end with a supervisor that was killed with
-    -9.
-    """
-    session = supervised.pid
-    assert len(session_members(session)) >= 6
-    supervised.process.kill()
-    until(lambda: session_members(session) == [])
-
-
-def test_supervisor_when_rays_driver_is_killed_starts_a_new_ray_and_keeps_nothing_of_the_old(
-    supervised: Supervised,
-) -> None:
+def test_ray_outlives_neither_its_driver_nor_its_supervisor(supervised: Supervised) -> None:
     """The agents that Ray itself would leave for seconds are gone before its successor
-    starts.
+    starts; the raylet, its agents and the workers of that one end with a supervisor that
+    was killed with -9.
     """
-    session = supervised.pid
-    os.kill(session, signal.SIGKILL)
-    until(lambda: supervised.is_ready() and supervised.pid != session)
-    assert session_members(session) == []
-    assert len(session_members(supervised.pid)) >= 6
+    first = supervised.pid
+    assert len(session_members(first)) >= 6
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervised.is_ready() and supervised.pid != first)
+    assert session_members(first) == []
+    second = supervised.pid
+    assert len(session_members(second)) >= 6
+    supervised.process.kill()
+    until(lambda: session_members(second) == [])

@@ -38,12 +38,13 @@ _FIXED = frozenset(
 )
 
 
+VERBS = ("created", "changed", "deleted", "restored", "purged", "revoked", "rotated")
+"""What is done to entries, as the audit calls it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change of one entry: `after` None removes it for good.
-
-    `verb` is created, changed, deleted, restored, purged, revoked or rotated.
-    """
+    """A change of one entry: `after` None removes it for good. `verb` is one of VERBS."""
 
     kind: str
     entry_id: str

@@ -8,6 +8,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.common.control.changes import VERBS
+from services.common.control.state import KINDS
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
@@ -77,6 +79,7 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
         """
         principal = admins.principal(request)
         asked = read_query(request, AuditParameters, AuditParameters.model_fields)
+        _require_action(asked.action)
         if not principal.is_platform_admin and asked.tenant not in ("", principal.tenant):
             return json_response({"data": [], "next_cursor": None}, headers=PRIVATE)
         named = asked.model_dump(include={"tenant", "action", "object_kind", "object_id", "actor_id"})
@@ -90,3 +93,18 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
             raise malformed(f"{error}.", "cursor") from error
 
     return router
+
+
+def _require_action(action: str) -> None:
+    """Passes where an action can be: of entries only what is done to them.
+
+    Raises:
+        ProblemError: 400, nothing was ever audited by this name.
+    """
+    kind, dot, verb = action.partition(".")
+    if action and not (dot and kind and (verb in VERBS or kind not in KINDS)):
+        raise malformed(
+            f"action: {action!r} is none; use an object and a verb, such as key.created; of "
+            f"{', '.join(KINDS)} there are {', '.join(VERBS)}.",
+            "action",
+        )

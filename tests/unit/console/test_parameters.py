@@ -68,3 +68,29 @@ def test_body_of_an_administrator_is_told_what_to_write() -> None:
     assert told["period"] == "use 'day' or 'month'"
     assert told["subject.nom"] == "there is no such field; there are kind, id"
     assert told["limit"].startswith("there is no such field, limit_usd perhaps; there are budget_id")
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [
+        ("nope", 400),
+        ("clé.créée", 200),
+        ("key.made", 400),
+        (".created", 400),
+        ("key.", 400),
+        ("key.created", 200),
+        ("policy.purged", 200),
+        ("report.exported", 200),
+        ("", 200),
+    ],
+)
+async def test_action_that_nobody_ever_audits_is_refused(action: str, status: int) -> None:
+    """Rather than an empty list, which says that nobody did it; what is done to other
+    objects than entries is nobody's business here.
+    """
+    scene = ConsoleScene()
+    scene.have_tenant("acme")
+    admin, _ = scene.key("acme", Scope.ADMIN)
+    answer = await scene.client.get("/api/admin/audit", params={"action": action}, headers=admin)
+    assert answer.status_code == status
+    assert ("key.created" in answer.text) is (status == 400)
