@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.cli.installation.status import describe
+from services.cli.installation.process_status import describe
 from services.embedded.installation.home import Home
 from services.embedded.installation.private_ray import ray_folder
 

@@ -60,7 +60,10 @@ def create(  # noqa: PLR0917 (typer turns them into options)
         ),
     ],
     limit_usd: _Limit,
-    tenant: Annotated[str, typer.Option(help="Whose spending it bounds.")] = "default",
+    tenant: Annotated[
+        str,
+        typer.Option(help="Whose spending it bounds; left out, the tenant that --for names, else default."),
+    ] = "",
     period: Annotated[str, typer.Option(help="day or month.")] = "month",
     time_zone: _Zone = "UTC",
     hard: Annotated[  # noqa: FBT002 (typer's way to a flag)
@@ -73,7 +76,7 @@ def create(  # noqa: PLR0917 (typer turns them into options)
     kind, _, of = subject.partition(":")
     fields: Fields = {
         "budget_id": budget_id,
-        "tenant": tenant,
+        "tenant": tenant or tenant_in(kind, of),
         "subject": {"kind": kind, "id": of},
         "period": period,
         "time_zone": time_zone,
@@ -106,6 +109,12 @@ def set_(  # noqa: PLR0917 (typer turns them into options)
     }
     given = {name: value for name, value in fields.items() if value is not None}
     run_beside_installation(lambda: _edit(budget_id, given, as_json=as_json), as_json=as_json)
+
+
+def tenant_in(kind: str, subject: str) -> str:
+    """The tenant that a subject names; `default` where it names none."""
+    named = {"tenant": subject, "user": subject.partition("/")[0]}
+    return named.get(kind) or "default"
 
 
 def _shares(given: str) -> list[str]:

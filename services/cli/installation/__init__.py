@@ -44,7 +44,7 @@ def down() -> None:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:  # noqa: FBT002 (typer's way to a flag)
     """List each process: role, pid, port, state, restarts."""
-    from services.cli.installation.status import status as command
+    from services.cli.installation.process_status import status as command
 
     raise typer.Exit(command(as_json=as_json))
 

@@ -286,7 +286,7 @@ class Installation:
         lines += [
             f"  source {self.home.connection_file}   # then openai.OpenAI() finds it by itself",
             "",
-            "Ctrl-C or `tocsin down` stops it all.",
+            "Ctrl-C or `make down` (`tocsin down`) stops it all.",
         ]
         return "\n".join(lines)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.control.budgets import KIND
+from services.cli.control.budgets import KIND, tenant_in
 
 BUDGET: dict[str, Any] = {
     "budget_id": "phone",
@@ -38,3 +38,18 @@ def test_budget_line_tells_what_is_left(more: dict[str, Any], said: list[str]) -
     cells = KIND.cells(BUDGET | more)
     assert [cells["spent"], cells["left"], cells["renews"]] == said
     assert cells["kind"] == "hard"
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "tenant"),
+    [
+        ("tenant", "clinic", "clinic"),
+        ("user", "surgery/ann", "surgery"),
+        ("user", "société/rené@x.fr", "société"),
+        ("key", "9u7gk1u4", "default"),
+        ("model", "org/m", "default"),
+    ],
+)
+def test_budget_without_a_tenant_belongs_to_whom_it_is_for(kind: str, subject: str, tenant: str) -> None:
+    """Nobody has to name it twice."""
+    assert tenant_in(kind, subject) == tenant
