@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -122,7 +122,15 @@ def _explain(settings: type[CommonSettings], problem: Any) -> str:
     purpose = f" It is: {field.description}" if field and field.description else ""
     # What may hold a secret is not shown, not even where it is wrong.
     shown = "" if field is None or _is_secret(field) else f"={problem.get('input')!r}"
-    return f"TOCSIN_{name.upper()}{shown}: {rule_of(problem)}.{purpose}"
+    return f"{_variable(name, field)}{shown}: {rule_of(problem)}.{purpose}"
+
+
+def _variable(name: str, field: FieldInfo | None) -> str:
+    """The variable that sets a field, by the name that is documented."""
+    alias = field.validation_alias if field else None
+    choices = alias.choices if isinstance(alias, AliasChoices) else ()
+    named = (one for one in choices if isinstance(one, str) and one.startswith("TOCSIN_"))
+    return next(named, f"TOCSIN_{name.upper()}")
 
 
 def _is_secret(field: FieldInfo) -> bool:

@@ -1,7 +1,7 @@
 """Settings from the environment: what a wrong one says, and what it does not show."""
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 
 from services.common.errors import ConfigError
 from services.common.process.settings import CommonSettings
@@ -36,3 +36,29 @@ def test_settings_with_a_wrong_value_show_it_and_say_what_it_is_for(monkeypatch:
     monkeypatch.setenv("TOCSIN_HEALTH_PORT", "eight")
     with pytest.raises(ConfigError, match=r"TOCSIN_HEALTH_PORT='eight'.*Port of /health"):
         CommonSettings.load()
+
+
+class _WithPort(CommonSettings):
+    port: int = Field(8000, validation_alias=AliasChoices("port", "TOCSIN_OUR_PORT"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TOCSIN_OUR_PORT", "huit", "TOCSIN_OUR_PORT='huit': use a whole number such as 20"),
+        (
+            "TOCSIN_PARTITION_SCALE",
+            "0,5",
+            "TOCSIN_PARTITION_SCALE='0,5': use a point before the decimals, 0.5",
+        ),
+        ("TOCSIN_LOG_LEVEL", "tout", "TOCSIN_LOG_LEVEL='tout': use 'debug', 'info', 'warning' or 'error'"),
+    ],
+)
+def test_settings_with_a_wrong_value_name_the_variable_and_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    """By the name that was set, also where the field is called otherwise."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as raised:
+        _WithPort.load()
+    assert str(raised.value).startswith(told)
