@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from services.common.http.egress import EgressAllowed
 from services.common.process.settings import CommonSettings
 
 
@@ -18,6 +19,7 @@ class Settings(CommonSettings):
         description="CPUs that Ray may plan with on this machine; 0 means as many as the models and "
         "dispatchers ask for.",
     )
+    egress_allowed: EgressAllowed = ""
     dispatchers: int = Field(2, ge=1, description="Dispatcher processes: one serves, the others stand by.")
     replica_silence_s: float = Field(
         1.0, gt=0, description="A replica without a heartbeat for so long counts as dead."

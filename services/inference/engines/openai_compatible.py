@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorCode
 from services.common.errors import ConfigError
+from services.common.http.egress import AddressRefusedError, Egress
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 from services.inference.engines.base import (
@@ -138,9 +139,8 @@ class OpenAICompatibleEngine:
                     "not set: set it to the upstream's API key"
                 )
             headers["authorization"] = f"Bearer {key}"
-        self._session = aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(limit=self.slots)
-        )
+        egress = Egress.of(os.environ.get("TOCSIN_EGRESS_ALLOWED", ""))
+        self._session = aiohttp.ClientSession(headers=headers, connector=egress.connector(limit=self.slots))
 
     async def close(self) -> None:
         """Close every connection; streams that still run break off."""
@@ -235,6 +235,11 @@ class OpenAICompatibleEngine:
             response = await self._session.post(
                 options.base_url.rstrip("/") + path, json=body, timeout=timeout, allow_redirects=False
             )
+        except aiohttp.ClientConnectorError as error:
+            reason = f"the upstream cannot be reached: {error}"
+            if isinstance(error.os_error, AddressRefusedError):
+                raise EngineFailedError(reason) from error
+            raise _TryAgainError(reason) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _TryAgainError(f"the upstream cannot be reached: {error or 'timed out'}") from error
         try:

@@ -14,6 +14,7 @@ from aiohttp import web
 from services.common.control.access.jwks import JwksKeys
 from services.common.control.access.signatures import VerifyingKey
 from services.common.control.authentication import Refusal
+from services.common.http.egress import Egress
 from tests.support.issuer import jwk
 
 ALL = ("RS256", "ES256", "EdDSA")
@@ -52,7 +53,7 @@ async def issuer() -> AsyncIterator[FakeIssuer]:
     await site.start()
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     fake.url = f"http://127.0.0.1:{port}/jwks"
-    fake.keys = JwksKeys(fake.url, ALL, lambda: fake.seconds)
+    fake.keys = JwksKeys(fake.url, ALL, lambda: fake.seconds, egress=Egress.of("127.0.0.1"))
     yield fake
     await runner.cleanup()
 
@@ -140,3 +141,16 @@ async def test_new_key_is_known_soon_after_its_first_token(issuer: FakeIssuer) -
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
+
+
+async def test_issuer_on_a_private_address_is_not_read_unless_its_network_is_allowed(
+    issuer: FakeIssuer,
+) -> None:
+    """Neither by its address nor by a name for it."""
+    for url in (issuer.url, issuer.url.replace("127.0.0.1", "localhost")):
+        for egress, asked in ((Egress(), 0), (Egress.of("127.0.0.1,::1"), 1)):
+            issuer.asked = 0
+            keys = JwksKeys(url, ALL, lambda: 0.0, egress=egress)
+            async with keys.session() as session:
+                await keys.refresh(session)
+            assert (issuer.asked, keys.version) == (asked, asked)

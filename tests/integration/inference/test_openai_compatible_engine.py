@@ -29,6 +29,11 @@ HELLO = Act(said(["Hello", " world"], usage=USAGE))
 BAD_GATEWAY = Act(status=502, headers={}, parts=(b"<html>bad gateway</html>",))
 
 
+@pytest.fixture(autouse=True)
+def _loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_EGRESS_ALLOWED", "127.0.0.0/8,::1")
+
+
 @asynccontextmanager
 async def engine_on(
     upstream: Upstream, *, continuation: Continuation = "none", **options: Any
@@ -301,3 +306,15 @@ async def test_upstream_whose_key_is_not_set_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
         async with engine_on(Upstream(HELLO), base_url="http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY"):
             pass
+
+
+@pytest.mark.parametrize("allowed", ["", "10.0.0.0/8", "::1"])
+async def test_upstream_on_a_private_address_is_refused_unless_its_network_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    """At once, with the setting that allows it; nothing reaches the upstream."""
+    monkeypatch.setenv("TOCSIN_EGRESS_ALLOWED", allowed)
+    async with Upstream(HELLO).running() as upstream, engine_on(upstream) as engine:
+        with pytest.raises(EngineFailedError, match="TOCSIN_EGRESS_ALLOWED"):
+            await answer(engine, asked())
+    assert not upstream.bodies

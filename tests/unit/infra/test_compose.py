@@ -91,4 +91,5 @@ def test_gateway_of_a_server_reads_the_columns_that_the_embedded_stores_reads() 
 def test_services_that_let_callers_in_know_the_identity_provider(name: str) -> None:
     """Both check tokens: a token that only one of them knew would fail halfway."""
     given = _SERVICES[name]["environment"]
-    assert {"TOCSIN_JWT_ALGORITHMS", "TOCSIN_JWT_ISSUER", "TOCSIN_JWT_JWKS_URL"} <= set(given)
+    wanted = {"TOCSIN_JWT_ALGORITHMS", "TOCSIN_JWT_ISSUER", "TOCSIN_JWT_JWKS_URL", "TOCSIN_EGRESS_ALLOWED"}
+    assert wanted <= set(given)

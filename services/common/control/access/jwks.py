@@ -15,6 +15,7 @@ import structlog
 from services.common.clock import MonotonicClock
 from services.common.control.access.signatures import VerifyingKey, public_key
 from services.common.control.authentication import Refusal
+from services.common.http.egress import Egress
 from services.common.process import metrics
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,7 @@ class JwksKeys:
     monotonic: MonotonicClock
     refresh_s: float = 300.0
     pause_s: float = 10.0
+    egress: Egress = field(default_factory=Egress)
     timeout_s: float = 5.0
     version: int = field(default=0, init=False)
     _keys: dict[str, VerifyingKey] = field(default_factory=dict, init=False)
@@ -58,14 +60,20 @@ class JwksKeys:
 
     async def run(self) -> None:
         """Keeps the keys fresh, until cancelled."""
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self.timeout_s), cookie_jar=aiohttp.DummyCookieJar()
-        ) as session:
+        async with self.session() as session:
             while True:
                 await self.refresh(session)
                 await asyncio.sleep(self.pause_s)
                 with_keys = self.refresh_s - self.pause_s if self.version else 0.0
                 await self._wait_until_wanted(max(0.0, with_keys))
+
+    def session(self) -> aiohttp.ClientSession:
+        """A client that reaches what `egress` allows and no more."""
+        return aiohttp.ClientSession(
+            connector=self.egress.connector(),
+            timeout=aiohttp.ClientTimeout(total=self.timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def refresh(self, session: aiohttp.ClientSession) -> None:
         """Reads the keys once; where that fails, what is known stays."""

@@ -13,6 +13,7 @@ from services.common.control.access.exchange import LONGEST_S, TokenExchange
 from services.common.control.access.jwks import JwksKeys, SharedSecret
 from services.common.control.access.signatures import ALGORITHMS, Expected, shared_key
 from services.common.control.access.tokens import Issuer, IssuerKeys, TokenChecker
+from services.common.http.egress import Egress, EgressAllowed
 from services.common.process.settings import CommonSettings
 
 _NEVER_BY_TOKEN_ALONE = frozenset({Scope.ADMIN, Scope.PLATFORM})
@@ -47,6 +48,7 @@ class AccessSettings(CommonSettings):
     jwt_secret: SecretStr = Field(
         SecretStr(""), description="The secret shared with the provider for HS256, at least 32 bytes."
     )
+    egress_allowed: EgressAllowed = ""
     jwt_leeway_s: int = Field(
         30, ge=0, le=300, description="By how much the provider's clock may differ from this one."
     )
@@ -147,7 +149,13 @@ class AccessSettings(CommonSettings):
         keys: IssuerKeys = (
             SharedSecret(shared_key(self.jwt_secret.get_secret_value().encode()))
             if algorithms == ("HS256",)
-            else JwksKeys(self.jwt_jwks_url, algorithms, monotonic, refresh_s=self.jwt_refresh_s)
+            else JwksKeys(
+                self.jwt_jwks_url,
+                algorithms,
+                monotonic,
+                refresh_s=self.jwt_refresh_s,
+                egress=Egress.of(self.egress_allowed),
+            )
         )
         expected = Expected(
             self.jwt_issuer, tuple(split(self.jwt_audience)), self.jwt_leeway_s, self.jwt_max_lifetime_s

@@ -1,0 +1,122 @@
+"""Which addresses may be connected to."""
+
+import asyncio
+import ipaddress
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.http.egress import AddressRefusedError, Egress, parse_networks
+
+PRIVATE = [
+    "127.0.0.1",
+    "10.1.2.3",
+    "172.31.255.255",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "0.0.0.0",
+    "255.255.255.255",
+    "224.0.0.1",
+    "240.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "::",
+    "::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "fd12:3456::1",
+    "ff02::1",
+    "2001:db8::1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::",
+    "2001:0:7f00:1::",
+    "::127.0.0.1",
+    "localhost",
+    "",
+    "2130706433",
+]
+PUBLIC = [
+    "8.8.8.8",
+    "93.184.215.14",
+    "2606:4700::1111",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "2002:808:808::1",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_address_that_is_not_public_is_refused(address: str) -> None:
+    """Whatever form it is written in; what is no address at all, too."""
+    with pytest.raises(AddressRefusedError):
+        Egress().require(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_address_is_let_through(address: str) -> None:
+    """Also where an IPv6 address stands for it."""
+    Egress().require(address)
+
+
+@given(st.ip_addresses(v=4, network="10.0.0.0/8"))
+def test_allowed_network_is_let_through_in_every_form_and_no_other(address: ipaddress.IPv4Address) -> None:
+    """An address, mapped and by NAT64; its neighbours stay refused."""
+    egress = Egress.of("10.0.0.0/8, ::1")
+    for form in (str(address), f"::ffff:{address}", f"64:ff9b::{address}", "::1"):
+        egress.require(form)
+    for other in ("11.0.0.1.", "127.0.0.1", "192.168.0.1", "::2"):
+        with pytest.raises(AddressRefusedError):
+            egress.require(other)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8;::1"])
+def test_setting_that_names_no_networks_says_how_to_write_them(text: str) -> None:
+    """The network and an example."""
+    with pytest.raises(ValueError, match=r"write networks such as 10\.0\.0\.0/8"):
+        parse_networks(text)
+
+
+class _Rebinding(AbstractResolver):
+    """A name that is public when it is asked for first, and loopback afterwards."""
+
+    def __init__(self, port: int) -> None:
+        self.asked, self._port = 0, port
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[Any]:
+        self.asked += 1
+        address = "127.0.0.1"
+        return [{"hostname": host, "host": address, "port": port, "family": family, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_name_that_leads_to_a_private_address_opens_no_connection() -> None:
+    """Whatever it led to when somebody looked at it before: the address that is connected
+    to decides.
+    """
+    reached = asyncio.Event()
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    resolver = _Rebinding(port)
+    async with (
+        server,
+        aiohttp.ClientSession(connector=Egress().connector(resolver=resolver)) as session,
+    ):
+        with pytest.raises(aiohttp.ClientConnectorError) as refused:
+            await session.get(f"http://rebound.example:{port}/")
+    assert isinstance(refused.value.os_error, AddressRefusedError)
+    assert (resolver.asked, reached.is_set()) == (1, False)
