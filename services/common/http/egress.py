@@ -5,6 +5,7 @@ opened: a name that is public when it is looked at, and private a moment later (
 rebinding), is refused like a private address.
 """
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -22,6 +23,9 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 class AddressRefusedError(OSError):
     """An address that is not public, and not allowed either."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EACCES, message)
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
