@@ -1,13 +1,8 @@
 """Which addresses may be connected to."""
 
-import asyncio
 import ipaddress
-import socket
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,41 +77,3 @@ def test_setting_that_names_no_networks_says_how_to_write_them(text: str) -> Non
     """The network and an example."""
     with pytest.raises(ValueError, match=r"write networks such as 10\.0\.0\.0/8"):
         parse_networks(text)
-
-
-class _Rebinding(AbstractResolver):
-    """A name that is public when it is asked for first, and loopback afterwards."""
-
-    def __init__(self, port: int) -> None:
-        self.asked, self._port = 0, port
-
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[Any]:
-        self.asked += 1
-        address = "127.0.0.1"
-        return [{"hostname": host, "host": address, "port": port, "family": family, "proto": 0, "flags": 0}]
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
-async def test_name_that_leads_to_a_private_address_opens_no_connection() -> None:
-    """Whatever it led to when somebody looked at it before: the address that is connected
-    to decides.
-    """
-    reached = asyncio.Event()
-
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reached.set()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    resolver = _Rebinding(port)
-    async with (
-        server,
-        aiohttp.ClientSession(connector=Egress().connector(resolver=resolver)) as session,
-    ):
-        with pytest.raises(aiohttp.ClientConnectorError) as refused:
-            await session.get(f"http://rebound.example:{port}/")
-    assert isinstance(refused.value.os_error, AddressRefusedError)
-    assert (resolver.asked, reached.is_set()) == (1, False)
