@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.common.http.egress import EgressAllowed
+from services.common.process.egress import EgressAllowed
 from services.common.process.settings import CommonSettings
 
 

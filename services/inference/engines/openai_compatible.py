@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorCode
 from services.common.errors import ConfigError
-from services.common.http.egress import AddressRefusedError, Egress
+from services.common.process.egress import AddressRefusedError, Egress
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 from services.inference.engines.base import (

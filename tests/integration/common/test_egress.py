@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 
-from services.common.http.egress import AddressRefusedError, Egress
+from services.common.process.egress import AddressRefusedError, Egress
 
 
 class _PrivateName(AbstractResolver):

@@ -14,7 +14,7 @@ from aiohttp import web
 from services.common.control.access.jwks import JwksKeys
 from services.common.control.access.signatures import VerifyingKey
 from services.common.control.authentication import Refusal
-from services.common.http.egress import Egress
+from services.common.process.egress import Egress
 from tests.support.issuer import jwk
 
 ALL = ("RS256", "ES256", "EdDSA")

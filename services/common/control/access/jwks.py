@@ -15,8 +15,8 @@ import structlog
 from services.common.clock import MonotonicClock
 from services.common.control.access.signatures import VerifyingKey, public_key
 from services.common.control.authentication import Refusal
-from services.common.http.egress import Egress
 from services.common.process import metrics
+from services.common.process.egress import Egress
 
 log = structlog.get_logger(__name__)
 

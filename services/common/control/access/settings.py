@@ -13,7 +13,7 @@ from services.common.control.access.exchange import LONGEST_S, TokenExchange
 from services.common.control.access.jwks import JwksKeys, SharedSecret
 from services.common.control.access.signatures import ALGORITHMS, Expected, shared_key
 from services.common.control.access.tokens import Issuer, IssuerKeys, TokenChecker
-from services.common.http.egress import Egress, EgressAllowed
+from services.common.process.egress import Egress, EgressAllowed
 from services.common.process.settings import CommonSettings
 
 _NEVER_BY_TOKEN_ALONE = frozenset({Scope.ADMIN, Scope.PLATFORM})

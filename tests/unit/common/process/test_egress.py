@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.http.egress import AddressRefusedError, Egress, parse_networks
+from services.common.process.egress import AddressRefusedError, Egress, parse_networks
 
 PRIVATE = [
     "127.0.0.1",
