@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock clean
+.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock sbom vulnerabilities clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -98,6 +98,17 @@ schemas: .venv/.dev ## Export JSON Schemas and the AsyncAPI document
 
 lock: .venv/.tools ## Lock the requirements anew
 	@requirements/compile.sh
+
+.supply/.tools: .venv/.tools infra/supply/tools.txt
+	@test -x .supply/bin/python || $(BIN)/uv venv -q -p $(BIN)/python .supply
+	@VIRTUAL_ENV=.supply $(BIN)/uv pip sync -q --require-hashes infra/supply/tools.txt
+	@touch $@
+
+sbom: .venv/.run .supply/.tools ## Write the software bill of materials, CycloneDX JSON (OUT=dist/sbom.json)
+	@.supply/bin/python infra/supply/sbom.py "$(or $(OUT),dist/sbom.json)"
+
+vulnerabilities: .supply/.tools ## Look the locked packages up in PyPI's advisories (needs the internet)
+	@.supply/bin/pip-audit --require-hashes --no-deps --disable-pip --strict -r requirements/all.txt
 
 clean: ## Remove caches and build products, not .venv nor .tocsin
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

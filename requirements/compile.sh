@@ -15,6 +15,7 @@ trap 'rm -f "$constraints"' EXIT
 : > "$constraints"
 lock dev all train dev
 .venv/bin/uv pip compile requirements/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/tools.txt "${upgrade[@]}"
+.venv/bin/uv pip compile infra/supply/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file infra/supply/tools.txt "${upgrade[@]}"
 # Everything else takes the versions that the tests ran with.
 grep -E '^[a-zA-Z0-9]' requirements/dev.txt | sed 's/ *\\$//' > "$constraints"
 for service in gateway console inference analyzer drift; do lock "$service" "$service"; done
