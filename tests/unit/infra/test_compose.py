@@ -38,6 +38,22 @@ def test_container_listens_on_no_port_twice(name: str) -> None:
     assert len(ports) == len(set(ports)), ports
 
 
+@pytest.mark.parametrize("name", sorted(_OURS))
+def test_container_writes_to_tmp_only_and_has_no_privileges(name: str) -> None:
+    """Whoever takes a service over can change neither its code nor its rights."""
+    service = _OURS[name]
+    assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert "user" not in service, "the image's own user is nobody in particular"
+
+
+def test_image_runs_as_nobody_in_particular() -> None:
+    """Its last USER, by number, so that Kubernetes' runAsNonRoot can tell."""
+    users = re.findall(r"^USER (.+)$", (_ROOT / "infra/docker/Dockerfile").read_text(), re.MULTILINE)
+    assert int(users[-1]) > 0
+
+
 def test_gateway_publishes_the_port_that_it_listens_on() -> None:
     """What is reached from outside is the API, not the health server."""
     published = [one.rpartition(":")[2] for one in _SERVICES["gateway"]["ports"]]
