@@ -3,9 +3,8 @@ one probability.
 
 A linear model over hashed n-grams reads the whole text and picks the windows worth the
 encoder's time; the fine-tuned encoder judges those; the rules know verb and target. A
-small logistic model weighs encoder and rules, fitted on what the encoder said about
-*sources that it had not seen*. The n-grams have no say in it: on unseen sources they
-add nothing, since what they know best is a source's style.
+small logistic model weighs the three, fitted on what encoder and n-grams said about
+*sources that they had not seen*.
 """
 
 import math
@@ -22,7 +21,7 @@ from services.detection.prompt_attacks.encoder import Encoder
 from services.detection.prompt_attacks.ngrams import buckets
 from services.detection.prompt_attacks.normalise import Normalised, fold
 from services.detection.prompt_attacks.rules import Hit
-from services.detection.prompt_attacks.windows import windows
+from services.detection.prompt_attacks.windows import said_once, windows
 
 MODEL_FOLDER = Path(__file__).with_name("models")
 FEATURES = (
@@ -32,6 +31,7 @@ FEATURES = (
     "strongest_rule",
     "categories",
     "disguise",
+    "ngram_whole",
 )
 QUOTED_SHARE = 0.4
 MAX_WINDOWS = 12
@@ -62,7 +62,7 @@ class Signals:
 
     def vector(self) -> NDArray[np.float64]:
         """The signals as the weighing model's input, in the order of FEATURES, scaled
-        to a few units. Shape (6,).
+        to a few units. Shape (7,).
         """
         return np.array(
             [
@@ -72,6 +72,7 @@ class Signals:
                 self.strongest_rule / 10,
                 min(self.categories, 3),
                 self.disguise,
+                np.clip(self.ngram_whole, -6, 6),
             ]
         )
 
@@ -80,7 +81,7 @@ class Signals:
 class Weights:
     """Everything that was learnt.
 
-    `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (6,);
+    `ngram`: (BUCKETS,) int8, times `ngram_scale`; `head`: (384,); `stack`: (7,);
     `anchors`: log-odds of the four levels.
     """
 
@@ -213,7 +214,8 @@ def pieces_of(normalised: Normalised) -> list[str]:
     """
     readable = readable_text(normalised)
     disguised = normalised.lookalikes or readable is not normalised.plain.text
-    pieces = windows(readable if disguised else normalised.clean, at_most=MAX_WINDOWS)
+    text = readable if disguised else normalised.clean
+    pieces = [said_once(piece) for piece in windows(text, at_most=MAX_WINDOWS)]
     pieces.extend(view.text for view in normalised.views[1:] if view.kind not in ("plain", "undisguised"))
     return pieces
 

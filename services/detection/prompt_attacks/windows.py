@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 WINDOW_CHARS, WIDE_CHARS = 200, 72
 HEAD_CHARS, TAIL_CHARS = 1536, 768
+_REPEATED = re.compile(r"(.{1,60}?)\1{3,}", re.DOTALL)
 _END = re.compile(r"[.!?:;\n|]\s|[。！？；]")
 
 
@@ -29,6 +30,16 @@ def windows(text: str, *, at_most: int) -> list[str]:
     if len(pieces) <= at_most:
         return pieces
     return [pieces[round(index * (len(pieces) - 1) / max(1, at_most - 1))] for index in range(at_most)]
+
+
+def said_once(piece: str) -> str:
+    """A piece of little but repetition ("word word word …") with what it repeats said
+    once: an encoder takes endless repetition for an attack, whatever is repeated.
+    """
+    distinct = {piece[place : place + 4] for place in range(len(piece) - 3)}
+    if len(piece) < 24 or len(distinct) * 3 > len(piece):
+        return piece
+    return _REPEATED.sub(r"\1", piece)
 
 
 def _is_wide(text: str) -> bool:

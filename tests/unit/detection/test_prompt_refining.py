@@ -1,15 +1,22 @@
 """Refining an encoder without a GPU: what it takes apart, and what it leaves in place."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import BertConfig, BertModel
 
+from services.detection.prompt_attacks.model import pieces_of
+from services.detection.prompt_attacks.normalise import normalise
 from services.detection.training.authored import authored_rows
+from services.detection.training.fit import read_held_out, row_key
 from services.detection.training.rows import Row
 from services.detection.training.tuning.encoder import HEADS, MeanPooled
 from services.detection.training.tuning.refine import Lower, Upper, few_of_each
 from services.detection.training.tuning.start_model import INNER, LAYERS, POSITIONS, WIDTH
+from services.detection.training.tuning.unseen import judged, write_held_out
 
 
 def _weights() -> dict[str, NDArray[np.float32]]:
@@ -57,3 +64,25 @@ def test_authored_requests_every_language_has_both_sides_of_the_same_words() -> 
     assert len(sides) == 60
     assert not {row.text for row in rows if row.label} & {row.text for row in rows if not row.label}
     assert not [row.text for row in rows if "{t}" in row.text]
+
+
+class _Lengths:
+    """Stands for an encoder: a text's vector is its length and 1."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (n, 2)."""
+        return np.array([[len(text), 1] for text in texts], np.float32)
+
+
+def test_judged_every_window_of_every_row_is_read_back_by_its_text(tmp_path: Path) -> None:
+    """What the encoder says of new rows stands in the file of held-out logits, window
+    by window, in each row's own order.
+    """
+    texts = ["short", "A sentence that is somewhat longer. " * 20, "and a third one"]
+    rows = [Row(text, 0, "benign", "en", "new", "new") for text in texts]
+    logits = list(judged(rows, _Lengths(), np.array([2, 1], np.float32), 0.5))
+    said = {row_key(text): found for text, found in zip(texts, logits, strict=True)}
+    write_held_out(said, tmp_path / "h.npz")
+    for text in texts:
+        wanted = [2 * len(piece) + 1.5 for piece in pieces_of(normalise(text))]
+        assert read_held_out(tmp_path / "h.npz")[row_key(text)].tolist() == wanted

@@ -14,7 +14,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,13 +122,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--tuned", type=Path, required=True, help="tuned.npz and held_out.npz")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--new", type=Path, nargs="+", default=[], help="rows that the encoder has not seen: learnt by label"
+    )
     parser.add_argument("--quick", action="store_true", help="a few steps on every fiftieth row")
     arguments = parser.parse_args()
-    rows = [*[row for path in arguments.data for row in read_rows(path)], *authored_rows()]
+    unseen = [row for path in arguments.new for row in read_rows(path)]
+    known = [row for path in arguments.data for row in read_rows(path)]
+    rows = [*known, *authored_rows(), *unseen]
     recipe = Refinement()
     if arguments.quick:
         rows, recipe = rows[::50], Refinement(batches=2, rows=8, passes=1)
-    refine(few_of_each(rows, recipe.per_source), arguments.tuned, arguments.out, recipe)
+    sources = frozenset(row.source for row in unseen)
+    refine(few_of_each(rows, recipe.per_source), arguments.tuned, arguments.out, recipe, new=sources)
 
 
 def few_of_each(rows: Sequence[Row], count: int) -> list[Row]:
@@ -144,15 +150,21 @@ def few_of_each(rows: Sequence[Row], count: int) -> list[Row]:
     return [rows[place] for place in sorted(chosen)]
 
 
-def refine(rows: Sequence[Row], tuned: Path, out: Path, recipe: Refinement) -> None:
-    """Refine the encoder of the folder `tuned`; write the folder `out`."""
+def refine(
+    rows: Sequence[Row], tuned: Path, out: Path, recipe: Refinement, *, new: Set[str] = frozenset()
+) -> None:
+    """Refine the encoder of the folder `tuned`; write the folder `out`.
+
+    `new`: sources that the encoder has not seen; the authored requests are new anyway.
+    """
     torch.manual_seed(recipe.seed)
     with np.load(tuned / "tuned.npz", allow_pickle=False) as stored:
         learnt: dict[str, Any] = {name: stored[name] for name in stored.files}
     tokenizer = json.loads(str(learnt["tokenizer"]))
     weights = {name: value for name, value in learnt.items() if "." in name}
     upper = Upper(weights, learnt["head"], float(learnt["head_bias"]), recipe.layers)
-    kept = list(_through_lower(rows, weights, tokenizer, recipe))
+    unseen = np.array([row.source.startswith(NEW) or row.source in new for row in rows])
+    kept = list(_through_lower(rows, unseen, weights, tokenizer, recipe))
     _learn(upper, kept, recipe)
     first = sum(name.endswith("attention.self.query.weight") for name in weights) - recipe.layers
     for name, value in upper.encoder.state_dict().items():
@@ -168,6 +180,7 @@ def refine(rows: Sequence[Row], tuned: Path, out: Path, recipe: Refinement) -> N
 
 def _through_lower(
     rows: Sequence[Row],
+    new: NDArray[np.bool_],
     weights: Mapping[str, NDArray[np.float32]],
     tokenizer: Mapping[str, Any],
     recipe: Refinement,
@@ -176,7 +189,6 @@ def _through_lower(
     cut = [pieces_of(normalise(inline_text(row.text))) for row in rows]
     first = np.concatenate([[0], np.cumsum([len(pieces) for pieces in cut])])
     ids = token_ids(Tokenizer.from_str(json.dumps(tokenizer)), [piece for pieces in cut for piece in pieces])
-    new = np.array([row.source.startswith(NEW) for row in rows])
     batches = Batches(rows, ids, first, np.arange(len(rows)), seed=recipe.seed)
     with tempfile.TemporaryDirectory() as scratch:
         export_onnx(Lower(weights, recipe.layers), "hidden", Path(scratch) / "lower.onnx")
