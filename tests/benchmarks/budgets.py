@@ -163,7 +163,7 @@ def _follow(tenant: str, count: int) -> float:
     for spend_key in book.spend_keys:
         spending.open(spend_key, [], {}, utc_now())
     tail, store = Tail("127.0.0.1:1", "x", topic=COMPLETED.name), SpendStore(Store("http://x@127.0.0.1:1/x"))
-    follower = SpendFollower(tail, store, book, spending, utc_now, lambda: True, lambda _: None)
+    follower = SpendFollower(tail, store, book, spending, utc_now)
     records: list[Any] = []
     names = ("id", "source", "type", "specversion", "time", "subject", "sequence", "traceparent")
     for number in range(count):

@@ -52,8 +52,8 @@ class SpendFollower:
     book: BudgetBook
     spending: Spending
     clock: Clock
-    on_round: Callable[[], bool]
-    on_end: Callable[[str], None]
+    on_round: Callable[[], bool] = field(default=lambda: True)
+    on_end: Callable[[str], None] = field(default=lambda _: None)
     _ready: set[SpendKey] = field(default_factory=set, init=False)
     _awaited: dict[int, int] = field(default_factory=dict, init=False)
     _waiting: set[SpendKey] = field(default_factory=set, init=False)

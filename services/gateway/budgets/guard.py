@@ -90,6 +90,14 @@ class BudgetGuard:
         """The request ended, or nothing came of it."""
         self._tell(self.reservations.release(request_id))
 
+    def on_round(self) -> bool:
+        """Brings the book up to date, and says whether ends must be known: for a budget,
+        or for what requests under way still have reserved.
+        """
+        self.read_book()
+        self.expire()
+        return bool(self.book.spend_keys or len(self.reservations))
+
     def expire(self) -> None:
         """Releases what requests hold that cannot end any more; looks now and then."""
         if self.monotonic() < self._look_s:

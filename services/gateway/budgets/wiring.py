@@ -33,24 +33,14 @@ def make_budgets(
         lambda entry: spend_key_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
     )
 
-    def read_book() -> None:
-        book.read(control.state.budgets)
-
-    def on_round() -> bool:
-        read_book()
-        admission.expire()
-        return bool(book.spend_keys or len(reservations))
-
     follower = SpendFollower(
         Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
         SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=5.0, connections=2)),
         book,
         spending,
         utc_now,
-        on_round,
-        lambda request_id: admission.release(request_id),  # noqa: PLW0108  made below
     )
-    admission = BudgetGuard(
+    guard = BudgetGuard(
         book,
         spending,
         reservations,
@@ -60,10 +50,11 @@ def make_budgets(
         utc_now,
         monotonic_s,
         follower,
-        read_book,
+        lambda: book.read(control.state.budgets),
         usage_exchange.publish_soon,
     )
+    follower.on_round, follower.on_end = guard.on_round, guard.release
     warner = BudgetWarner(
         url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.spend_key]), utc_now
     )
-    return admission, warner
+    return guard, warner

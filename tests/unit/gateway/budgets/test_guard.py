@@ -11,8 +11,10 @@ from schemas.events.gateways.limits import LimitShares
 from schemas.inference import InferenceRequested, Sampling
 from services.common.http.problems import Problem, ProblemError
 from services.common.requests.pricing import FREE, UNKNOWN
+from services.gateway.app import make_serving
 from services.gateway.budgets.guard import share_name
 from services.gateway.limits.peer_usage import KNOWN_AFTER_S
+from services.gateway.settings import Settings
 from tests.unit.gateway.budgets import NOW, budget
 from tests.unit.gateway.budgets.scene import BudgetScene
 from tests.unit.gateway.limits.scene import request
@@ -216,3 +218,22 @@ async def test_budget_that_was_just_made_holds_for_the_next_request() -> None:
     assert await scene.admission.admit([asking()]) == [asking()]
     scene.entries, scene.follower.ready = (budget(),), False
     assert (await refused(scene, asking())).code == "store_unavailable"
+
+
+async def test_ends_are_followed_while_a_budget_is_there_or_a_request_still_has_something_reserved() -> None:
+    """What its end frees is nobody else's to free."""
+    scene = BudgetScene((budget(),))
+    assert scene.admission.on_round()
+    [request_] = await scene.admission.admit([asking()])
+    scene.entries = ()
+    assert scene.admission.on_round()
+    scene.admission.release(request_.request_id)
+    assert not scene.admission.on_round()
+
+
+async def test_gateways_follower_tells_its_guard_of_rounds_and_ends() -> None:
+    """As they are wired: or what requests reserved would stay reserved."""
+    serving = make_serving(Settings(key_pepper="p" * 16, pseudonym_key="p" * 16))  # type: ignore[arg-type]
+    guard = serving.budgets
+    assert (guard.follower.on_round, guard.follower.on_end) == (guard.on_round, guard.release)
+    await guard.follower.close()
