@@ -112,7 +112,7 @@ class Console:
         )
         self.entries = EntryService(
             self.control,
-            SerialChanges(write or _writer(url, pepper), self.control),
+            SerialChanges(write or _writer(url, pepper, self.control), self.control),
             pepper,
             frozenset(model.name for model in models),
             utc_now,
@@ -249,8 +249,8 @@ def build(settings: Settings) -> Console:
     return Console(settings)
 
 
-def _writer(url: str, pepper: str) -> Write:
-    return lambda actor, change: ControlWriter(url, actor, pepper).apply(change)
+def _writer(url: str, pepper: str, control: ControlReader) -> Write:
+    return lambda actor, change: ControlWriter(url, actor, pepper, known=control.known).apply(change)
 
 
 def _cached(name: str, read: Any, *, timeout_s: float = 3.0, fresh_s: float = 1.0) -> CachedRead:

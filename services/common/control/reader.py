@@ -1,8 +1,9 @@
 """Follows the control topic: what was changed anywhere holds here within a second."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 
@@ -21,12 +22,20 @@ QUICK_POLL_MS = 20
 """For a reader that soon asks for the end again: its question waits behind a fetch."""
 
 
+class Known(NamedTuple):
+    """A control state, and the offset of the first record that is not in it."""
+
+    state: ControlState
+    offset: int
+
+
 @dataclass
 class ControlReader:
     """The control state of one process.
 
-    Read from the topic's beginning at the start, then kept up to date by `run`. Nobody
-    should act on `state` before `caught_up`.
+    Read at the start, from the topic's beginning or from where another reader of this
+    process has come to (`begin_at`), then kept up to date by `run`. Nobody should act on
+    `state` before `caught_up`.
     """
 
     url: str = field(repr=False)
@@ -34,9 +43,11 @@ class ControlReader:
     health: HealthState | None = None
     connect_timeout_s: float = 60.0
     longest_poll_ms: int = 500
+    begin_at: Known | None = None
     state: ControlState = field(default_factory=ControlState, init=False)
     caught_up: bool = field(default=False, init=False)
     tail: Tail = field(init=False)
+    _offset: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.tail = Tail(
@@ -55,10 +66,28 @@ class ControlReader:
             BusUnavailableError: no broker, or no control topic, or it took too long.
         """
         self._report(ok=False, detail="being read")
-        await self.tail.start([0], Start.BEGINNING)
+        await self._begin()
         await self.catch_up()
         self.caught_up = True
         self._report(ok=True, detail=f"{len(self.state.keys)} keys")
+
+    @property
+    def known(self) -> Known | None:
+        """What this reader has read, for another one to begin at; None before all is."""
+        return Known(self.state, self._offset) if self.caught_up else None
+
+    async def _begin(self) -> None:
+        """A topic that ends before what is known is another one, and is read whole."""
+        if self.begin_at is None:
+            await self.tail.start([0], Start.BEGINNING)
+            return
+        state, offset = self.begin_at
+        await self.tail.start([0], {0: offset})
+        if (await self.tail.end_offsets(CONTROL.name, [0]))[0] < offset:
+            log.warning("control_topic_is_another", known_to=offset)
+            self.tail.seek(CONTROL.name, 0, 0)
+            return
+        self.state, self._offset = state, offset
 
     async def catch_up(self, timeout_s: float = _CATCH_UP_TIMEOUT_S) -> None:
         """Reads to the topic's present end. Not while `run` runs.
@@ -82,10 +111,11 @@ class ControlReader:
         """Disconnects."""
         await self.tail.close()
 
-    def _take(self, found: Iterable[Record]) -> None:
-        records = [ControlRecord((one.key or b"").decode(errors="replace"), one.value) for one in found]
-        if not records:
+    def _take(self, found: Sequence[Record]) -> None:
+        if not found:
             return
+        records = [ControlRecord((one.key or b"").decode(errors="replace"), one.value) for one in found]
+        self._offset = found[-1].offset + 1
         before = self.state
         self.state = fold(before, records)
         _tell(before.skipped, self.state)

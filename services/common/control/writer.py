@@ -23,7 +23,7 @@ from services.common.bus import FencedError, Outgoing, TransactionalProducer
 from services.common.clock import Clock, utc_now
 from services.common.control.changes import Change, Plan, public_fields
 from services.common.control.errors import InvalidChangeError
-from services.common.control.reader import QUICK_POLL_MS, ControlReader
+from services.common.control.reader import QUICK_POLL_MS, ControlReader, Known
 from services.common.control.state import ControlState
 from services.common.errors import BusUnavailableError
 from services.common.identity import is_signed, sign_key
@@ -41,7 +41,9 @@ _READS_BACK = 250
 class ControlWriter:
     """Changes control state in the name of `actor`.
 
-    `pepper` signs API keys; only changes of keys need it.
+    `pepper` signs API keys; only changes of keys need it. `known` is what this process
+    has read of the control state already: only the rest is read before a change. Without
+    it the whole topic is.
     """
 
     url: str = field(repr=False)
@@ -49,6 +51,7 @@ class ControlWriter:
     pepper: str = field(default="", repr=False)
     clock: Clock = utc_now
     connect_timeout_s: float = _CONNECT_TIMEOUT_S
+    known: Known | None = None
 
     async def apply(self, change: Change) -> AnyEntry | None:
         """Makes a change and returns the entry as every service has it within a second;
@@ -64,6 +67,7 @@ class ControlWriter:
             "control-writer",
             connect_timeout_s=self.connect_timeout_s,
             longest_poll_ms=QUICK_POLL_MS,
+            begin_at=self.known,
         )
         attempt = _Attempt(self, reader, change)
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.control import changes
 from services.common.control.authentication import KeyChecker, Refusal
 from services.common.control.errors import InvalidChangeError, StaleError
-from services.common.control.reader import ControlReader, read_control_state
+from services.common.control.reader import ControlReader, Known, read_control_state
+from services.common.control.state import ControlState
 from tests.support.control import PEPPER, control_writer, make_key
 from tests.support.kafka import Broker
 
@@ -106,6 +108,59 @@ async def test_two_writers_at_once_lose_no_update(url: str) -> None:
     assert [type(one) for one in outcomes].count(TenantChanged) == 1
     assert [type(one) for one in outcomes].count(StaleError) == 2
     assert (await read_control_state(url)).tenants[tenant.tenant].version == 10
+
+
+async def test_writers_that_begin_at_what_is_known_lose_no_update(url: str) -> None:
+    """All at the same old view: what came after it is read before each decides; what is
+    in it is not read again.
+    """
+    tenant, unwritten = new_tenant(), new_tenant()
+    await control_writer(url).apply(changes.create(tenant))
+    async with following(url) as reader:
+        assert reader.known is not None
+        state, offset = reader.known
+        assert state.tenants[tenant.tenant].name == ""
+        marked = replace(state, tenants={**state.tenants, unwritten.tenant: unwritten})
+
+        def add(word: str) -> changes.Change:
+            def decide(state: changes.ControlState, now: datetime) -> changes.Plan:
+                assert state.tenants[unwritten.tenant] == unwritten
+                name = f"{state.tenants[tenant.tenant].name} {word}"
+                return changes.edit("tenant", tenant.tenant, {"name": name})(state, now)
+
+            return decide
+
+        words = [f"w{number}" for number in range(5)]
+        known = Known(marked, offset)
+        writers = [replace(control_writer(url), known=known) for _ in words]
+        await asyncio.gather(*(one.apply(add(word)) for one, word in zip(writers, words, strict=True)))
+        async with asyncio.timeout(10):
+            while reader.state.tenants[tenant.tenant].version < 6:  # noqa: ASYNC110  a reader tells nobody
+                await asyncio.sleep(0.005)
+        assert sorted(reader.state.tenants[tenant.tenant].name.split()) == words
+        assert reader.known.offset > offset
+
+
+async def test_writer_whose_known_state_is_of_another_topic_reads_all(url: str) -> None:
+    """The topic was made anew meanwhile: what was known of the former is not there."""
+    tenant, gone = new_tenant(), new_tenant()
+    await control_writer(url).apply(changes.create(tenant))
+    seen = []
+
+    def decide(state: changes.ControlState, now: datetime) -> changes.Plan:
+        seen.append(state)
+        return changes.edit("tenant", tenant.tenant, {"name": "found"})(state, now)
+
+    known = Known(ControlState(tenants={gone.tenant: gone}), 10**9)
+    entry = await replace(control_writer(url), known=known).apply(decide)
+    assert isinstance(entry, TenantChanged)
+    assert (entry.name, entry.version) == ("found", 2)
+    assert gone.tenant not in seen[-1].tenants
+
+
+async def test_reader_that_has_not_read_all_knows_nothing_to_begin_at() -> None:
+    """A writer that began there would decide on a part."""
+    assert ControlReader("127.0.0.1:1", "test").known is None
 
 
 async def test_change_and_its_audit_entry_come_together_without_secrets(url: str) -> None:
