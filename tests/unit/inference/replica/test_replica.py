@@ -106,7 +106,7 @@ async def take(replica: Replica, *work: Message) -> None:
 
 async def until_idle(replica: Replica) -> None:
     """Until nothing runs."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while replica._running:
             await asyncio.wait(list(replica._running.values()))
             await asyncio.sleep(0)  # callbacks
