@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-pii bench-budgets bench-drift train-detection chaos schemas lock sbom vulnerabilities clean
+.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-inspection bench-pii bench-budgets bench-drift train-detection chaos schemas lock sbom vulnerabilities clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -77,6 +77,9 @@ bench-http: .venv/.dev ## Load a running gateway (URL= KEY= MODEL=)
 
 bench-detection: .venv/.dev ## Measure the prompt detector on labelled prompts (DATA=file.jsonl OUT=file.json)
 	@$(BIN)/python -m tests.benchmarks.detection --data $(DATA) $(if $(OUT),--out $(OUT))
+
+bench-inspection: .venv/.dev ## Measure what inspecting prompts costs, on and off (OUT=file.json DATA=file.jsonl)
+	@$(BIN)/python -m tests.benchmarks.sharing.inspection $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
 
 bench-pii: .venv/.dev ## Measure personal data and secrets on labelled texts (DATA=file.jsonl OUT=file.json)
 	@$(BIN)/python -m tests.benchmarks.pii --data "$(DATA)" $(if $(OUT),--out $(OUT))

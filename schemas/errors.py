@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     CLIENT_LEFT = "client_left"
     CLIENT_TOO_SLOW = "client_too_slow"
     BLOCKED = "blocked"
+    PROMPT_INJECTION = "prompt_injection"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     NOT_ACKNOWLEDGED = "not_acknowledged"
     ALREADY_ENDED = "already_ended"

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from schemas.base import Finite, Message, Running, TenantTurn
+from schemas.events.security import PromptRisk
 
 Logprob = dict[str, Any]
 """One token's log-probability as the OpenAI API shows it: token, logprob, bytes,
@@ -166,6 +167,7 @@ class InferenceRequested(Message):
     ttft_ms: float | None = None
     accept_by: AwareDatetime | None = None
     share: Finite | None = None
+    risk: PromptRisk | None = None
 
 
 class WorkAssigned(Message):
@@ -381,6 +383,7 @@ class InferenceCompleted(Message):
     response_chars: int = 0
     prompt_text: str | None = None
     response_text: str | None = None
+    risk: PromptRisk | None = None
 
 
 Work = Annotated[WorkAssigned | WorkCancelled, Field(discriminator="kind")]

@@ -1,5 +1,5 @@
 """What security analysis found in a prompt, an answer or a user's behaviour:
-security.findings.
+security.findings; and what a gateway found in a prompt before it served it.
 """
 
 from enum import StrEnum
@@ -19,6 +19,27 @@ class RiskLevel(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
+
+
+class PromptRisk(Message):
+    """How dangerous a prompt is, as far as it was read.
+
+    `level` is none, low, medium, high or critical, `score` in points. `action` is what
+    was done: allowed, flagged or blocked. `depth` is how it was judged: by `rules`
+    alone, by the `model` too, or not at all (`none`). `timed_out`: the model was wanted
+    and had no time; `partial`: not all of the text was read. Either wants a deeper look.
+    """
+
+    level: str = "none"
+    score: Finite = 0.0
+    action: str = "allowed"
+    depth: str = "rules"
+    categories: tuple[str, ...] = ()
+    probability: Finite | None = None
+    timed_out: bool = False
+    partial: bool = False
+    detector_version: str = ""
+    rules_version: str = ""
 
 
 class RuleHit(Message):

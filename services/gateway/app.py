@@ -35,6 +35,7 @@ from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
 from services.gateway.admission.gate import Gate
+from services.gateway.admission.inspection.wiring import make_inspector
 from services.gateway.budgets.wiring import make_budgets
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
@@ -121,6 +122,7 @@ def make_serving(settings: Settings) -> Serving:
         utc_now,
         settings.max_in_flight,
     )
+    inspector = make_inspector(settings, lambda: control.state, health)
     return Serving(
         settings=settings,
         health=health,
@@ -155,7 +157,8 @@ def make_serving(settings: Settings) -> Serving:
         requests=RequestMaker(
             settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now
         ),
-        gate=Gate(lambda: control.state, ends, registry, budgets, limits),
+        gate=Gate(lambda: control.state, ends, registry, budgets, limits, inspector),
+        inspector=inspector,
         limits=limits,
         usage_exchange=usage_exchange,
         risks=risks,
@@ -243,6 +246,7 @@ class Gateway:
         await serving.risks.start()
         await serving.bus_monitor.start(reader.partition)
         await serving.publisher.warm_up(serving.settings.instance)
+        await serving.inspector.start()
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -261,6 +265,7 @@ class Gateway:
                 serving.risks,
                 serving.budgets.follower,
                 serving.warner,
+                serving.inspector,
             ):
                 tasks.create_task(work.run())
             if serving.limits.shared is not None:

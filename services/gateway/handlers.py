@@ -14,6 +14,7 @@ from services.common.http.problems import CLIENT_LEFT, ProblemError, unavailable
 from services.common.process import metrics
 from services.common.process.health import HealthState
 from services.gateway.admission.gate import REFUSED, Gate
+from services.gateway.admission.inspection.inspector import Inspector
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.budgets.warner import BudgetWarner
 from services.gateway.bus.ends import EndPublisher
@@ -60,6 +61,7 @@ class Serving:
     idempotency: IdempotencyKeys
     requests: RequestMaker
     gate: Gate
+    inspector: Inspector
     limits: LimitGuard
     usage_exchange: UsageExchange
     risks: RiskReader

@@ -1,13 +1,19 @@
 """What goes wrong with a request to a model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from schemas.errors import ErrorCode
-from schemas.inference import End, ErrorDetail, Outcome
+from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
 from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, unauthenticated
 
 _AS_BEFORE = frozenset({ErrorCode.REPLICA_KILLED})
 """How a request fails that would do the same again: OpenAI's clients repeat a 503."""
+INJECTION = End(
+    outcome=Outcome.BLOCKED,
+    error=ErrorDetail(status=400, code=ErrorCode.PROMPT_INJECTION, message="Prompt injection detected"),
+)
+"""The end of a request whose prompt is blocked."""
 
 
 def shut_out() -> ProblemError:
@@ -93,6 +99,25 @@ def problem_of_end(end: End) -> Problem | None:
             return Problem(403, ErrorCode.BLOCKED, "The request was blocked by a policy.", headers=NO_RETRY)
         case _:
             return Problem(500, ErrorCode.INFERENCE_FAILED, "The request failed. Send it again.")
+
+
+def prompt_injection(blocked: Sequence[InferenceRequested], headers: Headers = ()) -> Problem:
+    """400: the prompts of a call that were blocked. What gave them away is not told:
+    neither rule, place nor score, nor which of several prompts.
+    """
+    risks = [one.risk for one in blocked if one.risk is not None]
+    worst = max(risks, key=lambda risk: risk.score)
+    detail = INJECTION.error or ErrorDetail(code=ErrorCode.PROMPT_INJECTION, message="")
+    return Problem(
+        detail.status,
+        detail.code,
+        detail.message,
+        headers=(*headers, *NO_RETRY, ("x-risk", worst.level)),
+        details=(
+            ("category", worst.categories[0] if worst.categories else "prompt_injection"),
+            ("request_id", blocked[0].request_id),
+        ),
+    )
 
 
 def _of_detail(detail: ErrorDetail, headers: Headers) -> Problem:

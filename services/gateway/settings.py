@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from services.common.control.access.settings import AccessSettings
 from services.common.control.limits import LimitsDefaults
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
+from services.gateway.admission.inspection.reading import parse_thresholds
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
@@ -84,6 +85,32 @@ class Settings(AccessSettings):
         gt=0,
         description="After this time what was found of a user counts half as much for its limit.",
     )
+    inspect_workers: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes that read prompts for attacks with the model and, where they are long, with "
+        "the rules; about 190 MB each. 0: rules alone.",
+    )
+    inspect_budget_ms: float = Field(
+        10.0,
+        ge=0,
+        le=10_000,
+        description="How long a suspicious prompt waits for the model's opinion, unless its tenant's policy "
+        "says otherwise; beyond it the rules' verdict stands.",
+    )
+    inspect_patience_ms: float = Field(
+        2000.0,
+        ge=1,
+        le=60_000,
+        description="How long a prompt waits where its tenant's policy blocks and only the model can tell "
+        "whether that is due, or its text is long; beyond it 503.",
+    )
+    risk_thresholds: str = Field(
+        "low=3,medium=7,high=12,critical=20",
+        description="From how many points on a prompt is of which risk, for tenants for which an "
+        "administrator set no thresholds.",
+    )
     max_choices: int = Field(16, ge=1, le=128, description="Largest `n` of a request.")
     ack_timeout_s: float = Field(
         5.0, gt=0, description="How long Kafka may take to acknowledge a request before the client gets 503."
@@ -156,6 +183,12 @@ class Settings(AccessSettings):
             parts.scheme not in ("valkey", "valkeys", "redis", "rediss") or not parts.hostname
         ):
             raise ValueError("must look like valkey://127.0.0.1:6379")
+        return value
+
+    @field_validator("risk_thresholds")
+    @classmethod
+    def _are_thresholds(cls, value: str) -> str:
+        parse_thresholds(value)
         return value
 
     @field_validator("trusted_proxies")

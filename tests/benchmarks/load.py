@@ -6,8 +6,10 @@ aiohttp or httpx would spend several times as much.
 """
 
 import asyncio
+import itertools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,12 +111,15 @@ async def load(
     seconds: float,
     requests: int | None = None,
     keyed: bool = False,
+    bodies: Callable[[int], dict[str, Any]] | None = None,
 ) -> Sample:
     """Keeps `in_flight` requests going for `seconds`, or until `requests` are answered;
-    where they are `keyed`, each has an Idempotency-Key of its own.
+    where they are `keyed`, each has an Idempotency-Key of its own. `bodies` gives each
+    request, by its number, a body of its own instead of `body`.
     """
     parts, sample, message = urlsplit(url), Sample(), payload(url, key, body)
     first_line, rest = message.split(b"\r\n", 1)
+    numbers = itertools.count()
     began_s = time.perf_counter()
     end_s = began_s + seconds
     left = [requests if requests is not None else 1 << 60]
@@ -127,7 +132,10 @@ async def load(
             while time.perf_counter() < end_s and left[0] > 0:
                 left[0] -= 1
                 name = b"idempotency-key: %s\r\n" % uuid4().hex.encode() if keyed else b""
-                await _ask_once(connection, first_line + b"\r\n" + name + rest, sample)
+                asking = first_line + b"\r\n" + name + rest
+                await _ask_once(
+                    connection, asking if bodies is None else payload(url, key, bodies(next(numbers))), sample
+                )
         finally:
             connection.close()
 

@@ -9,8 +9,8 @@ from services.cli.control.entries import EntryKind, Fields, Json, add_shared_com
 from services.cli.tables import words
 
 app = typer.Typer(
-    help="Set and show tenants' policies. They are kept, audited and known to every service; no service "
-    "inspects prompts by them yet.",
+    help="Set and show tenants' policies: what is done about their prompts. Effective at every gateway "
+    "within a second; docs/security.md says what each field does.",
     no_args_is_help=True,
 )
 

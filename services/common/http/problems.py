@@ -48,6 +48,8 @@ class Problem:
     param: str | None = None
     headers: Headers = field(default=())
     errors: tuple[tuple[str, str], ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
+    """Further fields of the body, beside those that each error has."""
 
     @property
     def type(self) -> str:
@@ -58,7 +60,8 @@ class Problem:
 
     def openai_body(self) -> dict[str, Any]:
         """The body under /v1 and in a stream."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": {**dict(self.details), **error}}
 
     def problem_body(self) -> dict[str, Any]:
         """The body elsewhere: RFC 9457."""
@@ -69,6 +72,7 @@ class Problem:
             "status": self.status,
             "detail": self.message,
             "code": self.code,
+            **dict(self.details),
         }
         if self.errors:
             body["errors"] = [{"field": name, "message": text} for name, text in self.errors]
@@ -87,6 +91,8 @@ ERROR_SCHEMA: dict[str, Any] = {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
+                "category": {"type": "string"},
+                "request_id": {"type": "string"},
             },
         }
     },
@@ -102,6 +108,8 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string"},
         "code": {"type": "string"},
         "param": {"type": "string"},
+        "category": {"type": "string"},
+        "request_id": {"type": "string"},
         "errors": {
             "type": "array",
             "items": {

@@ -124,6 +124,28 @@ GATEWAY_FORGOTTEN_EARLY = Counter(
     "tocsin_gateway_forgotten_early_total", "Ended requests forgotten before their time, for want of memory."
 )
 GATEWAY_ENDS = Counter("tocsin_gateway_ends_total", "Requests that the gateway ended itself.", ["outcome"])
+INSPECTIONS = Counter(
+    "tocsin_inspections_total",
+    "Prompts inspected before they were served, by risk and by how deep: rules, model, none (not read).",
+    ["level", "depth"],
+)
+INSPECTION_SECONDS = Histogram(
+    "tocsin_inspection_seconds",
+    "What inspection added to a call, by the deepest that it went.",
+    ["depth"],
+    buckets=(0.00025, 0.0005, *_SECONDS[:10]),
+)
+INSPECTION_MISSED = Counter(
+    "tocsin_inspection_missed_total",
+    "Looks at a prompt that were wanted and not had: timeout, busy, full, away, off or lost (a worker), "
+    "unread (no rules either), refused (the call, as its tenant's policy blocks).",
+    ["why"],
+)
+INSPECTION_QUEUED = Gauge("tocsin_inspection_queued", "Jobs that wait for an inspection worker.")
+INSPECTION_WORKERS = Gauge("tocsin_inspection_workers", "Inspection workers that are ready.")
+INSPECTION_WORKERS_LOST = Counter(
+    "tocsin_inspection_workers_lost_total", "Inspection workers that died or hung and were replaced."
+)
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Limits and budgets. `subject` is whose: key, user, tenant or model.

@@ -60,6 +60,7 @@ def completed_event(
         response_chars=len(response) - max(0, len(choices) - 1),
         prompt_text=prompt if store_text else None,
         response_text=response if store_text else None,
+        risk=request.risk,
     )
 
 

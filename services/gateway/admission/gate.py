@@ -1,17 +1,19 @@
 """Lets the requests of one call in, all of them or none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from schemas.inference import InferenceRequested
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.common.http.problems import ProblemError
+from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
 from services.gateway.admission.checks import queue_headers, refusal, too_late
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.limits.guard import LimitGuard
+from services.gateway.problems import INJECTION, prompt_injection
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.registry import StreamRegistry
 
@@ -21,6 +23,26 @@ REFUSED = "refused"
 
 class _BlockedError(ProblemError):
     """A request whose end is recorded: it is refused for what it is."""
+
+
+class PromptBlockedError(_BlockedError):
+    """A call some of whose prompts are blocked: those are the `requests`."""
+
+    def __init__(self, requests: Sequence[InferenceRequested], headers: Headers) -> None:
+        super().__init__(prompt_injection(requests, headers))
+        self.requests = requests
+        self.request_id = requests[0].request_id
+
+
+MayEnd = Callable[[Sequence[InferenceRequested]], Awaitable[bool]]
+"""Says whether this call shall record that its prompts are blocked; another may have."""
+
+
+class Inspects(Protocol):
+    """`Inspector`, as far as it is asked here."""
+
+    async def inspect(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
+        """The requests, each with its risk."""
 
 
 @dataclass
@@ -34,9 +56,15 @@ class Gate:
     registry: StreamRegistry
     budgets: BudgetGuard
     limits: LimitGuard
+    inspector: Inspects
 
     async def admit(
-        self, caller: Principal, requests: Sequence[InferenceRequested], traceparent: str | None
+        self,
+        caller: Principal,
+        requests: Sequence[InferenceRequested],
+        traceparent: str | None,
+        *,
+        may_end: MayEnd | None = None,
     ) -> list[Admitted]:
         """The requests of one call, which are for one model, as they may be published.
 
@@ -55,11 +83,12 @@ class Gate:
             ]
             await self._reserve(caller, admitted)
             await self._require_servable(admitted, traceparent)
+            await self._inspect(admitted, traceparent, may_end)
         except BaseException as error:
             for one in admitted:
                 one.give_back()
             if isinstance(error, ProblemError):
-                error.request_id = first.request_id
+                error.request_id = error.request_id or first.request_id
                 if not isinstance(error, _BlockedError):
                     metrics.LLM_REQUESTS.labels(first.model, REFUSED).inc(len(requests))
             raise
@@ -100,3 +129,29 @@ class Gate:
                 one.block()
         metrics.LLM_REQUESTS.labels(first.request.model, end.outcome.value).inc()
         raise _BlockedError(replace(problem, headers=(*first.headers, *problem.headers)))
+
+    async def _inspect(
+        self, admitted: Sequence[Admitted], traceparent: str | None, may_end: MayEnd | None
+    ) -> None:
+        """Lets nothing through that the tenant's policy blocks. Last, since it is the
+        dearest check: who is over a limit has no work done for it. Each prompt that is
+        blocked has an end; of several the harmless ones were never made.
+        """
+        inspected = await self.inspector.inspect([one.request for one in admitted])
+        for one, request in zip(admitted, inspected, strict=True):
+            one.request = request
+        blocked = [one for one in inspected if one.risk is not None and one.risk.action == "blocked"]
+        if not blocked:
+            return
+        try:
+            if may_end is None or await may_end(blocked):
+                await self._end(blocked, traceparent)
+        finally:
+            for one in admitted:
+                one.block()
+        raise PromptBlockedError(blocked, admitted[0].headers)
+
+    async def _end(self, blocked: Sequence[InferenceRequested], traceparent: str | None) -> None:
+        for request in blocked:
+            await self.ends.end(request, INJECTION, traceparent=traceparent)
+            metrics.LLM_REQUESTS.labels(request.model, INJECTION.outcome.value).inc()

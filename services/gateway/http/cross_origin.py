@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _READABLE = (
     "x-request-id",
+    "x-risk",
     "x-ignored-fields",
     "openai-processing-ms",
     "retry-after",

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import ErrorCode
-from schemas.inference import InferenceRequested, LogPosition
+from schemas.inference import InferenceRequested, LogPosition, Outcome
 from services.common.http.access_log import bind_answer_headers
 from services.common.http.problems import NO_RETRY, Problem, ProblemError, malformed, retry_after, unavailable
 from services.common.process import metrics
 from services.common.requests.request_ids import time_ms_of
+from services.gateway.admission.gate import PromptBlockedError
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import Serving, begin
 from services.gateway.http.request_input import Answering, Call
-from services.gateway.problems import problem_of_end
+from services.gateway.problems import INJECTION, problem_of_end, prompt_injection
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.claims import Claim
 from services.gateway.streams.idempotency.keys import ClaimResult
-from services.gateway.streams.idempotency.recording import replayed
+from services.gateway.streams.idempotency.recording import RecordedAnswer, refused, replayed
 from services.gateway.streams.idempotency.sealing import Asked, who_may_repeat
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -88,7 +89,7 @@ class _KeyedCall:
             if known is not None and known.claim_id != replaces:
                 held = ClaimResult(digest, known, won=False)
             else:
-                admitted = await self.serving.gate.admit(self.call.caller, requests, self.call.traceparent)
+                admitted = await self._admit(requests, replaces)
                 held = await self._claim(admitted, replaces)
         if held.won:
             return await self._publish(held, admitted)
@@ -96,14 +97,53 @@ class _KeyedCall:
             raise _in_use()
         return await self._answered(held)
 
+    async def _admit(self, requests: Sequence[InferenceRequested], replaces: str) -> list[Admitted]:
+        """Lets the requests in. Where they are refused for what they are, the key is
+        claimed before that is recorded: of several gateways one does.
+        """
+        held: ClaimResult | None = None
+
+        async def claim(blocked: Sequence[InferenceRequested]) -> bool:
+            nonlocal held
+            held = await self._claim_for(blocked, replaces)
+            return held.won
+
+        try:
+            return await self.serving.gate.admit(
+                self.call.caller, requests, self.call.traceparent, may_end=claim
+            )
+        except ProblemError as error:
+            if held is None:
+                raise
+            if (told := await self._refused(held, error)) is error:
+                raise
+            raise told from error
+
+    async def _refused(self, held: ClaimResult, error: ProblemError) -> ProblemError:
+        """The refusal is the key's answer from now on, unless another call with it was
+        faster, which has one soon. The key is free again where no end could be recorded.
+        """
+        keys = self.serving.idempotency
+        if not held.won:
+            return _in_use()
+        if isinstance(error, PromptBlockedError):
+            await keys.keep_refusal(self.asked, held, [refused(one, INJECTION) for one in error.requests])
+            self._note("new")
+        else:
+            await keys.release(held)
+        return error
+
+    async def _claim_for(self, requests: Sequence[InferenceRequested], replaces: str) -> ClaimResult:
+        ids = [one.request_id for one in requests]
+        return await self.serving.idempotency.claim(
+            self.asked, ids, self.call.caller.tenant, replaces=replaces
+        )
+
     async def _claim(self, admitted: Sequence[Admitted], replaces: str) -> ClaimResult:
         """Claims the key; unless that succeeds, all that was taken is given back."""
-        ids = [one.request.request_id for one in admitted]
         held = None
         try:
-            held = await self.serving.idempotency.claim(
-                self.asked, ids, self.call.caller.tenant, replaces=replaces
-            )
+            held = await self._claim_for([one.request for one in admitted], replaces)
         finally:
             if held is None or not held.won:
                 for one in admitted:
@@ -141,6 +181,7 @@ class _KeyedCall:
             answers = await keys.answer_of(self.asked, held.claim, self.call.caller.tenant)
             if answers is not None:
                 self._note("replayed", replay=True)
+                _require_served(answers)
                 now = self.serving.monotonic()
                 return Answering([replayed(one, now) for one in answers], 0.0, placed=False)
         return await self._attach(held)
@@ -239,6 +280,19 @@ def _asked(call: Call, key: str) -> Asked:
 def _conflict(code: ErrorCode, message: str) -> ProblemError:
     metrics.GATEWAY_IDEMPOTENT.labels(code.value).inc()
     return ProblemError(Problem(409, code, message, "idempotency-key", NO_RETRY))
+
+
+def _require_served(answers: Sequence[RecordedAnswer]) -> None:
+    """Passes where a kept answer is none that refuses the call.
+
+    Raises:
+        ProblemError: as the first call was told.
+    """
+    blocked = [one.request for one in answers if one.end.outcome is Outcome.BLOCKED]
+    if blocked:
+        error = ProblemError(prompt_injection(blocked))
+        error.request_id = blocked[0].request_id
+        raise error
 
 
 def _expired() -> ProblemError:

@@ -18,7 +18,9 @@ from services.gateway.openai.responses.body import ResponsesBody
 _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, GenerateBody, ResponsesBody, FeedbackBody)
 _MEANINGS = openapi.MEANINGS | {
-    400: "The request is malformed, or asks for what the model cannot honour: `param` names it.",
+    400: "The request is malformed, or asks for what the model cannot honour: `param` names it. Or its "
+    "prompt is blocked: `code` is prompt_injection, `category` says what kind, `request_id` its record; "
+    "sending it again changes nothing.",
     401: "No good API key.",
     403: "The key lacks the scope.",
     409: "The request has ended, or the Idempotency-Key was used for another: `code` says which.",
@@ -46,10 +48,23 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return openapi.json_body({"$ref": _REF.format(model=model.__name__)})
 
 
+_RISK = {
+    "x-risk": {
+        "description": "The prompt's risk, of several the worst: none, low, medium, high or critical. Absent "
+        "where it was not inspected.",
+        "schema": {"type": "string"},
+    }
+}
+
+
 def whole() -> Responses:
     """An answer in one piece."""
     return {
-        200: {"description": "The answer.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        200: {
+            "description": "The answer.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+            "headers": _RISK,
+        }
     }
 
 
@@ -59,6 +74,7 @@ def streamed() -> Responses:
         200: {
             "description": "Server-sent events: chunks, then `[DONE]`.",
             "content": {"text/event-stream": {}},
+            "headers": _RISK,
         }
     }
 
@@ -66,7 +82,13 @@ def streamed() -> Responses:
 def streamed_or_whole() -> Responses:
     """An answer in either form, as `stream` asks."""
     content = whole()[200]["content"] | streamed()[200]["content"]
-    return {200: {"description": "The answer, as a whole or as server-sent events.", "content": content}}
+    return {
+        200: {
+            "description": "The answer, as a whole or as server-sent events.",
+            "content": content,
+            "headers": _RISK,
+        }
+    }
 
 
 def document(app: FastAPI, models: Sequence[ModelConfig]) -> None:

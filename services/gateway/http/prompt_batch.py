@@ -20,7 +20,7 @@ from services.common.http.problems import ProblemError
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, gather, steps
 from services.gateway.http.event_stream import HEADERS, KEEP_ALIVE
-from services.gateway.http.request_input import Answering, watched_for_leaving
+from services.gateway.http.request_input import Answering, risk_headers, watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, error_frame, unplaced_frame, usage_body
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -36,7 +36,8 @@ async def answer_prompts(
     """Serves the requests of several prompts as one answer, and gives them back."""
     reply_streams = answering.reply_streams
     first = reply_streams[0].request
-    bind_answer_headers(request.scope, reply_streams[0].admitted.headers)
+    headers_told = (*reply_streams[0].admitted.headers, *risk_headers([one.request for one in reply_streams]))
+    bind_answer_headers(request.scope, headers_told)
     bind_log_fields(
         request.scope,
         request_id=first.request_id,

@@ -50,6 +50,7 @@ class Scene:
             "key_pepper": PEPPER,
             "pseudonym_key": "a pseudonym key for tests",
             "partition_scale": SCALE,
+            "inspect_workers": 0,
         }
         return Settings(**(values | overrides))
 

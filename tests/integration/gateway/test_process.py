@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from services.embedded.installation.ports import free_port
@@ -34,6 +35,7 @@ async def gateway_process(
         "TOCSIN_KEY_PEPPER": PEPPER,
         "TOCSIN_PSEUDONYM_KEY": "a pseudonym key for tests",
         "TOCSIN_MODELS_FILE": str(scene.models_file),
+        "TOCSIN_INSPECT_WORKERS": "0",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.gateway", env=os.environ | settings | environment
@@ -131,6 +133,22 @@ async def test_process_killed_loses_no_stream(
         ) as rest:
             blocks = stream.blocks + await rest.read()
     assert text_of(blocks) == WHOLE
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+async def test_process_takes_its_inspection_workers_with_it(scene: Scene, by: signal.Signals) -> None:
+    """However it ends; a SIGTERM that comes to all of them ends in order, too."""
+    async with gateway_process(scene, TOCSIN_INSPECT_WORKERS="1") as (process, client):
+        [worker] = psutil.Process(process.pid).children()
+        assert (
+            "rules and model" in (await client.get("/ready")).json()["dependencies"]["inspection"]["detail"]
+        )
+        if by is signal.SIGTERM:
+            worker.send_signal(by)
+        process.send_signal(by)
+        await asyncio.wait_for(process.wait(), 20)
+        gone, _ = await asyncio.to_thread(psutil.wait_procs, [worker], 20)
+    assert gone == [worker]
 
 
 async def test_process_that_was_stopped_reads_up_to_the_present_before_it_acts(

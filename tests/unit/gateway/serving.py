@@ -1,5 +1,6 @@
 """As much of a gateway as asking needs, without a bus."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,13 @@ class FakeEnds:
 
     async def end(self, request: InferenceRequested, end: End, *, traceparent: str | None) -> None:
         self.ended.append((request, end))
+
+
+class Harmless:
+    """An inspection that finds nothing."""
+
+    async def inspect(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
+        return list(requests)
 
 
 class FakePublisher:
@@ -82,7 +90,7 @@ def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[Budg
             lambda: 0,
             lambda: NOW,
         ),
-        gate=Gate(lambda: control.state, FakeEnds(), stage.registry, ledger, limits),  # type: ignore[arg-type]
+        gate=Gate(lambda: control.state, FakeEnds(), stage.registry, ledger, limits, Harmless()),  # type: ignore[arg-type]
         control=control,
         readers=SimpleNamespace(own=stage.reader),
         limits=limits,

@@ -26,6 +26,7 @@ MISSION = {
 BOUNDED = {
     *("model", "status", "lane", "replica", "route", "reason", "why", "topic", "group", "table", "kind"),
     *("outcome", "part", "state", "dependency", "subject", "limit", "period", "event", "result"),
+    *("level", "depth"),
 }
 """Labels whose values are few: of the catalogue, of an enumeration, of the deployment."""
 

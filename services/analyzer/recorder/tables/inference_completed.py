@@ -1,5 +1,6 @@
 """inference.completed: one row for each request that ended."""
 
+from schemas.events.security import PromptRisk
 from schemas.inference import InferenceCompleted
 from schemas.topics import COMPLETED
 from services.analyzer.recorder.rows import (
@@ -12,6 +13,13 @@ from services.analyzer.recorder.rows import (
     Recording,
     log_columns,
 )
+
+_NOT_INSPECTED = PromptRisk(level="", action="", depth="")
+
+
+def _risk(message: InferenceCompleted) -> PromptRisk:
+    return message.risk or _NOT_INSPECTED
+
 
 INFERENCE_COMPLETED: Recording[InferenceCompleted] = Recording(
     "inference_events",
@@ -45,6 +53,16 @@ INFERENCE_COMPLETED: Recording[InferenceCompleted] = Recording(
         Column("response_chars", "UInt32", lambda event: event.message.response_chars),
         Column("prompt_text", "Nullable(String)", lambda event: event.message.prompt_text),
         Column("response_text", "Nullable(String)", lambda event: event.message.response_text),
+        Column("risk_level", WORD, lambda event: _risk(event.message).level),
+        Column("risk_score", "Float64", lambda event: _risk(event.message).score),
+        Column("risk_action", WORD, lambda event: _risk(event.message).action),
+        Column("risk_categories", WORDS, lambda event: _risk(event.message).categories),
+        Column("risk_depth", WORD, lambda event: _risk(event.message).depth),
+        Column("risk_probability", MEASURE, lambda event: _risk(event.message).probability),
+        Column("risk_timed_out", "Bool", lambda event: _risk(event.message).timed_out),
+        Column("risk_partial", "Bool", lambda event: _risk(event.message).partial),
+        Column("risk_detector", WORD, lambda event: _risk(event.message).detector_version),
+        Column("risk_rules", WORD, lambda event: _risk(event.message).rules_version),
         Column("occurred_at", TIME, lambda event: event.envelope.occurred_at),
         Column("traceparent", "String", lambda event: event.envelope.traceparent or ""),
         *log_columns(),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from schemas.control import Scope
-from services.common.http.access_log import bind_log_fields
+from services.common.http.access_log import bind_answer_headers, bind_log_fields
 from services.common.http.docs.openapi import header
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
@@ -15,7 +15,7 @@ from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
 from services.gateway.http.openapi import errors, streamed
-from services.gateway.http.request_input import resume_window_s, traceparent_of
+from services.gateway.http.request_input import resume_window_s, risk_headers, traceparent_of
 from services.gateway.openai.chunks import EventId
 
 
@@ -65,6 +65,7 @@ async def _reattach(serving: Serving, request: Request, request_id: str) -> Resp
         found, origin, after=after, traceparent=traceparent_of(request)
     )
     bind_log_fields(request.scope, request_id=request_id, model=found.model, stream=True)
+    bind_answer_headers(request.scope, risk_headers([found]))
     return EventStream(
         reply_stream,
         serving.registry,

@@ -108,10 +108,9 @@ class IdempotencyKeys:
                 if event is None:
                     continue
                 self.claims.take(event, record.timestamp)
-                if not isinstance(event, KeySettled):
-                    for waiting in self._waiting.pop(event.claim_id, ()):
-                        if not waiting.done():
-                            waiting.set_result(None)
+                for waiting in self._waiting.pop(_awaited_as(event), ()):
+                    if not waiting.done():
+                        waiting.set_result(None)
             if self.claims.forgotten:
                 metrics.GATEWAY_IDEMPOTENCY_FORGOTTEN.inc(self.claims.forgotten)
                 self.claims.forgotten = 0
@@ -164,7 +163,7 @@ class IdempotencyKeys:
                 code=ErrorCode.BUS_UNAVAILABLE,
             ) from error
 
-    async def _publish_and_read_back(self, event: KeyClaimed | KeyReleased) -> None:
+    async def _publish_and_read_back(self, event: AnyKeyEvent) -> None:
         """Publishes an event, and returns once it and all before it are known here.
 
         Raises:
@@ -172,7 +171,7 @@ class IdempotencyKeys:
             BusUnavailableError, PermanentError: the log does not take it.
         """
         read_back = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(event.claim_id, set())
+        waiting = self._waiting.setdefault(_awaited_as(event), set())
         waiting.add(read_back)
         try:
             async with asyncio.timeout(self.claim_timeout_s):
@@ -180,8 +179,8 @@ class IdempotencyKeys:
                 await read_back
         finally:
             waiting.discard(read_back)
-            if not waiting and self._waiting.get(event.claim_id) is waiting:
-                del self._waiting[event.claim_id]
+            if not waiting and self._waiting.get(_awaited_as(event)) is waiting:
+                del self._waiting[_awaited_as(event)]
 
     async def release(self, held: ClaimResult) -> None:
         """Nothing came of the call: the key may be used again, here once this returns.
@@ -189,6 +188,20 @@ class IdempotencyKeys:
         """
         try:
             await self._publish_and_read_back(_release_of(held))
+        except (TimeoutError, BusUnavailableError, PermanentError) as error:
+            _not_settled(error)
+
+    async def keep_refusal(self, asked: Asked, held: ClaimResult, refused: Sequence[RecordedAnswer]) -> None:
+        """Keeps that a call was refused for what it is, as its answer; it is known here
+        once this returns. Where the log does not take it in time, the same call is told
+        for 90 s that the key is in use.
+        """
+        try:
+            async with asyncio.timeout(self.claim_timeout_s):
+                answer_id = await self._keep_answer(asked, held, tuple(refused), refused[0].request.tenant)
+            await self._publish_and_read_back(
+                KeySettled(digest=held.digest, claim_id=held.claim.claim_id, answer_id=answer_id)
+            )
         except (TimeoutError, BusUnavailableError, PermanentError) as error:
             _not_settled(error)
 
@@ -270,20 +283,23 @@ class IdempotencyKeys:
         task.add_done_callback(concluded)
 
     async def _keep(self, asked: Asked, held: ClaimResult, recorders: Sequence[Recorder]) -> None:
+        answers = tuple(answer for one in recorders if (answer := one.recorded()) is not None)
+        whole = answers if len(answers) == len(recorders) else ()
         async with self._sealing:
-            answer_id = await self._keep_answer(asked, held, recorders)
+            answer_id = await self._keep_answer(asked, held, whole, recorders[0].tenant)
         await self._publish(KeySettled(digest=held.digest, claim_id=held.claim.claim_id, answer_id=answer_id))
 
-    async def _keep_answer(self, asked: Asked, held: ClaimResult, recorders: Sequence[Recorder]) -> str:
+    async def _keep_answer(
+        self, asked: Asked, held: ClaimResult, answers: tuple[RecordedAnswer, ...], tenant: str
+    ) -> str:
         """Seals an answer and puts it into the log; gives its id, or "" where it is too
-        large.
+        large. There are no `answers` where one was.
         """
-        answers = tuple(answer for one in recorders if (answer := one.recorded()) is not None)
         sealed = None
         partitions = await self.producer.partitions(IDEMPOTENCY_ANSWERS.name)
         partition = int(held.digest[:8], 16) % partitions
-        answer_id, tenant = f"{partition}-{uuid4().hex}", recorders[0].tenant
-        if len(answers) == len(recorders):
+        answer_id = f"{partition}-{uuid4().hex}"
+        if answers:
             plain = RECORDED.dump_json(answers, exclude_none=True)
             sealed = await asyncio.to_thread(asked.seal, self.pepper, answer_id, plain)
         if sealed is None:
@@ -317,6 +333,13 @@ class IdempotencyKeys:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return task
+
+
+def _awaited_as(event: AnyKeyEvent) -> str:
+    """Under which name somebody waits for an event of a claim to be read back: whoever
+    waits for its release is not told by its answer.
+    """
+    return f"{event.claim_id} settled" if isinstance(event, KeySettled) else event.claim_id
 
 
 def _close(recorders: Sequence[Recorder]) -> None:

@@ -172,6 +172,11 @@ def _without_prompt(request: InferenceRequested) -> InferenceRequested:
     return request.model_copy(update={"messages": (), "prompt": "", "sampling": sampling})
 
 
+def refused(request: InferenceRequested, end: End) -> RecordedAnswer:
+    """The answer to a request that was refused for what it is."""
+    return RecordedAnswer(request=_without_prompt(request), end=end)
+
+
 def replayed(answer: RecordedAnswer, now: float) -> ReplyStream:
     """A reply stream that gives a recorded answer; nothing is followed for it."""
     request = answer.request

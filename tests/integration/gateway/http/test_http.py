@@ -245,6 +245,7 @@ async def test_operations_answer_without_a_key(scene: Scene, start_gateway: Star
         assert ready.status_code == 200
         assert {name: one["ok"] for name, one in ready.json()["dependencies"].items()} == {
             "control": True,
+            "inspection": True,
             "kafka": True,
             "topics": True,
         }

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from schemas.events.security import PromptRisk
 from schemas.inference import (
     Delivered,
     End,
@@ -84,3 +85,13 @@ def test_times_of_a_request_that_was_taken_up_again_are_the_clients() -> None:
     none_seen = REQUEST.model_copy(update={"attempt": 2})
     event = completed_event(none_seen, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
     assert (event.queue_ms, event.ttft_ms) == (2_000.0, 2_100.0)
+
+
+def test_end_tells_the_risk_that_its_request_has() -> None:
+    """Whoever makes the end, and whatever became of the request."""
+    risk = PromptRisk(level="high", score=13.5, action="flagged", categories=("jailbreak",))
+    asked = REQUEST.model_copy(update={"risk": risk})
+    for outcome in Outcome:
+        end = End(outcome=outcome)
+        event = completed_event(asked, end, (), replica_id="", price=PRICE, store_text=False, now=NOW)
+        assert event.risk == risk

@@ -1,0 +1,327 @@
+"""Judges the prompts of a call before they are published.
+
+Rules read every text: short ones here, at once; the rest in a worker, or, where none
+is there, here too, a piece at a time between the streams. The model reads what looks
+suspicious to them, or to the n-grams, in a worker. Most prompts do not, and wait for
+nobody; nor do they while workers have no time, but where only the model can tell
+whether a prompt is to be blocked.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from schemas.control import PolicyChanged
+from schemas.errors import ErrorCode
+from schemas.events.security import PromptRisk
+from schemas.inference import InferenceRequested
+from services.common.clock import MonotonicClock
+from services.common.control.state import ControlState
+from services.common.http.problems import unavailable
+from services.common.process import metrics
+from services.common.process.health import Reporter
+from services.gateway.admission.inspection.cache import VerdictCache
+from services.gateway.admission.inspection.passages import slices_of
+from services.gateway.admission.inspection.pool import WorkerPool
+from services.gateway.admission.inspection.reading import (
+    DEFAULT_THRESHOLDS,
+    JUDGED,
+    Judgement,
+    Read,
+    Reading,
+    Thresholds,
+    is_settled,
+    risk_of,
+    undecided,
+)
+
+_HERE_CHARS = 600
+"""New text of a call up to which it is read here: 0.2 to 1 ms."""
+_JOB_TEXTS = 16
+_WORKER_S = 20.0
+_READ_HERE_BYTES = 2 * 1024 * 1024
+"""Text that may wait to be read here a piece at a time, where no worker can."""
+
+
+class Reads(Protocol):
+    """`Screener`, as far as it is asked here."""
+
+    versions: tuple[str, str]
+
+    def read(self, text: str, thresholds: Thresholds) -> Reading:
+        """What rules say."""
+
+    def suspicion(self, text: str) -> float:
+        """What n-grams say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call waits: for the model's opinion, and, where it is to be blocked or
+    not, for a decision. `thresholds` hold where an administrator set none.
+    """
+
+    budget_s: float = 0.01
+    decision_s: float = 2.0
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call's texts and what is known of them."""
+
+    tenant: str
+    policy: PolicyChanged
+    thresholds: Thresholds
+    began_s: float
+    keys: Mapping[str, bytes]
+    readings: dict[str, Reading] = field(default_factory=dict)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+
+
+@dataclass
+class Inspector:
+    """One gateway's inspection. `load_screener` reads the rules; it is called once, by
+    `start`.
+    """
+
+    state: Callable[[], ControlState]
+    load_screener: Callable[[], Reads]
+    pool: WorkerPool
+    patience: Patience
+    monotonic: MonotonicClock
+    health: Reporter
+    cache: VerdictCache = field(default_factory=VerdictCache)
+    read_here_bytes: int = _READ_HERE_BYTES
+    _screener: Reads | None = field(default=None, init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _waiting_bytes: int = field(default=0, init=False)
+
+    async def start(self) -> None:
+        """Reads the rules, beside the event loop."""
+        self._screener = await asyncio.to_thread(self.load_screener)
+
+    async def run(self) -> None:
+        """Keeps the workers alive, until cancelled; says it is ready with the first, or
+        when that takes too long: the rules hold without.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.pool.run())
+            if self.pool.count:
+                await self.pool.wait_until_ready(_WORKER_S)
+            self._tell()
+            self.pool.on_change = self._tell
+
+    def _tell(self) -> None:
+        who = "rules and model" if self.pool.ready else "rules alone"
+        self.health.report(
+            "inspection", ok=True, detail=f"{who}; {self.pool.ready} of {self.pool.count} workers"
+        )
+
+    async def inspect(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
+        """The requests of one call, each with its risk, as the tenant's policy has it.
+
+        Raises:
+            ProblemError: 503, the tenant's policy blocks, and it could not be told in
+                time whether that is due.
+        """
+        tenant = requests[0].tenant
+        policy = self.state().policy_of(tenant)
+        if policy.prompt_attacks == "off":
+            return list(requests)
+        texts = [slices_of(request) for request in requests]
+        every = dict.fromkeys(text for one in texts for text in one)
+        thresholds = self._thresholds_of(tenant)
+        keys = self.cache.keys(every, tenant, thresholds)
+        call = _Call(tenant, policy, thresholds, self.monotonic(), keys)
+        await self._read_all(call)
+        risks = await asyncio.gather(*(self._judge(call, one) for one in texts))
+        self._count(call, risks)
+        return [
+            request.model_copy(update={"risk": risk}) for request, risk in zip(requests, risks, strict=True)
+        ]
+
+    def _thresholds_of(self, tenant: str) -> Thresholds:
+        state = self.state()
+        if not state.has_thresholds(tenant):
+            return self.patience.thresholds
+        found = Thresholds.of(state.thresholds_of(tenant))
+        return found if found.rise else self.patience.thresholds
+
+    def _budget_s(self, call: _Call) -> float:
+        """A tenant's own time for the model, where an administrator set it."""
+        is_set = call.policy.version or call.policy.changed_at
+        return call.policy.inspection_ms / 1000 if is_set else self.patience.budget_s
+
+    async def _read_all(self, call: _Call) -> None:
+        unread = []
+        for text, key in call.keys.items():
+            known = self.cache.readings.get(key)
+            if known is None:
+                unread.append(text)
+            else:
+                call.readings[text] = known
+        if sum(map(len, unread)) <= _HERE_CHARS:
+            for text in unread:
+                self._take_reading(call, text, self._read(text, call.thresholds))
+            return
+        if self.pool.ready:
+            await self._read_beside(call, unread)
+        if not self.pool.ready:
+            await self._read_between(call, [text for text in unread if text not in call.readings])
+        if call.policy.prompt_attacks == "block" and any(text not in call.readings for text in unread):
+            raise _not_told()
+
+    async def _read_beside(self, call: _Call, texts: Sequence[str]) -> None:
+        """Has workers read texts. Those for which there is no room or no time are not
+        read here instead: a flood of long ones would take the streams' time.
+        """
+        jobs = [list(texts[start : start + _JOB_TEXTS]) for start in range(0, len(texts), _JOB_TEXTS)]
+
+        def took(job: Sequence[str]) -> Callable[[list[Any]], None]:
+            def take(read: list[Any]) -> None:
+                for text, one in zip(job, read, strict=False):
+                    self._take_reading(call, text, Reading(one[0], one[1], one[2], tuple(one[3])))
+
+            return take
+
+        await asyncio.gather(
+            *(
+                self.pool.ask(
+                    {"kind": "screen", "texts": job, "thresholds": call.thresholds},
+                    tenant=call.tenant,
+                    within_s=self._left_s(call),
+                    urgent=True,
+                    on_read=took(job),
+                )
+                for job in jobs
+            )
+        )
+
+    async def _read_between(self, call: _Call, texts: Sequence[str]) -> None:
+        """Reads texts here, one at a time, and lets the streams have as much time after
+        each.
+        """
+        size = sum(map(len, texts))
+        if self._waiting_bytes + size > self.read_here_bytes:
+            metrics.INSPECTION_MISSED.labels("unread").inc()
+            return
+        self._waiting_bytes += size
+        try:
+            async with asyncio.timeout(max(0.0, self._left_s(call))), self._turn:
+                for text in texts:
+                    began_s = self.monotonic()
+                    self._take_reading(call, text, self._read(text, call.thresholds))
+                    await asyncio.sleep(self.monotonic() - began_s)
+        except TimeoutError:
+            metrics.INSPECTION_MISSED.labels("unread").inc()
+        finally:
+            self._waiting_bytes -= size
+
+    async def _judge(self, call: _Call, texts: Sequence[str]) -> PromptRisk:
+        """What becomes of one request, with the model's opinion where that is wanted."""
+        read = Read(texts, call.readings, self._known(call, texts))
+        risk = risk_of(read, call.policy, call.thresholds, self._versions)
+        if not self.pool.count or is_settled(read, call.policy, call.thresholds):
+            return risk
+        busy = self.pool.hopeless(self._budget_s(call) - self._spent_s(call))
+        if not busy or call.policy.block_at != "critical":
+            await self._suspect(call, read.open_texts())
+        deciding = undecided(read, call.policy, call.thresholds)
+        wanted = deciding or [text for text in read.suspects() if text not in read.judgements]
+        if not wanted or (busy and not deciding):
+            if busy and (wanted or read.open_texts()):
+                metrics.INSPECTION_MISSED.labels(busy).inc()
+                return risk.model_copy(update={"timed_out": True})
+            return risk_of(read, call.policy, call.thresholds, self._versions)
+        in_time = await self._ask_model(call, wanted, decides=bool(deciding))
+        read = replace(read, judgements=self._known(call, texts), timed_out=not in_time)
+        if undecided(read, call.policy, call.thresholds):
+            raise _not_told()
+        return risk_of(read, call.policy, call.thresholds, self._versions)
+
+    async def _suspect(self, call: _Call, texts: Sequence[str]) -> None:
+        """Asks the n-grams of texts, one at a time between the streams."""
+        for number, text in enumerate(texts):
+            if number:
+                await asyncio.sleep(0)
+            if self._screener is not None:
+                suspicion = self._screener.suspicion(text)
+                self._take_reading(call, text, call.readings[text]._replace(suspicion=suspicion))
+
+    async def _ask_model(self, call: _Call, texts: Sequence[str], *, decides: bool) -> bool:
+        """Whether the model read all of the texts in time."""
+        within_s = self._left_s(call) if decides else self._budget_s(call) - self._spent_s(call)
+
+        def took(job: Sequence[str]) -> Callable[[list[Any]], None]:
+            def take(judged: list[Any]) -> None:
+                for text, one in zip(job, judged, strict=False):
+                    judgement = Judgement(one[0], one[1], tuple(one[2]))
+                    call.judgements[text] = judgement
+                    self.cache.judgements.put(call.keys[text], judgement)
+
+            return take
+
+        jobs = [texts[start : start + JUDGED] for start in range(0, len(texts), JUDGED)]
+        done = await asyncio.gather(
+            *(
+                self.pool.ask(
+                    {
+                        "kind": "judge",
+                        "texts": list(job),
+                        "thresholds": call.thresholds,
+                        "within_s": within_s,
+                    },
+                    tenant=call.tenant,
+                    within_s=max(0.0, within_s),
+                    urgent=decides,
+                    on_read=took(job),
+                )
+                for job in jobs
+            )
+        )
+        return all(done)
+
+    def _known(self, call: _Call, texts: Iterable[str]) -> dict[str, Judgement]:
+        found = {}
+        for text in texts:
+            judged = call.judgements.get(text) or self.cache.judgements.get(call.keys[text])
+            if judged is not None:
+                found[text] = judged
+        return found
+
+    def _take_reading(self, call: _Call, text: str, reading: Reading) -> None:
+        call.readings[text] = reading
+        self.cache.readings.put(call.keys[text], reading)
+
+    def _read(self, text: str, thresholds: Thresholds) -> Reading:
+        if self._screener is None:
+            raise unavailable("The gateway is starting. Try again.", code=ErrorCode.STARTING)
+        return self._screener.read(text, thresholds)
+
+    def _spent_s(self, call: _Call) -> float:
+        return self.monotonic() - call.began_s
+
+    def _left_s(self, call: _Call) -> float:
+        return self.patience.decision_s - self._spent_s(call)
+
+    @property
+    def _versions(self) -> tuple[str, str]:
+        return ("", "") if self._screener is None else self._screener.versions
+
+    def _count(self, call: _Call, risks: Sequence[PromptRisk]) -> None:
+        deepest = max((risk.depth for risk in risks), key=("none", "rules", "model").index)
+        metrics.INSPECTION_SECONDS.labels(deepest).observe(self._spent_s(call))
+        for risk in risks:
+            metrics.INSPECTIONS.labels(risk.level, risk.depth).inc()
+
+
+def _not_told() -> Exception:
+    """A policy that blocks is not got round by keeping the inspection busy."""
+    metrics.INSPECTION_MISSED.labels("refused").inc()
+    return unavailable(
+        "The prompt could not be inspected in time, and this tenant's policy wants that. Nothing was begun. "
+        "Try again.",
+        code=ErrorCode.OVERLOADED,
+    )

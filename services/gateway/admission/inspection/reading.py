@@ -1,0 +1,206 @@
+"""What was read of a text, and what is done about it. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from schemas.control import PolicyChanged, ThresholdsChanged
+from schemas.events.security import PromptRisk
+
+LEVELS = ("none", "low", "medium", "high", "critical")
+FLAG_AT = "high"
+AGREEING_POINTS = 5.0
+"""Without so many points of rules no text is critical, whatever the model says: the
+detector's own rule (`DetectorConfig.agreeing_points`).
+"""
+SUSPICION = -1.0
+"""Log-odds by n-grams from which the model is asked where no rule matched."""
+JUDGED = 3
+"""So many texts of a request the model gives its opinion of: the most suspicious ones."""
+
+
+class Thresholds(NamedTuple):
+    """From how many points on a level begins."""
+
+    low: float = 3.0
+    medium: float = 7.0
+    high: float = 12.0
+    critical: float = 20.0
+
+    @property
+    def rise(self) -> bool:
+        """Whether each is above the one before it."""
+        return 0 < self.low < self.medium < self.high < self.critical < float("inf")
+
+    def level(self, score: float) -> str:
+        """The level that a score reaches."""
+        return LEVELS[sum(score >= bound for bound in self)]
+
+    @classmethod
+    def of(cls, entry: ThresholdsChanged) -> "Thresholds":
+        """Those that an administrator set."""
+        return cls(entry.low, entry.medium, entry.high, entry.critical)
+
+
+DEFAULT_THRESHOLDS = Thresholds()
+
+
+def parse_thresholds(text: str) -> Thresholds:
+    """Thresholds as a setting has them: `low=3,medium=7,high=12,critical=20`; what is
+    left out keeps its default.
+
+    Raises:
+        ValueError: they are no such list, or do not rise.
+    """
+    given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+    try:
+        found = Thresholds(**{name: float(value) for name, value in given.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{text!r} must be like low=3,medium=7,high=12,critical=20, with no other names"
+        ) from error
+    if not found.rise:
+        raise ValueError(f"{text!r}: the thresholds must rise from low to critical, and be above 0")
+    return found
+
+
+class Reading(NamedTuple):
+    """What rules say of a text: its points, those of the rules that speak for an attack,
+    the kinds of attack. `suspicion` is n-grams' log-odds of an attack; None where they
+    were not asked.
+    """
+
+    score: float
+    attack_points: float
+    suspicion: float | None = None
+    categories: tuple[str, ...] = ()
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the model shall have a look."""
+        return self.attack_points > 0 or (self.suspicion is not None and self.suspicion > SUSPICION)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether n-grams were not asked, and would make a difference."""
+        return self.suspicion is None and self.attack_points <= 0
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By which the most suspicious are found."""
+        return self.attack_points, self.suspicion or 0.0
+
+
+class Judgement(NamedTuple):
+    """What rules and model say of a text together."""
+
+    score: float
+    probability: float
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """All that was read of a request's texts, which `of` names in their order."""
+
+    of: Sequence[str]
+    readings: Mapping[str, Reading]
+    judgements: Mapping[str, Judgement]
+    timed_out: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether some text was not read at all."""
+        return any(text not in self.readings for text in self.of)
+
+    def suspects(self) -> list[str]:
+        """The texts that the model shall read, the most suspicious first."""
+        found = [text for text in self.of if text in self.readings and self.readings[text].is_suspicious]
+        found.sort(key=lambda text: self.readings[text].rank, reverse=True)
+        return found[:JUDGED]
+
+    def open_texts(self) -> list[str]:
+        """Those of which n-grams might say that the model shall have a look."""
+        return [text for text in self.of if text in self.readings and self.readings[text].is_open]
+
+    def score(self) -> float:
+        """The worst text's points."""
+        return max((self.score_of(text) for text in self.of), default=0.0)
+
+    def score_of(self, text: str) -> float:
+        """One text's points, as the deepest reader has them."""
+        judged, read = self.judgements.get(text), self.readings.get(text)
+        return judged.score if judged else read.score if read else 0.0
+
+
+def undecided(read: Read, policy: PolicyChanged, thresholds: Thresholds) -> list[str]:
+    """The texts of which only the model can tell whether they are to be blocked: all of
+    them, so that no decoy keeps it from one.
+
+    There are few where `critical` is blocked: rules matched, and not enough.
+    """
+    if policy.prompt_attacks != "block" or is_settled(read, policy, thresholds):
+        return []
+    unjudged = [text for text in read.of if text in read.readings and text not in read.judgements]
+    if policy.block_at == "critical":
+        return [text for text in unjudged if read.readings[text].attack_points >= AGREEING_POINTS]
+    return [text for text in unjudged if read.readings[text].is_suspicious]
+
+
+def is_settled(read: Read, policy: PolicyChanged, thresholds: Thresholds) -> bool:
+    """Whether a request is blocked whatever else is read: by a text that the model
+    judged, or of which the rules are certain, which is when they reach critical.
+    """
+    scores = [
+        read.score_of(text)
+        for text in read.of
+        if text in read.judgements
+        or (text in read.readings and read.readings[text].score >= thresholds.critical)
+    ]
+    worst = thresholds.level(max(scores, default=0.0))
+    return policy.prompt_attacks == "block" and reaches(worst, policy.block_at)
+
+
+def risk_of(
+    read: Read, policy: PolicyChanged, thresholds: Thresholds, versions: tuple[str, str]
+) -> PromptRisk:
+    """What is told of a request, and done about it."""
+    score = read.score()
+    level = thresholds.level(score)
+    detector, rules = versions
+    return PromptRisk(
+        level=level,
+        score=round(score, 2),
+        action=_action(level, policy),
+        depth="model" if read.judgements else "rules" if read.readings else "none",
+        categories=_categories(read),
+        probability=max((round(one.probability, 4) for one in read.judgements.values()), default=None),
+        timed_out=read.timed_out,
+        partial=read.partial,
+        detector_version=detector if read.judgements else "",
+        rules_version=rules if read.readings else "",
+    )
+
+
+def reaches(level: str, bound: str) -> bool:
+    """Whether a level is at least another."""
+    return LEVELS.index(level) >= LEVELS.index(bound)
+
+
+def worst_level(risks: Iterable[PromptRisk | None]) -> str | None:
+    """The highest level of those that were read; None where none was."""
+    levels = [one.level for one in risks if one is not None and one.depth != "none" and one.level in LEVELS]
+    return max(levels, key=LEVELS.index, default=None)
+
+
+def _action(level: str, policy: PolicyChanged) -> str:
+    if policy.prompt_attacks == "block" and reaches(level, policy.block_at):
+        return "blocked"
+    return "flagged" if policy.prompt_attacks in ("block", "flag") and reaches(level, FLAG_AT) else "allowed"
+
+
+def _categories(read: Read) -> tuple[str, ...]:
+    """The kinds of attack, those of the worst text first."""
+    texts = sorted(read.of, key=read.score_of, reverse=True)
+    found = [(read.judgements.get(text) or read.readings.get(text)) for text in texts]
+    return tuple(dict.fromkeys(name for one in found if one is not None for name in one.categories))
