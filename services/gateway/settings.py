@@ -99,6 +99,11 @@ class Settings(AccessSettings):
         description="How long a suspicious prompt waits for the model's opinion, unless its tenant's policy "
         "says otherwise; beyond it the rules' verdict stands.",
     )
+    inspect_always: bool = Field(
+        False,
+        description="Whether the model gives its opinion although less than a fifth of the machine's CPU is "
+        "idle; what it decides it always reads.",
+    )
     inspect_patience_ms: float = Field(
         2000.0,
         ge=1,

@@ -137,8 +137,8 @@ INSPECTION_SECONDS = Histogram(
 )
 INSPECTION_MISSED = Counter(
     "tocsin_inspection_missed_total",
-    "Looks at a prompt that were wanted and not had: timeout, busy, full, away, off or lost (a worker), "
-    "unread (no rules either), refused (the call, as its tenant's policy blocks).",
+    "Looks at a prompt that were wanted and not had: timeout, busy, no_cpu, full, away, off or lost (a "
+    "worker), unread (no rules either), refused (the call, as its tenant's policy blocks).",
     ["why"],
 )
 INSPECTION_QUEUED = Gauge("tocsin_inspection_queued", "Jobs that wait for an inspection worker.")

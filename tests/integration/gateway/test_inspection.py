@@ -38,7 +38,9 @@ MS = 1000.0
 @pytest.fixture
 async def gateway(start_gateway: StartGateway) -> Gateway:
     """A gateway with one worker, which is there."""
-    started = await start_gateway(inspect_workers=1, inspect_budget_ms=10_000, inspect_patience_ms=60_000)
+    started = await start_gateway(
+        inspect_workers=1, inspect_always=True, inspect_budget_ms=10_000, inspect_patience_ms=60_000
+    )
     assert await started.serving.inspector.pool.wait_until_ready(60)
     return started
 

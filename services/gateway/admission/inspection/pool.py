@@ -34,6 +34,7 @@ class WorkerPool:
     start_worker: Callable[[], Awaitable[Worker]]
     queue: FairQueue
     monotonic: MonotonicClock
+    has_spare_cpu: Callable[[], bool] = field(default=lambda: True)
     on_change: Callable[[], None] = field(default=lambda: None)
     job_timeout_s: float = _JOB_S
     ready: int = field(default=0, init=False)
@@ -97,6 +98,8 @@ class WorkerPool:
             return "off"
         if not self.ready:
             return "away"
+        if not self.has_spare_cpu():
+            return "no_cpu"
         waiting = (len(self.queue) + self._busy) / self.ready + 1
         age_s = self.monotonic() - self._measured_s
         expected_s = waiting * self._job_s * 0.5 ** (age_s / _FADES_S) if self._job_s else 0.0

@@ -11,6 +11,7 @@ from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
 from services.gateway.admission.inspection.reading import parse_thresholds
 from services.gateway.admission.inspection.screener import Screener
+from services.gateway.admission.inspection.spare_cpu import SpareCpu
 from services.gateway.settings import Settings
 
 _JOBS, _BYTES = 512, 8 * 1024 * 1024
@@ -18,7 +19,14 @@ _JOBS, _BYTES = 512, 8 * 1024 * 1024
 
 def make_inspector(settings: Settings, state: Callable[[], ControlState], health: HealthState) -> Inspector:
     """The inspection; `start` reads the rules, `run` starts the workers."""
-    pool = WorkerPool(settings.inspect_workers, ProcessWorker.start, FairQueue(_JOBS, _BYTES), monotonic_s)
+    spare_cpu = SpareCpu(monotonic_s)
+    pool = WorkerPool(
+        settings.inspect_workers,
+        ProcessWorker.start,
+        FairQueue(_JOBS, _BYTES),
+        monotonic_s,
+        lambda: spare_cpu.has_some or settings.inspect_always,
+    )
     patience = Patience(
         settings.inspect_budget_ms / 1000,
         settings.inspect_patience_ms / 1000,
