@@ -119,5 +119,5 @@ _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[st
     ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
     ("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}")),
     ("octal", _OCTAL, _decode_numbers(r"[01][0-7]{2}", 8), re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}")),
-    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,4}", 10), re.compile(r"\d{2}[\s,;:/|-]{1,3}\d{2}")),
+    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,4}", 10), re.compile(r"\d\d[\s,;:/|-]{1,3}\d\d")),
 )

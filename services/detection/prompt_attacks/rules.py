@@ -10,13 +10,14 @@ one each must occur at all: it is what keeps the rules cheap.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ahocorasick_rs import AhoCorasick
 
 from services.detection.prompt_attacks.normalise import Normalised, View
 
@@ -31,31 +32,6 @@ _SPEECH = re.compile(
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
-class Need:
-    """Literals of which one must occur.
-
-    Their first three letters are looked up in the text's, which settles most texts
-    without a search.
-    """
-
-    __slots__ = ("long", "short", "starts")
-
-    def __init__(self, literals: Sequence[str]) -> None:
-        self.short = tuple(literal for literal in literals if len(literal) < 3)
-        self.long = tuple(literal for literal in literals if len(literal) >= 3)
-        self.starts = frozenset(literal[:3] for literal in self.long)
-
-    def met(self, text: str, trigrams: Set[str]) -> bool:
-        """Whether one of the literals occurs in `text`; `trigrams`: every three letters
-        of it.
-        """
-        if not self.starts.isdisjoint(trigrams):
-            for literal in self.long:
-                if literal[:3] in trigrams and literal in text:
-                    return True
-        return bool(self.short) and any(literal in text for literal in self.short)
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One reviewed rule.
@@ -68,7 +44,7 @@ class Rule:
     category: str
     weight: float
     pattern: re.Pattern[str]
-    needs: tuple[Need, ...]
+    needs: tuple[tuple[str, ...], ...]
     certain: bool
     at_word: bool
     must_match: tuple[str, ...]
@@ -102,12 +78,36 @@ class Hit:
     quoted: bool
 
 
+class _Candidates:
+    """Which rules may match a text: those of which every need occurs in it.
+
+    One automaton finds all literals in one pass, however many there are, and most texts
+    leave a rule or two.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        needs = dict.fromkeys(need for rule in rules for need in rule.needs)
+        bit_of = {need: 1 << number for number, need in enumerate(needs)}
+        literals = sorted({literal for need in needs for literal in need})
+        self._automaton = AhoCorasick(literals, store_patterns=False)
+        self._meets = [sum(bit_of[need] for need in needs if literal in need) for literal in literals]
+        self._wanted = [(rule, sum(bit_of[need] for need in set(rule.needs))) for rule in rules]
+
+    def of(self, text: str) -> list[Rule]:
+        """The rules whose needs `text` meets, in their order."""
+        met = 0
+        for literal, _, _ in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            met |= self._meets[literal]
+        return [rule for rule, wanted in self._wanted if wanted & met == wanted]
+
+
 class RuleSet:
     """The rules of a file, ready to run."""
 
     def __init__(self, rules: Sequence[Rule], version: str) -> None:
         self.rules = tuple(rules)
         self.version = version
+        self._candidates = _Candidates(self.rules)
 
     def match(self, text: Normalised) -> list[Hit]:
         """Every rule's first match over the views of `text`, in the order of the file."""
@@ -119,16 +119,11 @@ class RuleSet:
 
     def _match_view(self, view: View) -> Iterable[Hit]:
         body = view.text
-        trigrams = {body[place : place + 3] for place in range(len(body) - 2)}
-        for rule in self.rules:
-            for need in rule.needs:
-                if not need.met(body, trigrams):
-                    break
-            else:
-                match = rule.find(body)
-                if match:
-                    start, end = view.span(*match.span())
-                    yield Hit(rule, start, end, view.kind, _is_quoted(body, *match.span()))
+        for rule in self._candidates.of(body):
+            match = rule.find(body)
+            if match:
+                start, end = view.span(*match.span())
+                yield Hit(rule, start, end, view.kind, _is_quoted(body, *match.span()))
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
@@ -174,7 +169,7 @@ def _rule(entry: Mapping[str, Any], vocabulary: Mapping[str, tuple[str, ...]]) -
             weight=float(entry["weight"]),
             pattern=re.compile(pattern.removeprefix(r"\b") if at_word else pattern),
             needs=tuple(
-                Need(vocabulary[need] if isinstance(need, str) else [str(one) for one in need])
+                vocabulary[need] if isinstance(need, str) else tuple(str(one) for one in need)
                 for need in entry["needs"]
             ),
             certain=bool(entry.get("certain", False)),

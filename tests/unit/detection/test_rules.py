@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.detection.prompt_attacks.normalise import normalise
 from services.detection.prompt_attacks.rules import Rule, expand, load_rules
@@ -77,6 +79,28 @@ def test_match_quoted_attack_is_marked() -> None:
         if hit.rule.weight > 0
     )
     assert hit.quoted
+
+
+LITERALS = sorted({literal for rule in RULES.rules for need in rule.needs for literal in need})
+EXAMPLES = sorted({text for rule in RULES.rules for text in (*rule.must_match, *rule.must_not_match)})
+PIECES = st.one_of(st.sampled_from(LITERALS), st.sampled_from(EXAMPLES), st.text(max_size=12))
+
+
+@given(st.lists(PIECES, max_size=8), st.sampled_from(("", " ", ", ")))
+@settings(max_examples=200, deadline=None)
+def test_match_any_text_finds_what_every_rule_by_itself_finds(pieces: list[str], between: str) -> None:
+    """Looking for all literals in one pass leaves out no rule that would match, and lets
+    none in whose literals are missing: each rule is tried by itself here.
+    """
+    text = normalise(between.join(pieces))
+    by_themselves = {
+        rule.id
+        for rule in RULES.rules
+        for view in text.views
+        if all(any(literal in view.text for literal in need) for need in rule.needs) and rule.find(view.text)
+    }
+    found = [hit.rule.id for hit in RULES.match(text)]
+    assert sorted(found) == sorted(by_themselves)
 
 
 def test_load_rules_malformed_rule_is_named(tmp_path: Path) -> None:
