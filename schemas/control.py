@@ -221,7 +221,8 @@ class RouteChanged(ControlEntry):
 
 class ThresholdsChanged(ControlEntry):
     """From which score on a prompt is of which risk, and how many requests an hour a
-    user may send: of no risk, after up to three findings, after more.
+    user may send: of no risk, after up to three findings, after more (None: as `*` has
+    it, else only those of whom something was found are limited, to 50 and 10).
     """
 
     kind: Literal["thresholds"] = "thresholds"
@@ -230,7 +231,7 @@ class ThresholdsChanged(ControlEntry):
     medium: float = 7
     high: float = 12
     critical: float = 20
-    requests_per_hour: tuple[int, int, int] = (100, 50, 10)
+    requests_per_hour: tuple[int, int, int] | None = None
 
     @property
     def entry_id(self) -> str:
@@ -243,7 +244,8 @@ class PolicyChanged(ControlEntry):
 
     A prompt at or above `block_at` is refused where `prompt_attacks` is `block`.
     `mask_prompt` hides personal data from the model too; `store_text` says what the
-    store keeps.
+    store keeps; `inspection_ms` is the model's time for an opinion (None: as `*` has it,
+    else the gateway's setting).
     """
 
     kind: Literal["policy"] = "policy"
@@ -254,7 +256,7 @@ class PolicyChanged(ControlEntry):
     mask_prompt: bool = False
     scan_output: bool = True
     store_text: Literal["masked", "none", "raw"] = "masked"
-    inspection_ms: float = 10.0
+    inspection_ms: float | None = None
     retention_days: int | None = None
 
     @property

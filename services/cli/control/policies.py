@@ -31,6 +31,14 @@ KIND = EntryKind(
 add_shared_commands(app, KIND)
 
 
+def _milliseconds(given: str | None) -> str | None:
+    try:
+        float(given or 0)
+    except ValueError as error:
+        raise typer.BadParameter(f"{given!r} must be a number, such as 10") from error
+    return given
+
+
 def _save(name: str, what: str) -> None:
     @app.command(name, help=what)
     def save(  # noqa: PLR0917 (typer turns them into options)
@@ -47,7 +55,14 @@ def _save(name: str, what: str) -> None:
         ] = None,
         scan_output: Annotated[bool | None, typer.Option(help="Look at answers too.")] = None,
         store_text: Annotated[str | None, typer.Option(help="masked, none or raw.")] = None,
-        inspection_ms: Annotated[float | None, typer.Option(help="How long an inspection may take.")] = None,
+        inspection_ms: Annotated[
+            str | None,
+            typer.Option(
+                callback=_milliseconds,
+                help="How long a suspicious prompt waits for the model's opinion. Empty: as * has it, else "
+                "the gateway's TOCSIN_INSPECT_BUDGET_MS.",
+            ),
+        ] = None,
         retention_days: Annotated[
             int | None, typer.Option(help="Days that rows are kept; 0 for as long as the tables keep them.")
         ] = None,
@@ -60,11 +75,12 @@ def _save(name: str, what: str) -> None:
             "mask_prompt": mask_prompt,
             "scan_output": scan_output,
             "store_text": store_text,
-            "inspection_ms": inspection_ms,
         }
         fields = {"tenant": tenant} | {key: value for key, value in given.items() if value is not None}
         if retention_days is not None:
             fields["retention_days"] = retention_days or None
+        if inspection_ms is not None:
+            fields["inspection_ms"] = inspection_ms or None
         run_beside_installation(lambda: _run(name, fields, as_json=as_json), as_json=as_json)
 
 

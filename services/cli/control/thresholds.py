@@ -16,7 +16,7 @@ app = typer.Typer(
 
 def _cells(one: Fields) -> dict[str, str]:
     levels = {name: f"{one[name]:g}" for name in ("low", "medium", "high", "critical")}
-    counts = ",".join(map(str, one["requests_per_hour"]))
+    counts = ",".join(map(str, one["requests_per_hour"] or ()))
     return {"tenant": one["tenant"], **levels, "requests/hour": counts, "state": state_of(one)}
 
 
@@ -32,7 +32,7 @@ add_shared_commands(app, KIND)
 
 
 def _counts(given: str | None) -> str | None:
-    parts = ("0,0,0" if given is None else given).split(",")
+    parts = (given or "0,0,0").split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise typer.BadParameter(f"{given!r} must be three numbers, such as 100,50,10")
     return given
@@ -50,20 +50,16 @@ def _save(name: str, what: str) -> None:
             str | None,
             typer.Option(
                 callback=_counts,
-                help="Of a user of no risk, after up to three findings, after more: 100,50,10.",
+                help="Of a user of no risk, after up to three findings, after more: 100,50,10. Empty: as * "
+                "has it, else users of no risk are not limited.",
             ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
     ) -> None:
-        counts = requests_per_hour.split(",") if requests_per_hour else None
-        given: Fields = {
-            "low": low,
-            "medium": medium,
-            "high": high,
-            "critical": critical,
-            "requests_per_hour": counts,
-        }
+        given: Fields = {"low": low, "medium": medium, "high": high, "critical": critical}
         fields = {"tenant": tenant} | {key: value for key, value in given.items() if value is not None}
+        if requests_per_hour is not None:
+            fields["requests_per_hour"] = requests_per_hour.split(",") if requests_per_hour else None
         run_beside_installation(lambda: _run(name, fields, as_json=as_json), as_json=as_json)
 
 

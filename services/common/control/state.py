@@ -1,6 +1,6 @@
 """The state that all changes lead to. Pure: a state and records give the next state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -39,7 +39,11 @@ DEFAULT_TENANT = "default"
 _UNMADE = TenantChanged(tenant=DEFAULT_TENANT, created_at=datetime.fromtimestamp(0, UTC))
 """It as it is until somebody changes it."""
 
+DEFAULT_REQUESTS_PER_HOUR: tuple[None, int, int] = (None, 50, 10)
+"""Where no administrator named any: users without findings are not limited."""
+
 Entry = TypeVar("Entry", bound=ControlEntry)
+Value = TypeVar("Value")
 
 
 class ControlRecord(NamedTuple):
@@ -109,6 +113,19 @@ class ControlState:
     def policy_of(self, tenant: str) -> PolicyChanged:
         """A tenant's policy: its own, else everybody's, else the defaults."""
         return _own_or_common(self.policies, tenant) or PolicyChanged()
+
+    def inspection_ms_of(self, tenant: str) -> float | None:
+        """The model's time for an opinion, where a policy names it: the tenant's own,
+        else everybody's.
+        """
+        return _named(self.policies, tenant, lambda policy: policy.inspection_ms)
+
+    def requests_per_hour_of(self, tenant: str) -> tuple[int | None, int, int]:
+        """Of a user without findings (None: no such limit, unless an administrator named
+        it), after up to three, after more.
+        """
+        named = _named(self.thresholds, tenant, lambda thresholds: thresholds.requests_per_hour)
+        return named or DEFAULT_REQUESTS_PER_HOUR
 
     def has_thresholds(self, tenant: str) -> bool:
         """Whether an administrator set thresholds, the tenant's own or everybody's."""
@@ -198,6 +215,14 @@ def _record_keys(entry: AnyEntry) -> tuple[str, ...]:
 def _split(record_key: str) -> tuple[str, str]:
     kind, colon, entry_id = record_key.partition(":")
     return (kind, entry_id) if colon else ("key", record_key)
+
+
+def _named(entries: Mapping[str, Entry], tenant: str, value: Callable[[Entry], Value | None]) -> Value | None:
+    """What a tenant's own entry names, else everybody's; None where neither does."""
+    for one in (entries.get(tenant), entries.get(EVERYBODY)):
+        if one is not None and one.deleted_at is None and (named := value(one)) is not None:
+            return named
+    return None
 
 
 def _own_or_common(entries: Mapping[str, Entry], tenant: str) -> Entry | None:

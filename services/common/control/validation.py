@@ -206,13 +206,13 @@ def _thresholds(state: ControlState, thresholds: ThresholdsChanged) -> Iterator[
     order = [thresholds.low, thresholds.medium, thresholds.high, thresholds.critical]
     if not all(one < other for one, other in zip([0.0, *order], [*order, float("inf")], strict=True)):
         yield "low", f"low, medium, high and critical rise from above 0; these are {order}"
-    if any(count < 0 for count in thresholds.requests_per_hour):
+    if any(count < 0 for count in thresholds.requests_per_hour or ()):
         yield "requests_per_hour", "counts are 0 or more"
 
 
 def _policy(state: ControlState, policy: PolicyChanged) -> Iterator[Problem]:
     yield from _tenant_or_everybody(state, policy.tenant)
-    if not 0 <= policy.inspection_ms <= 1000:
+    if policy.inspection_ms is not None and not 0 <= policy.inspection_ms <= 1000:
         yield "inspection_ms", f"{policy.inspection_ms} is not allowed; use 0 to 1000"
     if policy.retention_days is not None and policy.retention_days < 1:
         yield "retention_days", "use 1 or more, or leave it out"

@@ -158,7 +158,13 @@ class CreateThresholds(Body):
     medium: float = 7
     high: float = 12
     critical: float = 20
-    requests_per_hour: tuple[Count, Count, Count] = (100, 50, 10)
+    requests_per_hour: Annotated[
+        tuple[Count, Count, Count] | None,
+        Field(
+            description="Of a user without findings, after up to three, after more. Not named: as `*` has "
+            "it, else only users with findings are limited, to 50 and 10."
+        ),
+    ] = None
 
 
 class CreatePolicy(Body):
@@ -171,7 +177,15 @@ class CreatePolicy(Body):
     mask_prompt: bool = False
     scan_output: bool = True
     store_text: Literal["masked", "none", "raw"] = "masked"
-    inspection_ms: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    inspection_ms: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="How long a suspicious prompt waits for the model's opinion. Not named: as `*` has "
+            "it, else TOCSIN_INSPECT_BUDGET_MS.",
+        ),
+    ] = None
     retention_days: Annotated[int | None, Field(ge=1, le=10_000)] = None
 
 

@@ -55,11 +55,10 @@ class OwnMatters:
         """
         state, names = self._state, sorted(model.name for model in self._usable(principal))
         rules = {name: self.limits.rules_of(principal, name, state) for name in ("", *names)}
-        none, *some = state.thresholds_of(principal.tenant).requests_per_hour
         return {
             **{scope: _limits(rules[""], scope) for scope in ("key", "user", "tenant")},
             "models": {name: found for name in names if (found := _limits(rules[name], "model"))},
-            "requests_per_hour_by_risk": [none if state.has_thresholds(principal.tenant) else None, *some],
+            "requests_per_hour_by_risk": list(state.requests_per_hour_of(principal.tenant)),
         }
 
     def prices(self, principal: Principal) -> list[dict[str, Any]]:

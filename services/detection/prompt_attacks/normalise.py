@@ -350,7 +350,7 @@ def _edits(text: str) -> Iterator[tuple[int, int, str]]:
     if _LEET_SIGN.search(text):
         for match in _LEET_WORD.finditer(text):
             yield match.start(), match.end(), _STRETCHED.sub(r"\1", match[0].translate(_LEET))
-    for match in _STRETCHED.finditer(text) if any(triple in text for triple in _TRIPLES) else ():
+    for match in _STRETCHED.finditer(text) if any(map(text.__contains__, _TRIPLES)) else ():
         yield match.start(), match.end(), match[1]
 
 

@@ -86,19 +86,26 @@ class _Candidates:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        needs = dict.fromkeys(need for rule in rules for need in rule.needs)
-        bit_of = {need: 1 << number for number, need in enumerate(needs)}
+        needs = list(dict.fromkeys(need for rule in rules for need in rule.needs))
         literals = sorted({literal for need in needs for literal in need})
+        self._rules = rules
         self._automaton = AhoCorasick(literals, store_patterns=False)
-        self._meets = [sum(bit_of[need] for need in needs if literal in need) for literal in literals]
-        self._wanted = [(rule, sum(bit_of[need] for need in set(rule.needs))) for rule in rules]
+        self._met_by = [
+            tuple(number for number, need in enumerate(needs) if literal in need) for literal in literals
+        ]
+        self._needs = [frozenset(needs.index(need) for need in rule.needs) for rule in rules]
+        self._always = [place for place, wanted in enumerate(self._needs) if not wanted]
+        self._by_need = [
+            tuple(place for place, wanted in enumerate(self._needs) if wanted and min(wanted) == number)
+            for number in range(len(needs))
+        ]
 
     def of(self, text: str) -> list[Rule]:
         """The rules whose needs `text` meets, in their order."""
-        met = 0
-        for literal, _, _ in self._automaton.find_matches_as_indexes(text, overlapping=True):
-            met |= self._meets[literal]
-        return [rule for rule, wanted in self._wanted if wanted & met == wanted]
+        found = {one[0] for one in self._automaton.find_matches_as_indexes(text, overlapping=True)}
+        met = {number for literal in found for number in self._met_by[literal]}
+        places = [place for number in met for place in self._by_need[number] if self._needs[place] <= met]
+        return [self._rules[place] for place in sorted(self._always + places)]
 
 
 class RuleSet:

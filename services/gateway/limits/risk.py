@@ -54,13 +54,12 @@ class RiskTable:
     def rules_of(self, tenant: str, user: str, state: ControlState, now: datetime) -> tuple[Rule, ...]:
         """The limit of a suspicious user, by the tenant's thresholds.
 
-        Who is not suspicious is limited only where an administrator set thresholds:
-        their defaults are for those of whom something was found.
+        Who is not suspicious is limited only where an administrator named that number:
+        from which score on a prompt is dangerous says nothing of harmless users.
         """
-        is_set = state.has_thresholds(tenant)
-        findings = self.findings_of(tenant, user, now)
-        if not user or not (findings or is_set):
+        if not user:
             return ()
-        none, some, many = state.thresholds_of(tenant).requests_per_hour
+        findings = self.findings_of(tenant, user, now)
+        none, some, many = state.requests_per_hour_of(tenant)
         limit = none if not findings else some if findings <= 3 else many
-        return (hourly_rule(tenant, user, limit),)
+        return () if limit is None else (hourly_rule(tenant, user, limit),)

@@ -190,6 +190,11 @@ def test_routes_thresholds_and_prices_are_set_step_by_step(tocsin: Tocsin) -> No
     assert tocsin("thresholds", "set", "*", "--requests-per-hour", "9,8,7").exit_code == 0
     shown = json.loads(tocsin("thresholds", "set", "*", "--critical", "30", "--json").stdout)
     assert (shown["requests_per_hour"], shown["critical"]) == ([9, 8, 7], 30)
+    shown = json.loads(tocsin("thresholds", "set", "*", "--requests-per-hour", "", "--json").stdout)
+    assert (shown["requests_per_hour"], shown["critical"]) == (None, 30)
+    for given, kept in (("25", 25), ("", None)):
+        shown = json.loads(tocsin("policies", "set", "*", "--inspection-ms", given, "--json").stdout)
+        assert shown["inspection_ms"] == kept
     for day, price in (("2027-02-01", "2"), ("2027-01-01", "1"), ("2027-02-01", "3")):
         priced = tocsin(
             "models", "price", "smollm2-135m", "--from", day, "--output-per-million-usd", price, "--json"

@@ -10,6 +10,7 @@ whether a prompt is to be blocked.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from schemas.control import PolicyChanged
@@ -42,6 +43,11 @@ _JOB_TEXTS = 16
 _WORKER_S = 20.0
 _READ_HERE_BYTES = 2 * 1024 * 1024
 """Text that may wait to be read here a piece at a time, where no worker can."""
+
+# Few, and asked for with each request.
+_missed = lru_cache(16)(metrics.INSPECTION_MISSED.labels)
+_seconds = lru_cache(16)(metrics.INSPECTION_SECONDS.labels)
+_inspections = lru_cache(16)(metrics.INSPECTIONS.labels)
 
 
 class Reads(Protocol):
@@ -136,7 +142,10 @@ class Inspector:
         keys = self.cache.keys(every, tenant, thresholds)
         call = _Call(tenant, policy, thresholds, self.monotonic(), keys)
         await self._read_all(call)
-        risks = await asyncio.gather(*(self._judge(call, one) for one in texts))
+        if len(texts) == 1:
+            risks = [await self._judge(call, texts[0])]
+        else:
+            risks = await asyncio.gather(*(self._judge(call, one) for one in texts))
         self._count(call, risks)
         return [
             request.model_copy(update={"risk": risk}) for request, risk in zip(requests, risks, strict=True)
@@ -150,9 +159,9 @@ class Inspector:
         return found if found.rise else self.patience.thresholds
 
     def _budget_s(self, call: _Call) -> float:
-        """A tenant's own time for the model, where an administrator set it."""
-        is_set = call.policy.version or call.policy.changed_at
-        return call.policy.inspection_ms / 1000 if is_set else self.patience.budget_s
+        """The model's time: an administrator's, where one named it."""
+        named_ms = self.state().inspection_ms_of(call.tenant)
+        return self.patience.budget_s if named_ms is None else named_ms / 1000
 
     async def _read_all(self, call: _Call) -> None:
         unread = []
@@ -205,7 +214,7 @@ class Inspector:
         """
         size = sum(map(len, texts))
         if self._waiting_bytes + size > self.read_here_bytes:
-            metrics.INSPECTION_MISSED.labels("unread").inc()
+            _missed("unread").inc()
             return
         self._waiting_bytes += size
         try:
@@ -215,16 +224,19 @@ class Inspector:
                     self._take_reading(call, text, self._read(text, call.thresholds))
                     await asyncio.sleep(self.monotonic() - began_s)
         except TimeoutError:
-            metrics.INSPECTION_MISSED.labels("unread").inc()
+            _missed("unread").inc()
         finally:
             self._waiting_bytes -= size
 
     async def _judge(self, call: _Call, texts: Sequence[str]) -> PromptRisk:
         """What becomes of one request, with the model's opinion where that is wanted."""
         read = Read(texts, call.readings, self._known(call, texts))
-        risk = risk_of(read, call.policy, call.thresholds, self._versions)
-        if not self.pool.count or is_settled(read, call.policy, call.thresholds):
-            return risk
+        if self.pool.count and not is_settled(read, call.policy, call.thresholds):
+            read = await self._look_deeper(call, read)
+        return risk_of(read, call.policy, call.thresholds, self._versions)
+
+    async def _look_deeper(self, call: _Call, read: Read) -> Read:
+        """What was read, with the model's opinion where that is wanted."""
         busy = self.pool.hopeless(self._budget_s(call) - self._spent_s(call))
         if not busy or call.policy.block_at != "critical":
             await self._suspect(call, read.open_texts())
@@ -232,14 +244,14 @@ class Inspector:
         wanted = deciding or [text for text in read.suspects() if text not in read.judgements]
         if not wanted or (busy and not deciding):
             if busy and (wanted or read.open_texts()):
-                metrics.INSPECTION_MISSED.labels(busy).inc()
-                return risk.model_copy(update={"timed_out": True})
-            return risk_of(read, call.policy, call.thresholds, self._versions)
+                _missed(busy).inc()
+                return replace(read, timed_out=True)
+            return read
         in_time = await self._ask_model(call, wanted, decides=bool(deciding))
-        read = replace(read, judgements=self._known(call, texts), timed_out=not in_time)
+        read = replace(read, judgements=self._known(call, read.of), timed_out=not in_time)
         if undecided(read, call.policy, call.thresholds):
             raise _not_told()
-        return risk_of(read, call.policy, call.thresholds, self._versions)
+        return read
 
     async def _suspect(self, call: _Call, texts: Sequence[str]) -> None:
         """Asks the n-grams of texts, one at a time between the streams."""
@@ -312,14 +324,14 @@ class Inspector:
 
     def _count(self, call: _Call, risks: Sequence[PromptRisk]) -> None:
         deepest = max((risk.depth for risk in risks), key=("none", "rules", "model").index)
-        metrics.INSPECTION_SECONDS.labels(deepest).observe(self._spent_s(call))
+        _seconds(deepest).observe(self._spent_s(call))
         for risk in risks:
-            metrics.INSPECTIONS.labels(risk.level, risk.depth).inc()
+            _inspections(risk.level, risk.depth).inc()
 
 
 def _not_told() -> Exception:
     """A policy that blocks is not got round by keeping the inspection busy."""
-    metrics.INSPECTION_MISSED.labels("refused").inc()
+    _missed("refused").inc()
     return unavailable(
         "The prompt could not be inspected in time, and this tenant's policy wants that. Nothing was begun. "
         "Try again.",

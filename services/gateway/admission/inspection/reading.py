@@ -139,12 +139,14 @@ def undecided(read: Read, policy: PolicyChanged, thresholds: Thresholds) -> list
 
     There are few where `critical` is blocked: rules matched, and not enough.
     """
-    if policy.prompt_attacks != "block" or is_settled(read, policy, thresholds):
+    if policy.prompt_attacks != "block":
         return []
-    unjudged = [text for text in read.of if text in read.readings and text not in read.judgements]
+    found = [text for text in read.of if text in read.readings and text not in read.judgements]
     if policy.block_at == "critical":
-        return [text for text in unjudged if read.readings[text].attack_points >= AGREEING_POINTS]
-    return [text for text in unjudged if read.readings[text].is_suspicious]
+        found = [text for text in found if read.readings[text].attack_points >= AGREEING_POINTS]
+    else:
+        found = [text for text in found if read.readings[text].is_suspicious]
+    return [] if not found or is_settled(read, policy, thresholds) else found
 
 
 def is_settled(read: Read, policy: PolicyChanged, thresholds: Thresholds) -> bool:

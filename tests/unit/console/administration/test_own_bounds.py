@@ -64,15 +64,17 @@ async def test_limits_of_models_that_the_caller_may_not_use_are_not_told() -> No
 
 @pytest.mark.parametrize("whose", ["acme", "*"])
 async def test_hourly_limit_of_users_without_findings_is_told_where_it_holds(whose: str) -> None:
-    """Only where thresholds were set, and are not deleted."""
+    """Only where it was named, and that is not deleted."""
     scene = scene_with()
     key, _ = scene.key("acme", INFER)
     assert (await bounds(scene, key))["requests_per_hour_by_risk"] == [None, 50, 10]
     scene.have(ThresholdsChanged(tenant="globex", version=1, requests_per_hour=(1, 1, 1)))
     assert (await bounds(scene, key))["requests_per_hour_by_risk"] == [None, 50, 10]
-    scene.have(ThresholdsChanged(tenant=whose, version=1, requests_per_hour=(8, 4, 2)))
+    scene.have(ThresholdsChanged(tenant=whose, version=1, high=9))
+    assert (await bounds(scene, key))["requests_per_hour_by_risk"] == [None, 50, 10]
+    scene.have(ThresholdsChanged(tenant=whose, version=2, requests_per_hour=(8, 4, 2)))
     assert (await bounds(scene, key))["requests_per_hour_by_risk"] == [8, 4, 2]
-    scene.have(ThresholdsChanged(tenant=whose, version=2, requests_per_hour=(8, 4, 2), deleted_at=BEGAN))
+    scene.have(ThresholdsChanged(tenant=whose, version=3, requests_per_hour=(8, 4, 2), deleted_at=BEGAN))
     assert (await bounds(scene, key))["requests_per_hour_by_risk"] == [None, 50, 10]
 
 

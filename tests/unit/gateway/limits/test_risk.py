@@ -105,16 +105,38 @@ async def test_naming_another_user_in_the_body_loosens_nothing() -> None:
         assert count == an_hour
 
 
-async def test_users_without_findings_are_limited_only_where_thresholds_were_set() -> None:
-    """100 an hour is the default of a threshold, not of everybody."""
+COUNTS = (100, 50, 10)
+
+
+async def test_users_without_findings_are_limited_only_where_that_number_was_named() -> None:
+    """By the tenant's thresholds or everybody's; by another's or deleted ones not."""
     assert await admitted(LimitsScene(), 150) == 150
     for tenant in ("acme", EVERYBODY):
-        scene = LimitsScene(state=ControlState(thresholds={tenant: ThresholdsChanged(tenant=tenant)}))
-        assert await admitted(scene, 150) == 100
-    elsewhere = ThresholdsChanged(tenant="other")
+        named = ThresholdsChanged(tenant=tenant, requests_per_hour=COUNTS)
+        assert await admitted(LimitsScene(state=ControlState(thresholds={tenant: named})), 150) == 100
+    elsewhere = ThresholdsChanged(tenant="other", requests_per_hour=COUNTS)
     assert await admitted(LimitsScene(state=ControlState(thresholds={"other": elsewhere})), 150) == 150
-    deleted = ThresholdsChanged(tenant="acme", deleted_at=NOW)
+    deleted = ThresholdsChanged(tenant="acme", requests_per_hour=COUNTS, deleted_at=NOW)
     assert await admitted(LimitsScene(state=ControlState(thresholds={"acme": deleted})), 150) == 150
+
+
+@pytest.mark.parametrize("tenant", ["acme", EVERYBODY])
+async def test_scores_of_thresholds_limit_nobody_of_whom_nothing_was_found(tenant: str) -> None:
+    """Whoever says from which score on a prompt is dangerous bounds no harmless user."""
+    scores = ThresholdsChanged(tenant=tenant, low=2, medium=5, high=9, critical=15)
+    scene = LimitsScene(state=ControlState(thresholds={tenant: scores}))
+    assert await admitted(scene, 150) == 150
+    scene.risks.take(f"acme/{ANN}", risk(1))
+    assert await admitted(scene, 150) == 50
+
+
+async def test_scores_of_a_tenant_leave_everybodys_hourly_numbers() -> None:
+    """What a tenant's own thresholds do not name is as `*` has it."""
+    thresholds = {
+        "acme": ThresholdsChanged(tenant="acme", high=9),
+        EVERYBODY: ThresholdsChanged(requests_per_hour=(20, 5, 1)),
+    }
+    assert await admitted(LimitsScene(state=ControlState(thresholds=thresholds)), 150) == 20
 
 
 async def test_tenants_own_thresholds_set_the_numbers() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from schemas.control import EVERYBODY
 from schemas.errors import ErrorCode
 from services.common.http.problems import ProblemError
 from services.gateway.admission.inspection.inspector import Patience
@@ -55,6 +56,16 @@ async def test_tenants_own_budget_is_its_policys() -> None:
                 await asyncio.sleep(0)
         found.workers[0].go.set()
         assert (await asking).depth == "model"
+
+
+async def test_policy_that_names_no_time_leaves_the_gateways_setting() -> None:
+    """Whoever sets what is done about attacks has not said how long a prompt may wait."""
+    async with scene(patience=Patience(budget_s=0.0, decision_s=60.0)) as found:
+        found.set_policy("flag")
+        risk = await found.risk("evil hint")
+        assert (risk.depth, risk.timed_out) == ("rules", True)
+        found.set_policy("observe", tenant=EVERYBODY, inspection_ms=10_000)
+        assert (await found.risk("another evil hint")).depth == "model"
 
 
 async def test_busy_model_costs_a_prompt_nothing() -> None:
