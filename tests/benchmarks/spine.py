@@ -21,6 +21,7 @@ from schemas.topics import REPLIES
 from services.common.bus import Outgoing, Producer, Tail
 from tests.benchmarks.http import chat, measure, table
 from tests.benchmarks.load import load
+from tests.benchmarks.sharing import inspection
 from tests.benchmarks.sharing.overhead import compare
 from tests.support.installation import Installation, installation
 
@@ -33,7 +34,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="for each load")
     parser.add_argument("--warm-s", type=float, default=20.0)
     parser.add_argument("--memory-requests", type=int, default=100_000, help="0 skips the memory run")
-    parser.add_argument("--compare", action="store_true", help="limits, budgets and keys on against off only")
+    parser.add_argument(
+        "--compare", action="store_true", help="limits, budgets, keys and inspection on against off only"
+    )
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     found: dict[str, Any] = {} if given.compare else {"first_token": first_token()}
@@ -42,6 +45,7 @@ def main() -> None:
         if not given.compare:
             found |= uvloop.run(measure_all(running, given))
         found["limits_on_against_off"] = uvloop.run(compare(running, MODEL))
+        found["inspection_on_against_off"] = uvloop.run(inspection.compare(running, MODEL))
     print(report(found))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1))
@@ -159,8 +163,9 @@ def report(found: dict[str, Any]) -> str:
     lines += [
         f"{name}: {json.dumps(found[name])}"
         for name in found
-        if name not in ("http", "limits_on_against_off")
+        if name not in ("http", "limits_on_against_off", "inspection_on_against_off")
     ]
+    lines.append(inspection.report(found["inspection_on_against_off"]))
     return "\n".join(lines)
 
 
