@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -205,11 +206,21 @@ class PromptDetector:
         points are the score, and only near-certain ones reach critical.
         """
         reading = self._read(next(self._excerpts(text, "inline")))
+        partial = len(text) > len(reading.excerpt.text)
+        if reading.hits or partial:
+            return self._judge_by_rules(reading, partial=partial)
+        return self._nothing_found
+
+    @cached_property
+    def _nothing_found(self) -> Verdict:
+        """What most texts come to, made once."""
+        return self._judge_by_rules(_Reading(_Excerpt("", 0, 1, 0), normalise(""), ()), partial=False)
+
+    def _judge_by_rules(self, reading: _Reading, *, partial: bool) -> Verdict:
         hits = reading.hits
         total = max(0.0, sum(map(points, hits)))
         certain = _near_certain(hits)
         score = max(total, self.config.critical) if certain else min(total, self.config.critical - 0.01)
-        partial = len(text) > len(reading.excerpt.text)
         return self._verdict(
             reading,
             score,

@@ -9,7 +9,7 @@ whether a prompt is to be blocked.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -245,10 +245,10 @@ class Inspector:
         if not wanted or (busy and not deciding):
             if busy and (wanted or read.open_texts()):
                 _missed(busy).inc()
-                return replace(read, timed_out=True)
+                return Read(read.of, read.readings, read.judgements, timed_out=True)
             return read
         in_time = await self._ask_model(call, wanted, decides=bool(deciding))
-        read = replace(read, judgements=self._known(call, read.of), timed_out=not in_time)
+        read = Read(read.of, read.readings, self._known(call, read.of), timed_out=not in_time)
         if undecided(read, call.policy, call.thresholds):
             raise _not_told()
         return read

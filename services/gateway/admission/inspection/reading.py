@@ -1,8 +1,10 @@
 """What was read of a text, and what is done about it. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from schemas.control import PolicyChanged, ThresholdsChanged
 from schemas.events.security import PromptRisk
@@ -34,7 +36,7 @@ class Thresholds(NamedTuple):
 
     def level(self, score: float) -> str:
         """The level that a score reaches."""
-        return LEVELS[sum(score >= bound for bound in self)]
+        return LEVELS[bisect_right(self, score)]
 
     @classmethod
     def of(cls, entry: ThresholdsChanged) -> "Thresholds":
@@ -170,7 +172,7 @@ def risk_of(
     score = read.score()
     level = thresholds.level(score)
     detector, rules = versions
-    return PromptRisk(
+    return _made(
         level=level,
         score=round(score, 2),
         action=_action(level, policy),
@@ -182,6 +184,12 @@ def risk_of(
         detector_version=detector if read.judgements else "",
         rules_version=rules if read.readings else "",
     )
+
+
+@lru_cache(maxsize=1024)
+def _made(**fields: Any) -> PromptRisk:
+    """A risk. Most prompts share one: nothing was found in them."""
+    return PromptRisk(**fields)
 
 
 def reaches(level: str, bound: str) -> bool:
@@ -203,6 +211,8 @@ def _action(level: str, policy: PolicyChanged) -> str:
 
 def _categories(read: Read) -> tuple[str, ...]:
     """The kinds of attack, those of the worst text first."""
+    if not read.judgements and not any(one.categories for one in read.readings.values()):
+        return ()
     texts = sorted(read.of, key=read.score_of, reverse=True)
     found = [(read.judgements.get(text) or read.readings.get(text)) for text in texts]
     return tuple(dict.fromkeys(name for one in found if one is not None for name in one.categories))

@@ -68,6 +68,8 @@ class Screener:
     def read(self, text: str, thresholds: Thresholds) -> Reading:
         """What rules say; some 0.15 ms for a short text, 1 to 3 ms for 1,536 characters."""
         verdict = self._detector_of(thresholds).rules_only(text)
+        if not verdict.threats:
+            return Reading(verdict.score, 0.0)
         attack_points = sum(threat.weight for threat in verdict.threats if threat.weight > 0)
         return Reading(verdict.score, attack_points, categories=verdict.categories)
 
