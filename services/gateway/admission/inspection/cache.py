@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -49,10 +50,15 @@ class VerdictCache:
 
     def keys(self, texts: Iterable[str], tenant: str, thresholds: Thresholds) -> dict[str, bytes]:
         """What stands for each text, as a tenant's thresholds read it."""
-        scope = blake2b(f"{tenant}\0{thresholds}".encode(errors="surrogatepass"), digest_size=16).digest()
+        scope = _scope(tenant, thresholds)
         return {
             text: blake2b(
                 text.encode(errors="surrogatepass"), digest_size=16, key=self._secret, person=scope
             ).digest()
             for text in texts
         }
+
+
+@lru_cache(maxsize=256)
+def _scope(tenant: str, thresholds: Thresholds) -> bytes:
+    return blake2b(f"{tenant}\0{thresholds}".encode(errors="surrogatepass"), digest_size=16).digest()
