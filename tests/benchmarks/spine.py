@@ -45,7 +45,7 @@ def main() -> None:
         if not given.compare:
             found |= uvloop.run(measure_all(running, given))
         found["limits_on_against_off"] = uvloop.run(compare(running, MODEL))
-        found["inspection_on_against_off"] = uvloop.run(inspection.compare(running, MODEL))
+        found["inspection_on_against_off"] = uvloop.run(inspection.compare(running, MODEL, rounds=6))
     print(report(found))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1))

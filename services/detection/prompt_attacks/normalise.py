@@ -24,6 +24,7 @@ from services.detection.prompt_attacks.encodings import decoded_pieces
 from services.detection.prompt_attacks.lookalikes import LETTERS, segment_words
 
 SURROUNDINGS = 160
+_TABLE_CHARACTERS = 8192
 _LEET = str.maketrans(
     {
         "0": "o",
@@ -245,14 +246,19 @@ def _bare_letter(character: str) -> str:
 
 
 class _Table(dict[int, str]):
-    """A translation table that asks for each character as it comes."""
+    """A translation table that asks for each character once, as it comes; it keeps the
+    first 8,192.
+    """
 
     def __init__(self, translate: Callable[[str], str]) -> None:
         super().__init__()
         self._translate = translate
 
     def __missing__(self, code: int) -> str:
-        return self._translate(chr(code))
+        translated = self._translate(chr(code))
+        if len(self) < _TABLE_CHARACTERS:
+            self[code] = translated
+        return translated
 
 
 _FOLD = _Table(fold_character)
@@ -285,7 +291,7 @@ def _replace_lookalikes(text: str) -> tuple[str, int]:
     """
     if text.isascii():
         return text, 0
-    foreign = sum(text.count(letter) for letter in LETTERS)
+    foreign = sum(map(text.count, LETTERS.keys() & set(text)))
     if not foreign:
         return text, 0
     mostly_latin = sum(character.isascii() and character.isalpha() for character in text) > foreign
