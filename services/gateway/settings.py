@@ -7,8 +7,8 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.control.access.settings import AccessSettings
 from services.common.control.limits import LimitsDefaults
+from services.common.control.thresholds import parse_thresholds
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
-from services.gateway.admission.inspection.reading import parse_thresholds
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 

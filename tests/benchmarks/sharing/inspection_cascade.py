@@ -13,8 +13,9 @@ import random
 from pathlib import Path
 
 from schemas.control import PolicyChanged
+from services.common.control.thresholds import DEFAULT_THRESHOLDS
 from services.gateway.admission.inspection.passages import slices_of
-from services.gateway.admission.inspection.reading import DEFAULT_THRESHOLDS, Judgement, Read, undecided
+from services.gateway.admission.inspection.reading import Judgement, Read, undecided
 from services.gateway.admission.inspection.screener import Screener
 from tests.unit.gateway.admission.inspection.scene import asked
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from services.common.clock import monotonic_s
+from services.common.control.thresholds import DEFAULT_THRESHOLDS
 from services.gateway.admission.inspection.fair_queue import FairQueue
 from services.gateway.admission.inspection.passages import slices_of
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
-from services.gateway.admission.inspection.reading import DEFAULT_THRESHOLDS
 from services.gateway.admission.inspection.screener import Screener
 from tests.benchmarks.sharing.inspection import hostile_text
 from tests.unit.gateway.admission.inspection.scene import asked

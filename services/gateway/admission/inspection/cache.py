@@ -8,7 +8,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
-from services.gateway.admission.inspection.reading import Judgement, Reading, Thresholds
+from services.common.control.thresholds import Thresholds
+from services.gateway.admission.inspection.reading import Judgement, Reading
 
 _Found = TypeVar("_Found", Reading, Judgement)
 

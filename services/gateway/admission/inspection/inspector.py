@@ -19,6 +19,7 @@ from schemas.events.security import PromptRisk
 from schemas.inference import InferenceRequested
 from services.common.clock import MonotonicClock
 from services.common.control.state import ControlState
+from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from services.common.http.problems import unavailable
 from services.common.process import metrics
 from services.common.process.health import Reporter
@@ -26,12 +27,10 @@ from services.gateway.admission.inspection.cache import VerdictCache
 from services.gateway.admission.inspection.passages import slices_of
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.reading import (
-    DEFAULT_THRESHOLDS,
     JUDGED,
     Judgement,
     Read,
     Reading,
-    Thresholds,
     is_settled,
     risk_of,
     undecided,

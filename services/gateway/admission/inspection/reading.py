@@ -1,15 +1,14 @@
 """What was read of a text, and what is done about it. Pure."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from schemas.control import PolicyChanged, ThresholdsChanged
+from schemas.control import PolicyChanged
 from schemas.events.security import PromptRisk
+from services.common.control.thresholds import LEVELS, Thresholds
 
-LEVELS = ("none", "low", "medium", "high", "critical")
 FLAG_AT = "high"
 AGREEING_POINTS = 5.0
 """Without so many points of rules no text is critical, whatever the model says: the
@@ -19,51 +18,6 @@ SUSPICION = -1.0
 """Log-odds by n-grams from which the model is asked where no rule matched."""
 JUDGED = 3
 """So many texts of a request the model gives its opinion of: the most suspicious ones."""
-
-
-class Thresholds(NamedTuple):
-    """From how many points on a level begins."""
-
-    low: float = 3.0
-    medium: float = 7.0
-    high: float = 12.0
-    critical: float = 20.0
-
-    @property
-    def rise(self) -> bool:
-        """Whether each is above the one before it."""
-        return 0 < self.low < self.medium < self.high < self.critical < float("inf")
-
-    def level(self, score: float) -> str:
-        """The level that a score reaches."""
-        return LEVELS[bisect_right(self, score)]
-
-    @classmethod
-    def of(cls, entry: ThresholdsChanged) -> "Thresholds":
-        """Those that an administrator set."""
-        return cls(entry.low, entry.medium, entry.high, entry.critical)
-
-
-DEFAULT_THRESHOLDS = Thresholds()
-
-
-def parse_thresholds(text: str) -> Thresholds:
-    """Thresholds as a setting has them: `low=3,medium=7,high=12,critical=20`; what is
-    left out keeps its default.
-
-    Raises:
-        ValueError: they are no such list, or do not rise.
-    """
-    given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
-    try:
-        found = Thresholds(**{name: float(value) for name, value in given.items()})
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{text!r} must be like low=3,medium=7,high=12,critical=20, with no other names"
-        ) from error
-    if not found.rise:
-        raise ValueError(f"{text!r}: the thresholds must rise from low to critical, and be above 0")
-    return found
 
 
 class Reading(NamedTuple):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
-from services.gateway.admission.inspection.reading import DEFAULT_THRESHOLDS, Judgement, Reading, Thresholds
+from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from services.gateway.admission.inspection.reading import Judgement, Reading
 
 if TYPE_CHECKING:
     from services.detection.prompt_attacks.detector import PromptDetector

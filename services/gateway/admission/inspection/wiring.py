@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from services.common.clock import monotonic_s
 from services.common.control.state import ControlState
+from services.common.control.thresholds import parse_thresholds
 from services.common.process.health import HealthState
 from services.gateway.admission.inspection.fair_queue import FairQueue
 from services.gateway.admission.inspection.inspector import Inspector, Patience
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
-from services.gateway.admission.inspection.reading import parse_thresholds
 from services.gateway.admission.inspection.screener import Screener
 from services.gateway.admission.inspection.spare_cpu import SpareCpu
 from services.gateway.settings import Settings

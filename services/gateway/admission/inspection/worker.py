@@ -13,7 +13,8 @@ import sys
 import time
 from typing import Any
 
-from services.gateway.admission.inspection.reading import Judgement, Thresholds
+from services.common.control.thresholds import Thresholds
+from services.gateway.admission.inspection.reading import Judgement
 from services.gateway.admission.inspection.screener import Screener
 
 LENGTH_BYTES = 4

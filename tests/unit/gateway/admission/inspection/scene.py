@@ -11,12 +11,13 @@ from schemas.control import PolicyChanged, ThresholdsChanged
 from schemas.events.security import PromptRisk
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.state import ControlState
+from services.common.control.thresholds import Thresholds
 from services.common.process.health import HealthState
 from services.gateway.admission.inspection.fair_queue import FairQueue
 from services.gateway.admission.inspection.inspector import Inspector, Patience
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import Worker, WorkerLostError
-from services.gateway.admission.inspection.reading import Judgement, Reading, Thresholds
+from services.gateway.admission.inspection.reading import Judgement, Reading
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 Mode = Literal["off", "observe", "flag", "block"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.admission.inspection.reading import Judgement, Reading, Thresholds
+from services.common.control.thresholds import Thresholds
+from services.gateway.admission.inspection.reading import Judgement, Reading
 from services.gateway.admission.inspection.worker import answer, pack, serve
 from tests.unit.gateway.admission.inspection.scene import FakeScreener, Scene, model_says, scene
 

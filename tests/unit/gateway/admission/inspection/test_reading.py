@@ -6,16 +6,13 @@ from hypothesis import strategies as st
 
 from schemas.control import PolicyChanged
 from schemas.events.security import PromptRisk
+from services.common.control.thresholds import DEFAULT_THRESHOLDS, LEVELS
 from services.detection.prompt_attacks.detector import DetectorConfig
 from services.gateway.admission.inspection.reading import (
     AGREEING_POINTS,
-    DEFAULT_THRESHOLDS,
-    LEVELS,
     Judgement,
     Read,
     Reading,
-    Thresholds,
-    parse_thresholds,
     risk_of,
     undecided,
     worst_level,
@@ -112,23 +109,3 @@ def test_worst_level_is_the_highest(levels: list[str]) -> None:
 def test_worst_level_leaves_out_one_of_a_newer_version() -> None:
     """A level that is not known here has no rank."""
     assert worst_level([PromptRisk(level="apocalyptic"), PromptRisk(level="low")]) == "low"
-
-
-def test_thresholds_are_read_from_a_setting() -> None:
-    """Those that are left out are the defaults."""
-    assert parse_thresholds("high=13, critical=25") == Thresholds(3, 7, 13, 25)
-    assert parse_thresholds("") == DEFAULT_THRESHOLDS
-
-
-@pytest.mark.parametrize("text", ["high", "high=x", "top=3", "high=30", "low=0", "critical=inf", "low=nan"])
-def test_thresholds_that_are_wrong_are_refused(text: str) -> None:
-    """The message says how to write them."""
-    with pytest.raises(ValueError, match=r"low=3|rise"):
-        parse_thresholds(text)
-
-
-@given(st.floats(0, 40))
-def test_level_rises_with_the_score(score: float) -> None:
-    """As the thresholds have it."""
-    level = DEFAULT_THRESHOLDS.level(score)
-    assert sum(score >= bound for bound in (3, 7, 12, 20)) == LEVELS.index(level)

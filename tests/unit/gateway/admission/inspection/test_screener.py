@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from services.gateway.admission.inspection.passages import SLICE_CHARS
-from services.gateway.admission.inspection.reading import AGREEING_POINTS, DEFAULT_THRESHOLDS, Thresholds
+from services.gateway.admission.inspection.reading import AGREEING_POINTS
 from services.gateway.admission.inspection.screener import Screener
 
 

@@ -1,0 +1,53 @@
+"""From how many points on a prompt is of which risk. Pure."""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from schemas.control import ThresholdsChanged
+
+LEVELS = ("none", "low", "medium", "high", "critical")
+
+
+class Thresholds(NamedTuple):
+    """From how many points on a level begins."""
+
+    low: float = 3.0
+    medium: float = 7.0
+    high: float = 12.0
+    critical: float = 20.0
+
+    @property
+    def rise(self) -> bool:
+        """Whether each is above the one before it."""
+        return 0 < self.low < self.medium < self.high < self.critical < float("inf")
+
+    def level(self, score: float) -> str:
+        """The level that a score reaches."""
+        return LEVELS[bisect_right(self, score)]
+
+    @classmethod
+    def of(cls, entry: ThresholdsChanged) -> "Thresholds":
+        """Those that an administrator set."""
+        return cls(entry.low, entry.medium, entry.high, entry.critical)
+
+
+DEFAULT_THRESHOLDS = Thresholds()
+
+
+def parse_thresholds(text: str) -> Thresholds:
+    """Thresholds as a setting has them: `low=3,medium=7,high=12,critical=20`; what is
+    left out keeps its default.
+
+    Raises:
+        ValueError: they are no such list, or do not rise.
+    """
+    given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+    try:
+        found = Thresholds(**{name: float(value) for name, value in given.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{text!r} must be like low=3,medium=7,high=12,critical=20, with no other names"
+        ) from error
+    if not found.rise:
+        raise ValueError(f"{text!r}: the thresholds must rise from low to critical, and be above 0")
+    return found
