@@ -1,6 +1,8 @@
 """From how many points on a prompt is of which risk."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, LEVELS, Thresholds, parse_thresholds
 
