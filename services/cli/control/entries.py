@@ -11,6 +11,8 @@ from services.cli.tables import minute, table, words
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
 Fields = dict[str, Any]
+DEFAULT = "default"
+"""What an option is given to take back what it named."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
+from services.cli.control.entries import DEFAULT, EntryKind, Fields, Json, add_shared_commands, state_of
 from services.cli.tables import words
 
 app = typer.Typer(
@@ -33,9 +33,9 @@ add_shared_commands(app, KIND)
 
 def _milliseconds(given: str | None) -> str | None:
     try:
-        float(given or 0)
+        float("0" if given in (None, DEFAULT) else given)
     except ValueError as error:
-        raise typer.BadParameter(f"{given!r} must be a number, such as 10") from error
+        raise typer.BadParameter(f"{given!r} must be a number, such as 10, or default") from error
     return given
 
 
@@ -59,8 +59,8 @@ def _save(name: str, what: str) -> None:
             str | None,
             typer.Option(
                 callback=_milliseconds,
-                help="How long a suspicious prompt waits for the model's opinion. Empty: as * has it, else "
-                "the gateway's TOCSIN_INSPECT_BUDGET_MS.",
+                help="How long a suspicious prompt waits for the model's opinion; or default: as * has it, "
+                "else the gateway's TOCSIN_INSPECT_BUDGET_MS.",
             ),
         ] = None,
         retention_days: Annotated[
@@ -80,7 +80,7 @@ def _save(name: str, what: str) -> None:
         if retention_days is not None:
             fields["retention_days"] = retention_days or None
         if inspection_ms is not None:
-            fields["inspection_ms"] = inspection_ms or None
+            fields["inspection_ms"] = None if inspection_ms == DEFAULT else inspection_ms
         run_beside_installation(lambda: _run(name, fields, as_json=as_json), as_json=as_json)
 
 

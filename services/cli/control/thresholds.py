@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
+from services.cli.control.entries import DEFAULT, EntryKind, Fields, Json, add_shared_commands, state_of
 
 app = typer.Typer(
     help="Set and show from which score on a prompt is of which risk, and how many requests a user may send "
@@ -32,9 +32,9 @@ add_shared_commands(app, KIND)
 
 
 def _counts(given: str | None) -> str | None:
-    parts = (given or "0,0,0").split(",")
+    parts = ("0,0,0" if given in (None, DEFAULT) else given).split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        raise typer.BadParameter(f"{given!r} must be three numbers, such as 100,50,10")
+        raise typer.BadParameter(f"{given!r} must be three numbers, such as 100,50,10, or default")
     return given
 
 
@@ -50,8 +50,8 @@ def _save(name: str, what: str) -> None:
             str | None,
             typer.Option(
                 callback=_counts,
-                help="Of a user of no risk, after up to three findings, after more: 100,50,10. Empty: as * "
-                "has it, else users of no risk are not limited.",
+                help="Of a user of no risk, after up to three findings, after more: 100,50,10; or default: "
+                "as * has it, else users of no risk are not limited.",
             ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
@@ -59,7 +59,9 @@ def _save(name: str, what: str) -> None:
         given: Fields = {"low": low, "medium": medium, "high": high, "critical": critical}
         fields = {"tenant": tenant} | {key: value for key, value in given.items() if value is not None}
         if requests_per_hour is not None:
-            fields["requests_per_hour"] = requests_per_hour.split(",") if requests_per_hour else None
+            fields["requests_per_hour"] = (
+                None if requests_per_hour == DEFAULT else requests_per_hour.split(",")
+            )
         run_beside_installation(lambda: _run(name, fields, as_json=as_json), as_json=as_json)
 
 

@@ -196,9 +196,9 @@ def test_routes_thresholds_and_prices_are_set_step_by_step(tocsin: Tocsin) -> No
     assert tocsin("thresholds", "set", "*", "--requests-per-hour", "9,8,7").exit_code == 0
     shown = json.loads(tocsin("thresholds", "set", "*", "--critical", "30", "--json").stdout)
     assert (shown["requests_per_hour"], shown["critical"]) == ([9, 8, 7], 30)
-    shown = json.loads(tocsin("thresholds", "set", "*", "--requests-per-hour", "", "--json").stdout)
+    shown = json.loads(tocsin("thresholds", "set", "*", "--requests-per-hour", "default", "--json").stdout)
     assert (shown["requests_per_hour"], shown["critical"]) == (None, 30)
-    for given, kept in (("25", 25), ("", None)):
+    for given, kept in (("25", 25), ("default", None)):
         shown = json.loads(tocsin("policies", "set", "*", "--inspection-ms", given, "--json").stdout)
         assert shown["inspection_ms"] == kept
     assert tocsin("policies", "purge", "*").exit_code == 0
