@@ -201,11 +201,13 @@ LIMIT_SHARES = Topic(
     "Each gateway's part in the use of limits. An hour of it is what a starting gateway reads back.",
 )
 _GATEWAY = ("gateway",)
+_CLAIMED = "Which call claimed an Idempotency-Key, and that it was answered or released."
 IDEMPOTENCY_CLAIMS = Topic(
-    "idempotency.claims.v1", KEY_EVENT, "digest", 1, _DAY, _GATEWAY, _GATEWAY, "Who answers which key."
+    "idempotency.claims.v1", KEY_EVENT, "digest", 1, _DAY, _GATEWAY, _GATEWAY, _CLAIMED
 )
+_SEALED = "Answers to calls with an Idempotency-Key, sealed with the call's own key and body."
 IDEMPOTENCY_ANSWERS = Topic(
-    "idempotency.answers.v1", ANSWER_KEPT, "answer_id", 6, _DAY, _GATEWAY, _GATEWAY, "Sealed.", scaled=True
+    "idempotency.answers.v1", ANSWER_KEPT, "answer_id", 6, _DAY, _GATEWAY, _GATEWAY, _SEALED, scaled=True
 )
 FEEDBACK = Topic(
     "feedback.submitted.v1",

@@ -22,7 +22,7 @@ _NOBODYS = KeyChanged(
 
 
 class Refusal(StrEnum):
-    """Why a caller is not let in; from `FORGED` on, with a token."""
+    """Why a caller is not let in. The values are labels of `tocsin_auth_refused_total`."""
 
     MALFORMED = "malformed"
     UNKNOWN = "unknown"

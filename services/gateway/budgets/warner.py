@@ -1,9 +1,10 @@
 """Warns once when a share of a budget is spent, however many gateways see it.
 
-All gateways share one transactional id. Who wants to warn takes it, which fences whoever
-had it, then reads what was warned of, and writes what is missing in a transaction: it
-becomes visible only where nobody has taken the id since. A budget's newest record says
-how far it was warned, so that restarts do not warn again.
+All gateways share one transactional id. A gateway that has something to warn of starts a
+producer with that id, which fences the gateway that used it before. Then it reads which
+warnings were given, and writes those that are missing in one transaction, which commits
+only if no other gateway has taken the id since. A budget's newest record says up to which
+share it was warned, so that restarts do not warn again.
 """
 
 import asyncio
