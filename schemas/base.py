@@ -43,3 +43,12 @@ class TenantTurn(Message):
     waiting: int
     share: int = 1
     left: int | None = None
+
+
+class PromptPart(Message):
+    """A message of a prompt: its role, and how many characters of the prompt's text are
+    its own. Messages are joined by a line break.
+    """
+
+    role: str
+    chars: int

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
-from schemas.base import Finite, Message, Running, TenantTurn
+from schemas.base import Finite, Message, PromptPart, Running, TenantTurn
 from schemas.events.security import PromptRisk
 
 Logprob = dict[str, Any]
@@ -350,9 +350,10 @@ class QueueStatus(Message):
 class InferenceCompleted(Message):
     """The one end of a request.
 
-    Texts are None unless the operator stores raw text; `user` is a pseudonym.
-    `cached_tokens` are among those of the prompt. `cost_usd` is None where the model's
-    price is not known.
+    Texts are masked, unless the tenant's policy or the operator has it otherwise; None
+    where none are kept. `prompt_parts` say whose the parts of `prompt_text` are. `user`
+    is a pseudonym. `cached_tokens` are among those of the prompt. `cost_usd` is None
+    where the model's price is not known.
     """
 
     request_id: str
@@ -381,6 +382,7 @@ class InferenceCompleted(Message):
     mean_logprob: float | None = None
     prompt_chars: int = 0
     response_chars: int = 0
+    prompt_parts: tuple[PromptPart, ...] = ()
     prompt_text: str | None = None
     response_text: str | None = None
     risk: PromptRisk | None = None

@@ -14,7 +14,7 @@ they take is not given to a value.
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -125,6 +125,34 @@ def mask(text: str, vault: Vault | None = None, *, find: Finder = find_sensitive
     return _masked(pieces, session, findings)
 
 
+def mask_all(
+    texts: Sequence[str], vault: Vault | None = None, *, find: Finder = find_sensitive
+) -> tuple[tuple[str, ...], Vault]:
+    """Mask the texts of a conversation, in their order, with one vault.
+
+    A value that one of them gives away is masked in all of them, also where nothing but
+    the other text tells that it is one. Placeholders that a text holds of its own are
+    left alone in all, whichever comes first: none of them is given to a value.
+
+    Returns:
+        The masked texts, and the vault afterwards.
+    """
+    vault = vault or Vault()
+    own = {found for text in texts for found in _PLACEHOLDER.findall(text)}
+    vault = replace(vault, taken=vault.taken | (own - vault.values.keys()))
+    masked = []
+    for text in texts:
+        done = mask(text, vault, find=find)
+        vault = done.vault
+        masked.append(done.text)
+    return tuple(_mask_known(text, vault) for text in masked), vault
+
+
+def placeholders_in(text: str) -> frozenset[str]:
+    """Everything in a text that has a placeholder's form."""
+    return frozenset(_PLACEHOLDER.findall(text))
+
+
 def restore(text: str, vault: Vault) -> str:
     """Put the values back in the stead of the vault's placeholders; others stay as they
     are.
@@ -220,7 +248,7 @@ class _Session:
         return known
 
     def _unused(self, name: str) -> str:
-        number = self._next.get(name, 1)
+        number = self._next.get(name) or 1 + sum(known.startswith(f"[{name}_") for known in self.values)
         while (candidate := f"[{name}_{number}]") in self.values or candidate in self.taken:
             number += 1
         self._next[name] = number + 1
@@ -229,6 +257,24 @@ class _Session:
     def result(self) -> Vault:
         """The vault afterwards."""
         return Vault(MappingProxyType(self.values), MappingProxyType(self.by_identity), self.taken)
+
+
+def _mask_known(text: str, vault: Vault) -> str:
+    """Put their placeholders in the stead of a vault's values, where they stand as words
+    of their own.
+    """
+    if not vault.values:
+        return text
+    placeholder_of = {value: placeholder for placeholder, value in vault.values.items()}
+    anchors = _anchors(placeholder_of)
+    shown = []
+    for piece in _split_placeholders(text):
+        position = 0
+        for start, end in () if piece.is_masked else _repeated(piece.written, anchors, []):
+            shown += (piece.written[position:start], placeholder_of[piece.written[start:end]])
+            position = end
+        shown.append(piece.shown[position:])
+    return "".join(shown)
 
 
 def _split_placeholders(text: str) -> list[_Piece]:

@@ -68,7 +68,7 @@ class DispatcherHost:
         configure_tracing("dispatcher", settings)
         name = replica_name or serve.get_replica_context().replica_id.unique_id
         self._dispatchers = Dispatchers(
-            settings.kafka_url, name, models, settings.store_text == "raw", settings.replica_silence_s
+            settings.kafka_url, name, models, settings.store_text, settings.replica_silence_s
         )
         self._work = asyncio.get_running_loop().create_task(self._dispatchers.run())
         collect_less()

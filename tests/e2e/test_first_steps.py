@@ -119,7 +119,8 @@ def test_request_recorded_analyst_finds_it_with_its_figures(
     )
     assert float(row["cost_usd"]) > 0
     assert row["duration_ms"] >= row["ttft_ms"] > 0
-    assert (row["prompt_text"], row["response_text"]) == (None, None)
+    said = answer.choices[0].message.content
+    assert (row["prompt_text"], row["response_text"]) == ("Name a colour.", said)
     (ledger,) = tocsin.query(
         "SELECT toInt64(sum(gaps)) AS gaps, toInt64(sum(doubles)) AS doubles FROM v_ledger"
     )

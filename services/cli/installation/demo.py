@@ -31,7 +31,7 @@ def demo(home: Home | None = None) -> int:
         raise ConfigError(f"Tocsin does not run in {home.root}; `make up` starts it")
     settings = home.read_connection()
     asked = [_ask(settings, question) for question in QUESTIONS]
-    print("\nWhat was recorded (no text, unless TOCSIN_STORE_TEXT=raw):")
+    print("\nWhat was recorded (texts masked; TOCSIN_STORE_TEXT=none for none):")
     print(_recorded(settings, asked))
     return 0
 

@@ -127,6 +127,10 @@ class ControlState:
         named = _named(self.thresholds, tenant, lambda thresholds: thresholds.requests_per_hour)
         return named or DEFAULT_REQUESTS_PER_HOUR
 
+    def has_policy(self, tenant: str) -> bool:
+        """Whether an administrator set a policy, the tenant's own or everybody's."""
+        return _own_or_common(self.policies, tenant) is not None
+
     def has_thresholds(self, tenant: str) -> bool:
         """Whether an administrator set thresholds, the tenant's own or everybody's."""
         return _own_or_common(self.thresholds, tenant) is not None

@@ -146,6 +146,17 @@ INSPECTION_WORKERS = Gauge("tocsin_inspection_workers", "Inspection workers that
 INSPECTION_WORKERS_LOST = Counter(
     "tocsin_inspection_workers_lost_total", "Inspection workers that died or hung and were replaced."
 )
+MASKING_SECONDS = Histogram(
+    "tocsin_masking_seconds",
+    "Time of looking through one request's texts for personal data and secrets, with waiting.",
+    buckets=(0.00025, 0.0005, *_SECONDS[:10]),
+)
+MASKING_MISSED = Counter(
+    "tocsin_masking_missed_total",
+    "Texts that could not be looked through: full, busy, timeout, lost (the process), or that were too_large "
+    "to be recorded. They are never recorded or passed on as they are instead.",
+    ["why"],
+)
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Limits and budgets. `subject` is whose: key, user, tenant or model.

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -51,10 +51,10 @@ class CommonSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     models_file: str = Field("infra/models/models.yaml", description="The catalogue of models.")
-    store_text: str = Field(
-        "",
-        pattern="^(raw)?$",
-        description="'raw' records prompts and answers as they are; empty records none.",
+    store_text: Literal["masked", "none", "raw"] = Field(
+        "masked",
+        description="What is recorded of prompts and answers: 'masked' without personal data and secrets, "
+        "'raw' as they are, 'none' nothing, of any tenant. A tenant's policy goes before 'masked' and 'raw'.",
     )
     partition_scale: float = Field(
         1.0,
@@ -78,6 +78,12 @@ class CommonSettings(BaseSettings):
         it is all that is passed on.
         """
         return values | {"kafka_url": joined_kafka_url(values, cls.model_fields["kafka_url"].default)}
+
+    @field_validator("store_text", mode="before")
+    @classmethod
+    def _masked_where_empty(cls, given: object) -> object:
+        """Empty is what is not set, as compose and .env files have it."""
+        return given or "masked"
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

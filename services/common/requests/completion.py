@@ -6,6 +6,7 @@ Pure; the dispatcher uses it for what was generated, a gateway for what it ends 
 from datetime import datetime
 
 from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested
+from services.common.requests.masking.texts import texts_of
 from services.common.requests.model_catalogue import Price
 from services.common.requests.pricing import cost_usd
 
@@ -17,17 +18,15 @@ def completed_event(
     *,
     replica_id: str,
     price: Price,
-    store_text: bool,
     now: datetime,
 ) -> InferenceCompleted:
     """The event for a request that ended now.
 
-    Text is left out unless `store_text`; its length in characters never is. Queue and
-    first-token time are the client's, whichever attempt gave it the first token; the
-    rate is the last attempt's.
+    It has no texts, only their lengths in characters: what may be told of them, and how,
+    `masking.recording` adds. Queue and first-token time are the client's, whichever
+    attempt gave it the first token; the rate is the last attempt's.
     """
-    prompt = request.prompt or "\n".join([_content(message.get("content")) for message in request.messages])
-    response = "\n".join([choice.text for choice in choices])
+    texts = texts_of(request, choices)
     usage, seconds = end.usage, (end.generation_ms or 0) / 1000
     delivered = request.delivered
     generated = usage.completion_tokens - (sum([one.tokens for one in delivered]) if delivered else 0)
@@ -56,18 +55,7 @@ def completed_event(
         ttft_ms=end.ttft_ms if request.ttft_ms is None else request.ttft_ms,
         tokens_per_s=max(0, generated) / seconds if seconds > 0 else None,
         mean_logprob=end.mean_logprob,
-        prompt_chars=len(prompt),
-        response_chars=len(response) - max(0, len(choices) - 1),
-        prompt_text=prompt if store_text else None,
-        response_text=response if store_text else None,
+        prompt_chars=len(texts.prompt),
+        response_chars=sum(map(len, texts.answered)),
         risk=request.risk,
     )
-
-
-def _content(content: object) -> str:
-    """The text of a message's content, which is a string or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""

@@ -14,6 +14,8 @@ from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.process import metrics
 from services.common.requests.completion import completed_event
+from services.common.requests.masking.recording import TextRecording
+from services.common.requests.masking.texts import texts_of
 from services.common.requests.pricing import PriceList
 
 log = structlog.get_logger(__name__)
@@ -29,7 +31,7 @@ class EndPublisher:
 
     producer: CountingProducer
     prices: PriceList
-    store_text: bool
+    texts: TextRecording
     clock: Clock
     capacity: int
     _under_way: int = field(default=0, init=False)
@@ -73,9 +75,9 @@ class EndPublisher:
             choices,
             replica_id="",
             price=self.prices.at(request.model, request.requested_at),
-            store_text=self.store_text,
             now=self.clock(),
         )
+        event = await self.texts.end_with_texts(event, texts_of(request, choices))
         try:
             await self.producer.send(
                 Outgoing(

@@ -19,6 +19,7 @@ from schemas.inference import Lane, QueueStatus
 from schemas.topics import STATUS_TOPIC, model_slug, requests_topic
 from services.common.bus import GroupConsumer, Outgoing, Producer, TopicPartition
 from services.common.errors import TocsinError
+from services.common.requests.masking.recording import TextRecording
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.dispatcher.connections import Connections
 from services.inference.dispatcher.leadership import Leadership
@@ -31,12 +32,15 @@ _STANDBY_BEAT_S = 0.5
 
 @dataclass
 class Dispatcher:
-    """Stands for a model's group, and serves while it holds the lanes."""
+    """Stands for a model's group, and serves while it holds the lanes. `texts` is shared
+    with other models' dispatchers, and is closed by who made it.
+    """
 
     url: str = field(repr=False)
     dispatcher_id: str
     model: ModelConfig
     rules: DispatchRules
+    texts: TextRecording = field(default_factory=TextRecording)
     _held: set[TopicPartition] = field(default_factory=set)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,7 +121,7 @@ class Dispatcher:
         )
         lane_of = {requests_topic(self.model.name, Lane(lane)): Lane(lane) for lane in self.model.lanes}
         lanes_held = {place: lane_of[place.topic] for place in places}
-        self._leadership = Leadership(self.url, name, self.rules, connections, lanes_held)
+        self._leadership = Leadership(self.url, name, self.rules, connections, lanes_held, self.texts)
         try:
             await self._leadership.run()
         finally:

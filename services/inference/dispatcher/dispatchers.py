@@ -8,6 +8,7 @@ import structlog
 
 from services.common.control.reader import ControlReader
 from services.common.errors import TocsinError
+from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.requests.pricing import PriceList
 from services.inference.dispatcher.dispatcher import Dispatcher
@@ -20,17 +21,20 @@ _RETRY_S = 1.0
 
 @dataclass
 class Dispatchers:
-    """Begin once the control state is read: an end is priced by what it says."""
+    """Begin once the control state is read: what an end costs, and what of its texts is
+    told, it says. `store_text` is what is told where no policy says so.
+    """
 
     url: str = field(repr=False)
     name: str
     models: tuple[ModelConfig, ...]
-    store_text: bool = False
+    store_text: StoreText = "masked"
     replica_silence_s: float = 1.0
     _members: list[Dispatcher] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._control = ControlReader(self.url, f"dispatcher-{self.name}")
+        self._texts = TextRecording(lambda tenant: stored_text(self._control.state, tenant, self.store_text))
 
     async def run(self) -> None:
         """Works until `close`, or until cancelled."""
@@ -44,6 +48,7 @@ class Dispatchers:
     async def close(self) -> None:
         """Commits what has ended, and leaves the groups."""
         await asyncio.gather(*(dispatcher.close() for dispatcher in self._members))
+        await self._texts.close()
         await self._control.close()
 
     async def _read_control(self) -> None:
@@ -61,7 +66,6 @@ class Dispatchers:
             rules = DispatchRules(
                 model=model.name,
                 price_at=prices.of(model.name),
-                store_text=self.store_text,
                 replica_silence_s=self.replica_silence_s,
             )
-            yield Dispatcher(self.url, f"{model.name}@{self.name}", model, rules)
+            yield Dispatcher(self.url, f"{model.name}@{self.name}", model, rules, self._texts)

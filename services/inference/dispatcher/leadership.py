@@ -19,6 +19,7 @@ from schemas.inference import Lane
 from schemas.topics import REPLIES, STATUS_TOPIC
 from services.common.bus import Acknowledged, CommittedOffset, Outgoing, TopicPartition
 from services.common.process.pauses import PauseDetector
+from services.common.requests.masking.recording import TextRecording
 from services.inference.dispatcher.bus_adapter import BusAdapter, now
 from services.inference.dispatcher.connections import Connections
 from services.inference.dispatcher.deferred_reader import DeferredReader
@@ -47,6 +48,7 @@ class Leadership:
     rules: DispatchRules
     connections: Connections
     lanes: dict[TopicPartition, Lane]
+    texts: TextRecording
     _ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _serving: "_Serving | None" = field(default=None, init=False)
 
@@ -92,7 +94,9 @@ class Leadership:
             dispatcher=self.dispatcher_id,
             pending=len(dispatch.requests),
         )
-        return _Serving(self.dispatcher_id, self.connections, tuple(self.lanes), adapter, dispatch)
+        return _Serving(
+            self.dispatcher_id, self.connections, tuple(self.lanes), adapter, dispatch, self.texts
+        )
 
 
 @dataclass
@@ -104,6 +108,7 @@ class _Serving:
     places: tuple[TopicPartition, ...]
     adapter: BusAdapter
     dispatch: Dispatch
+    texts: TextRecording
     _readable: "list[TopicPartition] | None" = field(default=None, init=False)
     """The lanes that are read at present."""
 
@@ -207,6 +212,7 @@ class _Serving:
             self.adapter.committing.set()
             return
         ends = self.dispatch.completions.take()
+        events = await asyncio.gather(*(self.texts.end_with_texts(one.event, one.texts) for one in ends))
         async with self.connections.ends.transaction(self.connections.lanes.group, points):
-            for ended in ends:
-                await self.connections.ends.send_soon(completed_record(ended))
+            for ended, event in zip(ends, events, strict=True):
+                await self.connections.ends.send_soon(completed_record(event, ended.traceparent))

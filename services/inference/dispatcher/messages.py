@@ -12,6 +12,7 @@ from schemas.envelope import Envelope, EnvelopeError
 from schemas.errors import ErrorCode
 from schemas.inference import (
     CancelRequested,
+    InferenceCompleted,
     InferenceRequested,
     Lane,
     ReplyEnded,
@@ -19,11 +20,10 @@ from schemas.inference import (
     WorkAssigned,
     WorkCancelled,
 )
-from schemas.limits import MAX_RECORD_BYTES
 from schemas.topics import COMPLETED, REPLIES, WORK_TOPIC
 from services.common.bus import Outgoing, Record, is_appended_after
 from services.common.process import metrics
-from services.inference.domain.dispatch import Assign, Ended, Reply, Withdraw
+from services.inference.domain.dispatch import Assign, Reply, Withdraw
 from services.inference.domain.unreadable import ANY_ATTEMPT, salvage
 
 log = structlog.get_logger(__name__)
@@ -100,15 +100,10 @@ def shortened(reply: Reply) -> Reply:
     return Reply(reply.to, message.model_copy(update={"choices": ()}))
 
 
-def completed_record(ended: Ended) -> Outgoing:
-    """A request's end; without its texts, where they would not fit."""
-    event = ended.event
-    texts = (event.prompt_text or "", event.response_text or "")
-    if sum(map(len, texts)) > MAX_RECORD_BYTES // 8 and len(event.encode()) > MAX_RECORD_BYTES:
-        log.error("texts_not_stored", request_id=event.request_id, reason="too large for a record")
-        event = event.model_copy(update={"prompt_text": None, "response_text": None})
+def completed_record(event: InferenceCompleted, traceparent: str | None) -> Outgoing:
+    """A request's end, with the texts that may be told."""
     return Outgoing(
-        COMPLETED.name, event, subject=event.request_id, tenant=event.tenant, traceparent=ended.traceparent
+        COMPLETED.name, event, subject=event.request_id, tenant=event.tenant, traceparent=traceparent
     )
 
 

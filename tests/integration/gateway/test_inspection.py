@@ -130,7 +130,7 @@ async def test_blocked_request_is_an_end_of_its_own(scene: Scene, client: httpx.
     assert (end.risk.level, end.risk.action, end.risk.depth) == ("critical", "blocked", "model")
     assert end.risk.detector_version
     assert end.risk.rules_version
-    assert end.prompt_text is None
+    assert end.prompt_text == ATTACKS[0]
 
 
 async def test_several_prompts_are_answered_with_the_worst_risk(

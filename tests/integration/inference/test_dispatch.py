@@ -27,13 +27,15 @@ async def test_request_ordinary_is_answered_and_ends_once(kafka: Broker) -> None
     async with stage(kafka.bootstrap, model) as running, Client(kafka.bootstrap, model) as client:
         await running.add_dispatcher()
         await running.add_replica()
-        followed = await client.ask("hello", max_tokens=12)
+        prompt = "hello jean.dupont@example.fr"
+        followed = await client.ask(prompt, max_tokens=12)
         await asyncio.wait_for(followed.done.wait(), 20)
-        assert followed.text == scripted_text("hello", 12, seed=1)
+        assert followed.text == scripted_text(prompt, 12, seed=1)
         (event,) = await completed_events(kafka.bootstrap, model.name, 1)
     assert (event.outcome, event.completion_tokens, event.attempts) == (Outcome.COMPLETED, 12, 1)
     assert event.cost_usd > 0
-    assert event.prompt_text is None
+    assert (event.prompt_text, event.response_text) == ("hello [EMAIL_1]", followed.text)
+    assert [(one.role, one.chars) for one in event.prompt_parts] == [("user", len("hello [EMAIL_1]"))]
 
 
 async def test_stream_replica_dies_goes_on_elsewhere_without_gap_or_repeat(kafka: Broker) -> None:

@@ -105,6 +105,8 @@ class Stage:
             await asyncio.gather(running.task, return_exceptions=True)
             if isinstance(running.part, Replica):
                 await running.part.close()
+            else:
+                await running.part.texts.close()
 
     def _run(self, part: Dispatcher | Replica) -> RunningPart:
         running = RunningPart(part, asyncio.create_task(part.run()))

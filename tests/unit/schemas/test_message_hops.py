@@ -39,6 +39,7 @@ from services.common.errors import PermanentError, RecordTooLargeError
 from services.common.http.problems import ProblemError
 from services.common.http.request_body import parse_json
 from services.common.requests.completion import completed_event
+from services.common.requests.masking.texts import texts_of, with_texts
 from services.common.requests.model_catalogue import ModelConfig, Price
 from services.gateway.bus.request_limits import encode_request
 from services.gateway.openai.requests import ChatBody
@@ -106,9 +107,8 @@ def pass_every_hop(request: InferenceRequested, answer: Sequence[str]) -> None:
         request_id=request.request_id, tenant=request.tenant, attempt=2, end=end, choices=delivered
     )
     assert ReplyEnded.model_validate_json(fits(told)) == told
-    completed = completed_event(
-        retry, end, delivered, replica_id="m#1", price=Price(), store_text=True, now=NOW
-    )
+    ended = completed_event(retry, end, delivered, replica_id="m#1", price=Price(), now=NOW)
+    completed = with_texts(ended, texts_of(retry, delivered))
     assert InferenceCompleted.model_validate_json(fits(completed)) == completed
     arrive(completed)
 

@@ -11,6 +11,7 @@ from schemas.inference import (
     ReplyTo,
     RetryNeeded,
 )
+from services.common.requests.masking.texts import RequestTexts
 
 
 class Moment(NamedTuple):
@@ -54,7 +55,8 @@ Action = Assign | Withdraw | Reply
 
 
 class Ended(NamedTuple):
-    """A request's one end, to be committed with its offsets."""
+    """A request's one end, to be committed with its offsets, and its texts as they are."""
 
     event: InferenceCompleted
+    texts: RequestTexts
     traceparent: str | None = None

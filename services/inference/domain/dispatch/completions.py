@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from schemas.inference import Delivered, End, InferenceRequested, LogPosition
 from services.common.requests.completion import completed_event
+from services.common.requests.masking.texts import texts_of
 from services.common.requests.pricing import FREE
 from services.inference.domain.dispatch.actions import Ended, Moment
 from services.inference.domain.dispatch.memory import EndMemory, Memory
@@ -55,10 +56,9 @@ class Completions:
             choices,
             replica_id=tracked.replica_id,
             price=FREE if is_free else self.rules.price_at(request.requested_at),
-            store_text=self.rules.store_text,
             now=now.utc,
         )
-        self.ends.append(Ended(event, tracked.traceparent))
+        self.ends.append(Ended(event, texts_of(request, choices), tracked.traceparent))
 
     def refuse(self, request_id: str) -> None:
         """A request costs nothing, whatever was done and even if it has just ended: its
@@ -67,7 +67,7 @@ class Completions:
         self.free.remember(request_id, None)
         for at, one in enumerate(self.ends):
             if one.event.request_id == request_id:
-                self.ends[at] = Ended(one.event.model_copy(update={"cost_usd": Decimal(0)}), one.traceparent)
+                self.ends[at] = one._replace(event=one.event.model_copy(update={"cost_usd": Decimal(0)}))
 
     def finish(self, position: LogPosition) -> None:
         """A record is done."""

@@ -35,7 +35,6 @@ class DispatchRules:
 
     model: str
     price_at: PriceAt
-    store_text: bool = False
     max_attempts: int = 32
     max_faults: int = 5
     max_kills: int = 2

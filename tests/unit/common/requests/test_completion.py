@@ -43,26 +43,20 @@ REQUEST = InferenceRequested(
 def test_end_without_tokens_costs_nothing_whatever_the_outcome(outcome: Outcome) -> None:
     """A blocked or refused request is an end like any other, and is free."""
     end = End(outcome=outcome, error=ErrorDetail(status=400, code="prompt_injection", message="no"))
-    event = completed_event(REQUEST, end, (), replica_id="", price=PRICE, store_text=False, now=NOW)
+    event = completed_event(REQUEST, end, (), replica_id="", price=PRICE, now=NOW)
     assert (event.outcome, event.error_code, event.cost_usd) == (outcome, "prompt_injection", Decimal(0))
     assert (event.duration_ms, event.tokens_per_s, event.replica_id) == (250.0, None, "")
     assert (event.tenant, event.key_id, event.user) == ("acme", "key00001", "u_1")
 
 
-def test_end_holds_text_only_where_it_is_stored() -> None:
-    """Its length is told always, the text itself on demand."""
+def test_end_has_no_texts_but_tells_their_lengths() -> None:
+    """Whoever publishes it as it is tells nothing of what was said."""
     end = End(outcome=Outcome.COMPLETED, usage=Usage(prompt_tokens=2, completion_tokens=3), generation_ms=100)
     choices = (Delivered(text="one", tokens=2, finish_reason="stop"), Delivered(text="two", tokens=1))
-    events = [
-        completed_event(REQUEST, end, choices, replica_id="r", price=PRICE, store_text=stored, now=NOW)
-        for stored in (False, True)
-    ]
-    assert [(one.prompt_chars, one.response_chars) for one in events] == [(9, 6), (9, 6)]
-    assert [(one.prompt_text, one.response_text) for one in events] == [
-        (None, None),
-        ("hello\nyou", "one\ntwo"),
-    ]
-    assert (events[0].finish_reasons, events[0].tokens_per_s) == (("stop",), pytest.approx(30.0))
+    event = completed_event(REQUEST, end, choices, replica_id="r", price=PRICE, now=NOW)
+    assert (event.prompt_chars, event.response_chars) == (9, 6)
+    assert (event.prompt_text, event.response_text, event.prompt_parts) == (None, None, ())
+    assert (event.finish_reasons, event.tokens_per_s) == (("stop",), pytest.approx(30.0))
 
 
 def test_times_of_a_request_that_was_taken_up_again_are_the_clients() -> None:
@@ -80,10 +74,10 @@ def test_times_of_a_request_that_was_taken_up_again_are_the_clients() -> None:
         ttft_ms=2_100.0,
         generation_ms=500.0,
     )
-    event = completed_event(again, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    event = completed_event(again, end, (), replica_id="b", price=PRICE, now=NOW)
     assert (event.queue_ms, event.ttft_ms, event.tokens_per_s) == (3.0, 40.0, 40.0)
     none_seen = REQUEST.model_copy(update={"attempt": 2})
-    event = completed_event(none_seen, end, (), replica_id="b", price=PRICE, store_text=False, now=NOW)
+    event = completed_event(none_seen, end, (), replica_id="b", price=PRICE, now=NOW)
     assert (event.queue_ms, event.ttft_ms) == (2_000.0, 2_100.0)
 
 
@@ -93,5 +87,5 @@ def test_end_tells_the_risk_that_its_request_has() -> None:
     asked = REQUEST.model_copy(update={"risk": risk})
     for outcome in Outcome:
         end = End(outcome=outcome)
-        event = completed_event(asked, end, (), replica_id="", price=PRICE, store_text=False, now=NOW)
+        event = completed_event(asked, end, (), replica_id="", price=PRICE, now=NOW)
         assert event.risk == risk

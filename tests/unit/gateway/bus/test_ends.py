@@ -13,6 +13,7 @@ from services.common.bus import Outgoing
 from services.common.control.state import ControlState
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import ProblemError
+from services.common.requests.masking.recording import TextRecording
 from services.common.requests.model_catalogue import Price
 from services.common.requests.pricing import PriceList
 from services.gateway.bus.ends import EndPublisher
@@ -52,7 +53,7 @@ def publisher(producer: FakeProducer, **more: Any) -> EndPublisher:
     """A publisher with one price."""
     values = {
         "prices": PriceList({"m": Price(output_per_million_usd=Decimal(2))}, ControlState),
-        "store_text": False,
+        "texts": TextRecording(),
         "clock": lambda: NOW,
         "capacity": 2,
     }

@@ -1,0 +1,115 @@
+"""Inspects and masks texts without keeping its service's event loop from other work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from services.common.process import metrics
+from services.common.requests.masking.child_process import ChildLostError, ChildProcess
+from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
+
+log = structlog.get_logger(__name__)
+
+_HERE_CHARS = 2000
+"""Texts of a request up to which they are inspected here: .1 to 2 ms."""
+_WAITING_BYTES = 16 * 1024 * 1024
+_PATIENCE_S = 10.0
+_JOB_S = 10.0
+
+
+class NotMaskedError(Exception):
+    """The texts could not be inspected: there is no room, no time, or no process."""
+
+
+class Inspects(Protocol):
+    """`ChildProcess`, as far as it is asked here."""
+
+    is_alive: bool
+
+    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        """What `inspect` gives."""
+
+    async def close(self) -> None:
+        """Ends it."""
+
+
+@dataclass
+class Masker:
+    """Short texts are inspected here, one request at a time between the loop's other
+    work; long ones in a process that is started for the first of them.
+
+    At most `waiting_bytes` of text wait for it, each for at most `patience_s`. A
+    request that takes longer than `job_s` there costs the process its life.
+    """
+
+    start_child: Callable[[], Awaitable[Inspects]] = ChildProcess.start
+    here_chars: int = _HERE_CHARS
+    waiting_bytes: int = _WAITING_BYTES
+    patience_s: float = _PATIENCE_S
+    job_s: float = _JOB_S
+    _child: Inspects | None = field(default=None, init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _turn_here: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _waiting: int = field(default=0, init=False)
+
+    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        """The texts of one request, masked.
+
+        Raises:
+            NotMaskedError: they could not be, for now.
+        """
+        with metrics.MASKING_SECONDS.time():
+            if sum(map(len, texts)) <= self.here_chars:
+                async with self._turn_here:
+                    inspected = inspect(texts, hidden)
+                    await asyncio.sleep(0)  # others go between
+                return inspected
+            size = sum(len(text) * (1 if text.isascii() else 4) for text in texts)
+            if self._waiting + size > self.waiting_bytes:
+                raise _not_masked("full")
+            self._waiting += size
+            try:
+                return await self._in_turn(texts, hidden)
+            finally:
+                self._waiting -= size
+
+    async def close(self) -> None:
+        """Ends the process."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.close()
+
+    async def _in_turn(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        try:
+            async with asyncio.timeout(self.patience_s):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise _not_masked("busy") from error
+        try:
+            return await self._ask(texts, hidden)
+        finally:
+            self._turn.release()
+
+    async def _ask(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        try:
+            async with asyncio.timeout(self.job_s):
+                if self._child is not None and not self._child.is_alive:
+                    await self.close()
+                if self._child is None:
+                    self._child = await self.start_child()
+                return await self._child.inspect(texts, hidden)
+        except (TimeoutError, ChildLostError) as error:
+            await self.close()
+            log.warning("masking_process_lost", error=repr(error))
+            raise _not_masked("timeout" if isinstance(error, TimeoutError) else "lost") from error
+        except BaseException:  # its answer would be taken for the next request's
+            await self.close()
+            raise
+
+
+def _not_masked(why: str) -> NotMaskedError:
+    metrics.MASKING_MISSED.labels(why).inc()
+    return NotMaskedError(f"texts were not masked: {why}")

@@ -1,0 +1,192 @@
+"""What the end of a request tells of its texts."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.control import EVERYBODY, PolicyChanged
+from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested, Lane, Outcome, ReplyTo
+from services.common.control.state import ControlState
+from services.common.requests.completion import completed_event
+from services.common.requests.masking.child_process import ChildLostError, ChildProcess
+from services.common.requests.masking.masker import Masker
+from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
+from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
+from services.common.requests.masking.texts import RequestTexts, texts_of
+from services.common.requests.model_catalogue import Price
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+MAIL, CARD, KEY = (
+    "jean.dupont@example.fr",
+    "4111 1111 1111 1111",
+    "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5",
+)
+
+
+def request_of(*said: tuple[str, str]) -> InferenceRequested:
+    """A chat in which `said` (role, text) was said."""
+    return InferenceRequested(
+        request_id="chatcmpl-1",
+        kind="chat",
+        model="m",
+        lane=Lane.INTERACTIVE,
+        tenant="acme",
+        key_id="key00001",
+        messages=tuple({"role": role, "content": text} for role, text in said),
+        reply_to=ReplyTo(partition=0, gateway_id="g"),
+        requested_at=NOW,
+        deadline=NOW + timedelta(seconds=30),
+    )
+
+
+def ended(request: InferenceRequested, *answers: str) -> tuple[InferenceCompleted, RequestTexts]:
+    """The request's end as it is before anything is said of its texts, and those."""
+    choices = tuple(Delivered(text=text) for text in answers)
+    end = End(outcome=Outcome.COMPLETED)
+    event = completed_event(request, end, choices, replica_id="r", price=Price(), now=NOW)
+    return event, texts_of(request, choices)
+
+
+async def recorded(
+    request: InferenceRequested, *answers: str, kept: StoreText = "masked", masker: Masker | None = None
+) -> InferenceCompleted:
+    """The end as it is published."""
+    recording = TextRecording(lambda _tenant: kept, masker or Masker())
+    try:
+        return await recording.end_with_texts(*ended(request, *answers))
+    finally:
+        await recording.close()
+
+
+async def test_end_same_value_in_prompt_and_answers_has_one_placeholder() -> None:
+    """Message by message, and the parts' lengths are those of the masked text."""
+    request = request_of(
+        ("system", f"You help {MAIL}."),
+        ("user", f"I am {MAIL.upper()}, card {CARD}."),
+        ("tool", f"key {KEY}"),
+    )
+    event = await recorded(request, f"{MAIL} pays by {CARD.replace(' ', '')}", "Write to other@example.org")
+    assert event.prompt_text == "You help [EMAIL_1].\nI am [EMAIL_1], card [CARD_1].\nkey [SECRET_1]"
+    assert event.response_text == "[EMAIL_1] pays by [CARD_1]\nWrite to [EMAIL_2]"
+    assert [one.role for one in event.prompt_parts] == ["system", "user", "tool"]
+    lines = event.prompt_text.split("\n")
+    assert [one.chars for one in event.prompt_parts] == [len(line) for line in lines]
+
+
+async def test_end_value_known_from_one_text_alone_is_masked_in_the_others() -> None:
+    """Nothing in the answer, or in the message before, says that it is a password."""
+    request = request_of(("user", "Is hunter2xyz! a good one?"), ("user", "My password is hunter2xyz!"))
+    event = await recorded(request, "hunter2xyz! is weak.")
+    assert "hunter2xyz" not in f"{event.prompt_text}{event.response_text}"
+    assert event.response_text == "[SECRET_1] is weak."
+
+
+async def test_end_placeholder_that_a_user_wrote_is_given_to_no_value() -> None:
+    """Whoever comes first."""
+    event = await recorded(request_of(("user", MAIL), ("user", "What is [EMAIL_1]?")), "[EMAIL_1]?")
+    assert (event.prompt_text, event.response_text) == ("[EMAIL_2]\nWhat is [EMAIL_1]?", "[EMAIL_1]?")
+
+
+@pytest.mark.parametrize(("kept", "prompt"), [("none", None), ("raw", f"I am {MAIL}")])
+async def test_end_other_policies_keep_nothing_or_everything(kept: StoreText, prompt: str | None) -> None:
+    """Their lengths are told always."""
+    event = await recorded(request_of(("user", f"I am {MAIL}")), MAIL, kept=kept)
+    assert (event.prompt_text, event.response_text) == (prompt, MAIL if prompt else None)
+    assert (event.prompt_chars, event.response_chars) == (len(f"I am {MAIL}"), len(MAIL))
+
+
+@pytest.mark.parametrize(
+    ("default", "policies", "kept"),
+    [
+        ("masked", {}, "masked"),
+        ("raw", {}, "raw"),
+        ("masked", {"acme": "raw"}, "raw"),
+        ("raw", {"acme": "masked"}, "masked"),
+        ("raw", {EVERYBODY: "none"}, "none"),
+        ("masked", {EVERYBODY: "none", "acme": "masked"}, "masked"),
+        ("none", {"acme": "raw"}, "none"),
+    ],
+)
+def test_policy_goes_before_the_setting_but_where_that_is_none(
+    default: StoreText, policies: dict[str, StoreText], kept: str
+) -> None:
+    """An installation that stores no text stores none of anybody."""
+    made = {name: PolicyChanged(tenant=name, store_text=stored) for name, stored in policies.items()}
+    assert stored_text(ControlState(policies=made), "acme", default) == kept
+
+
+async def test_long_texts_are_masked_in_a_process_that_is_replaced_when_killed() -> None:
+    """With the same result, surrogates and all."""
+    masker = Masker()
+    text = f"{MAIL} said \ud800 again. " * 400
+    try:
+        first = await masker.inspect([text, KEY], Hidden.EVERYTHING)
+        assert first == inspect([text, KEY], Hidden.EVERYTHING)
+        child = masker._child
+        assert isinstance(child, ChildProcess)
+        child.process.kill()
+        await child.process.wait()
+        assert await masker.inspect([text, KEY], Hidden.EVERYTHING) == first
+        assert masker._child is not child
+    finally:
+        await masker.close()
+
+
+class FakeChild:
+    """Answers when told to, or is lost."""
+
+    is_alive = True
+
+    def __init__(self, *, answers: bool = False) -> None:
+        self.answers, self.asked, self.closed = answers, 0, 0
+
+    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        self.asked += 1
+        if not self.answers:
+            raise ChildLostError("gone")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["hangs", "dies"])
+async def test_end_whose_texts_cannot_be_masked_is_told_without_them(*, answers: bool) -> None:
+    """Never raw, and never not at all; the process is replaced."""
+    child = FakeChild(answers=answers)
+
+    async def start() -> FakeChild:
+        return child
+
+    event = await recorded(
+        request_of(("user", f"{MAIL} " * 500)), "ok", masker=Masker(start_child=start, job_s=0.01)
+    )
+    assert (event.prompt_text, event.response_text, event.prompt_chars) == (None, None, 500 * (len(MAIL) + 1))
+    assert (child.asked, child.closed) == (1, 1)
+
+
+async def test_texts_that_wait_are_bounded() -> None:
+    """In bytes, and in time."""
+
+    async def start() -> FakeChild:
+        return FakeChild(answers=True)
+
+    masker = Masker(start_child=start, waiting_bytes=20_000, patience_s=0.01, job_s=30)
+    request, other = request_of(("user", "a" * 12_000)), request_of(("user", "b" * 7_000))
+    first = asyncio.create_task(masker.inspect(["a" * 12_000], Hidden.EVERYTHING))
+    await asyncio.sleep(0)
+    recording = TextRecording(masker=masker)
+    full = await recording.end_with_texts(*ended(request, "ok"))
+    impatient = await recording.end_with_texts(*ended(other, "ok"))
+    assert (full.prompt_text, impatient.prompt_text) == (None, None)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_masked_texts_that_no_record_holds_are_left_out() -> None:
+    """The end itself stays."""
+    event = await recorded(request_of(("user", "\x00" * 300_000)), kept="raw")
+    assert (event.prompt_text, event.prompt_chars) == (None, 300_000)
