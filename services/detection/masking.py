@@ -148,9 +148,9 @@ def mask_all(
     return tuple(_mask_known(text, vault) for text in masked), vault
 
 
-def placeholders_in(text: str) -> frozenset[str]:
-    """Everything in a text that has a placeholder's form."""
-    return frozenset(_PLACEHOLDER.findall(text))
+def find_placeholders(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where a text has something of a placeholder's form, `(start, end, placeholder)`."""
+    return ((match.start(), match.end(), match.group()) for match in _PLACEHOLDER.finditer(text))
 
 
 def restore(text: str, vault: Vault) -> str:
@@ -281,9 +281,7 @@ def _split_placeholders(text: str) -> list[_Piece]:
     """The text's own placeholders, and those of an earlier masking, set apart as they
     are.
     """
-    return _pieces(
-        text, [(match.start(), match.end(), match.group()) for match in _PLACEHOLDER.finditer(text)]
-    )
+    return _pieces(text, list(find_placeholders(text)))
 
 
 def _pieces(text: str, masked: list[tuple[int, int, str]]) -> list[_Piece]:

@@ -1,7 +1,7 @@
 """What a model says, inspected while it streams: leaked secrets, personal data that the
 input did not hold, the system prompt.
 
-    rules = scan_rules(system_prompt=…, user_texts=[…])
+    rules = scan_rules(system_prompt=…, user_texts=[…])     # output_rules.py
     state = ScanState()
     for chunk in answer:
         state, step = scan_chunk(rules, state, chunk)
@@ -17,20 +17,19 @@ held.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from services.detection.finding import Finding
 from services.detection.masking import identity_of
+from services.detection.output_rules import ECHO, ScanRules, outside_placeholders, said, unsaid_placeholders
 from services.detection.sensitive import find_sensitive
-from services.detection.system_prompt_echo import EchoState, WatchedPrompt, advance, share_said, watch
+from services.detection.system_prompt_echo import EchoState, advance, share_said
 
 WINDOW = 4096
 _CONTEXT = 96  # characters already given out that a judgement may still look at
 _QUIET_WORDS = (
     4  # plain words after which a segment is closed: `password is set to …`, `12 rue de la Paix, 75002 Paris`
 )
-ECHO = "SYSTEM_PROMPT"
 
 # A word ends with the white space after it; in Chinese and Japanese, which have none,
 # with each character.
@@ -43,21 +42,6 @@ _TELLING = re.compile(
 )
 _REST_OF_TOKEN = re.compile(r"[^\s\"'`<>]*+")
 _KEY_WORD = re.compile(r"[A-Za-z0-9+/=\\]{16,}|\S*--\S*|END|RSA|EC|DSA|OPENSSH|ENCRYPTED|PRIVATE|KEY|\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class ScanRules:
-    """What an output is held against.
-
-    Attributes:
-        known: identities of what the user said; to say it back is no leak.
-        prompt: the watched system prompt, None for none.
-        redact_personal: whether personal data is replaced, or only reported.
-    """
-
-    known: frozenset[tuple[str, str]] = field(repr=False)
-    prompt: WatchedPrompt | None
-    redact_personal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +59,10 @@ class ScanState:
             "".
         echo: how the last words follow the system prompt.
         echo_start: offset where a repetition that goes on began, -1 for none.
-        hidden: stretches to replace, `(start, end, by what)`, that are not yet past.
+        hidden: stretches to replace, `(start, end, by what)`, that are not yet past; None
+            ends the output there.
         echo_reported: whether the share of the prompt said was reported.
+        cut: whether the output has ended, whatever may come.
     """
 
     held: str = ""
@@ -89,7 +75,8 @@ class ScanState:
     echo: EchoState = field(default_factory=EchoState)
     echo_start: int = -1
     echo_reported: bool = False
-    hidden: tuple[tuple[int, int, str], ...] = ()
+    hidden: tuple[tuple[int, int, str | None], ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,46 +86,34 @@ class ScanStep:
     Attributes:
         text: can be given to the user.
         findings: by offset in the output as the model gave it.
+        cut: whether this was the last of it: what follows is not to be told.
     """
 
     text: str
     findings: tuple[Finding, ...]
-
-
-def scan_rules(
-    *, system_prompt: str = "", user_texts: Iterable[str] = (), redact_personal: bool = True
-) -> ScanRules:
-    """Prepare a scan: what the user said is found once, the system prompt indexed once."""
-    known = frozenset(
-        _said(f.type, text[f.start : f.end]) for text in user_texts for f in find_sensitive(text)
-    )
-    return ScanRules(known, watch(system_prompt) if system_prompt else None, redact_personal)
-
-
-def _said(kind: str, value: str) -> tuple[str, str]:
-    """What makes a value of the output one that the user said; a phone number also when
-    the model adds its country code.
-    """
-    name, canonical = identity_of(kind, value)
-    return name, canonical[-8:] if name == "PHONE" else canonical
+    cut: bool = False
 
 
 def scan_chunk(rules: ScanRules, state: ScanState, chunk: str) -> tuple[ScanState, ScanStep]:
     """Take one chunk; give out what is safe by now."""
+    if state.cut:
+        return state, ScanStep("", (), cut=True)
     scan = _Scan(rules, state, chunk)
     scan.read_words()
     text = scan.give_out(scan.safe_until())
-    return scan.state(), ScanStep(text, tuple(scan.findings))
+    return scan.state(), ScanStep(text, tuple(scan.findings), scan.cut)
 
 
 def scan_end(rules: ScanRules, state: ScanState) -> ScanStep:
     """The output has ended: judge and give out what is held."""
+    if state.cut:
+        return ScanStep("", (), cut=True)
     scan = _Scan(rules, state, "")
     scan.read_words()
     scan.read_word(len(scan.held))
     scan.close_segment(len(scan.held))
     scan.end_echo(len(scan.held))
-    return ScanStep(scan.give_out(len(scan.held)), tuple(scan.findings))
+    return ScanStep(scan.give_out(len(scan.held)), tuple(scan.findings), scan.cut)
 
 
 class _Scan:
@@ -153,7 +128,7 @@ class _Scan:
         self.start, self.read, self.opened, self.quiet = state.start, state.read, state.opened, state.quiet
         self.context, self.swallowing = state.context, state.swallowing
         self.echo, self.echo_start, self.echo_reported = state.echo, state.echo_start, state.echo_reported
-        self.hidden = list(state.hidden)
+        self.hidden, self.cut = list(state.hidden), state.cut
         self.findings: list[Finding] = []
 
     def state(self) -> ScanState:
@@ -170,6 +145,7 @@ class _Scan:
             echo_start=self.echo_start,
             echo_reported=self.echo_reported,
             hidden=tuple(self.hidden),
+            cut=self.cut,
         )
 
     def read_words(self) -> None:
@@ -215,16 +191,26 @@ class _Scan:
         before = (self.context + self.held[:begin])[-_CONTEXT:]
         text = before + self.held[begin:end]
         shift = self.start + begin - len(before)
+        known = self.rules.known
+        found = [
+            f for f in find_sensitive(text) if said(*identity_of(f.type, text[f.start : f.end])) not in known
+        ]
+        if "[" in text:
+            found = [*outside_placeholders(text, found), *unsaid_placeholders(text, self.rules.unsaid)]
         return [
             replace(f, start=max(f.start + shift, self.start + begin), end=f.end + shift)
-            for f in find_sensitive(text)
-            if f.end > len(before) and _said(f.type, text[f.start : f.end]) not in self.rules.known
+            for f in found
+            if f.end > len(before)
         ]
 
     def _report(self, finding: Finding) -> None:
         self.findings.append(finding)
-        if finding.type.startswith("SECRET_") or self.rules.redact_personal:
-            self.hidden.append((finding.start, finding.end, f"[REDACTED {identity_of(finding.type, '')[0]}]"))
+        self._hide(finding.start, finding.end, finding.type, f"[REDACTED {identity_of(finding.type, '')[0]}]")
+
+    def _hide(self, start: int, end: int, kind: str, shown: str) -> None:
+        action = self.rules.action(kind)
+        if action != "observe":
+            self.hidden.append((start, end, shown if action == "mask" else None))
 
     def _cut_window(self, begin: int) -> None:
         """A segment fills the window: judge it, close its first half, and leave the
@@ -312,7 +298,7 @@ class _Scan:
             self.findings.append(
                 Finding(self.echo_start, end, ECHO, 0.95, "words of the system prompt in a row")
             )
-            self.hidden.append((self.echo_start, end, f"[REDACTED {ECHO}] "))
+            self._hide(self.echo_start, end, ECHO, f"[REDACTED {ECHO}] ")
         self.echo_start = -1
 
     def safe_until(self) -> int:
@@ -328,22 +314,29 @@ class _Scan:
         once.
         """
         end = self.start + until
-        ranges = sorted(
-            [
-                *self.hidden,
-                *([(self.echo_start, end, f"[REDACTED {ECHO}] ")] if 0 <= self.echo_start < end else []),
-            ]
-        )
+        closed = len(self.hidden)
+        if 0 <= self.echo_start < end:
+            self._hide(self.echo_start, end, ECHO, f"[REDACTED {ECHO}] ")
+        ranges = sorted(self.hidden, key=lambda one: one[:2])
+        del self.hidden[closed:]
         parts: list[str] = []
         offset = self.start
         for begins, ends, shown in ranges:
             if begins >= end:
                 break
             if begins >= offset:
-                parts += (self.held[offset - self.start : begins - self.start], shown)
+                parts.append(self.held[offset - self.start : begins - self.start])
+                if shown is None:
+                    return self._end_here(parts)
+                parts.append(shown)
             offset = max(offset, min(ends, end))
         parts.append(self.held[offset - self.start : until])
         self._drop(until, end)
+        return "".join(parts)
+
+    def _end_here(self, parts: list[str]) -> str:
+        """The output ends: nothing that is held, or comes, is told."""
+        self.cut, self.held, self.context, self.hidden = True, "", "", []
         return "".join(parts)
 
     def _drop(self, until: int, end: int) -> None:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detection.finding import Finding
+from services.detection.output_rules import scan_rules
 from services.detection.output_scanner import (
     ECHO,
     WINDOW,
@@ -11,7 +12,6 @@ from services.detection.output_scanner import (
     ScanState,
     scan_chunk,
     scan_end,
-    scan_rules,
 )
 from tests.unit.detection.sensitive_texts import cuts, hostile, texts
 
@@ -85,7 +85,7 @@ def test_scan_report_only_hides_secrets_but_reports_persons() -> None:
     """With redaction of personal data off it is reported and passes; secrets are hidden
     all the same.
     """
-    rules = scan_rules(redact_personal=False)
+    rules = scan_rules(personal="observe")
     text, findings, _ = scan(rules, ["mail c.d@corp.fr, password is hT7!kq2pLm"])
     assert text == "mail c.d@corp.fr, password is [REDACTED SECRET]"
     assert [f.type for f in findings] == ["EMAIL_ADDRESS", "SECRET_GENERIC_PASSWORD"]
