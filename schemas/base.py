@@ -1,6 +1,6 @@
 """What every message model shares."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,3 +52,17 @@ class PromptPart(Message):
 
     role: str
     chars: int
+
+
+class AnswerHandling(Message):
+    """What gateways do to an answer before its client has it.
+
+    `sealed`, readable by gateways alone, says what the placeholders of a masked prompt
+    stand for, and which values the prompt itself holds. `leaks` (secrets, the system
+    prompt) and `personal` (data of others) say what is done about what an answer gives
+    away: observe, which is nothing, mask or cut.
+    """
+
+    sealed: str = ""
+    leaks: Literal["observe", "mask", "cut"] = "observe"
+    personal: Literal["observe", "mask", "cut"] = "observe"

@@ -243,18 +243,23 @@ class PolicyChanged(ControlEntry):
     """What is done about a tenant's prompts and answers.
 
     A prompt at or above `block_at` is refused where `prompt_attacks` is `block`.
-    `mask_prompt` hides personal data from the model too; `store_text` says what the
-    store keeps; `inspection_ms` is the model's time for an opinion (None: as `*` has it,
-    else the gateway's setting).
+    `secrets` are given to the model (`allow`), hidden from it (`mask`), or the prompt is
+    refused; `mask_prompt` hides personal data from it. Where `scan_output`, answers are
+    looked at: `output_leaks` (secrets, the system prompt) and `output_personal` (data of
+    others) are masked on their way, end the answer (`cut`), or are only found out
+    afterwards (`observe`). `store_text` says what the store keeps; `inspection_ms` is
+    the model's time for an opinion (None: as `*` has it, else the gateway's setting).
     """
 
     kind: Literal["policy"] = "policy"
     tenant: str = EVERYBODY
     prompt_attacks: Literal["off", "observe", "flag", "block"] = "block"
     block_at: Literal["low", "medium", "high", "critical"] = "critical"
-    secrets: Literal["allow", "mask", "block"] = "mask"
+    secrets: Literal["allow", "mask", "block"] = "allow"
     mask_prompt: bool = False
     scan_output: bool = True
+    output_leaks: Literal["observe", "mask", "cut"] = "observe"
+    output_personal: Literal["observe", "mask", "cut"] = "observe"
     store_text: Literal["masked", "none", "raw"] = "masked"
     inspection_ms: float | None = None
     retention_days: int | None = None

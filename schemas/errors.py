@@ -48,6 +48,8 @@ class ErrorCode(StrEnum):
     CLIENT_TOO_SLOW = "client_too_slow"
     BLOCKED = "blocked"
     PROMPT_INJECTION = "prompt_injection"
+    SECRET_IN_PROMPT = "secret_in_prompt"  # noqa: S105  a code
+    CONTENT_FILTER = "content_filter"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     NOT_ACKNOWLEDGED = "not_acknowledged"
     ALREADY_ENDED = "already_ended"

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
-from schemas.base import Finite, Message, PromptPart, Running, TenantTurn
+from schemas.base import AnswerHandling, Finite, Message, PromptPart, Running, TenantTurn
 from schemas.events.security import PromptRisk
 
 Logprob = dict[str, Any]
@@ -168,6 +168,7 @@ class InferenceRequested(Message):
     accept_by: AwareDatetime | None = None
     share: Finite | None = None
     risk: PromptRisk | None = None
+    answer: AnswerHandling | None = None
 
 
 class WorkAssigned(Message):
@@ -350,10 +351,9 @@ class QueueStatus(Message):
 class InferenceCompleted(Message):
     """The one end of a request.
 
-    Texts are masked, unless the tenant's policy or the operator has it otherwise; None
-    where none are kept. `prompt_parts` say whose the parts of `prompt_text` are. `user`
-    is a pseudonym. `cached_tokens` are among those of the prompt. `cost_usd` is None
-    where the model's price is not known.
+    Texts are masked unless a policy has it otherwise, None where none are kept;
+    `prompt_parts` say whose the parts of `prompt_text` are. `user` is a pseudonym,
+    `cached_tokens` are of the prompt's, `cost_usd` is None where no price is known.
     """
 
     request_id: str

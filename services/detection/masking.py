@@ -267,7 +267,7 @@ def _mask_known(text: str, vault: Vault) -> str:
         return text
     placeholder_of = {value: placeholder for placeholder, value in vault.values.items()}
     anchors = _anchors(placeholder_of)
-    shown = []
+    shown: list[str] = []
     for piece in _split_placeholders(text):
         position = 0
         for start, end in () if piece.is_masked else _repeated(piece.written, anchors, []):

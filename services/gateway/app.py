@@ -38,6 +38,7 @@ from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
 from services.gateway.admission.gate import Gate
 from services.gateway.admission.inspection.wiring import make_inspector
+from services.gateway.admission.masking.protector import Protector
 from services.gateway.budgets.wiring import make_budgets
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.ends import EndPublisher
@@ -160,7 +161,15 @@ def make_serving(settings: Settings) -> Serving:
         requests=RequestMaker(
             settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now
         ),
-        gate=Gate(lambda: control.state, ends, registry, budgets, limits, inspector),
+        gate=Gate(
+            lambda: control.state,
+            ends,
+            registry,
+            budgets,
+            limits,
+            inspector,
+            Protector(lambda: control.state, masker, settings.key_pepper.get_secret_value()),
+        ),
         inspector=inspector,
         limits=limits,
         usage_exchange=usage_exchange,

@@ -16,6 +16,27 @@ INJECTION = End(
 """The end of a request whose prompt is blocked."""
 
 
+def secret_in_prompt(kinds: Sequence[str]) -> End:
+    """The end of a request whose prompt holds secrets; who sent it shall find them."""
+    names = ", ".join(kind.removeprefix("SECRET_").replace("_", " ").lower() for kind in kinds)
+    message = (
+        f"The prompt holds a secret ({names}), which this tenant's policy does not let through. No model got "
+        "it, and it is not recorded. Take it out; if it is in use, change it."
+    )
+    return End(
+        outcome=Outcome.BLOCKED,
+        error=ErrorDetail(status=400, code=ErrorCode.SECRET_IN_PROMPT, message=message),
+    )
+
+
+def blocked(requests: Sequence[InferenceRequested], end: End, headers: Headers = ()) -> Problem:
+    """400: prompts of a call were refused for what they are."""
+    if end.error is None or end.error.code == ErrorCode.PROMPT_INJECTION:
+        return prompt_injection(requests, headers)
+    problem = _of_detail(end.error, (*headers, *NO_RETRY))
+    return replace(problem, details=(("request_id", requests[0].request_id),))
+
+
 def shut_out() -> ProblemError:
     """401: whoever asked was shut out meanwhile."""
     return unauthenticated(

@@ -49,11 +49,20 @@ def _save(name: str, what: str) -> None:
         block_at: Annotated[
             str | None, typer.Option(help="From which risk on: low, medium, high or critical.")
         ] = None,
-        secrets: Annotated[str | None, typer.Option(help="allow, mask or block.")] = None,
+        secrets: Annotated[
+            str | None, typer.Option(help="Secrets in prompts: allow, mask (hide from the model) or block.")
+        ] = None,
         mask_prompt: Annotated[
             bool | None, typer.Option(help="Hide personal data from the model too.")
         ] = None,
         scan_output: Annotated[bool | None, typer.Option(help="Look at answers too.")] = None,
+        output_leaks: Annotated[
+            str | None,
+            typer.Option(help="Secrets and the system prompt in answers: observe, mask or cut."),
+        ] = None,
+        output_personal: Annotated[
+            str | None, typer.Option(help="Personal data of others in answers: observe, mask or cut.")
+        ] = None,
         store_text: Annotated[str | None, typer.Option(help="masked, none or raw.")] = None,
         inspection_ms: Annotated[
             str | None,
@@ -74,6 +83,8 @@ def _save(name: str, what: str) -> None:
             "secrets": secrets,
             "mask_prompt": mask_prompt,
             "scan_output": scan_output,
+            "output_leaks": output_leaks,
+            "output_personal": output_personal,
             "store_text": store_text,
         }
         fields = {"tenant": tenant} | {key: value for key, value in given.items() if value is not None}

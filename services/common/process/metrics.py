@@ -157,6 +157,21 @@ MASKING_MISSED = Counter(
     "to be recorded. They are never recorded or passed on as they are instead.",
     ["why"],
 )
+MASKED_PROMPTS = Counter(
+    "tocsin_masked_prompts_total",
+    "Prompts looked through before they were served: masked, clean, blocked (a secret), refused (no time).",
+    ["result"],
+)
+ANSWERS_FOUND = Counter(
+    "tocsin_answers_found_total",
+    "What answers gave away, where they are looked at on their way: secret, system_prompt, personal.",
+    ["kind"],
+)
+ANSWERS_CUT = Counter("tocsin_answers_cut_total", "Answers that were ended for what they gave away.")
+ANSWERS_UNSEALED = Counter(
+    "tocsin_answers_unsealed_total",
+    "Answers whose placeholders could not be given their values: the gateways' peppers differ.",
+)
 GATEWAY_BUS_AWAY = Gauge("tocsin_gateway_bus_away", "1 while Kafka does not answer.")
 
 # Limits and budgets. `subject` is whose: key, user, tenant or model.

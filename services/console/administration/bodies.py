@@ -173,9 +173,11 @@ class CreatePolicy(Body):
     tenant: TenantOrAll = None
     prompt_attacks: Literal["off", "observe", "flag", "block"] = "block"
     block_at: Literal["low", "medium", "high", "critical"] = "critical"
-    secrets: Literal["allow", "mask", "block"] = "mask"
+    secrets: Literal["allow", "mask", "block"] = "allow"
     mask_prompt: bool = False
     scan_output: bool = True
+    output_leaks: Literal["observe", "mask", "cut"] = "observe"
+    output_personal: Literal["observe", "mask", "cut"] = "observe"
     store_text: Literal["masked", "none", "raw"] = "masked"
     inspection_ms: Annotated[
         float | None,

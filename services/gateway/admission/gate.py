@@ -4,16 +4,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from schemas.inference import InferenceRequested
+from schemas.inference import End, InferenceRequested
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Headers, ProblemError
 from services.common.process import metrics
 from services.gateway.admission.checks import queue_headers, refusal, too_late
+from services.gateway.admission.masking.protector import Protected
 from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.bus.ends import EndPublisher
 from services.gateway.limits.guard import LimitGuard
-from services.gateway.problems import INJECTION, prompt_injection
+from services.gateway.problems import INJECTION, blocked, secret_in_prompt
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.registry import StreamRegistry
 
@@ -26,11 +27,13 @@ class _BlockedError(ProblemError):
 
 
 class PromptBlockedError(_BlockedError):
-    """A call some of whose prompts are blocked: those are the `requests`."""
+    """A call some of whose prompts are blocked: those are the `requests`, which end
+    so.
+    """
 
-    def __init__(self, requests: Sequence[InferenceRequested], headers: Headers) -> None:
-        super().__init__(prompt_injection(requests, headers))
-        self.requests = requests
+    def __init__(self, requests: Sequence[InferenceRequested], end: End, headers: Headers) -> None:
+        super().__init__(blocked(requests, end, headers))
+        self.requests, self.end = requests, end
         self.request_id = requests[0].request_id
 
 
@@ -45,6 +48,13 @@ class Inspects(Protocol):
         """The requests, each with its risk."""
 
 
+class Protects(Protocol):
+    """`Protector`, as far as it is asked here."""
+
+    async def protect(self, requests: Sequence[InferenceRequested]) -> list[Protected]:
+        """The requests, each as the model may have it."""
+
+
 @dataclass
 class Gate:
     """Everything that a request must pass. What it passes is taken at once, so that
@@ -57,6 +67,7 @@ class Gate:
     budgets: BudgetGuard
     limits: LimitGuard
     inspector: Inspects
+    protector: Protects
 
     async def admit(
         self,
@@ -84,6 +95,7 @@ class Gate:
             await self._reserve(caller, admitted)
             await self._require_servable(admitted, traceparent)
             await self._inspect(admitted, traceparent, may_end)
+            await self._protect(admitted, traceparent, may_end)
         except BaseException as error:
             for one in admitted:
                 one.give_back()
@@ -140,18 +152,42 @@ class Gate:
         inspected = await self.inspector.inspect([one.request for one in admitted])
         for one, request in zip(admitted, inspected, strict=True):
             one.request = request
-        blocked = [one for one in inspected if one.risk is not None and one.risk.action == "blocked"]
-        if not blocked:
+        refused = [one for one in inspected if one.risk is not None and one.risk.action == "blocked"]
+        await self._refuse(admitted, refused, INJECTION, traceparent, may_end)
+
+    async def _protect(
+        self, admitted: Sequence[Admitted], traceparent: str | None, may_end: MayEnd | None
+    ) -> None:
+        """Gives the model no more of the prompts than the tenant's policy lets it have:
+        what was inspected were the prompts as they came.
+        """
+        protected = await self.protector.protect([one.request for one in admitted])
+        for one, now in zip(admitted, protected, strict=True):
+            one.request = now.request
+        secrets = sorted({kind for one in protected for kind in one.secrets})
+        refused = [one.request for one in protected if one.secrets]
+        await self._refuse(admitted, refused, secret_in_prompt(secrets), traceparent, may_end)
+
+    async def _refuse(
+        self,
+        admitted: Sequence[Admitted],
+        refused: Sequence[InferenceRequested],
+        end: End,
+        traceparent: str | None,
+        may_end: MayEnd | None,
+    ) -> None:
+        """Refuses a call, if any of its prompts is refused for what it is."""
+        if not refused:
             return
         try:
-            if may_end is None or await may_end(blocked):
-                await self._end(blocked, traceparent)
+            if may_end is None or await may_end(refused):
+                await self._end(refused, end, traceparent)
         finally:
             for one in admitted:
                 one.block()
-        raise PromptBlockedError(blocked, admitted[0].headers)
+        raise PromptBlockedError(refused, end, admitted[0].headers)
 
-    async def _end(self, blocked: Sequence[InferenceRequested], traceparent: str | None) -> None:
-        for request in blocked:
-            await self.ends.end(request, INJECTION, traceparent=traceparent)
-            metrics.LLM_REQUESTS.labels(request.model, INJECTION.outcome.value).inc()
+    async def _end(self, refused: Sequence[InferenceRequested], end: End, traceparent: str | None) -> None:
+        for request in refused:
+            await self.ends.end(request, end, traceparent=traceparent)
+            metrics.LLM_REQUESTS.labels(request.model, end.outcome.value).inc()

@@ -16,7 +16,7 @@ from services.gateway.admission.gate import PromptBlockedError
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.handlers import Serving, begin
 from services.gateway.http.request_input import Answering, Call
-from services.gateway.problems import INJECTION, problem_of_end, prompt_injection
+from services.gateway.problems import blocked, problem_of_end
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.claims import Claim
 from services.gateway.streams.idempotency.keys import ClaimResult
@@ -127,7 +127,7 @@ class _KeyedCall:
         if not held.won:
             return _in_use()
         if isinstance(error, PromptBlockedError):
-            await keys.keep_refusal(self.asked, held, [refused(one, INJECTION) for one in error.requests])
+            await keys.keep_refusal(self.asked, held, [refused(one, error.end) for one in error.requests])
             self._note("new")
         else:
             await keys.release(held)
@@ -288,10 +288,11 @@ def _require_served(answers: Sequence[RecordedAnswer]) -> None:
     Raises:
         ProblemError: as the first call was told.
     """
-    blocked = [one.request for one in answers if one.end.outcome is Outcome.BLOCKED]
-    if blocked:
-        error = ProblemError(prompt_injection(blocked))
-        error.request_id = blocked[0].request_id
+    refused = [one for one in answers if one.end.outcome is Outcome.BLOCKED]
+    if refused:
+        requests = [one.request for one in refused]
+        error = ProblemError(blocked(requests, refused[0].end))
+        error.request_id = requests[0].request_id
         raise error
 
 

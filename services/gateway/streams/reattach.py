@@ -3,7 +3,7 @@ is in the log.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from schemas.errors import ErrorCode
@@ -21,10 +21,11 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.openai.chunks import EventId
 from services.gateway.problems import no_such_request
 from services.gateway.streams.admitted import Admitted
+from services.gateway.streams.outlet.opening import outlet_of
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
-from services.gateway.streams.state import Phase, StreamState, advance, new_stream
+from services.gateway.streams.state import Phase, StreamState, advance, deliver, new_stream
 
 _KEPT_S = 15 * 60
 
@@ -116,7 +117,7 @@ class Reattacher:
             if error.problem.status == 404:
                 return ()
             raise
-        return (await self._state_of(request)).choices
+        return await self._told_of(request)
 
     async def has_ended(self, request: InferenceRequested) -> bool:
         """Whether a request is over, by what the log has of it.
@@ -133,6 +134,21 @@ class Reattacher:
             raise unavailable(
                 "The stream cannot be read now. Try again.", code=ErrorCode.BUS_UNAVAILABLE
             ) from error
+
+    async def _told_of(self, request: InferenceRequested) -> Sequence[Delivered]:
+        """The choices as their client got them."""
+        outlet = outlet_of(request, self.registry.settings.key_pepper.get_secret_value())
+        state = told = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)
+        for record in await self._replies_to(request):
+            heard = self.readers.own.messages.read(record)
+            if heard is None or isinstance(heard, StreamTaken):
+                continue
+            step = advance(state, heard)
+            state = step.state
+            if outlet is not None:
+                pieces = outlet.pass_on(step.pieces, step.end)
+                told = replace(told, choices=deliver(told.choices, pieces))
+        return state.choices if outlet is None else told.choices
 
     async def _state_of(self, request: InferenceRequested) -> StreamState:
         state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)

@@ -21,6 +21,7 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.measurements import RequestMeasurements
+from services.gateway.streams.outlet.opening import outlet_of
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.reply_stream import ReplyStream
@@ -136,6 +137,8 @@ class StreamRegistry:
             next_attempt=self._ask_again,
             traceparent=traceparent,
             replaying=replaying,
+            outlet=outlet_of(admitted.request, self.settings.key_pepper.get_secret_value()),
+            on_cut=self._stop,
         )
         self._readers[reply_stream] = reader
         self._serving.add(reply_stream)
@@ -237,6 +240,11 @@ class StreamRegistry:
                 reply_stream.fail(_cannot_go_on(error))
 
         self.publisher.ask_again(request, reply_stream.traceparent, acknowledged, refused)
+
+    def _stop(self, reply_stream: ReplyStream) -> None:
+        """The client has got all that it gets of an answer."""
+        metrics.ANSWERS_CUT.inc()
+        self.publisher.cancel(reply_stream.request, ErrorCode.CONTENT_FILTER)
 
     def _forget_oldest(self) -> None:
         oldest = self._ended.popleft()

@@ -13,12 +13,14 @@ from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Pi
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
 from services.gateway.streams.admitted import Admitted
+from services.gateway.streams.outlet.outlet import Outlet
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024
 """What an arrival takes beside its text."""
 
 NextAttempt = Callable[["ReplyStream", InferenceRequested, str], None]
+OnCut = Callable[["ReplyStream"], None]
 Listener = Callable[[tuple[Piece, ...], End | None], None]
 
 
@@ -43,6 +45,9 @@ class ReplyStream:
     that joins late is `replaying` until it has the history: till then it asks for
     nothing, and what comes live waits. One whose reader is behind asks for nothing
     either, until the reader has caught up.
+
+    What the client gets passes through the `outlet`; `on_cut` is called when that lets
+    nothing more out and the model goes on.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class ReplyStream:
         next_attempt: NextAttempt,
         traceparent: str | None = None,
         replaying: bool = False,
+        outlet: Outlet | None = None,
+        on_cut: OnCut = lambda _: None,
     ) -> None:
         self.request = request = admitted.request
         self.traceparent = traceparent
@@ -74,6 +81,7 @@ class ReplyStream:
         self._early: list[tuple[int, AnyReply, int]] = []
         self._unanswered: Step | None = None
         self._next_attempt = next_attempt
+        self._outlet, self._on_cut, self._cut_told = outlet, on_cut, False
         self._max_buffered_bytes = max_buffered_bytes
         self._buffered_bytes = 0
         self._buffer: list[Arrival] = []
@@ -171,6 +179,7 @@ class ReplyStream:
             self._take_in(offset, heard, now, size_bytes)
         self._replaying = False
         self._answer()
+        self._tell_cut()
 
     def catch_up(self) -> None:
         """The reader has read up to the present: an attempt that the log did not turn
@@ -266,7 +275,24 @@ class ReplyStream:
         if step.retry:
             self._on_retry(step)
         if step.pieces or step.end:
-            self._keep(Arrival(offset, step.pieces, step.end), size_bytes)
+            arrival = self._let_out(offset, step)
+            if arrival.pieces or arrival.end:
+                self._keep(arrival, size_bytes)
+            self._tell_cut()
+
+    def _let_out(self, offset: int, step: Step) -> Arrival:
+        """What the client gets of a step. The state goes on with what the model said."""
+        if self._outlet is None:
+            return Arrival(offset, step.pieces, step.end)
+        pieces = self._outlet.pass_on(step.pieces, step.end)
+        return Arrival(offset, pieces, step.end and self._outlet.end_of(step.end))
+
+    def _tell_cut(self) -> None:
+        """An answer of which no more is told need not go on."""
+        is_cut = self._outlet is not None and self._outlet.is_cut
+        if is_cut and not (self._cut_told or self._replaying or self.ended):
+            self._cut_told = True
+            self._on_cut(self)
 
     def _on_retry(self, step: Step) -> None:
         if self._replaying or self._behind:

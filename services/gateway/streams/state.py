@@ -103,6 +103,11 @@ def advance(state: StreamState, reply: StreamReply) -> Step:
             return _on_ended(state, reply)
 
 
+def deliver(choices: tuple[Delivered, ...], pieces: tuple[Piece, ...]) -> tuple[Delivered, ...]:
+    """The choices with further pieces."""
+    return _deliver_wanted(choices, pieces)[1]
+
+
 def _after_end(state: StreamState, reply: StreamReply) -> Step:
     if isinstance(reply, RetryNeeded) and reply.attempt == state.attempt < state.max_attempts:
         return Step(

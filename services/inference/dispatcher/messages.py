@@ -49,6 +49,8 @@ def work_record(action: Assign | Withdraw, epoch: int) -> Outgoing:
     """What a replica is to do, for its inbox."""
     if isinstance(action, Assign):
         request = action.request
+        if request.answer is not None:  # of use to gateways alone
+            request = request.model_copy(update={"answer": None})
         work = WorkAssigned(
             replica_id=action.replica_id,
             epoch=epoch,

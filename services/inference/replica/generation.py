@@ -66,6 +66,7 @@ class Generation:
     publish: Publish
     received_at: datetime = field(default_factory=utc_now)
     cancelled: bool = field(default=False, init=False)
+    cut_off: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         request = self.request
@@ -98,13 +99,14 @@ class Generation:
         """The prompt's tokens, once the engine has counted them."""
         return self._usage.prompt_tokens if self._usage is not None else 0
 
-    def cancel(self) -> None:
-        """Stops generating.
+    def cancel(self, *, cut_off: bool = False) -> None:
+        """Stops generating; `cut_off`: the answer ends here for what it says, and the
+        client has what it gets of it.
 
         Only the engine is interrupted: an attempt that has not begun yet ends when it
         does, and one that is telling its end goes on telling it.
         """
-        self.cancelled = True
+        self.cancelled, self.cut_off = True, cut_off
         if self._generating is not None:
             self._generating.cancel()
 
@@ -144,7 +146,7 @@ class Generation:
 
     async def _generate(self, engine: base.Engine) -> End:
         if self._is_unwanted():
-            return self._end(Outcome.CANCELLED)
+            return self._end_unwanted()
         remaining_s = (self.request.deadline - utc_now()).total_seconds()
         self._generating = asyncio.current_task()
         try:
@@ -167,7 +169,7 @@ class Generation:
                 raise
             if self._generating is not None:
                 self._generating.uncancel()
-            return self._end(Outcome.CANCELLED)
+            return self._end_unwanted()
         except Exception as error:  # noqa: BLE001  whatever an engine does, the request gets its end
             return self._end_by(error)
         finally:
@@ -175,6 +177,16 @@ class Generation:
 
     def _is_unwanted(self) -> bool:
         return self.cancelled
+
+    def _end_unwanted(self) -> End:
+        if not self.cut_off:
+            return self._end(Outcome.CANCELLED)
+        for index, choice in enumerate(self._choices):
+            if choice.finish_reason is None:
+                piece = Piece(index=index, finish_reason=ErrorCode.CONTENT_FILTER.value)
+                choice.add(piece)
+                self._gathered.append(piece)
+        return self._end(Outcome.COMPLETED)
 
     def _end_by(self, error: Exception) -> End:
         match error:
@@ -316,7 +328,7 @@ class Generation:
         the tokens that were seen.
         """
         counted = self._usage or Usage()
-        if outcome is Outcome.COMPLETED and self._usage is not None:
+        if outcome is Outcome.COMPLETED and self._usage is not None and not self.cut_off:
             return counted
         seen = sum(choice.tokens for choice in self._choices)
         return counted.model_copy(update={"completion_tokens": seen})
@@ -328,7 +340,7 @@ class _Choice:
     def __init__(self, delivered: Delivered) -> None:
         self._texts = [delivered.text]
         self.tokens = delivered.tokens
-        self._finish_reason = delivered.finish_reason
+        self.finish_reason = delivered.finish_reason
         self._tool_calls = delivered.tool_calls
 
     def add(self, piece: Piece) -> None:
@@ -336,13 +348,13 @@ class _Choice:
         if piece.tool_calls:
             self._tool_calls = join_tool_calls(self._tool_calls, piece.tool_calls)
         self.tokens += piece.tokens
-        self._finish_reason = piece.finish_reason or self._finish_reason
+        self.finish_reason = piece.finish_reason or self.finish_reason
 
     def delivered(self) -> Delivered:
         return Delivered(
             text="".join(self._texts),
             tokens=self.tokens,
-            finish_reason=self._finish_reason,
+            finish_reason=self.finish_reason,
             tool_calls=self._tool_calls,
         )
 

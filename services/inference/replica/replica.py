@@ -19,6 +19,7 @@ import structlog
 
 from schemas.base import Running
 from schemas.envelope import traceparent_of
+from schemas.errors import ErrorCode
 from schemas.inference import (
     WORK,
     InferenceRequested,
@@ -186,7 +187,7 @@ class Replica:
     def _cancel(self, work: WorkCancelled) -> None:
         key = (work.request_id, work.attempt)
         if key in self._generations:
-            self._generations[key].cancel()
+            self._generations[key].cancel(cut_off=work.reason == ErrorCode.CONTENT_FILTER)
 
     async def _beat(self) -> None:
         while True:

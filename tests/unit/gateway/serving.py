@@ -13,6 +13,7 @@ from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.admission.gate import Gate
+from services.gateway.admission.masking.protector import Protected
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.request_limits import encode_request
 from services.gateway.bus.request_maker import RequestMaker
@@ -42,6 +43,13 @@ class Harmless:
 
     async def inspect(self, requests: Sequence[InferenceRequested]) -> list[InferenceRequested]:
         return list(requests)
+
+
+class Unprotected:
+    """A policy that lets the model have prompts as they are."""
+
+    async def protect(self, requests: Sequence[InferenceRequested]) -> list[Protected]:
+        return [Protected(request) for request in requests]
 
 
 class FakePublisher:
@@ -90,7 +98,9 @@ def serving_of(stage: Stage, takes: int, defaults: str = "", budgets: tuple[Budg
             lambda: 0,
             lambda: NOW,
         ),
-        gate=Gate(lambda: control.state, FakeEnds(), stage.registry, ledger, limits, Harmless()),  # type: ignore[arg-type]
+        gate=Gate(
+            lambda: control.state, FakeEnds(), stage.registry, ledger, limits, Harmless(), Unprotected()
+        ),  # type: ignore[arg-type]
         control=control,
         readers=SimpleNamespace(own=stage.reader),
         limits=limits,

@@ -27,7 +27,9 @@ class NotMaskedError(Exception):
 class Inspects(Protocol):
     """`ChildProcess`, as far as it is asked here."""
 
-    is_alive: bool
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
 
     async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
         """What `inspect` gives."""

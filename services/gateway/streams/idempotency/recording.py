@@ -1,5 +1,5 @@
 """An answer as it is kept: what was asked of the model, without the prompt, and all that
-it answered.
+its client was given.
 """
 
 import weakref
@@ -169,7 +169,7 @@ def _without_prompt(request: InferenceRequested) -> InferenceRequested:
     sampling = request.sampling.model_copy(
         update={"tools": (), "response_format": None, "stop": (), "logit_bias": None}
     )
-    return request.model_copy(update={"messages": (), "prompt": "", "sampling": sampling})
+    return request.model_copy(update={"messages": (), "prompt": "", "sampling": sampling, "answer": None})
 
 
 def refused(request: InferenceRequested, end: End) -> RecordedAnswer:

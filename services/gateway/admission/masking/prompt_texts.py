@@ -1,0 +1,122 @@
+"""The texts of a request that a model reads, and the request with other ones. Pure."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from schemas.inference import InferenceRequested
+
+Change = Callable[[str, str], str]
+"""Role and text → the text in its stead."""
+
+
+class PromptText(NamedTuple):
+    """A text, and whose it is: user, assistant, tool, or the operator's (system)."""
+
+    role: str
+    text: str
+
+
+def texts_in(request: InferenceRequested) -> list[PromptText]:
+    """All texts: messages with their parts and the arguments of calls, the prompt, stop
+    strings, and what tools and response formats say of themselves.
+    """
+    found: list[PromptText] = []
+
+    def note(role: str, text: str) -> str:
+        found.append(PromptText(role, text))
+        return text
+
+    changed_texts(request, note)
+    return found
+
+
+def with_texts(request: InferenceRequested, texts: Iterator[str]) -> InferenceRequested:
+    """The request with these texts, as many and in the order of `texts_in`."""
+    return changed_texts(request, lambda _role, _text: next(texts))
+
+
+def changed_texts(request: InferenceRequested, change: Change) -> InferenceRequested:
+    """The request with each text changed."""
+    sampling = request.sampling
+    return request.model_copy(
+        update={
+            "messages": tuple([_message(message, change) for message in request.messages]),
+            "prompt": change("user", request.prompt) if request.prompt else "",
+            "sampling": sampling.model_copy(
+                update={
+                    "stop": tuple([change("user", stop) for stop in sampling.stop]),
+                    "tools": tuple([_described(tool, change) for tool in sampling.tools]),
+                    "response_format": _described(sampling.response_format, change),
+                }
+            ),
+        }
+    )
+
+
+def _message(message: Mapping[str, Any], change: Change) -> dict[str, Any]:
+    role = str(message.get("role") or "user")
+    changed = dict(message)
+    if message.get("content"):
+        changed["content"] = _content(message["content"], role, change)
+    if message.get("tool_calls"):
+        changed["tool_calls"] = [_call(call, role, change) for call in message["tool_calls"]]
+    return changed
+
+
+def _content(content: Any, role: str, change: Change) -> Any:
+    if isinstance(content, str):
+        return change(role, content)
+    return [
+        {**part, "text": change(role, part["text"])}
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        else part
+        for part in content
+    ]
+
+
+def _call(call: Any, role: str, change: Change) -> Any:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return call
+    return {**call, "function": {**function, "arguments": _json(function["arguments"], role, change)}}
+
+
+def _json(text: str, role: str, change: Change) -> str:
+    """JSON with its strings changed, as it stands where none is; what is no JSON is a
+    text like any other. The whole is a text besides: only there it is seen that a string
+    is a password, by the name before it.
+    """
+    whole = change(role, text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return whole
+    changed = _strings(value, role, change)
+    return text if changed == value else json.dumps(changed, ensure_ascii=False)
+
+
+def _strings(value: Any, role: str, change: Change) -> Any:
+    if isinstance(value, str):
+        return change(role, value)
+    if isinstance(value, Mapping):
+        return {name: _strings(one, role, change) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_strings(one, role, change) for one in value]
+    return value
+
+
+def _described(value: Any, change: Change) -> Any:
+    """A tool or a schema with its descriptions changed; names and values stay, as they
+    are what answers are made of.
+    """
+    if isinstance(value, Mapping):
+        return {
+            name: change("system", one)
+            if name == "description" and isinstance(one, str)
+            else _described(one, change)
+            for name, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_described(one, change) for one in value]
+    return value
