@@ -12,8 +12,9 @@ Every decision is taken at a place that the text alone sets (the end of a word, 
 window), never at a chunk's end, so the same answer gives the same output and findings
 however it is cut. Words that can hold nothing to hide pass at once; a digit, an @, a
 long token or a word such as `password` opens a segment, which is held until a few plain
-words have followed, then judged whole. At most `WINDOW` characters and one word are
-held.
+words have followed, then judged whole. Where telling words do not end (a table of
+figures), what is longer than `NARROW` characters is judged and given out by halves; only
+what is one word, or a key's block, is held up to `WINDOW` characters and one word.
 """
 
 import re
@@ -26,6 +27,7 @@ from services.detection.sensitive import find_sensitive
 from services.detection.system_prompt_echo import EchoState, advance, share_said
 
 WINDOW = 4096
+NARROW = 320
 _CONTEXT = 96  # characters already given out that a judgement may still look at
 _QUIET_WORDS = (
     4  # plain words after which a segment is closed: `password is set to …`, `12 rue de la Paix, 75002 Paris`
@@ -40,6 +42,7 @@ _TELLING = re.compile(
     r"|[^\s]{20}",
     re.IGNORECASE,
 )
+_BLOCK = re.compile(r"-----BEGIN|PuTTY-User-Key-File")
 _REST_OF_TOKEN = re.compile(r"[^\s\"'`<>]*+")
 _KEY_WORD = re.compile(r"[A-Za-z0-9+/=\\]{16,}|\S*--\S*|END|RSA|EC|DSA|OPENSSH|ENCRYPTED|PRIVATE|KEY|\s*")
 
@@ -63,6 +66,8 @@ class ScanState:
             ends the output there.
         echo_reported: whether the share of the prompt said was reported.
         cut: whether the output has ended, whatever may come.
+        whole_from: offset of the open segment that cannot be given out by halves, -1 for
+            none.
     """
 
     held: str = ""
@@ -77,6 +82,7 @@ class ScanState:
     echo_reported: bool = False
     hidden: tuple[tuple[int, int, str | None], ...] = ()
     cut: bool = False
+    whole_from: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ class _Scan:
         self.start, self.read, self.opened, self.quiet = state.start, state.read, state.opened, state.quiet
         self.context, self.swallowing = state.context, state.swallowing
         self.echo, self.echo_start, self.echo_reported = state.echo, state.echo_start, state.echo_reported
-        self.hidden, self.cut = list(state.hidden), state.cut
+        self.hidden, self.cut, self.whole_from = list(state.hidden), state.cut, state.whole_from
         self.findings: list[Finding] = []
 
     def state(self) -> ScanState:
@@ -146,6 +152,7 @@ class _Scan:
             echo_reported=self.echo_reported,
             hidden=tuple(self.hidden),
             cut=self.cut,
+            whole_from=self.whole_from,
         )
 
     def read_words(self) -> None:
@@ -157,6 +164,8 @@ class _Scan:
             begin = self.opened if self.opened >= 0 else self.read
             if (word.end() if word else len(self.held)) - begin > WINDOW:
                 self._cut_window(begin)
+            elif word and word.end() - begin > NARROW and self._cut_narrow(begin):
+                continue
             elif word:
                 self.read_word(word.end())
             else:
@@ -211,6 +220,28 @@ class _Scan:
         action = self.rules.action(kind)
         if action != "observe":
             self.hidden.append((start, end, shown if action == "mask" else None))
+
+    def _cut_narrow(self, begin: int) -> bool:
+        """Judge what a long segment begins with, and close its first half; False where it
+        is one word or belongs together, and was not closed.
+        """
+        first = self.start + begin
+        space = _WORD.match(self.held, begin + NARROW // 2, begin + NARROW)
+        if self.opened < 0 or first == self.whole_from or not space:
+            return False
+        self.whole_from = first
+        if _BLOCK.search(self.held, begin, begin + NARROW):
+            return False
+        findings = self._judge(begin, begin + NARROW)
+        cut = first + space.end() - begin
+        cut = min([f.start for f in findings if f.start < cut < f.end], default=cut)
+        if cut <= first:
+            return False
+        for finding in findings:
+            if finding.end <= cut:
+                self._report(finding)
+        self.opened = cut - self.start
+        return True
 
     def _cut_window(self, begin: int) -> None:
         """A segment fills the window: judge it, close its first half, and leave the

@@ -141,7 +141,7 @@ async def test_masked_prompt_is_restored_on_every_way_to_the_client(kafka: Broke
     assert newer["output"][0]["content"][0]["text"] == wanted
     item = [
         {"type": "item_reference", "id": newer["output"][0]["id"]},
-        {"role": "user", "content": "Say: ok"},
+        {"role": "user", "content": f"{INTRODUCED}Say: ok"},
     ]
     again = await client.post("/v1/responses", json={"model": path.model, "input": item})
     assert again.status_code == 200
@@ -178,7 +178,7 @@ async def test_masked_stream_goes_on_whole_after_replica_and_gateway_died(
     """
     await path.set_policy(**MASKING, output_leaks="mask")
     first = await path.stage.add_replica()
-    wanted = " ".join(f"{number} {MAIL} and {PASSWORD}," for number in range(40))
+    wanted = " ".join(f"{number} {MAIL} and {PASSWORD}," for number in range(100))
     body = path.chat(f"{INTRODUCED}Say: {wanted}", stream=True)
     async with open_stream(
         path.clients[0], "POST", "/v1/chat/completions", json=body, headers={"x-resume-window": "60"}
