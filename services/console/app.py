@@ -35,6 +35,7 @@ from services.common.http.responses import answer_problems, crash_response, prob
 from services.common.http.server import EmbeddedServer
 from services.common.process import metrics
 from services.common.process.health import HealthState
+from services.common.requests.masking.recording import TextRecording, stored_text
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
@@ -101,11 +102,15 @@ class Console:
         self._scans = LogScans(url, name, wait_s=10.0)
         models = self._models = load_models(Path(settings.models_file))
         lanes = [requests_topic(model.name, Lane(lane)) for model in models for lane in model.lanes]
+        self._texts = TextRecording(
+            lambda tenant: stored_text(self.control.state, tenant, settings.store_text)
+        )
         self._feedback = FeedbackService(
             RequestLookup(self._store, RequestFinder(self._scans, monotonic_s), lanes, utc_now).find,
             self._events.send,
             settings.pseudonym_key.get_secret_value(),
             utc_now,
+            self._texts,
         )
         self._admins = Administrators(
             self.callers, settings.pseudonym_key.get_secret_value(), settings.proxy_networks
@@ -184,6 +189,7 @@ class Console:
             self.last_uses.close(),
             self._bus.close(),
             self._events.close(),
+            self._texts.close(),
             self._scans.close(),
             self._store.close(),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from schemas.errors import ErrorCode
-from schemas.events.feedback import FeedbackSubmitted
+from schemas.events.feedback import MAX_COMMENT_CHARS, MAX_CORRECTION_CHARS, FeedbackSubmitted
 from schemas.topics import FEEDBACK
 from services.common.bus import Outgoing
 from services.common.clock import Clock
@@ -13,6 +13,7 @@ from services.common.control.principal import Principal, user_of
 from services.common.errors import BusUnavailableError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.requests.feedback import FeedbackBody
+from services.common.requests.masking.recording import TextRecording
 from services.console.read_models.request_lookup import RatedRequest
 
 
@@ -24,6 +25,7 @@ class FeedbackService:
     send: Callable[[Outgoing], Awaitable[object]]
     pseudonym_key: str = field(repr=False)
     clock: Clock
+    texts: TextRecording = field(default_factory=TextRecording)
 
     async def submit(self, caller: Principal, body: FeedbackBody) -> FeedbackSubmitted:
         """Publishes a rating; returns once the bus has it.
@@ -40,6 +42,7 @@ class FeedbackService:
                     404, ErrorCode.REQUEST_NOT_FOUND, "There is no such request for this key.", "request_id"
                 )
             )
+        comment, correction = await self.texts.remarks(caller.tenant, body.comment, body.correction)
         feedback = FeedbackSubmitted(
             feedback_id=uuid4().hex,
             request_id=body.request_id,
@@ -48,8 +51,8 @@ class FeedbackService:
             user=user_of(caller, body.user, pseudonym_key=self.pseudonym_key),
             model=rated.model,
             rating=body.rating,
-            comment=body.comment,
-            correction=body.correction,
+            comment=comment and comment[:MAX_COMMENT_CHARS],
+            correction=correction and correction[:MAX_CORRECTION_CHARS],
             requested_at=rated.requested_at,
             submitted_at=self.clock(),
         )

@@ -38,3 +38,23 @@ async def test_rating_is_the_keys_owners_whomever_the_body_names(
     event = await desk.submit(asking, FeedbackBody(request_id="chatcmpl-1", rating=1, user=named))
     assert event.user == rated_by
     assert [one.value for one in sent] == [event]
+
+
+async def test_remarks_are_told_without_what_is_personal_in_them() -> None:
+    """The same value, the same placeholder, in both; nothing else of a rating changes."""
+
+    async def find(_request_id: str, tenant: str) -> RatedRequest:
+        return RatedRequest(tenant, "m", NOW)
+
+    async def send(record: Outgoing) -> None:
+        del record
+
+    desk = FeedbackService(find, send, KEY, lambda: NOW)
+    asking = Principal(tenant="acme", user="", key_id="key00001", name="n", scopes=())
+    body = FeedbackBody(
+        request_id="chatcmpl-1", rating=-1, comment="ask jo@corp.example", correction="It is jo@corp.example."
+    )
+    event = await desk.submit(asking, body)
+    assert (event.comment, event.correction) == ("ask [EMAIL_1]", "It is [EMAIL_1].")
+    plain = await desk.submit(asking, FeedbackBody(request_id="chatcmpl-1", rating=1))
+    assert (plain.comment, plain.correction) == (None, None)

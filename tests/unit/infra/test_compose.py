@@ -67,10 +67,10 @@ def test_published_ports_are_on_loopback_and_differ() -> None:
     assert len({one.split(":")[1] for one in published}) == len(published)
 
 
-def test_every_service_that_records_ends_is_told_whether_to_store_text() -> None:
-    """A gateway ends requests too; one that was not told would leave its texts out."""
+def test_every_service_that_records_texts_is_told_what_of_them() -> None:
+    """A gateway ends requests too, and the console takes remarks."""
     given = {name for name, one in _SERVICES.items() if "TOCSIN_STORE_TEXT" in one.get("environment", {})}
-    assert given == {"ray", "inference", "gateway"}
+    assert given == {"ray", "inference", "gateway", "console"}
 
 
 @pytest.mark.parametrize("secret", sorted(_SECRETS))

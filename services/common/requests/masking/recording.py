@@ -64,6 +64,21 @@ class TextRecording:
             return event
         return told
 
+    async def remarks(self, tenant: str, *texts: str | None) -> list[str | None]:
+        """What people wrote about a request, together: masked, but where the tenant's
+        texts are kept as they are. None for what cannot be masked.
+        """
+        if self.stored(tenant) == "raw":
+            return list(texts)
+        try:
+            inspected = await self.masker.inspect([text or "" for text in texts], Hidden.EVERYTHING)
+        except NotMaskedError as error:
+            log.warning("remarks_not_stored", tenant=tenant, reason=str(error))
+            return [None for _ in texts]
+        return [
+            None if text is None else shown for text, shown in zip(texts, inspected.texts, strict=True)
+        ]
+
     async def close(self) -> None:
         """Ends the process that masks."""
         await self.masker.close()
