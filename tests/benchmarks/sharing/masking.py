@@ -43,64 +43,12 @@ from tests.support.installation import Installation, installation
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 PEPPER = "a pepper for benchmarks"
-WORDS = [
-    "please",
-    "explain",
-    "how",
-    "a",
-    "gas",
-    "turbine",
-    "turns",
-    "heat",
-    "into",
-    "work",
-    "and",
-    "why",
-    "its",
-    "blades",
-    "need",
-    "cooling",
-    "in",
-    "the",
-    "first",
-    "stage",
-    "write",
-    "a",
-    "short",
-    "friendly",
-    "letter",
-    "to",
-    "my",
-    "landlord",
-    "about",
-    "the",
-    "heating",
-    "which",
-    "parks",
-    "in",
-    "lyon",
-    "are",
-    "good",
-    "for",
-    "children",
-    "of",
-    "three",
-    "compare",
-    "the",
-    "prices",
-    "of",
-    "two",
-    "mobile",
-    "plans",
-    "summarise",
-    "what",
-    "changed",
-    "in",
-    "the",
-    "tax",
-    "law",
-    "last",
-]
+_SENTENCES = """
+please explain how a gas turbine turns heat into work and why its blades need cooling in the first
+stage write a short friendly letter to my landlord about the heating which parks in lyon are good for
+children of three compare the prices of two mobile plans summarise what changed in the tax law last
+"""
+WORDS = _SENTENCES.split()
 PERSONAL = (
     "I am jean.dupont@example.fr, 06 12 34 56 78, card 4111 1111 1111 1111, my password is hunter2xyz!. "
 )

@@ -79,3 +79,27 @@ async def test_generation_tells_its_first_tokens_time_once_and_as_its_end_does()
     timed = [one for one in chunks if one.ttft_ms is not None]
     assert [(one.queue_ms, one.ttft_ms) for one in timed] == [(finished.end.queue_ms, finished.end.ttft_ms)]
     assert timed == [one for one in chunks if one.pieces][:1]
+
+
+async def test_generation_that_is_cut_off_is_a_whole_answer_of_what_was_seen() -> None:
+    """It is paid for as far as it went; each choice says why it ended."""
+    engine = create_engine(model(tokens_per_s=50))
+    await engine.start()
+    first, chunks = asyncio.Event(), list[ReplyChunk]()
+
+    async def publish(reply: ReplyChunk | ReplyBeat) -> None:
+        if isinstance(reply, ReplyChunk):
+            chunks.append(reply)
+        first.set()
+
+    generation = Generation(request(sampling=Sampling(n=2)), "m#1", "m", publish)
+    running = asyncio.create_task(generation.run(engine))
+    await first.wait()
+    generation.cancel(cut_off=True)
+    finished = await running
+    assert finished.end.outcome is Outcome.COMPLETED
+    assert [choice.finish_reason for choice in finished.choices] == ["content_filter"] * 2
+    told = [piece for one in chunks for piece in one.pieces]
+    assert [piece.finish_reason for piece in told if piece.finish_reason] == ["content_filter"] * 2
+    assert finished.end.usage.completion_tokens == sum(piece.tokens for piece in told) > 0
+    assert finished.end.usage.prompt_tokens == 5
