@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from schemas.errors import ErrorCode
+from schemas.events.security import RiskLevel
 from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
 from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, unauthenticated
 
+_LEVELS = [level.value for level in RiskLevel]
 _AS_BEFORE = frozenset({ErrorCode.REPLICA_KILLED})
 """How a request fails that would do the same again: OpenAI's clients repeat a 503."""
 INJECTION = End(
@@ -21,7 +23,7 @@ def secret_in_prompt(kinds: Sequence[str]) -> End:
     names = ", ".join(kind.removeprefix("SECRET_").replace("_", " ").lower() for kind in kinds)
     message = (
         f"The prompt holds a secret ({names}), which this tenant's policy does not let through. No model got "
-        "it, and it is not recorded. Take it out; if it is in use, change it."
+        "it. Take it out; if it is in use, change it."
     )
     return End(
         outcome=Outcome.BLOCKED,
@@ -33,7 +35,9 @@ def blocked(requests: Sequence[InferenceRequested], end: End, headers: Headers =
     """400: prompts of a call were refused for what they are."""
     if end.error is None or end.error.code == ErrorCode.PROMPT_INJECTION:
         return prompt_injection(requests, headers)
-    problem = _of_detail(end.error, (*headers, *NO_RETRY))
+    levels = [request.risk.level for request in requests if request.risk and request.risk.level in _LEVELS]
+    risk = (("x-risk", max(levels, key=_LEVELS.index)),) if levels else ()
+    problem = _of_detail(end.error, (*headers, *NO_RETRY, *risk))
     return replace(problem, details=(("request_id", requests[0].request_id),))
 
 

@@ -28,6 +28,7 @@ from schemas.limits import CHUNK_BYTES, MARGIN_BYTES, MAX_ANSWER_BYTES, MAX_ERRO
 from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError, TocsinError
 from services.common.requests.tool_calls import join_tool_calls
+from services.detection.masking import mask
 from services.inference.engines import base
 from services.inference.replica.engine_messages import (
     encodable,
@@ -220,7 +221,8 @@ class Generation:
                     ErrorDetail(status=503, code=ErrorCode.CANNOT_CONTINUE, message=_brief(str(error))),
                 )
             case base.EngineFailedError():
-                log.warning("engine_failed", request_id=self.request.request_id, error=str(error))
+                told = mask(_brief(str(error))).text  # an upstream may quote the prompt
+                log.warning("engine_failed", request_id=self.request.request_id, error=told)
                 return self._end(
                     Outcome.FAILED,
                     ErrorDetail(status=503, code=ErrorCode.ENGINE_FAILED, message=_brief(str(error))),

@@ -236,9 +236,15 @@ async def bus_texts(path: PlantedPath, url: str) -> dict[str, str]:
 
 async def store_text(scene: Scene) -> str:
     """All rows of all tables."""
-    names = await scene.store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
-    rows = [await scene.store.query(f"SELECT * FROM {row['name']}") for row in names]
-    return json.dumps(rows, default=str, ensure_ascii=False)
+    rows = await scene.store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
+    database = scene.url.rsplit("/", 1)[1]
+    texts = []
+    for row in rows:
+        sql = f"SELECT * FROM {database}.{row['name']} FORMAT JSONEachRow"
+        answer = await asyncio.to_thread(scene.running_store.ask, sql)
+        assert answer.status == 200, answer.body
+        texts.append(answer.body.decode(errors="replace"))
+    return "\n".join(texts)
 
 
 def _topic_of(name: str) -> Topic | None:

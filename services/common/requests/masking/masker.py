@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 _HERE_CHARS = 2000
 """Texts of a request up to which they are inspected here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 _JOB_S = 10.0
 
 

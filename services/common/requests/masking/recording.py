@@ -75,9 +75,7 @@ class TextRecording:
         except NotMaskedError as error:
             log.warning("remarks_not_stored", tenant=tenant, reason=str(error))
             return [None for _ in texts]
-        return [
-            None if text is None else shown for text, shown in zip(texts, inspected.texts, strict=True)
-        ]
+        return [None if text is None else shown for text, shown in zip(texts, inspected.texts, strict=True)]
 
     async def close(self) -> None:
         """Ends the process that masks."""
