@@ -40,7 +40,7 @@ from tests.support.inference.in_process import scripted_model, stage
 
 pytestmark = pytest.mark.timeout(240)
 
-REQUESTS = 60
+REQUESTS = 40
 MASKING = PolicyChanged(
     tenant="acme", secrets="mask", mask_prompt=True, output_personal="mask", output_leaks="mask"
 )
