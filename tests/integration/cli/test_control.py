@@ -148,7 +148,15 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     now = json.loads(tocsin("policies", "show", "lab", "--json").stdout)
     assert (now["prompt_attacks"], now["store_text"], now["scan_output"]) == ("flag", "none", False)
     assert now["version"] == 2
-    for wrong, named in (("--store-text", "store_text"), ("--prompt-attacks", "prompt_attacks")):
+    given = ("--mask-prompt", "--secrets", "mask", "--output-leaks", "cut", "--output-personal", "mask")
+    hidden = json.loads(tocsin("policies", "set", "lab", *given, "--json").stdout)
+    assert (hidden["secrets"], hidden["mask_prompt"]) == ("mask", True)
+    assert (hidden["output_leaks"], hidden["output_personal"]) == ("cut", "mask")
+    for wrong, named in (
+        ("--store-text", "store_text"),
+        ("--prompt-attacks", "prompt_attacks"),
+        ("--output-leaks", "output_leaks"),
+    ):
         refused = tocsin("policies", "set", "lab", wrong, "perhaps")
         assert (refused.exit_code, refused.stderr.startswith(f"tocsin: {named}: ")) == (1, True)
     assert "tenants create nowhere" in tocsin("policies", "set", "nowhere", "--secrets", "mask").stderr
