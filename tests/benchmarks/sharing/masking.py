@@ -14,7 +14,6 @@ import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,21 +231,23 @@ async def _live(running: Installation, seconds: float, rounds: int) -> dict[str,
     settings = Home(running.home).read_environment()
     writer = control_writer(settings["TOCSIN_KAFKA_URL"], settings["TOCSIN_KEY_PEPPER"])
     samples: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
-    spent: dict[str, list[float]] = defaultdict(list)
+    spent: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number in range(-1, rounds):
         for name in list(LIVE)[:: 1 if number % 2 else -1]:
             policy = PolicyChanged(tenant=EVERYBODY, prompt_attacks="off", **LIVE[name])
             await writer.apply(changes.put(policy))
             await asyncio.sleep(_SETTLE_S)
-            processes = _processes(running)
-            before = {process: _cpu_s(process.pid) for process in processes}
+            before = _cpu_by_role(running)
             fast = await _load(running, "fast", in_flight=16, seconds=seconds, stream=False)
-            used = sum(_cpu_s(process.pid) - before[process] for process in processes)
+            after = _cpu_by_role(running)
             paced = await _load(running, "paced", in_flight=8, seconds=seconds, stream=True)
             if number >= 0:
                 samples[name]["fast"].append(fast)
                 samples[name]["paced"].append(paced)
-                spent[name].append(used / max(1, len(fast.latencies)) * 1000)
+                per_request = 1000 / max(1, len(fast.latencies))
+                spent[name].append(
+                    {role: (used - before.get(role, 0.0)) * per_request for role, used in after.items()}
+                )
     return {name: _told(samples[name], spent[name]) for name in LIVE}
 
 
@@ -264,23 +265,33 @@ async def _load(running: Installation, model: str, *, in_flight: int, seconds: f
     )
 
 
-def _told(samples: dict[str, list[Sample]], spent: list[float]) -> dict[str, float]:
+def _told(samples: dict[str, list[Sample]], spent: list[dict[str, float]]) -> dict[str, Any]:
     fast, paced = samples["fast"], samples["paced"]
     latencies = np.array([one for sample in fast for one in sample.latencies]) * 1000
     first = np.array([one for sample in paced for one in sample.first_pieces]) * 1000
     return {
         "requests_per_s": round(len(latencies) / sum(sample.seconds for sample in fast), 1),
         "p50_ms": round(float(np.percentile(latencies, 50)), 2),
-        "cpu_ms_per_request": round(float(np.median(spent)), 3),
+        "cpu_ms_per_request": {
+            role: round(float(np.median([one.get(role, 0.0) for one in spent])), 3) for role in spent[0]
+        },
         "ttft_p50_ms": round(float(np.percentile(first, 50)), 2),
         "ttft_p95_ms": round(float(np.percentile(first, 95)), 2),
         "errors": sum(sample.errors for sample in (*fast, *paced)),
     }
 
 
-def _processes(running: Installation) -> Sequence[psutil.Process]:
-    own = psutil.Process(running.process.pid)
-    return [own, *own.children(recursive=True)]
+def _cpu_by_role(running: Installation) -> dict[str, float]:
+    """Seconds of CPU so far of each kind of process; a masking child's are its parent's."""
+    found: dict[str, float] = defaultdict(float)
+    for one in running.status():
+        if not one.get("pid"):
+            continue
+        found[str(one["role"])] += _cpu_s(one["pid"])
+        for child in psutil.Process(one["pid"]).children():
+            if "masking.child" in " ".join(child.cmdline()):
+                found[str(one["role"])] += _cpu_s(child.pid)
+    return dict(found) | {"all": sum(found.values())}
 
 
 def _cpu_s(pid: int) -> float:
