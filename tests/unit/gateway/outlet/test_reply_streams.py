@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from schemas.base import AnswerHandling
 from schemas.errors import ErrorCode
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, Piece, ReplyTo
-from services.gateway.admission.admitted import Admitted
+from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.recording import Recorder, RecordingRoom, replayed
 from services.gateway.streams.outlet.sealing import PromptValues, seal
 from services.gateway.streams.reply_stream import Arrival, ReplyStream
