@@ -1,6 +1,7 @@
 """Inspects and masks texts without keeping its service's event loop from other work."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +17,8 @@ log = structlog.get_logger(__name__)
 _HERE_CHARS = 2000
 """Texts of a request up to which they are inspected here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
+_SLICE_S = 0.003
+"""Of inspecting here in one round of the loop; one request may take it over."""
 _PATIENCE_S = 5.0
 _JOB_S = 10.0
 
@@ -40,8 +43,8 @@ class Inspects(Protocol):
 
 @dataclass
 class Masker:
-    """Short texts are inspected here, one request at a time between the loop's other
-    work; long ones in a process that is started for the first of them.
+    """Short texts are inspected here, some milliseconds at a time between the loop's
+    other work; long ones in a process that is started for the first of them.
 
     At most `waiting_bytes` of text wait for it, each for at most `patience_s`. A
     request that takes longer than `job_s` there costs the process its life.
@@ -54,7 +57,8 @@ class Masker:
     job_s: float = _JOB_S
     _child: Inspects | None = field(default=None, init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _turn_here: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _spent_s: float = field(default=0.0, init=False)
+    """On inspecting here, in the present round of the loop."""
     _waiting: int = field(default=0, init=False)
 
     async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
@@ -65,10 +69,7 @@ class Masker:
         """
         with metrics.MASKING_SECONDS.time():
             if sum(map(len, texts)) <= self.here_chars:
-                async with self._turn_here:
-                    inspected = inspect(texts, hidden)
-                    await asyncio.sleep(0)  # others go between
-                return inspected
+                return await self._inspect_here(texts, hidden)
             size = sum(len(text) * (1 if text.isascii() else 4) for text in texts)
             if self._waiting + size > self.waiting_bytes:
                 raise _not_masked("full")
@@ -77,6 +78,21 @@ class Masker:
                 return await self._in_turn(texts, hidden)
             finally:
                 self._waiting -= size
+
+    async def _inspect_here(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+        """At once, unless this round of the loop has had its share of it."""
+        while self._spent_s > _SLICE_S:
+            await asyncio.sleep(0)
+        if not self._spent_s:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+        began_s = time.perf_counter()
+        try:
+            return inspect(texts, hidden)
+        finally:
+            self._spent_s += time.perf_counter() - began_s
+
+    def _begin_round(self) -> None:
+        self._spent_s = 0.0
 
     async def close(self) -> None:
         """Ends the process."""

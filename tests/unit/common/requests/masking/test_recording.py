@@ -190,3 +190,22 @@ async def test_masked_texts_that_no_record_holds_are_left_out() -> None:
     """The end itself stays."""
     event = await recorded(request_of(("user", "\x00" * 300_000)), kept="raw")
     assert (event.prompt_text, event.prompt_chars) == (None, 300_000)
+
+
+async def test_short_texts_let_the_loop_breathe() -> None:
+    """However many come at once: other work goes between, and soon."""
+    masker, rounds, done = Masker(), 0, asyncio.Event()
+
+    async def other_work() -> None:
+        nonlocal rounds
+        while not done.is_set():
+            rounds += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(other_work())
+    text = f"I am {MAIL}, card {CARD}, key {KEY}. " * 10
+    found = await asyncio.gather(*(masker.inspect([text], Hidden.EVERYTHING) for _ in range(60)))
+    done.set()
+    await other
+    assert rounds > 10
+    assert {one.texts for one in found} == {inspect([text], Hidden.EVERYTHING).texts}
