@@ -81,7 +81,7 @@ class Masker:
 
     async def _inspect_here(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
         """At once, unless this round of the loop has had its share of it."""
-        while self._spent_s > _SLICE_S:
+        while self._spent_s > _SLICE_S:  # noqa: ASYNC110  a round of the loop has no event
             await asyncio.sleep(0)
         if not self._spent_s:
             asyncio.get_running_loop().call_soon(self._begin_round)
