@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from schemas.control import CONTROL_CHANGE
 from schemas.events.alerts import AlertRaised
-from schemas.events.audit import AuditEntry
+from schemas.events.audit import AuditEntry, ChainAnchored
 from schemas.events.budgets import BudgetWarned
 from schemas.events.dead_letters import DeadLettered
 from schemas.events.drift import DriftReported
@@ -234,6 +234,10 @@ AUDIT = Topic(
     ledger=True,
     dead_letters=True,
 )
+AUDIT_ANCHORS = Topic(
+    *("audit.anchors.v1", TypeAdapter(ChainAnchored), "chain@position", 1, None, ("audit",)),
+    *(("audit", "cli"), "Hashes of the audit's chains, one an hour: each has its own key, so all are kept."),
+)
 FINDINGS = Topic(
     "security.findings.v1",
     TypeAdapter(SecurityFinding),
@@ -343,6 +347,7 @@ TOPICS: tuple[Topic, ...] = (
     LIMIT_SHARES,
     FEEDBACK,
     AUDIT,
+    AUDIT_ANCHORS,
     FINDINGS,
     RISK,
     BREACHES,

@@ -83,3 +83,23 @@ class AuditEntry(Message):
             after=None if after is None else dict(after),
             request_id=request_id,
         )
+
+
+class ChainAnchored(Message):
+    """What a chain's newest row was at a time: audit.anchors.
+
+    Whoever keeps one elsewhere can prove later that the chain up to `position` is the
+    one that there was. `rows` is `position` + 1. `anchored_at` is when the hour (or
+    what is set) began in which it was published, so that two processes publish the same.
+    """
+
+    chain: str
+    position: int = Field(ge=0)
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
+    rows: int = Field(ge=1)
+    anchored_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        """Its key in the topic: each anchor is kept."""
+        return f"{self.chain}@{self.position}"

@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from schemas.topics import AUDIT
+from services.analyzer.audit.anchors import Anchoring, AnchorLog
 from services.analyzer.audit.handlers import AuditChainer
 from services.analyzer.audit.table import StoredAuditTable
 from services.analyzer.recorder.interfaces import StoreTables
@@ -20,6 +21,7 @@ from services.common.bus.consumers.events import EventConsumer
 from services.common.bus.dead_letters.dead_letter import DeadLetters, InvalidShare
 from services.common.bus.subscriber import Subscriber, Subscription
 from services.common.bus.subscriber.asyncapi import Document
+from services.common.clock import utc_now
 from services.common.errors import HaltError
 from services.common.process.health import Reporter
 from services.common.retry import DependencyRetry
@@ -114,7 +116,7 @@ class RecorderRole:
 
 
 class AuditRole:
-    """Audit entries into a chain of hashes.
+    """Audit entries into a chain of hashes, which is anchored.
 
     Where it must not go on it halts alone: the other roles of the process work on.
     """
@@ -132,8 +134,14 @@ class AuditRole:
             health=health,
             session_timeout_s=settings.consumer_session_timeout_s,
         )
-        self._subscriber.add(
-            audit_subscription(AuditChainer(StoredAuditTable(self._store)), settings.audit_group)
+        table = StoredAuditTable(self._store)
+        self._subscriber.add(audit_subscription(AuditChainer(table), settings.audit_group))
+        self._anchoring = Anchoring(
+            table,
+            AnchorLog(settings.kafka_url, self._producer.send, f"{name}-anchors"),
+            health,
+            utc_now,
+            settings.audit_anchor_interval_s,
         )
 
     async def start(self) -> None:
@@ -142,7 +150,17 @@ class AuditRole:
         await self._subscriber.start()
 
     async def run(self) -> None:
-        """Chains entries until told to stop, or until that would fork the chain."""
+        """Chains entries until told to stop, or until that would fork the chain; and
+        publishes anchors.
+        """
+        anchoring = asyncio.create_task(self._anchoring.run(self._draining))
+        try:
+            await self._chain()
+        finally:
+            anchoring.cancel()
+            await asyncio.gather(anchoring, return_exceptions=True)
+
+    async def _chain(self) -> None:
         try:
             await self._subscriber.run()
         except HaltError as error:

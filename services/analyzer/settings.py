@@ -14,6 +14,12 @@ class Settings(CommonSettings):
     audit_group: str = Field(
         "audit", description="The consumer group that chains audit entries; those of one store share it."
     )
+    audit_anchor_interval_s: float = Field(
+        3600.0,
+        ge=0.1,
+        le=86_400,
+        description="How often the audit's newest hash is published, if it has moved (s).",
+    )
     recorder_group: str = Field(
         "recorder", description="The recorders' consumer group; those of one store share it."
     )

@@ -19,6 +19,7 @@ from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import monotonic_s, utc_now
 from services.common.control.access.key_uses import KeyUses
 from services.common.control.access.last_uses import LastUses
+from services.common.control.audit_entries import AuditWriter
 from services.common.control.authentication import KeyChecker
 from services.common.control.errors import ChangeRefusedError
 from services.common.control.limits import RuleBook, parse_defaults
@@ -45,6 +46,8 @@ from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
+from services.console.auditing.middleware import AuditMiddleware
+from services.console.auditing.recorder import CallRecorder
 from services.console.feedback import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
@@ -130,6 +133,13 @@ class Console:
             utc_now,
             lambda name: names.get(name, name),
         )
+        self.auditing = CallRecorder(
+            self.control,
+            AuditWriter(self._events.send),
+            utc_now,
+            settings.pseudonym_key.get_secret_value(),
+            settings.proxy_networks,
+        )
         self.status = PlatformStatus(
             {
                 "bus": _cached("bus", self._read_bus),
@@ -173,6 +183,7 @@ class Console:
             group.create_task(self.callers.keys.run())
             group.create_task(self._log_outs.run())
             group.create_task(self.last_uses.run())
+            group.create_task(self.auditing.run())
 
     async def drain(self) -> None:
         """Accepts no more connections; answers under way go on until `close`."""
@@ -182,6 +193,7 @@ class Console:
         """Ends what is left, disconnects."""
         await self._server.close()
         await self.status.close()
+        await self.auditing.close()
         await asyncio.gather(
             self._services.close(),
             self.control.close(),
@@ -235,7 +247,10 @@ class Console:
         app.add_exception_handler(RequestValidationError, _on_invalid)
         document(app)
         return AccessLogMiddleware(
-            app, crash_response, requests=metrics.CONSOLE_REQUESTS, seconds=metrics.CONSOLE_SECONDS
+            AuditMiddleware(app, self.auditing),
+            crash_response,
+            requests=metrics.CONSOLE_REQUESTS,
+            seconds=metrics.CONSOLE_SECONDS,
         )
 
     def _own_matters(self, settings: Settings) -> OwnMatters:

@@ -20,7 +20,7 @@ def test_what_is_consumed_is_in_our_document_with_the_same_schema() -> None:
     """FastStream's document has no topic, message or field that ours does not have."""
     generated = build(Settings()).asyncapi()
     consumed = {channel["address"] for one in generated for channel in one["channels"].values()}
-    assert consumed == {topic.name for topic in TOPICS if "audit" in topic.consumers}
+    assert consumed == {topic.name for topic in TOPICS if topic.ledger and "audit" in topic.consumers}
     for one in generated:
         for topic in TOPICS:
             if topic.name not in consumed:

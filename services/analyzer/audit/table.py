@@ -1,8 +1,9 @@
 """audit_log as its writer knows it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
+from services.analyzer.audit.domain.anchoring import ChainState
 from services.analyzer.audit.domain.chain import AuditRow, Head, chain_name
 from services.analyzer.recorder.rows import TIME, WORD, Column, Rows
 from services.common.bus.coordinates import TopicPartition
@@ -102,6 +103,87 @@ class StoredAuditTable:
             StoreRejectedError: a value does not fit its column.
         """
         await self._store.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(row) for row in rows], token=token)
+
+    async def states(self, anchored: Mapping[str, int]) -> Mapping[str, ChainState]:
+        """Every chain that has rows or is in `anchored`, which gives the position whose
+        hashes are wanted.
+
+        Raises:
+            StoreUnavailableError: not now.
+        """
+        rows = await self._store.query(
+            "SELECT chain, max(position) AS newest, argMax(hash, position) AS head, "
+            "argMax(offset, position) AS log_offset, uniqExact(position, hash) AS rows FROM audit_log "
+            "GROUP BY chain"
+        )
+        heads = {
+            one["chain"]: (Head(one["newest"], one["head"], one["log_offset"]), one["rows"]) for one in rows
+        }
+        return {
+            chain: ChainState(*heads.get(chain, (Head(), 0)), await self._hashes(chain, anchored.get(chain)))
+            for chain in heads.keys() | anchored.keys()
+        }
+
+    async def chains(self) -> list[str]:
+        """Their names, in order."""
+        return [
+            one["chain"]
+            for one in await self._store.query("SELECT DISTINCT chain FROM audit_log ORDER BY chain")
+        ]
+
+    async def rows(self, chain: str, *, page: int = 5000) -> AsyncIterator[list[AuditRow]]:
+        """A chain's rows in the order of (position, hash), page by page.
+
+        Raises:
+            StoreUnavailableError: not now.
+        """
+        after: dict[str, Any] = {"position": 0, "hash": ""}
+        columns = ", ".join(AUDIT_ROWS.table.columns)
+        while True:
+            found = await self._store.query(
+                f"SELECT {columns} FROM audit_log FINAL WHERE chain = {{chain:String}} AND "  # noqa: S608  names of ours
+                "(position, hash) > ({position:UInt64}, {hash:String}) ORDER BY position, hash "
+                f"LIMIT {page}",
+                {"chain": chain} | after,
+            )
+            if found:
+                yield [AuditRow(**one) for one in found]
+            if len(found) < page:
+                return
+            after = {"position": found[-1]["position"], "hash": found[-1]["hash"]}
+
+    async def rows_between(self, chain: str, first: int, last: int) -> list[AuditRow]:
+        """A chain's rows of these offsets in the log, both included.
+
+        Raises:
+            StoreUnavailableError: not now.
+        """
+        columns = ", ".join(AUDIT_ROWS.table.columns)
+        found = await self._store.query(
+            f"SELECT {columns} FROM audit_log FINAL WHERE chain = {{chain:String}} AND "  # noqa: S608  names of ours
+            "offset BETWEEN {first:UInt64} AND {last:UInt64} ORDER BY position, hash",
+            {"chain": chain, "first": first, "last": last},
+        )
+        return [AuditRow(**one) for one in found]
+
+    async def place_of(self, chain: str, digest: str) -> int | None:
+        """Where the row with this hash stands; None where there is none."""
+        found = await self._store.query(
+            "SELECT position FROM audit_log FINAL WHERE chain = {chain:String} AND hash = {hash:String} "
+            "ORDER BY position LIMIT 1",
+            {"chain": chain, "hash": digest},
+        )
+        return int(found[0]["position"]) if found else None
+
+    async def _hashes(self, chain: str, position: int | None) -> frozenset[str]:
+        if position is None:
+            return frozenset()
+        rows = await self._store.query(
+            "SELECT DISTINCT hash FROM audit_log WHERE chain = {chain:String} AND "
+            "position = {position:UInt64}",
+            {"chain": chain, "position": position},
+        )
+        return frozenset(one["hash"] for one in rows)
 
 
 def forked(chain: str, position: int) -> ForkedChainError:

@@ -18,9 +18,10 @@ import structlog
 
 from schemas.control import AnyEntry, KeyChanged, control_key
 from schemas.events.audit import Actor, AuditEntry
-from schemas.topics import AUDIT, CONTROL
+from schemas.topics import CONTROL
 from services.common.bus import FencedError, Outgoing, TransactionalProducer
 from services.common.clock import Clock, utc_now
+from services.common.control.audit_entries import audit_record
 from services.common.control.changes import Change, Plan, public_fields
 from services.common.control.errors import InvalidChangeError
 from services.common.control.reader import QUICK_POLL_MS, ControlReader, Known
@@ -120,14 +121,7 @@ class ControlWriter:
             before=public_fields(plan.before) if plan.before else None,
             after=public_fields(plan.after) if plan.after else None,
         )
-        yield Outgoing(
-            AUDIT.name,
-            entry,
-            subject=entry.entry_id,
-            tenant=plan.tenant,
-            key=plan.tenant or None,
-            partition=0,
-        )
+        yield audit_record(entry)
 
 
 @dataclass

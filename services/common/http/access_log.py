@@ -48,7 +48,7 @@ class AccessLogMiddleware:
                 message["headers"] = [
                     *message.get("headers", ()),
                     *scope.get(_ANSWER_HEADERS, ()),
-                    *_marks(noted, began),
+                    *_marks(scope, began),
                 ]
             await send(message)
 
@@ -94,10 +94,16 @@ def bind_answer_headers(scope: Scope, headers: Iterable[tuple[str, str]]) -> Non
         scope.setdefault(_ANSWER_HEADERS, []).extend(encoded)
 
 
-def _marks(noted: dict[str, Any], began: float) -> list[tuple[bytes, bytes]]:
+def request_id_of(scope: Scope) -> str:
+    """The request's x-request-id, which is given to it now if it has none yet."""
+    noted: dict[str, Any] = scope["tocsin"]
     noted["request_id"] = noted["request_id"] or f"req-{uuid4().hex}"
+    return str(noted["request_id"])
+
+
+def _marks(scope: Scope, began: float) -> list[tuple[bytes, bytes]]:
     elapsed_ms = int((time.perf_counter() - began) * 1000)
-    return [(b"x-request-id", noted["request_id"].encode()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
+    return [(b"x-request-id", request_id_of(scope).encode()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
 
 
 @functools.lru_cache(maxsize=512)

@@ -279,3 +279,14 @@ CONSUMER_WAITING = Gauge(
 
 # Audit.
 AUDIT_ROWS = Counter("tocsin_audit_rows_total", "Entries that were chained.")
+AUDIT_UNWRITTEN = Counter(
+    "tocsin_audit_entries_unwritten_total",
+    "Audit entries that were not written: unconfirmed (what was asked for was not given), queue_full, closed "
+    "or refused.",
+    ["why"],
+)
+AUDIT_ANCHORS = Counter("tocsin_audit_anchors_total", "Anchors of the audit's chains that were published.")
+AUDIT_ANCHORS_REFUSED = Counter(
+    "tocsin_audit_anchors_refused_total",
+    "Anchors that were not published because the chain is not the one that was anchored before.",
+)

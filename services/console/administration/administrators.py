@@ -42,10 +42,15 @@ class Administrators:
         """
         principal = self.principal(request, scope)
         address = truncated(client_of(request.scope, self.trusted))
-        if principal.key_id:
-            return Administrator(principal, Actor(kind="key", id=principal.key_id, address=address))
-        name = pseudonym(self.pseudonym_key, tenant=principal.tenant, user=principal.user)
-        return Administrator(principal, Actor(kind="user", id=name, address=address))
+        return Administrator(principal, actor_of(principal, address, self.pseudonym_key))
+
+
+def actor_of(principal: Principal, address: str, pseudonym_key: str) -> Actor:
+    """A caller as the audit names them: by the key's id, or a user's pseudonym."""
+    if principal.key_id:
+        return Actor(kind="key", id=principal.key_id, address=address)
+    name = pseudonym(pseudonym_key, tenant=principal.tenant, user=principal.user)
+    return Actor(kind="user", id=name, address=address)
 
 
 def truncated(address: str) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope as ASGIScope
 
 from schemas.control import Scope
 from schemas.errors import ErrorCode
@@ -30,6 +31,7 @@ from services.console.settings import Settings
 
 COOKIE = "tocsin_session"
 CSRF_HEADER = "x-csrf-token"
+_PRINCIPAL, _SHOWN = "tocsin.principal", "tocsin.key_shown"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -91,7 +93,7 @@ class Callers:
             if authorization is None
             else Caller(self.keys.caller(request, scope, now=self.clock()))
         )
-        bind_log_fields(request.scope, tenant=found.principal.tenant, key_id=found.principal.key_id)
+        _note(request, found.principal)
         return found
 
     def open_session(self, request: Request, clear: str) -> Caller:
@@ -100,6 +102,7 @@ class Callers:
         Raises:
             ProblemError: 401, 403, 429 or 503.
         """
+        request.scope[_SHOWN] = clear
         _require_same_site(request)
         now = self.clock()
         try:
@@ -115,7 +118,7 @@ class Callers:
             metrics.CONSOLE_LOGINS.labels("throttled" if throttled else "refused").inc()
             raise
         metrics.CONSOLE_LOGINS.labels("opened").inc()
-        bind_log_fields(request.scope, tenant=principal.tenant, key_id=principal.key_id)
+        _note(request, principal)
         began = int(now.timestamp())
         expires = began + int(min(self.settings.session_s, self.settings.session_longest_s))
         return Caller(principal, Session(self.new_session_id(), principal.key_id, began, expires))
@@ -128,6 +131,7 @@ class Callers:
             ProblemError: 401, 403, 429 or 503; 403 too where more is wanted than the key
                 gives, 400 where it shall last longer than tokens do.
         """
+        request.scope[_SHOWN] = clear
         now = self.clock()
         principal = self.keys.authenticate(
             f"Bearer {clear}",
@@ -136,7 +140,7 @@ class Callers:
             address=lambda: self.keys.address_of(request),
             with_token=False,
         )
-        bind_log_fields(request.scope, tenant=principal.tenant, key_id=principal.key_id)
+        _note(request, principal)
         scopes = principal.scopes if wanted.scopes is None else tuple(wanted.scopes)
         if more := [scope for scope in scopes if scope not in principal.scopes]:
             raise forbidden(f"The API key itself lacks the scope {more[0].value!r}.")
@@ -233,6 +237,23 @@ class Callers:
         host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         return name.lower() not in _LOOPBACK
+
+
+def principal_of(scope: ASGIScope) -> Principal | None:
+    """Who was let in for this request, if anybody was."""
+    found: Principal | None = scope.get(_PRINCIPAL)
+    return found
+
+
+def key_shown_to(request: Request) -> str:
+    """The API key that a request showed, good or not; empty where it showed none."""
+    scheme, _, clear = request.headers.get("authorization", "").partition(" ")
+    return str(request.scope.get(_SHOWN) or (clear.strip() if scheme.lower() == "bearer" else ""))
+
+
+def _note(request: Request, principal: Principal) -> None:
+    request.scope[_PRINCIPAL] = principal
+    bind_log_fields(request.scope, tenant=principal.tenant, key_id=principal.key_id)
 
 
 def _require_same_site(request: Request) -> None:

@@ -15,6 +15,7 @@ from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
+from services.console.auditing.acts import LOOKS
 from services.console.domain.moments import EARLIEST, LATEST
 from services.console.read_models.audit_trail import AuditQuery, AuditTrail, InvalidCursorError
 from services.console.routes.documentation import problems, query_of
@@ -96,15 +97,15 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
 
 
 def _require_action(action: str) -> None:
-    """Passes where an action can be: of entries only what is done to them.
+    """Passes where an action can be: of entries only what is done to them, and looks.
 
     Raises:
         ProblemError: 400, nothing was ever audited by this name.
     """
     kind, dot, verb = action.partition(".")
-    if action and not (dot and kind and (verb in VERBS or kind not in KINDS)):
+    if action and not (dot and kind and (verb in (*VERBS, *LOOKS) or kind not in KINDS)):
         raise malformed(
             f"action: {action!r} is none; use an object and a verb, such as key.created; of "
-            f"{', '.join(KINDS)} there are {', '.join(VERBS)}.",
+            f"{', '.join(KINDS)} there are {', '.join((*VERBS, *LOOKS))}.",
             "action",
         )

@@ -17,6 +17,7 @@ from services.common.bus import Outgoing
 from services.common.control.changes import Change
 from services.common.control.state import ControlRecord, fold
 from services.common.control.writer import ControlWriter
+from services.common.errors import BusUnavailableError
 from services.common.identity import create_key, sign_key
 from services.console.app import Console
 from services.console.settings import Settings
@@ -50,6 +51,9 @@ class ConsoleScene:
     store: AnsweringStore = field(default_factory=AnsweringStore)
     sent: list[Outgoing] = field(default_factory=list)
     audited: list[AuditEntry] = field(default_factory=list)
+    recorded: list[AuditEntry] = field(default_factory=list)
+    """What was audited of calls that change nothing, or were refused."""
+    audit_is_away: bool = False
     meanwhile: Callable[[], None] = lambda: None
     """Happens before the next change is decided."""
 
@@ -66,6 +70,7 @@ class ConsoleScene:
         self.console.control.caught_up = True
         self.console._log_outs.caught_up = True
         self.console._log_outs.send = self.console._feedback.send = self._send
+        self.console.auditing.writer.send = self._record
         transport = httpx.ASGITransport(app=self.console.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -121,6 +126,12 @@ class ConsoleScene:
 
     async def _send(self, outgoing: Outgoing) -> None:
         self.sent.append(outgoing)
+
+    async def _record(self, outgoing: Outgoing) -> None:
+        if self.audit_is_away:
+            raise BusUnavailableError("there is none here")
+        assert isinstance(outgoing.value, AuditEntry)
+        self.recorded.append(outgoing.value)
 
     def _fold(self, record: ControlRecord) -> None:
         control = self.console.control

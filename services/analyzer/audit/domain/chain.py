@@ -115,6 +115,11 @@ def link(head: Head, entry: AuditEntry, envelope: Envelope, located: Located) ->
     return replace_hash(row)
 
 
+def exported(row: AuditRow) -> str:
+    """The row as a line of an export: JSON, times as they are hashed."""
+    return json.dumps(dataclasses.asdict(row) | {"occurred_at": _text(row.occurred_at)}, ensure_ascii=False)
+
+
 def chain_name(topic: str, partition: int) -> str:
     """A chain is a partition: one order, one writer."""
     return f"{topic}/{partition}"

@@ -51,7 +51,7 @@ def test_any_altered_value_of_any_row_is_found(place: int, name: str, rehash: bo
     forged = dataclasses.replace(_ROWS[place], **{name: _other(getattr(_ROWS[place], name))})
     forged = replace_hash(forged) if rehash and name != "hash" else forged
     rows = [*_ROWS[:place], forged, *_ROWS[place + 1 :]]
-    verdict = verify(rows, {11: _ROWS[11].hash})
+    verdict = verify(rows, [(11, _ROWS[11].hash)])
     assert verdict.first_break is not None
     assert verdict.first_break.position in (place, place + 1)
 
@@ -59,7 +59,7 @@ def test_any_altered_value_of_any_row_is_found(place: int, name: str, rehash: bo
 @given(place=_PLACES)
 def test_missing_row_is_named(place: int) -> None:
     """The last one by an anchor only: nothing else says that there was more."""
-    verdict = verify([*_ROWS[:place], *_ROWS[place + 1 :]], {11: _ROWS[11].hash})
+    verdict = verify([*_ROWS[:place], *_ROWS[place + 1 :]], [(11, _ROWS[11].hash)])
     assert verdict.first_break is not None
     assert (verdict.first_break.position, verdict.first_break.fault) == (place, Fault.MISSING)
     assert verify(_ROWS[:place]).first_break is None
@@ -91,7 +91,7 @@ def test_chain_that_was_written_anew_as_a_whole_is_found_by_an_anchor() -> None:
     """Nothing in a chain tells that all of it was replaced."""
     forged = chain(12)
     assert verify(forged).first_break is None
-    found = verify(forged, {5: _ROWS[5].hash}).first_break
+    found = verify(forged, [(5, _ROWS[5].hash)]).first_break
     assert found is not None
     assert (found.position, found.fault) == (5, Fault.NOT_ANCHORED)
 

@@ -1,0 +1,58 @@
+"""`tocsin audit list`: as GET /api/admin/audit, of all tenants."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.cli.control.control import show_json
+from services.common.control.errors import InvalidChangeError
+from services.common.process.settings import CommonSettings
+from services.common.store import Store
+from services.console.read_models.audit_trail import AuditQuery, AuditTrail
+from services.console.routes.audit import AuditParameters
+
+
+def show(given: Mapping[str, Any], *, as_json: bool) -> int:
+    """Prints a page.
+
+    Raises:
+        InvalidChangeError: an option's value is wrong.
+        InvalidCursorError: the cursor is none.
+    """
+    page = asyncio.run(_read(_query(given)))
+    if as_json:
+        show_json(page)
+        return 0
+    for one in page["data"]:
+        print(_line(one))
+    if page["next_cursor"]:
+        print(f"more: --cursor {page['next_cursor']}")
+    return 0
+
+
+def _query(given: Mapping[str, Any]) -> AuditQuery:
+    try:
+        asked = AuditParameters.model_validate(given)
+    except ValidationError as error:
+        raise InvalidChangeError.of(error, AuditParameters) from error
+    names = {"tenant", "action", "object_kind", "object_id", "actor_id"}
+    only = {name: value for name, value in asked.model_dump(include=names).items() if value}
+    return AuditQuery(only, asked.since, asked.until, asked.cursor, asked.limit)
+
+
+async def _read(query: AuditQuery) -> dict[str, Any]:
+    store = Store(CommonSettings.load().clickhouse_url, name="tocsin-cli", timeout_s=60.0)
+    try:
+        return await AuditTrail(store).read(query)
+    finally:
+        await store.close()
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    at = entry["occurred_at"][:19].replace("T", " ")
+    who = f"{entry['actor_kind']}:{entry['actor_id']}"
+    what = f"{entry['action']} {entry['object_id']}".strip()
+    outcome = "" if entry["outcome"] == "done" else f" ({entry['outcome']})"
+    return f"{at}  {entry['tenant'] or '-'}  {who}  {what}{outcome}"

@@ -1,0 +1,1 @@
+"""Which calls of the console are audited, and how (ADR 24)."""

@@ -1,0 +1,201 @@
+"""A call and its answer as an audit entry."""
+
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from schemas.events.audit import Actor, AuditEntry
+from services.common.clock import Clock
+from services.common.control.audit_entries import AuditWriter
+from services.common.control.principal import Principal
+from services.common.control.reader import ControlReader
+from services.common.control.state import KINDS
+from services.common.http.access_log import request_id_of
+from services.common.http.forwarding import Network, client_of
+from services.common.identity import parse_key
+from services.console.administration.administrators import actor_of, truncated
+from services.console.auditing.acts import CHANGES, GIVING, Act
+from services.console.auditing.repeats import Repeats
+from services.console.identity.callers import key_shown_to, principal_of
+
+_DENIED = frozenset({401, 403, 404, 429})
+_TICK_S = 5.0
+_LONGEST_VALUE = 200
+_MOST_VALUES = 20
+
+
+@dataclass
+class CallRecorder:
+    """Decides of each answer what the audit is told.
+
+    An answer that gives something waits for its entry; the same again by the same
+    caller within a minute is counted. A refusal is noted, and so bounded: by the
+    caller's network and, where it was shown one that there is, the key.
+    """
+
+    control: ControlReader
+    writer: AuditWriter
+    clock: Clock
+    pseudonym_key: str = field(repr=False)
+    trusted: Sequence[Network] = ()
+    given: Repeats = field(init=False)
+    denied: Repeats = field(init=False)
+    others: Repeats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = Repeats(self.clock, self.writer.note, most=2_000)
+        self.denied = Repeats(self.clock, self.writer.note)
+        self.others = Repeats(self.clock, self.writer.note, most=1)
+
+    async def on_answer(self, scope: Scope, status: int) -> None:
+        """Tells the audit of an answer that is about to be given.
+
+        Raises:
+            BusUnavailableError: it must not be given, since its entry is not written.
+        """
+        route = (scope["method"], getattr(scope.get("route"), "path", ""))
+        giving = GIVING.get(route)
+        if giving is not None and status < 300:
+            await self._give(scope, giving)
+        elif status in _DENIED and (act := giving or CHANGES.get(route)):
+            self._deny(scope, act, status)
+
+    async def run(self) -> None:
+        """Writes what was noted and counted, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.writer.run())
+            tasks.create_task(self._end_windows())
+
+    async def close(self) -> None:
+        """Writes what is left, bounded, once `run` has ended."""
+        for repeats in (self.given, self.denied, self.others):
+            repeats.end_windows(all_=True)
+        await self.writer.close()
+
+    async def _end_windows(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            for repeats in (self.given, self.denied, self.others):
+                repeats.end_windows()
+
+    async def _give(self, scope: Scope, act: Act) -> None:
+        principal = principal_of(scope)
+        if principal is None:
+            return
+        asked = _asked(scope)
+        entry = self._entry(
+            scope,
+            act,
+            actor=actor_of(principal, self._address(scope), self.pseudonym_key),
+            tenant=self._tenant(scope, act, principal),
+            after={"asked": asked} if asked else None,
+        )
+        who = entry.actor
+        key = (who.kind, who.id, who.address, entry.action, entry.object_id, *sorted(asked.items()))
+        if not self.given.is_counted(key, entry):
+            await self.writer.record(entry)
+            self.given.begin(key, entry)
+
+    def _deny(self, scope: Scope, act: Act, status: int) -> None:
+        claimed = self._claimed(scope)
+        entry = self._entry(
+            scope,
+            act,
+            actor=self._refused(scope, claimed, status),
+            tenant=self._tenant_of_refused(scope, claimed),
+            outcome="failed" if status == 404 else "denied",
+            reason=str(status),
+            after={"key": claimed} if claimed else None,
+        )
+        key = (act.action, entry.actor.address, entry.actor.kind, entry.actor.id, claimed, status)
+        if self._is_bounded(key, entry):
+            self.writer.note(entry)
+
+    def _is_bounded(self, key: Hashable, entry: AuditEntry) -> bool:
+        """Whether a refusal is the first of a group; there are only so many groups, and
+        one for all that find no room.
+        """
+        if self.denied.is_counted(key, entry):
+            return False
+        if self.denied.begin(key, entry):
+            return True
+        others = entry.model_copy(
+            update={
+                "actor": Actor(kind="unknown", id=""),
+                "action": "access.denied",
+                "object_kind": "access",
+                "object_id": "",
+                "tenant": "",
+                "after": None,
+            }
+        )
+        if not self.others.is_counted(None, others):
+            self.others.begin(None, others)
+            self.writer.note(others)
+        return False
+
+    def _refused(self, scope: Scope, claimed: str, status: int) -> Actor:
+        """Who was refused, as far as it was shown: a key that was only claimed is not
+        who acts. Where a key lacks a scope (403) it was good.
+        """
+        address, principal = self._address(scope), principal_of(scope)
+        if principal is not None:
+            return actor_of(principal, address, self.pseudonym_key)
+        if claimed and status == 403:
+            return Actor(kind="key", id=claimed, address=address)
+        return Actor(kind="unknown", id="", address=address)
+
+    def _tenant_of_refused(self, scope: Scope, claimed: str) -> str:
+        """Whose caller it was; of a claimed key, whose key."""
+        principal = principal_of(scope)
+        if principal is not None:
+            return principal.tenant
+        return self.control.state.keys[claimed].tenant if claimed else ""
+
+    def _entry(self, scope: Scope, act: Act, **fields: Any) -> AuditEntry:
+        return AuditEntry.create(
+            occurred_at=self.clock(),
+            action=act.action,
+            object_kind=act.object_kind,
+            object_id=_object_id(scope, act),
+            request_id=request_id_of(scope),
+            **fields,
+        )
+
+    def _address(self, scope: Scope) -> str:
+        return truncated(client_of(scope, self.trusted))
+
+    def _claimed(self, scope: Scope) -> str:
+        """The id of the key that was shown, if there is such a key: proven or not."""
+        sent = parse_key(key_shown_to(Request(scope)))
+        return sent.key_id if sent is not None and sent.key_id in self.control.state.keys else ""
+
+    def _tenant(self, scope: Scope, act: Act, principal: Principal) -> str:
+        """Whose data it was; empty for all tenants'."""
+        if act.action.startswith(("session.", "token.")):
+            return principal.tenant
+        state = self.control.state
+        if act.object_kind in KINDS and (found := state.get(act.object_kind, _object_id(scope, act))):
+            return str(getattr(found, "tenant", "")).replace("*", "")
+        if named := scope.get("path_params", {}).get("tenant") or _asked(scope).get("tenant"):
+            return str(named).replace("*", "")
+        return "" if principal.is_platform_admin else principal.tenant
+
+
+def _object_id(scope: Scope, act: Act) -> str:
+    given: Mapping[str, Any] = scope.get("path_params", {})
+    return "/".join(str(given.get(name, "")) for name in act.object_parameters)[:_LONGEST_VALUE]
+
+
+def _asked(scope: Scope) -> dict[str, str]:
+    """The query, bounded; never a key in clear."""
+    pairs = Request(scope).query_params.items()
+    return {
+        name[:_LONGEST_VALUE]: "***" if "tsn_" in value else value[:_LONGEST_VALUE]
+        for name, value in list(pairs)[:_MOST_VALUES]
+        if name != "cursor"
+    }

@@ -1,0 +1,124 @@
+"""docs/concepts/audit_verify.py as somebody runs it who has an export and Python only."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.events.audit import ChainAnchored
+from services.analyzer.audit.domain.chain import DELETED, AuditRow, exported, replace_hash
+from tests.support.analyzer.audit_fakes import chain
+from tests.support.analyzer.recording import EPOCH
+
+_SCRIPT = Path(__file__).resolve().parents[4] / "docs" / "concepts" / "audit_verify.py"
+_ROWS = chain(9, holes=3)
+_NAME = _ROWS[0].chain
+_FIELDS = [one.name for one in dataclasses.fields(AuditRow)]
+
+
+@dataclasses.dataclass
+class _Ran:
+    code: int
+    said: str
+
+
+def _anchor(position: int, digest: str = "") -> str:
+    anchor = ChainAnchored(
+        chain=_NAME,
+        position=position,
+        hash=digest or _ROWS[position].hash,
+        rows=position + 1,
+        anchored_at=EPOCH + timedelta(hours=1),
+    )
+    return anchor.model_dump_json()
+
+
+def _prove(folder: Path, lines: Sequence[str], anchors: Sequence[str] = ()) -> _Ran:
+    export, kept = folder / "export.jsonl", folder / "anchors.jsonl"
+    export.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    kept.write_text("".join(f"{line}\n" for line in anchors), encoding="utf-8")
+    arguments = [str(export), *([str(kept)] if anchors else [])]
+    # -I -S: nothing of ours can be imported
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_SCRIPT), *arguments], capture_output=True, text=True, check=False
+    )
+    return _Ran(done.returncode, done.stdout + done.stderr)
+
+
+def _lines(rows: Sequence[AuditRow]) -> list[str]:
+    return [exported(row) for row in rows]
+
+
+def _with(place: int, **changes: Any) -> list[AuditRow]:
+    return [*_ROWS[:place], dataclasses.replace(_ROWS[place], **changes), *_ROWS[place + 1 :]]
+
+
+def test_whole_export_is_proven(tmp_path: Path) -> None:
+    """With the head's hash, what is anchored and what was erased."""
+    rows = _with(4, actor_id=DELETED, address="", actor_salt="")
+    ran = _prove(tmp_path, _lines(rows), [_anchor(2), _anchor(6)])
+    assert ran == _Ran(0, f"{_NAME}: whole, 9 rows up to {_ROWS[-1].hash}; anchored: 7; erased: 1\n")
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+    return value + 1 if isinstance(value, int) else value - timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("name", _FIELDS)
+def test_any_altered_field_is_found(tmp_path: Path, name: str) -> None:
+    """Whichever it is; a text in place of a number too."""
+    ran = _prove(tmp_path, _lines(_with(5, **{name: _other(getattr(_ROWS[5], name))})))
+    assert (ran.code, "BROKEN at position" in ran.said) == (1, True), ran.said
+
+
+_PLACES: dict[str, tuple[Callable[[list[str]], list[str]], int]] = {
+    "taken away": (lambda lines: [*lines[:3], *lines[4:]], 3),
+    "first taken away": (lambda lines: lines[1:], 0),
+    "end cut off": (lambda lines: lines[:7], 7),
+    "all taken away": (lambda _: [], 0),
+    "swapped": (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], 2),
+    "doubled": (lambda lines: [*lines[:5], lines[4], *lines[5:]], 5),
+    "put in": (
+        lambda lines: [
+            *lines[:5],
+            exported(replace_hash(dataclasses.replace(_ROWS[5], action="x"))),
+            *lines[5:],
+        ],
+        6,
+    ),
+    "a field more": (lambda lines: [*lines[:1], lines[1][:-1] + ', "x": 1}', *lines[2:]], 1),
+    "a number as text": (
+        lambda lines: [*lines[:2], json.dumps(json.loads(lines[2]) | {"sequence": "2"}), *lines[3:]],
+        2,
+    ),
+    "written anew": (lambda _: _lines(chain(9, holes=4)), 8),
+}
+
+
+@pytest.mark.parametrize("how", _PLACES)
+def test_any_other_tampering_is_found_and_its_place_is_named(tmp_path: Path, how: str) -> None:
+    """What nothing within a chain tells, an anchor does."""
+    tamper, place = _PLACES[how]
+    ran = _prove(tmp_path, tamper(_lines(_ROWS)), [_anchor(8)])
+    assert (ran.code, f"BROKEN at position {place}" in ran.said) == (1, True), ran.said
+
+
+def test_anchors_that_contradict_each_other_prove_nothing(tmp_path: Path) -> None:
+    """One of them is forged, whichever."""
+    ran = _prove(tmp_path, _lines(_ROWS), [_anchor(3), _anchor(3, "0" * 64)])
+    assert (ran.code, "BROKEN at position 3" in ran.said) == (1, True)
+
+
+def test_empty_export_proves_nothing(tmp_path: Path) -> None:
+    """Nor does a script that was given none."""
+    assert _prove(tmp_path, []) == _Ran(1, "there are no rows\n")
+    done = subprocess.run([sys.executable, str(_SCRIPT)], capture_output=True, check=False)
+    assert done.returncode == 1
