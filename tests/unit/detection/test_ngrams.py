@@ -1,5 +1,7 @@
 """Hashed n-grams and windows."""
 
+import zlib
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ def test_buckets_same_text_gives_the_same_buckets() -> None:
     format.
     """
     assert buckets("hi")[:3].tolist() == [200294, 349574, 420996]
+    found = buckets("ignore all 12 r\u00e8gles\ud800 now \u2026 ignore all")
+    assert (len(found), zlib.crc32(found.tobytes())) == (114, 2930613825)
 
 
 def test_buckets_digits_are_all_alike() -> None:
