@@ -278,6 +278,7 @@ class Gateway:
                 serving.budgets.follower,
                 serving.warner,
                 serving.inspector,
+                serving.ends,
             ):
                 tasks.create_task(work.run())
             if serving.limits.shared is not None:
@@ -306,7 +307,7 @@ class Gateway:
             await serving.limits.shared.close()
         await serving.publisher.close()
         await serving.publisher.producer.close()
-        await serving.ends.producer.close()
+        await serving.ends.close()
         await serving.ends.texts.close()
         await serving.reattacher.finder.scans.close()
         await serving.readers.own.close()

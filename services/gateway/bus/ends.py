@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from schemas.errors import ErrorCode
-from schemas.inference import Delivered, End, InferenceRequested
+from schemas.inference import Delivered, End, InferenceRequested, Outcome
 from schemas.topics import COMPLETED
 from services.common.bus import Outgoing
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import Clock
+from services.common.control.audit_entries import AuditWriter, blocked_request
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.process import metrics
@@ -34,7 +35,20 @@ class EndPublisher:
     texts: TextRecording
     clock: Clock
     capacity: int
+    audit: AuditWriter = field(init=False)
     _under_way: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.audit = AuditWriter(self.producer.send)
+
+    async def run(self) -> None:
+        """Tells the audit of what was blocked, until cancelled."""
+        await self.audit.run()
+
+    async def close(self) -> None:
+        """Tells what is left, bounded, and disconnects."""
+        await self.audit.close()
+        await self.producer.close()
 
     async def end(
         self,
@@ -61,6 +75,8 @@ class EndPublisher:
         finally:
             self._under_way -= 1
         metrics.GATEWAY_ENDS.labels(end.outcome).inc()
+        if end.outcome is Outcome.BLOCKED:
+            self.audit.note(blocked_request(request, now=self.clock(), category=_category(request, end)))
 
     async def _publish(
         self,
@@ -105,3 +121,10 @@ class EndPublisher:
                     "bus takes, so it was not answered. No model worked on it. Shorten the conversation.",
                 )
             ) from error
+
+
+def _category(request: InferenceRequested, end: End) -> str:
+    """What kind of thing a request is blocked for."""
+    if request.risk is not None and request.risk.categories:
+        return request.risk.categories[0]
+    return end.error.code if end.error else end.outcome.value
