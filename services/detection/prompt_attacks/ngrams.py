@@ -46,4 +46,6 @@ def buckets(folded: str) -> NDArray[np.int64]:
                 rolled ^= rolled >> np.uint64(29)
             parts.append(rolled * _PRIMES[1])
     shifted = np.sort((np.concatenate(parts) >> np.uint64(64 - BUCKET_BITS)).astype(np.int64))
-    return shifted[np.diff(shifted, prepend=-1) != 0]  # as np.unique, in a fifth of its time
+    # As np.unique, in a fifth of its time.
+    once: NDArray[np.int64] = shifted[np.diff(shifted, prepend=-1) != 0]
+    return once
