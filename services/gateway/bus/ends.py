@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from schemas.errors import ErrorCode
-from schemas.inference import Delivered, End, InferenceRequested, Outcome
+from schemas.inference import Delivered, End, InferenceRequested
 from schemas.topics import COMPLETED
 from services.common.bus import Outgoing
 from services.common.bus.producers.counting import CountingProducer
@@ -20,6 +20,9 @@ from services.common.requests.masking.texts import texts_of
 from services.common.requests.pricing import PriceList
 
 log = structlog.get_logger(__name__)
+
+_AUDITED = frozenset({ErrorCode.PROMPT_INJECTION, ErrorCode.SECRET_IN_PROMPT})
+"""What a prompt is blocked for; that a model is switched off is no act of its caller's."""
 
 
 @dataclass
@@ -75,8 +78,10 @@ class EndPublisher:
         finally:
             self._under_way -= 1
         metrics.GATEWAY_ENDS.labels(end.outcome).inc()
-        if end.outcome is Outcome.BLOCKED:
-            self.audit.note(blocked_request(request, now=self.clock(), category=_category(request, end)))
+        if end.error is not None and end.error.code in _AUDITED:
+            self.audit.note(
+                blocked_request(request, now=self.clock(), category=_category(request, end.error.code))
+            )
 
     async def _publish(
         self,
@@ -123,8 +128,8 @@ class EndPublisher:
             ) from error
 
 
-def _category(request: InferenceRequested, end: End) -> str:
+def _category(request: InferenceRequested, code: str) -> str:
     """What kind of thing a request is blocked for."""
     if request.risk is not None and request.risk.categories:
         return request.risk.categories[0]
-    return end.error.code if end.error else end.outcome.value
+    return code
