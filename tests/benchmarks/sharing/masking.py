@@ -28,7 +28,7 @@ from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome,
 from services.common.control import changes
 from services.common.control.state import ControlState
 from services.common.requests.completion import completed_event
-from services.common.requests.masking.child_process import ChildProcess
+from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.masker import Masker
 from services.common.requests.masking.recording import TextRecording
 from services.common.requests.masking.texts import texts_of
@@ -151,7 +151,7 @@ async def ends() -> dict[str, dict[str, float]]:
             cases.append((event, texts_of(request, choices)))
         await recording.end_with_texts(*cases[0])
         child = recording.masker._child
-        pid = child.process.pid if isinstance(child, ChildProcess) else None
+        pid = child.process.pid if isinstance(child, MaskingProcess) else None
         before, began = _cpu_s(pid) if pid else 0.0, time.process_time()
         for event, texts in cases:
             await recording.end_with_texts(event, texts)

@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 
 from services.common.process import metrics
-from services.common.requests.masking.child_process import ChildLostError, ChildProcess
+from services.common.process.child.child_process import ChildLostError
+from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ class NotMaskedError(Exception):
 
 
 class Inspects(Protocol):
-    """`ChildProcess`, as far as it is asked here."""
+    """`MaskingProcess`, as far as it is asked here."""
 
     @property
     def is_alive(self) -> bool:
@@ -50,7 +51,7 @@ class Masker:
     request that takes longer than `job_s` there costs the process its life.
     """
 
-    start_child: Callable[[], Awaitable[Inspects]] = ChildProcess.start
+    start_child: Callable[[], Awaitable[Inspects]] = MaskingProcess.start
     here_chars: int = _HERE_CHARS
     waiting_bytes: int = _WAITING_BYTES
     patience_s: float = _PATIENCE_S

@@ -9,8 +9,9 @@ import structlog
 
 from services.common.clock import MonotonicClock
 from services.common.process import metrics
+from services.common.process.child.child_process import ChildLostError
 from services.gateway.admission.inspection.fair_queue import FairQueue, Job
-from services.gateway.admission.inspection.process import Worker, WorkerLostError
+from services.gateway.admission.inspection.process import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class WorkerPool:
         while True:
             try:
                 worker = await self.start_worker()
-            except WorkerLostError as error:
+            except ChildLostError as error:
                 log.warning("inspection_worker_not_started", error=str(error), again_in_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -118,7 +119,7 @@ class WorkerPool:
             began_s = self.monotonic()
             try:
                 await self._serve(worker)
-            except WorkerLostError as error:
+            except ChildLostError as error:
                 metrics.INSPECTION_WORKERS_LOST.inc()
                 log.warning("inspection_worker_lost", error=str(error))
             finally:
@@ -145,14 +146,14 @@ class WorkerPool:
         """The next job, unless the worker ends before there is one.
 
         Raises:
-            WorkerLostError: it did.
+            ChildLostError: it did.
         """
         taking = asyncio.create_task(self.queue.take())
         try:
             await asyncio.wait((taking, ended), return_when=asyncio.FIRST_COMPLETED)
             if taking.done():
                 return taking.result()
-            raise WorkerLostError("the process ended while it had nothing to do")
+            raise ChildLostError("the process ended while it had nothing to do")
         finally:
             taking.cancel()
 
@@ -164,7 +165,7 @@ class WorkerPool:
                 read = await worker.do(job.message)
             self._learn(job, began_s)
         except TimeoutError as error:
-            raise WorkerLostError(f"a job took longer than {self.job_timeout_s:g} s") from error
+            raise ChildLostError(f"a job took longer than {self.job_timeout_s:g} s") from error
         finally:
             self._busy -= 1
             if not job.result.done():

@@ -5,28 +5,19 @@ It has no secrets in its environment, reads jobs from one socket, and ends when 
 gateway does.
 """
 
-import json
+import functools
 import os
-import signal
 import socket
-import sys
 import time
 from typing import Any
 
 from services.common.control.thresholds import Thresholds
+from services.common.process.child.frames import inherited_socket, pack, serve
 from services.gateway.admission.inspection.reading import Judgement
 from services.gateway.admission.inspection.screener import Screener
 
-LENGTH_BYTES = 4
-MAX_FRAME_BYTES = 64 * 1024 * 1024
 _NICE = 5
 """Streams go first: on saturated cores a worker gets a third of what a gateway gets."""
-
-
-def pack(message: dict[str, Any]) -> bytes:
-    """A message with its length before it. JSON as ASCII: lone surrogates survive it."""
-    body = json.dumps(message).encode("ascii")
-    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 def answer(screener: Screener, job: dict[str, Any]) -> dict[str, Any]:
@@ -50,21 +41,17 @@ def answer(screener: Screener, job: dict[str, Any]) -> dict[str, Any]:
     return {"read": judged}
 
 
-def serve(connection: socket.socket, screener: Screener) -> None:
-    """Answers jobs until the gateway hangs up."""
-    with connection, connection.makefile("rb") as incoming:
-        connection.sendall(pack({"versions": screener.versions}))
-        while head := incoming.read(LENGTH_BYTES):
-            body = incoming.read(int.from_bytes(head, "big"))
-            connection.sendall(pack(answer(screener, json.loads(body))))
+def serve_jobs(connection: socket.socket, screener: Screener) -> None:
+    """Says its versions, then answers jobs until the gateway hangs up."""
+    connection.sendall(pack({"versions": screener.versions}))
+    serve(connection, functools.partial(answer, screener))
 
 
 def main() -> None:
-    """Reads the number of its socket from the command line, and serves it."""
-    for ended_by in (signal.SIGINT, signal.SIGTERM):  # the gateway drains first
-        signal.signal(ended_by, signal.SIG_IGN)
+    """Serves the socket that it was started with."""
+    connection = inherited_socket()
     os.nice(_NICE)
-    serve(socket.socket(fileno=int(sys.argv[1])), Screener.load(with_model=True))
+    serve_jobs(connection, Screener.load(with_model=True))
 
 
 if __name__ == "__main__":

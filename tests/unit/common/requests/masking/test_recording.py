@@ -9,8 +9,9 @@ import pytest
 from schemas.control import EVERYBODY, PolicyChanged
 from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
+from services.common.process.child.child_process import ChildLostError
 from services.common.requests.completion import completed_event
-from services.common.requests.masking.child_process import ChildLostError, ChildProcess
+from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.masker import Masker
 from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
 from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
@@ -125,7 +126,7 @@ async def test_long_texts_are_masked_in_a_process_that_is_replaced_when_killed()
         first = await masker.inspect([text, KEY], Hidden.EVERYTHING)
         assert first == inspect([text, KEY], Hidden.EVERYTHING)
         child = masker._child
-        assert isinstance(child, ChildProcess)
+        assert isinstance(child, MaskingProcess)
         child.process.kill()
         await child.process.wait()
         assert await masker.inspect([text, KEY], Hidden.EVERYTHING) == first

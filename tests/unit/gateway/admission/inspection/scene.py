@@ -12,11 +12,12 @@ from schemas.events.security import PromptRisk
 from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.state import ControlState
 from services.common.control.thresholds import Thresholds
+from services.common.process.child.child_process import ChildLostError
 from services.common.process.health import HealthState
 from services.gateway.admission.inspection.fair_queue import FairQueue
 from services.gateway.admission.inspection.inspector import Inspector, Patience
 from services.gateway.admission.inspection.pool import WorkerPool
-from services.gateway.admission.inspection.process import Worker, WorkerLostError
+from services.gateway.admission.inspection.process import Worker
 from services.gateway.admission.inspection.reading import Judgement, Reading
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -92,7 +93,7 @@ class FakeWorker:
         self.done.append(message)
         await self.go.wait()
         if any("poison" in text for text in message["texts"]):
-            raise WorkerLostError("poisoned")
+            raise ChildLostError("poisoned")
         thresholds = Thresholds(*message["thresholds"])
         if message["kind"] == "screen":
             return [list(FakeScreener().read(text, thresholds)) for text in message["texts"]]
@@ -120,7 +121,7 @@ class Scene:
 
     async def start_worker(self) -> Worker:
         if self.dead:
-            raise WorkerLostError("none starts")
+            raise ChildLostError("none starts")
         worker = FakeWorker()
         if not self.slow:
             worker.go.set()

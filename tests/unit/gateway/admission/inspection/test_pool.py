@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from services.common.control.thresholds import Thresholds
+from services.common.process.child.frames import pack
 from services.gateway.admission.inspection.reading import Judgement, Reading
-from services.gateway.admission.inspection.worker import answer, pack, serve
+from services.gateway.admission.inspection.worker import answer, serve_jobs
 from tests.unit.gateway.admission.inspection.scene import FakeScreener, Scene, model_says, scene
 
 
@@ -158,7 +159,7 @@ def test_worker_is_told_any_text_as_it_is(text: str) -> None:
             return super().read(text, thresholds)
 
     reader: Any = Listening()
-    serving = threading.Thread(target=serve, args=(theirs, reader))
+    serving = threading.Thread(target=serve_jobs, args=(theirs, reader))
     serving.start()
     with ours, ours.makefile("rb") as incoming:
         ours.sendall(pack({"kind": "screen", "texts": [text], "thresholds": Thresholds()}))
