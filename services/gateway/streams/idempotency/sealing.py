@@ -3,19 +3,14 @@
 import base64
 import hashlib
 import hmac
-import os
 from dataclasses import dataclass
 
-import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.limits import MARGIN_BYTES, MAX_RECORD_BYTES
+from services.common.requests import sealing
 
-_NONCE_BYTES = 12
-_MAX_PLAIN_BYTES = 16 * 1024 * 1024
 _MAX_SEALED_BYTES = (MAX_RECORD_BYTES - MARGIN_BYTES) * 3 // 4
 
 
@@ -46,23 +41,18 @@ class Asked:
 
     def seal(self, pepper: bytes, answer_id: str, plain: bytes) -> str | None:
         """An answer that only the same call opens; None where it is too large."""
-        if len(plain) > _MAX_PLAIN_BYTES:
+        if len(plain) > sealing.MAX_PLAIN_BYTES:
             return None
-        nonce = os.urandom(_NONCE_BYTES)
-        packed = zstandard.compress(plain)
-        sealed = nonce + AESGCM(self._secret(pepper)).encrypt(nonce, packed, answer_id.encode())
+        sealed = sealing.seal(plain, self._secret(pepper), answer_id.encode())
         return None if len(sealed) > _MAX_SEALED_BYTES else base64.b64encode(sealed).decode()
 
     def open(self, pepper: bytes, answer_id: str, sealed: str) -> bytes | None:
         """The answer; None where it was sealed by another call, or is damaged."""
         try:
             raw = base64.b64decode(sealed, validate=True)
-            packed = AESGCM(self._secret(pepper)).decrypt(
-                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], answer_id.encode()
-            )
-            return zstandard.decompress(packed, max_output_size=_MAX_PLAIN_BYTES)
-        except (InvalidTag, ValueError, zstandard.ZstdError):
+        except ValueError:
             return None
+        return sealing.unseal(raw, self._secret(pepper), answer_id.encode())
 
     def _secret(self, pepper: bytes) -> bytes:
         material = _mac(self.key.encode(), b"answer", self._caller_bytes(), self.body).digest()

@@ -4,18 +4,12 @@ gateway serves the answer finds it and nobody else can read it.
 
 import base64
 import hmac
-import os
 from dataclasses import dataclass, field
 
 import orjson
-import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.inference import InferenceRequested
-
-_NONCE_BYTES = 12
-_MOST_BYTES = 16 * 1024 * 1024
+from services.common.requests import sealing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +32,7 @@ def seal(values: PromptValues, request: InferenceRequested, pepper: str) -> str:
     if not (values.values or values.said):
         return ""
     plain = orjson.dumps([values.values, sorted(values.said), sorted(values.unsaid)])
-    nonce = os.urandom(_NONCE_BYTES)
-    packed = zstandard.compress(plain)
-    return base64.b64encode(nonce + AESGCM(_key(pepper)).encrypt(nonce, packed, _bound_to(request))).decode()
+    return base64.b64encode(sealing.seal(plain, _key(pepper), _bound_to(request))).decode()
 
 
 def unseal(sealed: str, request: InferenceRequested, pepper: str) -> PromptValues | None:
@@ -49,10 +41,12 @@ def unseal(sealed: str, request: InferenceRequested, pepper: str) -> PromptValue
         return PromptValues()
     try:
         raw = base64.b64decode(sealed, validate=True)
-        packed = AESGCM(_key(pepper)).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(request))
-        values, said, unsaid = orjson.loads(zstandard.decompress(packed, max_output_size=_MOST_BYTES))
+        plain = sealing.unseal(raw, _key(pepper), _bound_to(request))
+        if plain is None:
+            return None
+        values, said, unsaid = orjson.loads(plain)
         return PromptValues(values, frozenset((name, value) for name, value in said), frozenset(unsaid))
-    except (InvalidTag, ValueError, TypeError, zstandard.ZstdError):
+    except (ValueError, TypeError):
         return None
 
 
