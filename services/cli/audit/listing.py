@@ -34,12 +34,9 @@ def show(given: Mapping[str, Any], *, as_json: bool) -> int:
 
 def _query(given: Mapping[str, Any]) -> AuditQuery:
     try:
-        asked = AuditParameters.model_validate(given)
+        return AuditParameters.model_validate(given).query
     except ValidationError as error:
         raise InvalidChangeError.of(error, AuditParameters) from error
-    names = {"tenant", "action", "object_kind", "object_id", "actor_id"}
-    only = {name: value for name, value in asked.model_dump(include=names).items() if value}
-    return AuditQuery(only, asked.since, asked.until, asked.cursor, asked.limit)
 
 
 async def _read(query: AuditQuery) -> dict[str, Any]:

@@ -37,6 +37,13 @@ class AuditParameters(BaseModel, extra="forbid"):
     since: _Moment | None = Field(None, description="A time with its offset.")
     until: _Moment | None = Field(None, description="The same; it does not count itself.")
 
+    @property
+    def query(self) -> AuditQuery:
+        """The entries that are meant."""
+        named = self.model_dump(include={"tenant", "action", "object_kind", "object_id", "actor_id"})
+        only = {name: value for name, value in named.items() if value}
+        return AuditQuery(only, self.since, self.until, self.cursor, self.limit)
+
 
 class AuditRecord(BaseModel):
     """One act. What was erased is `DELETED`."""
@@ -83,13 +90,10 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
         _require_action(asked.action)
         if not principal.is_platform_admin and asked.tenant not in ("", principal.tenant):
             return json_response({"data": [], "next_cursor": None}, headers=PRIVATE)
-        named = asked.model_dump(include={"tenant", "action", "object_kind", "object_id", "actor_id"})
-        only = {name: value for name, value in named.items() if value}
         if not principal.is_platform_admin:
-            only["tenant"] = principal.tenant
-        query = AuditQuery(only, asked.since, asked.until, asked.cursor, asked.limit)
+            asked = asked.model_copy(update={"tenant": principal.tenant})
         try:
-            return json_response(await trail.read(query), headers=PRIVATE)
+            return json_response(await trail.read(asked.query), headers=PRIVATE)
         except InvalidCursorError as error:
             raise malformed(f"{error}.", "cursor") from error
 
