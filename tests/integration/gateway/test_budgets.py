@@ -44,6 +44,10 @@ EACH = Decimal(2).scaleb(-6) + Decimal(TOKENS).scaleb(-3)
 MOST = EACH + Decimal(100).scaleb(-6)
 """What is reserved for it, at most."""
 LIMIT = Decimal("0.6")
+BUSY = (503, "overloaded")
+"""Who waited two seconds for the gateways to hear of each other is asked to come back: how
+many are, the machine decides.
+"""
 
 
 @dataclass
@@ -186,8 +190,10 @@ async def test_hard_budget_holds_and_every_sum_agrees_whoever_is_killed(platform
     await platform.agree()
     assert LIMIT - 3 * MOST <= platform.observed <= LIMIT + 2 * MOST
     told = Counter((one.status_code, one.json()["error"]["code"]) for one in platform.refused)
-    assert told == {(429, "insufficient_quota"): len(platform.refused)}
-    assert "pocket-money" in platform.refused[0].json()["error"]["message"]
+    assert set(told) - {BUSY} == {(429, "insufficient_quota")}
+    for one in platform.refused:
+        busy = one.status_code == 503
+        assert ("retry-after" in one.headers) if busy else ("pocket-money" in one.json()["error"]["message"])
     await _restarted_gateways_know(platform)
     await until(lambda: not any(len(one.serving.budgets.reservations) for one in platform.own))
     assert await _warnings(platform) == [("pocket-money", Decimal("0.3")), ("pocket-money", Decimal("0.8"))]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,11 @@ class MaskingPath:
         """The ends of all requests so far."""
         return await completed_events(self.stage.url, self.model, count)
 
-    async def bus_text(self) -> str:
-        """Everything that lies on the topics that carry raw text."""
+    async def bus_text(self, ends: Iterable[InferenceCompleted]) -> str:
+        """All of these requests that lies on the topics that carry raw text; other tests
+        have theirs on the same broker.
+        """
+        ids = [one.request_id for one in ends]
         topics = [requests_topic(self.model, lane) for lane in self.stage.model.lanes]  # type: ignore[arg-type]
         text = []
         for topic in (*topics, WORK_TOPIC.name, REPLIES.name, STATUS_TOPIC.name):
@@ -78,7 +81,9 @@ class MaskingPath:
             while any([await tail.position(topic, one) < ends[one] for one in partitions]):
                 text += [(record.value or b"").decode() for record in await tail.poll(0.2)]
             await tail.close()
-        return "\n".join(text)
+        found = "\n".join(one for one in text if any(name in one for name in ids))
+        assert all(name in found for name in ids)
+        return found
 
 
 @pytest.fixture
@@ -166,7 +171,7 @@ async def test_masked_prompt_is_restored_on_every_way_to_the_client(kafka: Broke
     ends = await path.ends(8)
     assert {one.outcome for one in ends} == {Outcome.COMPLETED}
     assert any(one.response_text == "[EMAIL_1] pays [CARD_1] with [SECRET_1]!" for one in ends)
-    told = "\n".join([one.encode().decode() for one in ends]) + await path.bus_text()
+    told = "\n".join([one.encode().decode() for one in ends]) + await path.bus_text(ends)
     assert not [value for value in (MAIL, CARD, PASSWORD) if value in told]
 
 
@@ -264,7 +269,7 @@ async def test_secret_in_a_prompt_is_refused_and_ends_once_for_nothing(
     (end,) = await path.ends(1)
     assert (end.outcome, end.error_code, end.cost_usd) == (Outcome.BLOCKED, "secret_in_prompt", 0)
     assert end.prompt_text == "Use [SECRET_1] please."
-    assert KEY not in await path.bus_text() + end.encode().decode()
+    assert KEY not in await path.bus_text(ends) + end.encode().decode()
 
 
 async def test_kept_answer_to_a_masked_prompt_is_given_again_with_its_values(
