@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.25
 _PACE_S = 0.025
-"""Between two reads, so that a fetch brings what came meanwhile, not each end alone."""
+"""Between two reads, so that a long log leaves the streams their turns."""
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 1000
 """Records: streams wait while they are counted, some 7 ms."""

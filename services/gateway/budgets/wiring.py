@@ -17,6 +17,10 @@ from services.gateway.limits.usage_exchange import UsageExchange
 from services.gateway.openai.catalogue import Catalogue
 from services.gateway.settings import Settings
 
+_GATHER_MS = 100
+_GATHER_BYTES = 256 * 1024
+"""Ends are fetched together: one by one they would cost more than all else of a budget."""
+
 
 def make_budgets(
     settings: Settings,
@@ -34,7 +38,14 @@ def make_budgets(
     )
 
     follower = SpendFollower(
-        Tail(url, f"{name}-spend", committed_only=True, topic=COMPLETED.name),
+        Tail(
+            url,
+            f"{name}-spend",
+            committed_only=True,
+            topic=COMPLETED.name,
+            longest_poll_ms=_GATHER_MS,
+            fewest_bytes=_GATHER_BYTES,
+        ),
         SpendStore(Store(settings.clickhouse_url, name="tocsin-gateway", timeout_s=5.0, connections=2)),
         book,
         spending,

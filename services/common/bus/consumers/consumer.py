@@ -146,9 +146,11 @@ class Tail(_Consumer):
 
     topic: str = ""
     longest_poll_ms: int = 500
-    """So long the broker holds a fetch that finds nothing, and with it what is asked
-    behind it on the same connection.
+    """So long the broker holds a fetch that finds less than `fewest_bytes`, and with it
+    what is asked behind it on the same connection.
     """
+    fewest_bytes: int = 1
+    """More of them make fewer fetches, where records come often and may come late."""
 
     async def start(
         self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END
@@ -160,7 +162,11 @@ class Tail(_Consumer):
         Raises:
             BusUnavailableError: no broker, or no such topic.
         """
-        await self._connect(auto_offset_reset="earliest", fetch_max_wait_ms=self.longest_poll_ms)
+        await self._connect(
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=self.longest_poll_ms,
+            fetch_min_bytes=self.fewest_bytes,
+        )
         wanted = (
             range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0))
             if partitions is None
