@@ -9,9 +9,9 @@ A soft deletion is a record with `deleted_at` and can be restored; an empty reco
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from schemas.base import Message
 
@@ -219,14 +219,21 @@ class RouteChanged(ControlEntry):
         return f"{self.tenant}/{self.route}"
 
 
+SCORES = frozenset({"low", "medium", "high", "critical"})
+"""The fields of thresholds that are scores."""
+_SCORES = SCORES | {"scores_named"}
+
+
 class ThresholdsChanged(ControlEntry):
     """From which score on a prompt is of which risk, and how many requests an hour a
     user may send: of no risk, after up to three findings, after more (None: as `*` has
-    it, else only those of whom something was found are limited, to 50 and 10).
+    it, else only those of whom something was found are limited, to 50 and 10). Where
+    not `scores_named`, the scores are those of `*`, else of the installation.
     """
 
     kind: Literal["thresholds"] = "thresholds"
     tenant: str = EVERYBODY
+    scores_named: bool = True
     low: float = 3
     medium: float = 7
     high: float = 12
@@ -237,6 +244,14 @@ class ThresholdsChanged(ControlEntry):
     def entry_id(self) -> str:
         """The tenant, or `*`."""
         return self.tenant
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_what_it_was_given(cls, values: Any) -> Any:
+        """Who only says how many requests a user may send leaves the scores as they are."""
+        if isinstance(values, dict) and values.get("requests_per_hour") and not values.keys() & _SCORES:
+            return {"scores_named": False} | values
+        return values
 
 
 class PolicyChanged(ControlEntry):

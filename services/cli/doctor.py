@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.topics import TOPICS
+from services.analyzer.audit.anchors import read_anchors
+from services.analyzer.audit.domain.anchoring import fault_of, newest
+from services.analyzer.audit.table import StoredAuditTable
 from services.common.bus.administration.inspection import lag, topic_state
 from services.common.control.reader import read_control_state
 from services.common.errors import BusUnavailableError, StoreUnavailableError, TocsinError
@@ -52,6 +55,7 @@ async def examine(
         "ledger": lambda: _ledger(store),
         "rollups": lambda: _rollups(store),
         "dead letters": lambda: _dead_letters(store),
+        "audit": lambda: _audit(settings, store),
     }
     try:
         return [await _run(name, check) for name, check in checks.items()]
@@ -265,3 +269,24 @@ async def _dead_letters(store: Store) -> Finding:
             "dead letters", ok=True, detail=f"in the last day: {listed}; `tocsin dlq list` shows them"
         )
     return Finding("dead letters", ok=True, detail="none in the last day")
+
+
+async def _audit(settings: CommonSettings, store: Store) -> Finding:
+    """Whether each chain still has the row that was anchored last: where it has not, the
+    audit role publishes no further anchor of it.
+    """
+    former = newest(await read_anchors(settings.kafka_url, "tocsin-doctor", connect_timeout_s=_BUS_TIMEOUT_S))
+    states = await StoredAuditTable(store).states({chain: one.position for chain, one in former.items()})
+    faults = {chain: fault_of(state, former.get(chain)) for chain, state in sorted(states.items())}
+    wrong = [f"{chain}: {fault}" for chain, fault in faults.items() if fault]
+    if wrong:
+        return Finding(
+            "audit",
+            ok=False,
+            detail=f"{len(wrong)} of {len(states)} chains are not what was anchored: {'; '.join(wrong[:3])}",
+            remedy="run `tocsin audit verify`, which names the first wrong row; docs/concepts/audit.md says "
+            "how to go on",
+        )
+    rows = sum(state.rows for state in states.values())
+    anchored = sum(one.position + 1 for one in former.values())
+    return Finding("audit", ok=True, detail=f"{rows} entries in {len(states)} chains, {anchored} anchored")

@@ -15,7 +15,8 @@ app = typer.Typer(
 
 
 def _cells(one: Fields) -> dict[str, str]:
-    levels = {name: f"{one[name]:g}" for name in ("low", "medium", "high", "critical")}
+    named = one["scores_named"]
+    levels = {name: f"{one[name]:g}" if named else "" for name in ("low", "medium", "high", "critical")}
     counts = ",".join(map(str, one["requests_per_hour"] or ()))
     return {"tenant": one["tenant"], **levels, "requests/hour": counts, "state": state_of(one)}
 
@@ -51,7 +52,8 @@ def _save(name: str, what: str) -> None:
             typer.Option(
                 callback=_counts,
                 help="Of a user of no risk, after up to three findings, after more: 100,50,10; or default: "
-                "as * has it, else users of no risk are not limited.",
+                "as * has it, else users of no risk are not limited. Scores that are not named are those "
+                "of *, else of TOCSIN_RISK_THRESHOLDS.",
             ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.control import AnyEntry, BudgetChanged, KeyChanged, ModelChanged
+from schemas.control import SCORES, AnyEntry, BudgetChanged, KeyChanged, ModelChanged, ThresholdsChanged
 from services.common.control.errors import (
     ConflictError,
     InvalidChangeError,
@@ -33,7 +33,7 @@ _FIXED = frozenset(
     {
         *("kind", "key_id", "tenant", "user", "budget_id", "model", "route", "created_at"),
         *("version", "changed_at", "changed_by", "deleted_at", "revoked_at", "replaced_by"),
-        *("previous_secret_until", *SECRET_FIELDS),
+        *("scores_named", "previous_secret_until", *SECRET_FIELDS),
     }
 )
 
@@ -278,6 +278,8 @@ def _successor(known: AnyEntry | None, entry: AnyEntry) -> AnyEntry:
 
 
 def _checked(known: AnyEntry, fields: Mapping[str, Any]) -> AnyEntry:
+    if isinstance(known, ThresholdsChanged) and fields.keys() & SCORES:
+        fields = {**fields, "scores_named": True}
     try:
         return type(known).model_validate(_merged(known.model_dump(), fields))
     except ValidationError as error:

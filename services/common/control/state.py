@@ -132,12 +132,12 @@ class ControlState:
         return _own_or_common(self.policies, tenant) is not None
 
     def has_thresholds(self, tenant: str) -> bool:
-        """Whether an administrator set thresholds, the tenant's own or everybody's."""
-        return _own_or_common(self.thresholds, tenant) is not None
+        """Whether an administrator set scores, the tenant's own or everybody's."""
+        return _scores(self.thresholds, tenant) is not None
 
     def thresholds_of(self, tenant: str) -> ThresholdsChanged:
-        """A tenant's thresholds: its own, else everybody's, else the defaults."""
-        return _own_or_common(self.thresholds, tenant) or ThresholdsChanged()
+        """The scores of a tenant: its own, else everybody's, else the defaults."""
+        return _scores(self.thresholds, tenant) or ThresholdsChanged()
 
 
 def fold(state: ControlState, records: Iterable[ControlRecord]) -> ControlState:
@@ -227,6 +227,10 @@ def _named(entries: Mapping[str, Entry], tenant: str, value: Callable[[Entry], V
         if one is not None and one.deleted_at is None and (named := value(one)) is not None:
             return named
     return None
+
+
+def _scores(entries: Mapping[str, ThresholdsChanged], tenant: str) -> ThresholdsChanged | None:
+    return _named(entries, tenant, lambda one: one if one.scores_named else None)
 
 
 def _own_or_common(entries: Mapping[str, Entry], tenant: str) -> Entry | None:

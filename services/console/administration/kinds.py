@@ -127,7 +127,10 @@ class Display:
 
 def new_entry(kind: EntryKind, body: Body, tenant: str, now: datetime) -> AnyEntry:
     """The entry that a body makes; keys are made elsewhere, with their secret."""
-    fields = body.model_dump() | ({"tenant": tenant} if "tenant" in kind.entry.model_fields else {})
+    # Scores that nobody named are not this entry's.
+    fields = body.model_dump(exclude_unset=kind.name == "thresholds") | (
+        {"tenant": tenant} if "tenant" in kind.entry.model_fields else {}
+    )
     if "created_at" in kind.entry.model_fields:
         fields["created_at"] = now
     if kind.name == "budget":

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,6 +36,18 @@ class AuditParameters(BaseModel, extra="forbid"):
     actor_id: _Text = Field("", description="A key's id, a user's pseudonym or an operator's name.")
     since: _Moment | None = Field(None, description="A time with its offset.")
     until: _Moment | None = Field(None, description="The same; it does not count itself.")
+
+    @field_validator("action")
+    @classmethod
+    def _can_be(cls, action: str) -> str:
+        """Of entries there is only what is done to them, and looks."""
+        kind, dot, verb = action.partition(".")
+        if action and not (dot and kind and (verb in (*VERBS, *LOOKS) or kind not in KINDS)):
+            raise ValueError(
+                "there is no such action; use an object and a verb, such as key.created; of "
+                f"{', '.join(KINDS)} there are {', '.join((*VERBS, *LOOKS))}"
+            )
+        return action
 
     @property
     def query(self) -> AuditQuery:
@@ -87,7 +99,6 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
         """
         principal = admins.principal(request)
         asked = read_query(request, AuditParameters, AuditParameters.model_fields)
-        _require_action(asked.action)
         if not principal.is_platform_admin and asked.tenant not in ("", principal.tenant):
             return json_response({"data": [], "next_cursor": None}, headers=PRIVATE)
         if not principal.is_platform_admin:
@@ -98,18 +109,3 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
             raise malformed(f"{error}.", "cursor") from error
 
     return router
-
-
-def _require_action(action: str) -> None:
-    """Passes where an action can be: of entries only what is done to them, and looks.
-
-    Raises:
-        ProblemError: 400, nothing was ever audited by this name.
-    """
-    kind, dot, verb = action.partition(".")
-    if action and not (dot and kind and (verb in (*VERBS, *LOOKS) or kind not in KINDS)):
-        raise malformed(
-            f"action: {action!r} is none; use an object and a verb, such as key.created; of "
-            f"{', '.join(KINDS)} there are {', '.join((*VERBS, *LOOKS))}.",
-            "action",
-        )

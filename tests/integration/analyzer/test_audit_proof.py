@@ -25,7 +25,10 @@ from services.analyzer.audit.domain.chain import AuditRow, replace_hash
 from services.analyzer.audit.examination import Examined, examine
 from services.analyzer.audit.table import AUDIT_ROWS, StoredAuditTable
 from services.cli.app import app
+from services.cli.doctor import Finding
+from services.cli.doctor import examine as examine_installation
 from services.common.bus import Outgoing
+from services.common.process.settings import CommonSettings
 from services.common.store import Store
 from services.embedded.installation.ports import free_port
 from tests.support.analyzer.audit_fakes import chain, entry
@@ -191,6 +194,8 @@ async def test_chain_is_anchored_proven_exported_and_tampering_is_found(scene: S
         by_log = await _run(tocsin, "audit", "verify", "--offline", "--anchors", str(scene.folder / "log"))
         assert (by_log.exit_code, "whole, 21 rows" in by_log.stdout) == (0, True), by_log.output
 
+        assert (await _doctor(scene)).ok
+
         rows = await _stored(scene)
         await _alter(scene, "reason = 'nothing' WHERE position = 7")
         broken = await _run(tocsin, "audit", "verify", "--anchors", str(kept))
@@ -204,6 +209,8 @@ async def test_chain_is_anchored_proven_exported_and_tampering_is_found(scene: S
         await scene.store.command("TRUNCATE TABLE audit_log")
         await scene.store.insert(AUDIT_ROWS.table, [AUDIT_ROWS.row(row) for row in forged], token="forged")
         await eventually(lambda: _refused(analyzer), within_s=60, what="the role anchors no more")
+        told_by = await _doctor(scene)
+        assert (told_by.ok, "was anchored as" in told_by.detail) == (False, True), told_by
         published = await read_anchors(scene.broker.bootstrap, "test")
         await _publish(producer, range(20, 25))
         await eventually(lambda: _count(scene, len(forged) + 5), within_s=60, what="entries are chained on")
@@ -231,6 +238,13 @@ async def _publish(producer: CountingProducer, numbers: Sequence[int]) -> None:
 async def _anchored(scene: Scene, position: int) -> bool:
     found = await read_anchors(scene.broker.bootstrap, "test")
     return any(one.position >= position for one in found)
+
+
+async def _doctor(scene: Scene) -> Finding:
+    settings = CommonSettings(
+        kafka_url=scene.broker.bootstrap, clickhouse_url=scene.url, partition_scale=0.25
+    )
+    return next(one for one in await examine_installation(settings, ()) if one.check == "audit")
 
 
 async def _refused(analyzer: RecorderProcess) -> bool:

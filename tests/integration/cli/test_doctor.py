@@ -48,7 +48,7 @@ async def test_examine_with_nothing_there_says_what_to_do(unused_tcp_port: int) 
         clickhouse_url=f"http://service:x@127.0.0.1:{unused_tcp_port}/tocsin",
     )
     findings = await doctor.examine(settings, ())
-    assert [one.ok for one in findings] == [False] * 8
+    assert [one.ok for one in findings] == [False] * 9
     assert "mend TOCSIN_KAFKA_URL" in doctor.report(findings)
     assert "mend TOCSIN_CLICKHOUSE_URL" in doctor.report(findings)
 

@@ -74,6 +74,16 @@ def test_listing_with_a_time_without_offset_names_the_option() -> None:
     assert json.loads(done.stderr)["errors"][0]["field"] == "since"
 
 
+@pytest.mark.parametrize("action", ["nonsense", "key.nonsense", ".created", "tenant."])
+def test_listing_of_an_action_that_there_is_not_says_which_there_are(action: str) -> None:
+    """Rather than find nothing, as the route does."""
+    done = CliRunner().invoke(app, ["audit", "list", "--action", action, "--json"])
+    assert done.exit_code == 1
+    [error] = json.loads(done.stderr)["errors"]
+    assert error["field"] == "action"
+    assert "such as key.created" in str(error)
+
+
 def test_line_names_the_broken_row_or_what_holds() -> None:
     """And what is not proven."""
     whole = Examined("a/0", 7, "f" * 64, 1, 5, 4, 2, None)

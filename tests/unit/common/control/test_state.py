@@ -115,4 +115,22 @@ def test_tenant_without_thresholds_of_its_own_has_everybodys() -> None:
         ThresholdsChanged(tenant="gone", low=6, version=1, deleted_at=NOW),
     )
     assert [state.thresholds_of(one).low for one in ("acme", "other", "gone")] == [5, 4, 4]
+    assert state.has_thresholds("other")
+    assert not state_of().has_thresholds("x")
     assert (state_of().thresholds_of("x").critical, state_of().policy_of("x").store_text) == (20, "masked")
+
+
+def test_thresholds_that_only_say_how_many_requests_leave_the_scores() -> None:
+    """To those of all, else of the installation; what named them, or is from before
+    that could be told, keeps them.
+    """
+    requests = {"requests_per_hour": (100, 50, 10), "version": 1}
+    state = state_of(ThresholdsChanged.model_validate({"tenant": "acme", **requests}))
+    assert not state.has_thresholds("acme")
+    assert state.requests_per_hour_of("acme") == (100, 50, 10)
+    everybodys = ThresholdsChanged(tenant=EVERYBODY, low=4, version=1)
+    state = state_of(everybodys, ThresholdsChanged.model_validate({"tenant": "acme", **requests}))
+    assert (state.has_thresholds("acme"), state.thresholds_of("acme").low) == (True, 4)
+    old = ThresholdsChanged().model_dump(mode="json", exclude={"scores_named"})
+    state = state_of(everybodys, ThresholdsChanged.model_validate({**old, "tenant": "acme", **requests}))
+    assert state.thresholds_of("acme").low == 3

@@ -49,6 +49,19 @@ def scene() -> ConsoleScene:
     return scene
 
 
+async def test_scores_of_thresholds_are_an_entrys_own_once_one_is_named(scene: ConsoleScene) -> None:
+    """Limiting requests says nothing of scores."""
+    root, _ = scene.key("default", *ALL)
+    where = "/api/admin/thresholds"
+    made = await scene.client.post(
+        where, json={"tenant": "acme", "requests_per_hour": [9, 8, 7]}, headers=root
+    )
+    assert made.json()["scores_named"] is False
+    tagged = root | {"if-match": made.headers["etag"]}
+    changed = await scene.client.patch(f"{where}/acme", json={"low": 4}, headers=tagged)
+    assert (changed.json()["scores_named"], changed.json()["low"]) == (True, 4)
+
+
 @pytest.mark.parametrize("plural", list(MADE))
 async def test_entry_of_each_kind_lives_through_all_its_verbs(scene: ConsoleScene, plural: str) -> None:
     """Made, read where Location says, changed, deleted, restored, purged; each change

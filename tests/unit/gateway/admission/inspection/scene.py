@@ -134,7 +134,7 @@ class Scene:
             policies={**self.state.policies, tenant: policy}, thresholds=self.state.thresholds
         )
 
-    def set_thresholds(self, tenant: str = "acme", **fields: float) -> None:
+    def set_thresholds(self, tenant: str = "acme", **fields: Any) -> None:
         entry = ThresholdsChanged.model_validate({"tenant": tenant, "version": 1} | fields)
         self.state = ControlState(policies=self.state.policies, thresholds={tenant: entry})
 

@@ -7,6 +7,7 @@ import pytest
 
 from schemas.control import EVERYBODY
 from schemas.errors import ErrorCode
+from services.common.control.thresholds import Thresholds
 from services.common.http.problems import ProblemError
 from services.gateway.admission.inspection.inspector import Patience
 from tests.unit.gateway.admission.inspection.scene import asked, request, scene
@@ -160,6 +161,17 @@ async def test_changed_thresholds_hold_at_once() -> None:
         assert (await found.risk("evil hint")).level == "high"
         found.set_thresholds(low=16, medium=17, high=18, critical=30)
         assert (await found.risk("evil hint")).level == "none"
+
+
+async def test_thresholds_that_name_no_score_leave_the_installations() -> None:
+    """A tenant whose users' requests were limited is judged as before."""
+    async with scene() as found:
+        found.inspector.patience = Patience(thresholds=Thresholds(16, 17, 18, 30))
+        assert (await found.risk("evil hint")).level == "none"
+        found.set_thresholds(requests_per_hour=(100, 50, 10))
+        assert (await found.risk("evil hint")).level == "none"
+        found.set_thresholds(requests_per_hour=(100, 50, 10), low=2)
+        assert (await found.risk("evil hint")).level == "high"
 
 
 async def test_thresholds_that_do_not_rise_are_not_used() -> None:
