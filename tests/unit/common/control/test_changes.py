@@ -387,16 +387,3 @@ def test_user_whose_name_no_path_or_terminal_can_hold_is_refused(name: str) -> N
     user = UserChanged(tenant="acme", user=name, created_at=NOW)
     with pytest.raises(InvalidChangeError):
         changes.create(user)(state_of(tenant()), NOW)
-
-
-def test_scores_of_thresholds_count_once_somebody_names_one() -> None:
-    """A change of requests alone does not name them."""
-    made = ThresholdsChanged.model_validate({"tenant": "*", "requests_per_hour": (9, 8, 7)})
-    state = after(ControlState(), changes.create(made))
-    assert not state.thresholds["*"].scores_named
-    state = after(state, changes.edit("thresholds", "*", {"requests_per_hour": (6, 5, 4)}))
-    assert not state.thresholds["*"].scores_named
-    state = after(state, changes.edit("thresholds", "*", {"low": 4}))
-    assert (state.thresholds["*"].scores_named, state.thresholds["*"].low) == (True, 4)
-    state = after(state, changes.edit("thresholds", "*", {"requests_per_hour": None}))
-    assert state.thresholds["*"].scores_named

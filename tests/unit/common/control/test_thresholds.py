@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.control import ThresholdsChanged
+from services.common.control import changes
+from services.common.control.state import ControlState
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, LEVELS, Thresholds, parse_thresholds
+from tests.unit.common.control.entries import after
 
 
 def test_thresholds_are_read_from_a_setting() -> None:
@@ -25,3 +29,16 @@ def test_level_rises_with_the_score(score: float) -> None:
     """As the thresholds have it."""
     level = DEFAULT_THRESHOLDS.level(score)
     assert sum(score >= bound for bound in (3, 7, 12, 20)) == LEVELS.index(level)
+
+
+def test_scores_of_thresholds_count_once_somebody_names_one() -> None:
+    """A change of requests alone does not name them."""
+    made = ThresholdsChanged.model_validate({"tenant": "*", "requests_per_hour": (9, 8, 7)})
+    state = after(ControlState(), changes.create(made))
+    assert not state.thresholds["*"].scores_named
+    state = after(state, changes.edit("thresholds", "*", {"requests_per_hour": (6, 5, 4)}))
+    assert not state.thresholds["*"].scores_named
+    state = after(state, changes.edit("thresholds", "*", {"low": 4}))
+    assert (state.thresholds["*"].scores_named, state.thresholds["*"].low) == (True, 4)
+    state = after(state, changes.edit("thresholds", "*", {"requests_per_hour": None}))
+    assert state.thresholds["*"].scores_named
