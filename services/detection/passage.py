@@ -68,9 +68,13 @@ class Passage:
     The text is cut into words once; only words that are there at all are then located,
     with `str.find`. An alternation of a vocabulary's words would cost fifty times as
     much: this is what keeps long hostile texts cheap.
+
+    Attributes:
+        doubtful: whether what may only stand for a secret is one, too.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, doubtful: bool = False) -> None:
+        self.doubtful = doubtful
         self.text = text = plain(text)
         self.lower = text.replace(
             "İ", "i"

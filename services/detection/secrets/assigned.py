@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from services.detection.finding import Finding
 from services.detection.passage import Passage, Vocabulary
-from services.detection.secrets.placeholders import entropy, is_placeholder, is_sample_login
+from services.detection.secrets.placeholders import entropy, is_nobodys, is_sample_login
 from services.detection.secrets.table import names
 
 GENERIC = "SECRET_GENERIC_PASSWORD"
@@ -57,8 +57,8 @@ def assigned_secrets(passage: Passage) -> Iterator[Finding]:
             value = match.group(1)
             if (
                 _looks_random(value)
-                and not is_placeholder(value)
-                and not is_sample_login(*_basic_login(value))
+                and not is_nobodys(value, doubtful=passage.doubtful)
+                and (passage.doubtful or not is_sample_login(*_basic_login(value)))
             ):
                 yield Finding(match.start(1), match.end(1), GENERIC, 0.8, "authorisation header")
 
@@ -75,7 +75,7 @@ def _named(passage: Passage, vocabulary: Vocabulary, *, strong: bool) -> Iterato
         done = value.end
         candidate = text[value.start : value.end]
         if (
-            is_placeholder(candidate)
+            is_nobodys(candidate, doubtful=passage.doubtful)
             or (not strong and _is_harmless(passage.lower, end))
             or not _is_secret(candidate, value, strong=strong)
         ):

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from services.detection.finding import Finding
 from services.detection.passage import Passage
-from services.detection.secrets.placeholders import is_placeholder
+from services.detection.secrets.placeholders import holds_nothing, is_placeholder
 from services.detection.secrets.table import Command, commands, names
 
 GENERIC = "SECRET_GENERIC_PASSWORD"
@@ -33,11 +33,14 @@ def command_secrets(passage: Passage) -> Iterator[Finding]:
             if line and _BEFORE.search(passage.text, max(0, start - 2), start):
                 done = line.end()
                 for command in commands()[word]:
-                    yield from _of_command(passage.text, command, end, done, seen)
+                    yield from _of_command(passage, command, end, done, seen)
 
 
-def _of_command(text: str, command: Command, start: int, end: int, seen: set[int]) -> Iterator[Finding]:
+def _of_command(
+    passage: Passage, command: Command, start: int, end: int, seen: set[int]
+) -> Iterator[Finding]:
     """The values of a command's password options between its name and its line's end."""
+    text = passage.text
     for match in _compiled(command.pattern).finditer(text, start, end):
         group = next(name for name, value in match.groupdict().items() if value is not None)
         value_start, value_end = match.span(group)
@@ -45,7 +48,9 @@ def _of_command(text: str, command: Command, start: int, end: int, seen: set[int
             value_end = _without_end_of_command(text, value_start, value_end)
             at = text.rfind("@", value_start, value_end) if command.ends_at_host else -1
             value_end = at if at > value_start else value_end
-        if value_start not in seen and is_argument_secret(text[value_start:value_end]):
+        if value_start not in seen and is_argument_secret(
+            text[value_start:value_end], doubtful=passage.doubtful
+        ):
             seen.add(value_start)
             yield Finding(value_start, value_end, GENERIC, 0.87, "password argument of a command")
 
@@ -64,10 +69,12 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(part + _VALUE.format(n=n) for n, part in enumerate(parts[:-1])) + parts[-1])
 
 
-def is_argument_secret(value: str) -> bool:
+def is_argument_secret(value: str, *, doubtful: bool = False) -> bool:
     """Whether an argument is a password and no variable, option, placeholder or plain
     word such as `secret`.
     """
+    if doubtful:
+        return len(value) >= 4 and value[0] not in "->" and not holds_nothing(value)
     if len(value) < 4 or value[0] in "-$%<>{@" or is_placeholder(value):
         return False
     lower = value.lower()

@@ -12,6 +12,17 @@ _STRUCTURAL = re.compile(
     r"|#?\{[^}]*\}|#?\{[A-Za-z_ -]*|@+[A-Za-z_]+@+"
     r"|[xX*.•●_#-]+"
 )
+# What holds no value at all, whoever wrote it: a name in brackets, a variable, marks.
+_EMPTY = re.compile(
+    r"<[A-Za-z_ .-]*>?|\$\{[A-Za-z_][\w.]*\}?|\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|%[A-Za-z_]+%"
+    r"|[#$]?\{{1,2}[A-Za-z_ .-]*\}{0,2}|\[[A-Za-z_ .-]*\]?|\[[A-Z][A-Z_]*_[0-9]+\]|@+[A-Za-z_]+@+"
+    r"|[xX*.•●_#-]+|(.)\1*"
+)
+_REFERENCE = re.compile(
+    r"(?:process\.env|os\.environ|os\.getenv|getenv|secrets|config|settings|self|this|env|vault)(?=[.:\[(])"
+    r"(?:[.:/][A-Za-z_]++|[\[(][\"']?[A-Za-z_.]*+[\"']?[\])]?)*+[;,)\]]*+",
+    re.IGNORECASE,
+)
 _HOLE = re.compile(
     r"<[A-Za-z_ -]{1,40}>|\.\.\.|…|(.)\1{4}"
 )  # something left out, or one character again and again
@@ -35,6 +46,13 @@ def is_placeholder(value: str) -> bool:
     return says_placeholder(lower) or _is_sequence(lower)
 
 
+def holds_nothing(value: str) -> bool:
+    """Whether a value holds no secret, however one looks at it: `<YOUR_KEY>`, `${TOKEN}`,
+    `xxxxxxxx`, `os.environ["KEY"]`, a masked one; `changeme` and `1234567890` may be one.
+    """
+    return bool(_EMPTY.fullmatch(value) or _REFERENCE.fullmatch(value))
+
+
 def _is_sequence(lower: str) -> bool:
     """Whether letters and digits mostly follow one another: `abcd1234efgh5678`, `qwertyuiop`."""
     marks = "".join(filter(str.isalnum, lower))
@@ -54,8 +72,17 @@ def says_placeholder(lower: str) -> bool:
     return False
 
 
-def is_sample_login(user: str, password: str) -> bool:
+def is_nobodys(value: str, *, doubtful: bool) -> bool:
+    """Whether a value is passed over: as a placeholder, or, where `doubtful` ones count
+    as secrets, because it holds nothing.
+    """
+    return holds_nothing(value) if doubtful else is_placeholder(value)
+
+
+def is_sample_login(user: str, password: str, *, doubtful: bool = False) -> bool:
     """Whether a user and a password stand for others: `user:pass`, `root:root`."""
+    if doubtful:
+        return holds_nothing(password)
     lower = password.lower()
     is_sample = lower in names().sample_logins or (lower == user.lower() and lower.isalpha())
     return is_sample or is_placeholder(password)

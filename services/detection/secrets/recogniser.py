@@ -14,7 +14,7 @@ from services.detection.secrets.assigned import assigned_secrets
 from services.detection.secrets.commands import command_secrets
 from services.detection.secrets.placeholders import (
     entropy,
-    is_placeholder,
+    is_nobodys,
     is_sample_login,
     says_placeholder,
 )
@@ -66,7 +66,7 @@ def find_secrets(text: str) -> tuple[Finding, ...]:
 def recognise_secrets(passage: Passage) -> Iterator[Finding]:
     """Every recogniser's findings, overlaps included."""
     yield from _provider_tokens(passage)
-    yield from _private_keys(passage.text)
+    yield from _private_keys(passage)
     yield from _connection_strings(passage)
     yield from _hooks(passage)
     yield from assigned_secrets(passage)
@@ -75,14 +75,14 @@ def recognise_secrets(passage: Passage) -> Iterator[Finding]:
 
 def _provider_tokens(passage: Passage) -> Iterator[Finding]:
     """Tokens that have a provider's format."""
-    known, text = formats(), passage.text
+    known, text, doubtful = formats(), passage.text, passage.doubtful
     for start, end in _long_words(text):
         for token in _TOKEN.finditer(text, start, end):
-            yield from _first_of(known, text, *token.span())
+            yield from _first_of(known, text, *token.span(), doubtful=doubtful)
         for held, pattern in known.anywhere:
             if text.find(held, start, end) >= 0:
                 for match in pattern.finditer(text, start, end):
-                    yield from _provider_finding(known, match)
+                    yield from _provider_finding(known, match, doubtful=doubtful)
 
 
 def _long_words(text: str) -> Iterator[tuple[int, int]]:
@@ -95,20 +95,22 @@ def _long_words(text: str) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def _first_of(known: Formats, text: str, start: int, end: int) -> Iterator[Finding]:
+def _first_of(known: Formats, text: str, start: int, end: int, *, doubtful: bool) -> Iterator[Finding]:
     """The first credential that begins where one may in a token."""
     for begin in _beginnings(text, start, end):
         pattern = known.by_start.get(text[begin : begin + 2])
         match = pattern.match(text, begin) if pattern else None
         if match:
-            yield from _provider_finding(known, match)
+            yield from _provider_finding(known, match, doubtful=doubtful)
             return
 
 
-def _provider_finding(known: Formats, match: re.Match[str]) -> Iterator[Finding]:
+def _provider_finding(known: Formats, match: re.Match[str], *, doubtful: bool) -> Iterator[Finding]:
     provider = known.providers[int((match.lastgroup or "p0")[1:])]
     value = match.group()
-    if not is_placeholder(value) and entropy(value[4:]) >= provider.entropy:
+    if not is_nobodys(value, doubtful=doubtful) and entropy(value[4:]) >= (
+        1.0 if doubtful else provider.entropy
+    ):
         yield Finding(match.start(), match.end(), provider.type, 0.99, f"format of {provider.id}")
 
 
@@ -127,12 +129,17 @@ def _beginnings(text: str, start: int, end: int) -> list[int]:
     return begins
 
 
-def _private_keys(text: str) -> Iterator[Finding]:
+def _private_keys(passage: Passage) -> Iterator[Finding]:
+    text, doubtful = passage.text, passage.doubtful
     if "PRIVATE KEY" in text and "-----BEGIN" in text:
         for match in _PEM.finditer(text):
             body = match.group().split("-----")[2] if match.group().count("-----") >= 2 else ""
             compact = "".join(body.replace("\\n", "").split())
-            if len(compact) >= 24 and len(set(compact)) >= 10 and not says_placeholder(compact.lower()):
+            if (
+                len(compact) >= 24
+                and len(set(compact)) >= 10
+                and (doubtful or not says_placeholder(compact.lower()))
+            ):
                 yield Finding(match.start(), match.end(), "SECRET_PRIVATE_KEY", 0.99, "PEM block")
     if "PuTTY-User-Key-File" in text:
         yield from (
@@ -143,20 +150,20 @@ def _private_keys(text: str) -> Iterator[Finding]:
 
 def _connection_strings(passage: Passage) -> Iterator[Finding]:
     """URLs with a password in them, Azure's and ADO's `name=value;` strings."""
-    text, lower = passage.text, passage.lower
+    text, lower, doubtful = passage.text, passage.lower, passage.doubtful
     for rest in _AUTHORITY.finditer(text) if "://" in text and "@" in text else ():
         scheme = _SCHEME.search(text, max(0, rest.start() - 31), rest.start())
-        if scheme and not is_sample_login(rest.group(1), rest.group(2)):
+        if scheme and not is_sample_login(rest.group(1), rest.group(2), doubtful=doubtful):
             yield Finding(scheme.start(), rest.end(), "SECRET_DB_URL", 0.98, "password in a URL")
     if "accountkey=" in lower or "sharedaccesskey" in lower or "accountname=" in lower:
         yield from (
             Finding(m.start(), m.end(), "SECRET_AZURE_CONN", 0.995, "Azure connection string")
             for m in _AZURE.finditer(text)
-            if not is_placeholder(m.group())
+            if not is_nobodys(m.group(), doubtful=doubtful)
         )
     for match in _ADO.finditer(text) if "password=" in lower or "pwd=" in lower else ():
         password = _ADO_PASSWORD.search(match.group())
-        if password and not is_placeholder(password.group(1)):
+        if password and not is_nobodys(password.group(1), doubtful=doubtful):
             yield Finding(
                 match.start(), match.end(), "SECRET_DB_URL", 0.97, "password in a connection string"
             )
@@ -170,7 +177,7 @@ def _hooks(passage: Passage) -> Iterator[Finding]:
             yield from (
                 Finding(m.start(), m.end(), kind, 0.99, "secret URL")
                 for m in pattern.finditer(text)
-                if not is_placeholder(m.group())
+                if not is_nobodys(m.group(), doubtful=passage.doubtful)
             )
 
 

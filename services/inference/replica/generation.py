@@ -29,6 +29,7 @@ from services.common.clock import utc_now
 from services.common.errors import RecordTooLargeError, TocsinError
 from services.common.requests.tool_calls import join_tool_calls
 from services.detection.masking import mask
+from services.detection.sensitive import find_to_keep_out
 from services.inference.engines import base
 from services.inference.replica.engine_messages import (
     encodable,
@@ -221,7 +222,8 @@ class Generation:
                     ErrorDetail(status=503, code=ErrorCode.CANNOT_CONTINUE, message=_brief(str(error))),
                 )
             case base.EngineFailedError():
-                told = mask(_brief(str(error))).text  # an upstream may quote the prompt
+                # An upstream may quote the prompt.
+                told = mask(_brief(str(error)), find=find_to_keep_out).text
                 log.warning("engine_failed", request_id=self.request.request_id, error=told)
                 return self._end(
                     Outcome.FAILED,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from services.detection.finding import Finding
 from services.detection.masking import Finder, Vault, identity_of, mask_all
-from services.detection.sensitive import find_sensitive
+from services.detection.sensitive import find_sensitive, find_to_keep_out
 
 _SECRET = "SECRET_"  # noqa: S105  the beginning of findings' types
 
@@ -19,6 +19,10 @@ class Hidden(StrEnum):
     SECRETS = "secrets"
     PERSONAL = "personal"
     EVERYTHING = "everything"
+    TO_KEEP = "to_keep"
+    """Everything, and what may only stand for a secret: nobody is alarmed by what is
+    kept, so it is kept without.
+    """
 
     @classmethod
     def of(cls, *, secrets: bool, personal: bool) -> "Hidden":
@@ -29,7 +33,7 @@ class Hidden(StrEnum):
 
     def covers(self, kind: str) -> bool:
         """Whether a finding of this type is masked."""
-        if self is Hidden.EVERYTHING:
+        if self in (Hidden.EVERYTHING, Hidden.TO_KEEP):
             return True
         return self is (Hidden.SECRETS if kind.startswith(_SECRET) else Hidden.PERSONAL)
 
@@ -62,7 +66,7 @@ class Inspected:
 
 def inspect(texts: Sequence[str], hidden: Hidden) -> Inspected:
     """Masks texts that belong together, with one vault."""
-    find = _remembering(find_sensitive)
+    find = _remembering(find_to_keep_out if hidden is Hidden.TO_KEEP else find_sensitive)
     found = tuple(
         [
             tuple(dict.fromkeys([_found(one, text) for one in find(text)]))  # each value once

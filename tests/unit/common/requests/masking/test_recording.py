@@ -61,6 +61,14 @@ async def recorded(
         await recording.close()
 
 
+async def test_secret_that_looks_made_up_is_not_recorded_either() -> None:
+    """At once and in the process for long texts."""
+    made_up = "ghp_1234567890abcdefghijklmnopqrstuvwxyz"
+    for masker in (Masker(), Masker(here_chars=0)):
+        event = await recorded(request_of(("user", f"use {made_up}")), f"I use {made_up}", masker=masker)
+        assert (event.prompt_text, event.response_text) == ("use [SECRET_1]", "I use [SECRET_1]")
+
+
 async def test_end_same_value_in_prompt_and_answers_has_one_placeholder() -> None:
     """Message by message, and the parts' lengths are those of the masked text."""
     request = request_of(

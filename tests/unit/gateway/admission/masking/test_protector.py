@@ -96,6 +96,12 @@ async def test_masked_prompt_has_no_value_in_any_place() -> None:
     assert (found.request.answer.leaks, found.request.answer.personal) == ("observe", "observe")  # type: ignore[union-attr]
 
 
+async def test_secret_that_looks_made_up_refuses_no_prompt() -> None:
+    """It is only kept out of records."""
+    asked = request(prompt="use ghp_1234567890abcdefghijklmnopqrstuvwxyz", messages=())
+    assert (await protected(asked, secrets="block")).secrets == ()
+
+
 @pytest.mark.parametrize(
     ("policy", "hidden", "shown"),
     [
