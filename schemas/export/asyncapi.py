@@ -41,7 +41,7 @@ def asyncapi_document(topics: Sequence[Topic], schema_of: Callable[[Topic], str]
             "title": "Tocsin's bus",
             "version": "1.0.0",
             "description": "Every topic, who writes it and who reads it. Made by `python -m "
-            "schemas.export`; change schemas/topics.py instead.",
+            "schemas.export`; change schemas/topics instead.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

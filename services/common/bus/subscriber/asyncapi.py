@@ -21,7 +21,7 @@ def merged(ours: Mapping[str, Any], generated: Sequence[Mapping[str, Any]]) -> D
     for one in generated:
         for key, channel in one["channels"].items():
             if channel["address"] not in names:
-                raise ValueError(f"{channel['address']} is consumed, but is not in schemas/topics.py")
+                raise ValueError(f"{channel['address']} is consumed, but is not in schemas/topics")
             name, group = names[channel["address"]], key.partition(":")[0]
             document["operations"][f"{group}_consumes_{name}"] = {
                 "action": "receive",

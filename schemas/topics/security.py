@@ -1,0 +1,47 @@
+"""The topics of security and of the audit."""
+
+from pydantic import TypeAdapter
+
+from schemas.events.audit import AuditEntry, ChainAnchored
+from schemas.events.security import SecurityFinding, UserRisk
+from schemas.topics.topic import MONTH, WEEK, Topic
+
+AUDIT = Topic(
+    "audit.entries.v1",
+    TypeAdapter(AuditEntry),
+    "tenant",
+    1,
+    MONTH,
+    ("gateway", "console", "cli"),
+    ("audit",),
+    "Who did what. One partition: one chain of hashes over all entries.",
+    ledger=True,
+    dead_letters=True,
+)
+AUDIT_ANCHORS = Topic(
+    *("audit.anchors.v1", TypeAdapter(ChainAnchored), "chain@position", 1, None, ("audit",)),
+    *(("audit", "cli"), "Hashes of the audit's chains, one an hour: each has its own key, so all are kept."),
+)
+FINDINGS = Topic(
+    "security.findings.v1",
+    TypeAdapter(SecurityFinding),
+    "user",
+    6,
+    WEEK,
+    ("gateway", "security"),
+    ("recorder",),
+    "What security analysis found.",
+    scaled=True,
+    ledger=True,
+    dead_letters=True,
+)
+RISK = Topic(
+    "security.risk.v1",
+    TypeAdapter(UserRisk),
+    "tenant/user",
+    1,
+    None,
+    ("security",),
+    ("gateway",),
+    "How suspicious each user's requests were lately: limits tighten by it.",
+)
