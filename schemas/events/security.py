@@ -1,10 +1,13 @@
-"""What security analysis found in a prompt, an answer or a user's behaviour:
-security.findings; and what a gateway found in a prompt before it served it.
+"""What security analysis saw of each request (security.observations), what it found in a
+prompt, an answer or a user's behaviour (security.findings), how suspicious that makes a
+user (security.risk), and what it remembers (security.subjects); and what a gateway found
+in a prompt before it served it.
 """
 
 from enum import StrEnum
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from schemas.base import Finite, Message
 
@@ -112,3 +115,77 @@ class UserRisk(Message):
     level: RiskLevel = RiskLevel.NONE
     score: Finite = 0.0
     assessed_at: AwareDatetime
+
+
+class TextFinding(Message):
+    """A finding before it is told: without neighbours. `text` is a digest of the text
+    that it is about, which is an `earlier` message of the conversation or the newest.
+    """
+
+    finding: SecurityFinding
+    text: str = ""
+    earlier: bool = False
+
+
+class RequestObserved(Message):
+    """What the inspection of an ended request saw, without its text:
+    security.observations, a tenant's in one order.
+
+    `at` is when the request ended. `score` is the prompt's, in points; `outcome` and
+    `error_code` are those of its end. `sketch` (hexadecimal) tells how like another
+    text what the user wrote is, and is empty where no text was kept.
+    """
+
+    request_id: str
+    tenant: str
+    user: str = ""
+    key_id: str = ""
+    model: str = ""
+    at: AwareDatetime
+    outcome: str = ""
+    error_code: str | None = None
+    score: Finite = 0.0
+    sketch: str = Field("", max_length=1024)
+    findings: tuple[TextFinding, ...] = ()
+
+
+class SubjectRemembered(Message):
+    """What is remembered of a user or a key, as of the newest checkpoint.
+
+    `partition` is the one of security.observations that it follows from; `state` is in
+    `format`, and only the role that wrote it reads it.
+    """
+
+    kind: Literal["subject"] = "subject"
+    partition: int
+    subject: str
+    format: int
+    state: dict[str, Any]
+
+
+class CheckpointRemembered(Message):
+    """Up to which offset of its partition of security.observations the subjects say what
+    was seen.
+
+    `seen` are digests of the latest observations in the order in which they came,
+    `newest_s` the latest time that one told (Unix seconds).
+    """
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    partition: int
+    format: int
+    offset: int
+    newest_s: Finite = 0.0
+    seen: tuple[str, ...] = ()
+
+
+class EffectsRemembered(Message):
+    """What followed from the observations before `offset` was told: findings, risks."""
+
+    kind: Literal["effects"] = "effects"
+    partition: int
+    offset: int
+
+
+AnyMemory = SubjectRemembered | CheckpointRemembered | EffectsRemembered
+MEMORY: TypeAdapter[AnyMemory] = TypeAdapter(Annotated[AnyMemory, Field(discriminator="kind")])

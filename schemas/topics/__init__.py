@@ -26,7 +26,7 @@ from schemas.topics.inference import (
     requests_topic,
 )
 from schemas.topics.insight import ALERTS, BREACHES, DRIFT, FEEDBACK, RETRAINING_REQUESTS, RETRAINING_RESULTS
-from schemas.topics.security import AUDIT, AUDIT_ANCHORS, FINDINGS, RISK
+from schemas.topics.security import AUDIT, AUDIT_ANCHORS, FINDINGS, OBSERVATIONS, RISK, SUBJECTS
 from schemas.topics.topic import Topic, dead_letter_name, dead_letter_topic
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "IDEMPOTENCY_CLAIMS",
     "KEY_USES",
     "LIMIT_SHARES",
+    "OBSERVATIONS",
     "REPLIES",
     "REQUESTS",
     "RETRAINING_REQUESTS",
@@ -52,6 +53,7 @@ __all__ = [
     "RISK",
     "SESSIONS",
     "STATUS_TOPIC",
+    "SUBJECTS",
     "TOPICS",
     "WORK_TOPIC",
     "Topic",
@@ -80,6 +82,8 @@ TOPICS: tuple[Topic, ...] = (
     AUDIT_ANCHORS,
     FINDINGS,
     RISK,
+    OBSERVATIONS,
+    SUBJECTS,
     BREACHES,
     DRIFT,
     ALERTS,

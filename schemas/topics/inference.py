@@ -78,7 +78,7 @@ COMPLETED = Topic(
     12,
     WEEK,
     ("dispatcher", "gateway"),
-    ("recorder", "gateway"),
+    ("recorder", "gateway", "security"),
     "The one end of each request.",
     scaled=True,
     ledger=True,

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from schemas.events.audit import AuditEntry, ChainAnchored
-from schemas.events.security import SecurityFinding, UserRisk
+from schemas.events.security import MEMORY, RequestObserved, SecurityFinding, UserRisk
 from schemas.topics.topic import MONTH, WEEK, Topic
 
 AUDIT = Topic(
@@ -44,4 +44,27 @@ RISK = Topic(
     ("security",),
     ("gateway",),
     "How suspicious each user's requests were lately: limits tighten by it.",
+)
+OBSERVATIONS = Topic(
+    "security.observations.v1",
+    TypeAdapter(RequestObserved),
+    "tenant",
+    4,
+    WEEK,
+    ("security",),
+    ("security",),
+    "Requests as security analysis saw them, without their texts. A tenant's are in one order.",
+    scaled=True,
+    dead_letters=True,
+)
+SUBJECTS = Topic(
+    "security.subjects.v1",
+    MEMORY,
+    "group/subject",
+    4,
+    None,
+    ("security",),
+    ("security",),
+    "What security analysis remembers of users and keys, partition by partition of its observations.",
+    scaled=True,
 )

@@ -15,6 +15,7 @@ from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.tables import RECORDINGS
 from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
 from services.analyzer.recorder.writer import Writer
+from services.analyzer.security.role import SecurityRole
 from services.analyzer.settings import Settings
 from services.common.bus import Producer
 from services.common.bus.consumers.events import EventConsumer
@@ -193,6 +194,7 @@ def audit_subscription(chainer: AuditChainer, group: str) -> Subscription:
 ROLES: Mapping[str, Callable[[Settings, Reporter], Role]] = {
     "recorder": RecorderRole,
     "audit": AuditRole,
+    "security": SecurityRole,
 }
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS, RiskThresholds
 from services.common.process.settings import CommonSettings
 
 
@@ -9,11 +10,36 @@ class Settings(CommonSettings):
     """The analyzer's settings; each is a `TOCSIN_*` variable."""
 
     analyzer_roles: str = Field(
-        "recorder,audit", description="What this process does, separated by commas: recorder, audit."
+        "recorder,audit,security",
+        description="What this process does, separated by commas: recorder, audit, security.",
     )
     audit_group: str = Field(
         "audit", description="The consumer group that chains audit entries; those of one store share it."
     )
+    security_group: str = Field(
+        "security",
+        pattern="^[A-Za-z0-9._-]{1,100}$",
+        description="The consumer groups of security analysis begin so; those of one installation share it.",
+    )
+    security_cpu_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of one core that looking at texts takes at most; what is more waits in the log.",
+    )
+    security_subjects: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Users and keys whose behaviour is remembered, for each partition of "
+        "security.observations; those that were not seen for longest are forgotten.",
+    )
+    limits_risk_half_life_s: float = Field(
+        6 * 3600.0,
+        gt=0,
+        description="What was found about a user counts half after so long, here as at the gateways.",
+    )
+    risk_thresholds: RiskThresholds = DEFAULT_RISK_THRESHOLDS
     audit_anchor_interval_s: float = Field(
         3600.0,
         ge=0.1,

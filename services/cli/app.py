@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from services.cli import audit, costs, dead_letters, installation, operations
+from services.cli import audit, costs, dead_letters, installation, operations, security
 from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
 _ADMINISTRATION = "Administration"
@@ -78,6 +78,7 @@ app.add_typer(policies.app, name="policies", rich_help_panel=_ADMINISTRATION)
 app.add_typer(routes.app, name="routes", rich_help_panel=_ADMINISTRATION)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(audit.app, name="audit")
+app.add_typer(security.app, name="security")
 
 
 def main() -> None:

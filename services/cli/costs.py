@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.tables import minute, table
+from services.cli.figures.tables import minute, table
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.control.access.settings import AccessSettings
 from services.common.control.limits import LimitsDefaults
-from services.common.control.thresholds import parse_thresholds
+from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS, RiskThresholds
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
@@ -111,11 +111,7 @@ class Settings(AccessSettings):
         description="How long a prompt waits where its tenant's policy blocks and only the model can tell "
         "whether that is due, or its text is long; beyond it 503.",
     )
-    risk_thresholds: str = Field(
-        "low=3,medium=7,high=12,critical=20",
-        description="From how many points on a prompt is of which risk, for tenants for which an "
-        "administrator set no thresholds.",
-    )
+    risk_thresholds: RiskThresholds = DEFAULT_RISK_THRESHOLDS
     max_choices: int = Field(16, ge=1, le=128, description="Largest `n` of a request.")
     ack_timeout_s: float = Field(
         5.0, gt=0, description="How long Kafka may take to acknowledge a request before the client gets 503."
@@ -188,12 +184,6 @@ class Settings(AccessSettings):
             parts.scheme not in ("valkey", "valkeys", "redis", "rediss") or not parts.hostname
         ):
             raise ValueError("must look like valkey://127.0.0.1:6379")
-        return value
-
-    @field_validator("risk_thresholds")
-    @classmethod
-    def _are_thresholds(cls, value: str) -> str:
-        parse_thresholds(value)
         return value
 
     @field_validator("trusted_proxies")

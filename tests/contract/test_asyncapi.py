@@ -20,10 +20,12 @@ def test_what_is_consumed_is_in_our_document_with_the_same_schema() -> None:
     """FastStream's document has no topic, message or field that ours does not have."""
     generated = build(Settings()).asyncapi()
     consumed = {channel["address"] for one in generated for channel in one["channels"].values()}
-    assert consumed == {topic.name for topic in TOPICS if topic.ledger and "audit" in topic.consumers}
+    assert consumed == {
+        topic.name for topic in TOPICS if {"audit", "security"} & {*topic.consumers} and topic.retention
+    }
     for one in generated:
         for topic in TOPICS:
-            if topic.name not in consumed:
+            if topic.name not in {channel["address"] for channel in one["channels"].values()}:
                 continue
             schema = topic.model.json_schema()
             found = one["components"]["schemas"][schema["title"]]
@@ -36,7 +38,11 @@ def test_merged_document_adds_the_groups_and_changes_nothing_of_ours() -> None:
     """One document: who consumes what, in which group."""
     document = merged(_OURS, build(Settings()).asyncapi())
     added = document["operations"].keys() - _OURS["operations"].keys()
-    assert added == {"audit_consumes_audit_entries_v1"}
+    assert added == {
+        "audit_consumes_audit_entries_v1",
+        "security_consumes_inference_completed_v1",
+        "security-behaviour_consumes_security_observations_v1",
+    }
     operation = document["operations"]["audit_consumes_audit_entries_v1"]
     assert operation["channel"] == {"$ref": "#/channels/audit_entries_v1"}
     assert operation["bindings"]["kafka"]["groupId"]["enum"] == ["audit"]
@@ -53,5 +59,5 @@ def test_merge_with_a_topic_that_is_not_listed_says_so() -> None:
 @pytest.mark.parametrize("roles", ["", "recorder,nonsense", " , "])
 def test_build_with_unknown_roles_says_which_there_are(roles: str) -> None:
     """Nothing runs half."""
-    with pytest.raises(ConfigError, match="recorder, audit"):
+    with pytest.raises(ConfigError, match="recorder, audit, security"):
         build(Settings(analyzer_roles=roles))

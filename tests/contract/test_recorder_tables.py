@@ -149,6 +149,8 @@ async def test_tables_are_written_by_the_service_and_read_by_the_analyst(store: 
         "v_dead_letters",
         "v_ledger",
         "v_rollups",
+        "v_findings",
+        "v_threats",
     ):
         await analyst.query(f"SELECT * FROM {view} LIMIT 10")
     with pytest.raises(StoreUnavailableError, match=r"privileges|readonly"):

@@ -6,7 +6,7 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import EntryKind, Fields, Json, add_shared_commands, state_of
-from services.cli.tables import minute
+from services.cli.figures.tables import minute
 
 app = typer.Typer(
     help="Make, show, change and delete budgets of keys, users, tenants and models.", no_args_is_help=True

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.beside import run_beside_installation
-from services.cli.tables import minute, table, words
+from services.cli.figures.tables import minute, table, words
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
 Fields = dict[str, Any]

@@ -16,7 +16,7 @@ from services.cli.control.limits import (
 )
 from services.cli.control.models import require_in_file
 from services.cli.control.scopes import ScopeName, Scopes, ScopesOrNone
-from services.cli.tables import minute
+from services.cli.figures.tables import minute
 
 app = typer.Typer(help="Make, show, change, rotate and revoke API keys.", no_args_is_help=True)
 

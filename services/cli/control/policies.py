@@ -6,7 +6,7 @@ import typer
 
 from services.cli.beside import run_beside_installation
 from services.cli.control.entries import DEFAULT, EntryKind, Fields, Json, add_shared_commands, state_of
-from services.cli.tables import words
+from services.cli.figures.tables import words
 
 app = typer.Typer(
     help="Set and show tenants' policies: what is done about their prompts. Effective at every gateway "

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from services.cli.tables import table
+from services.cli.figures.tables import table
 from services.embedded.installation.home import Home
 
 _TIMEOUT_S = 3.0

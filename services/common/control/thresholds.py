@@ -1,9 +1,12 @@
 """From how many points on a prompt is of which risk. Pure."""
 
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, Field
 
 from schemas.control import ThresholdsChanged
+from services.common.control.state import ControlState
 
 LEVELS = ("none", "low", "medium", "high", "critical")
 
@@ -51,3 +54,28 @@ def parse_thresholds(text: str) -> Thresholds:
     if not found.rise:
         raise ValueError(f"{text!r}: the thresholds must rise from low to critical, and be above 0")
     return found
+
+
+def thresholds_for(state: ControlState, tenant: str, default: Thresholds) -> Thresholds:
+    """Those that hold for a tenant: as an administrator set them, its own or
+    everybody's; else, and where those do not rise, the installation's `default`.
+    """
+    found = Thresholds.of(state.thresholds_of(tenant))
+    return found if state.has_thresholds(tenant) and found.rise else default
+
+
+def _are_thresholds(text: str) -> str:
+    parse_thresholds(text)
+    return text
+
+
+RiskThresholds = Annotated[
+    str,
+    AfterValidator(_are_thresholds),
+    Field(
+        description="From how many points on a prompt is of which risk, for tenants for which an "
+        "administrator set no thresholds. Gateways, analyzers and the console: give all the same."
+    ),
+]
+"""The setting that `parse_thresholds` reads."""
+DEFAULT_RISK_THRESHOLDS = "low=3,medium=7,high=12,critical=20"

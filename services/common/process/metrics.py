@@ -162,9 +162,10 @@ MASKED_PROMPTS = Counter(
     "Prompts looked through before they were served: masked, clean, blocked (a secret), refused (no time).",
     ["result"],
 )
-ANSWERS_FOUND = Counter(
-    "tocsin_answers_found_total",
-    "What answers gave away, where they are looked at on their way: secret, system_prompt, personal.",
+ANSWERS_HIDDEN = Counter(
+    "tocsin_answers_hidden_total",
+    "What answers gave away and clients did not get, masked or cut: secret, system_prompt, personal. What "
+    "answers gave away at all, security_threats_total counts.",
     ["kind"],
 )
 ANSWERS_CUT = Counter("tocsin_answers_cut_total", "Answers that were ended for what they gave away.")
@@ -289,4 +290,35 @@ AUDIT_ANCHORS = Counter("tocsin_audit_anchors_total", "Anchors of the audit's ch
 AUDIT_ANCHORS_REFUSED = Counter(
     "tocsin_audit_anchors_refused_total",
     "Anchors that were not published because the chain is not the one that was anchored before.",
+)
+
+# Security, the analyzer's role. `category` is one of a fixed list or `other`.
+SECURITY_THREATS = Counter(
+    "security_threats_total",
+    "Findings of the security role in what requests say and how users behave.",
+    ["category", "level"],
+)
+SECURITY_INSPECTED = Counter(
+    "tocsin_security_inspected_total",
+    "Ended requests by what was looked at: text, or behaviour alone where no text was kept.",
+    ["kind"],
+)
+SECURITY_INSPECTION_SECONDS = Histogram(
+    "tocsin_security_inspection_seconds", "Time of looking at one request's texts.", buckets=_SECONDS
+)
+SECURITY_VERDICTS_KNOWN = Counter(
+    "tocsin_security_verdicts_known_total", "Texts that were judged lately and not judged again."
+)
+SECURITY_SUBJECTS = Gauge(
+    "tocsin_security_subjects", "Users and keys whose behaviour is known.", ["partition"]
+)
+SECURITY_FORGOTTEN = Counter(
+    "tocsin_security_forgotten_total", "Users and keys that were forgotten for want of room."
+)
+SECURITY_RISKS = Counter("tocsin_security_risks_total", "Users' risks that were told or ended.", ["outcome"])
+SECURITY_REPEATED = Counter(
+    "tocsin_security_repeated_total", "Observations that came again and changed nothing."
+)
+SECURITY_REPLAYED = Counter(
+    "tocsin_security_replayed_total", "Observations that were read again to know what was known before."
 )

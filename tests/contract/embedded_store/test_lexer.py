@@ -1,7 +1,7 @@
 """The store's lexer held against the engine's (`tokenizeQuery`), and what the store
 calls one statement against what the engine's parser calls one.
 
-A longer run, as an analyst who means harm: `python -m tests.benchmarks.analyst_attacks`.
+A longer run, as an analyst who means harm: `python -m tests.benchmarks.security.analyst_attacks`.
 """
 
 import ast

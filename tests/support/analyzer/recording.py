@@ -148,6 +148,7 @@ class RecorderProcess:
         self._environment = os.environ | {
             "TOCSIN_KAFKA_URL": kafka_url,
             "TOCSIN_CLICKHOUSE_URL": store_url,
+            "TOCSIN_ANALYZER_ROLES": "recorder,audit",
             "TOCSIN_RECORDER_SESSION_TIMEOUT_S": "3",
             "TOCSIN_RECORDER_LINGER_MS": "100",
             "TOCSIN_LOG_LEVEL": "debug",  # tests count the partitions that it takes

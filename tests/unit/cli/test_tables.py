@@ -6,7 +6,7 @@ import pytest
 
 from services.cli.control.control import operator
 from services.cli.control.keys import KIND
-from services.cli.tables import minute, table, words
+from services.cli.figures.tables import minute, table, words
 
 KEY: dict[str, Any] = {
     "key_id": "9u7gk1u4",

@@ -22,11 +22,12 @@ MISSION = {
     "inference_requests": ("model", "status"),
     "inference_latency_seconds": ("model",),
     "model_performance_score": ("model",),
+    "security_threats": ("category", "level"),
 }
 BOUNDED = {
     *("model", "status", "lane", "replica", "route", "reason", "why", "topic", "group", "table", "kind"),
     *("outcome", "part", "state", "dependency", "subject", "limit", "period", "event", "result"),
-    *("level", "depth"),
+    *("category", "level", "partition", "depth"),
 }
 """Labels whose values are few: of the catalogue, of an enumeration, of the deployment."""
 
@@ -34,7 +35,7 @@ BOUNDED = {
 def ours() -> list[Metric]:
     """Every metric of Tocsin's."""
     assert metrics.LLM_REQUESTS
-    names = ("tocsin_", "llm_", "inference_", "model_")
+    names = ("tocsin_", "llm_", "inference_", "model_", "security_")
     return [metric for metric in REGISTRY.collect() if metric.name.startswith(names)]
 
 

@@ -19,7 +19,7 @@ from schemas.events.security import PromptRisk
 from schemas.inference import InferenceRequested
 from services.common.clock import MonotonicClock
 from services.common.control.state import ControlState
-from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds, thresholds_for
 from services.common.http.problems import unavailable
 from services.common.process import metrics
 from services.common.process.health import Reporter
@@ -137,7 +137,7 @@ class Inspector:
             return list(requests)
         texts = [slices_of(request) for request in requests]
         every = dict.fromkeys(text for one in texts for text in one)
-        thresholds = self._thresholds_of(tenant)
+        thresholds = thresholds_for(self.state(), tenant, self.patience.thresholds)
         keys = self.cache.keys(every, tenant, thresholds)
         call = _Call(tenant, policy, thresholds, self.monotonic(), keys)
         await self._read_all(call)
@@ -149,13 +149,6 @@ class Inspector:
         return [
             request.model_copy(update={"risk": risk}) for request, risk in zip(requests, risks, strict=True)
         ]
-
-    def _thresholds_of(self, tenant: str) -> Thresholds:
-        state = self.state()
-        if not state.has_thresholds(tenant):
-            return self.patience.thresholds
-        found = Thresholds.of(state.thresholds_of(tenant))
-        return found if found.rise else self.patience.thresholds
 
     def _budget_s(self, call: _Call) -> float:
         """The model's time: an administrator's, where one named it."""

@@ -128,9 +128,9 @@ class _Choice:
         yield Piece(index=self._index, finish_reason=ErrorCode.CONTENT_FILTER.value)
 
     def _count(self) -> None:
-        for kind in self._strand.found:
-            metrics.ANSWERS_FOUND.labels(_kind_of(kind)).inc()
-        self._strand.found.clear()
+        for kind in self._strand.hidden:
+            metrics.ANSWERS_HIDDEN.labels(_kind_of(kind)).inc()
+        self._strand.hidden.clear()
 
 
 def _kind_of(found: str) -> str:

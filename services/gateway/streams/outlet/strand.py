@@ -43,7 +43,7 @@ class Strand:
         self._scan = ScanState()
         self._restore = RestoreState()
         self.is_cut = False
-        self.found: list[str] = []
+        self.hidden: list[str] = []
 
     def take(self, chunk: str) -> str:
         """What a chunk releases."""
@@ -65,5 +65,10 @@ class Strand:
 
     def _note(self, step: ScanStep) -> str:
         self.is_cut = step.cut
-        self.found += [finding.type for finding in step.findings]
+        scan = self._rules.scan
+        self.hidden += [
+            finding.type
+            for finding in step.findings
+            if scan is not None and scan.action(finding.type) != "observe"
+        ]
         return step.text

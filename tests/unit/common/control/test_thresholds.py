@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 from schemas.control import ThresholdsChanged
 from services.common.control import changes
 from services.common.control.state import ControlState
-from services.common.control.thresholds import DEFAULT_THRESHOLDS, LEVELS, Thresholds, parse_thresholds
-from tests.unit.common.control.entries import after
+from services.common.control.thresholds import (
+    DEFAULT_THRESHOLDS,
+    LEVELS,
+    Thresholds,
+    parse_thresholds,
+    thresholds_for,
+)
+from tests.unit.common.control.entries import after, state_of
 
 
 def test_thresholds_are_read_from_a_setting() -> None:
@@ -42,3 +48,13 @@ def test_scores_of_thresholds_count_once_somebody_names_one() -> None:
     assert (state.thresholds["*"].scores_named, state.thresholds["*"].low) == (True, 4)
     state = after(state, changes.edit("thresholds", "*", {"requests_per_hour": None}))
     assert state.thresholds["*"].scores_named
+
+
+def test_thresholds_of_a_tenant_are_an_administrators_where_they_rise() -> None:
+    """Else the installation's: a setting is not undone by an entry that cannot hold."""
+    default = Thresholds(1, 2, 4, 8)
+    rising = ThresholdsChanged(tenant="acme", low=4, medium=5, high=6, critical=7)
+    falling = ThresholdsChanged(tenant="fall", low=9, medium=8, high=7, critical=6)
+    state = state_of(rising, falling)
+    told = [thresholds_for(state, one, default) for one in ("acme", "fall", "none")]
+    assert told == [Thresholds(4, 5, 6, 7), default, default]

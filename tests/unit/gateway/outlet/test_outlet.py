@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.base import AnswerHandling
 from schemas.inference import End, InferenceRequested, Lane, Outcome, Piece, ReplyTo, Sampling, Usage
+from services.common.process import metrics
 from services.common.requests.tool_calls import join_tool_calls
 from services.gateway.streams.outlet.opening import outlet_of
 from services.gateway.streams.outlet.outlet import Outlet
@@ -54,6 +55,16 @@ def played(out: Outlet, pieces: list[Piece], end: End | None = DONE) -> list[Pie
     """What comes out, each piece a record of its own."""
     told = [one for piece in pieces for one in out.pass_on([piece], None)]
     return [*told, *(out.pass_on([], end) if end else ())]
+
+
+def test_what_is_only_observed_is_not_counted_as_hidden() -> None:
+    """Leaks are counted once: by their findings. Here counts what clients did not get."""
+    out = outlet(leaks="mask", personal="observe")
+    before = [metrics.ANSWERS_HIDDEN.labels(kind)._value.get() for kind in ("secret", "personal")]
+    text, _ = said(played(out, [Piece(text=f"The key is {KEY} of anna@other.example, truly so it is.")]))
+    after = [metrics.ANSWERS_HIDDEN.labels(kind)._value.get() for kind in ("secret", "personal")]
+    assert (KEY in text, "anna@other.example" in text) == (False, True)
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 0]
 
 
 def said(pieces: list[Piece], index: int = 0) -> tuple[str, str | None]:

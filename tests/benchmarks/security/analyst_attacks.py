@@ -1,5 +1,5 @@
-"""`python -m tests.benchmarks.analyst_attacks --texts 20000`: hostile SQL against a real
-store as its analyst, and whether anything got out.
+"""`python -m tests.benchmarks.security.analyst_attacks --texts 20000`: hostile SQL against
+a real store as its analyst, and whether anything got out.
 
 Each text is made to read a file, take a role, lift a limit, see another's query, write a
 file or change a table, behind whatever two lexers may read differently. An escape is told

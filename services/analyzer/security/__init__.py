@@ -1,0 +1,1 @@
+"""The security role: looks at each request again, and at who sends them (ADR 22)."""

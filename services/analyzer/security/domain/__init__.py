@@ -1,0 +1,1 @@
+"""What is suspicious, and why. Pure: texts and observations in, findings out."""

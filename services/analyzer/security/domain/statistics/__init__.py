@@ -1,0 +1,1 @@
+"""Figures: amounts that wane, surprising counts, likeness, trends, usual hours."""

@@ -1,0 +1,136 @@
+"""`tocsin security`: what was found, and what is to be expected."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.beside import run_beside_installation
+
+app = typer.Typer(help="Show what security analysis found, and what it expects.", no_args_is_help=True)
+
+_Tenant = Annotated[str, typer.Option(help="Of this tenant only.")]
+_Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
+
+
+@app.command()
+def findings(
+    *,
+    tenant: _Tenant = "",
+    user: Annotated[str, typer.Option(help="Of this user's pseudonym only.")] = "",
+    count: Annotated[int, typer.Option(min=1, max=1000, help="So many, the newest first.")] = 20,
+    as_json: _Json = False,
+) -> None:
+    """Show the newest findings."""
+
+    async def ask(threats: Any) -> Any:
+        return await threats.newest(tenant, user, count)
+
+    run_beside_installation(lambda: _show(ask, _print_findings, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def forecast(
+    *,
+    tenant: _Tenant = "",
+    hours: Annotated[int, typer.Option(min=1, max=168, help="So many hours from now on.")] = 24,
+    as_json: _Json = False,
+) -> None:
+    """Show how many threats (medium and more) are expected each hour, and how well such
+    forecasts did.
+    """
+
+    async def ask(threats: Any) -> Any:
+        from services.common.clock import utc_now
+
+        return await threats.outlook(tenant, utc_now(), hours)
+
+    run_beside_installation(lambda: _show(ask, _print_outlook, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def users(*, tenant: _Tenant = "", as_json: _Json = False) -> None:
+    """Show which users are likely to have a critical finding within a day, and how good
+    such chances were.
+    """
+
+    async def ask(threats: Any) -> Any:
+        from services.common.clock import utc_now
+
+        return await threats.turning(tenant, utc_now())
+
+    run_beside_installation(lambda: _show(ask, _print_turning, as_json=as_json), as_json=as_json)
+
+
+def _show(
+    ask: Callable[[Any], Coroutine[Any, Any, Any]], show: Callable[[Any], None], *, as_json: bool
+) -> int:
+    import asyncio
+
+    from pydantic import TypeAdapter
+
+    from services.common.process.settings import CommonSettings
+
+    found = asyncio.run(_ask(CommonSettings.load().clickhouse_url, ask))
+    if as_json:
+        print(TypeAdapter(Any).dump_json(found).decode())
+    else:
+        show(found)
+    return 0
+
+
+async def _ask(store_url: str, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    from services.common.store import Store
+    from services.console.read_models.threats import Threats
+
+    store = Store(store_url, name="tocsin-cli", timeout_s=60.0)
+    try:
+        return await ask(Threats(store))
+    finally:
+        await store.close()
+
+
+def _print_findings(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        when, whom = f"{one['found_at']:%Y-%m-%d %H:%M:%S}", one["user"] or one["key_id"] or "-"
+        judged = f"{one['level']:8} {one['score']:5.1f}  {one['category']:20}"
+        print(f"{when}  {judged} {one['tenant']}/{whom}  {one['request_id']}")
+        for why in one["explanation"]:
+            print(f"    {why}")
+    if not found:
+        print("nothing was found")
+
+
+def _print_outlook(found: Any) -> None:
+    from datetime import UTC, datetime
+
+    if not found.expected:
+        print("there is no history yet: a forecast needs an hour with a threat")
+        return
+    print("hour (UTC)         expected   8 times of 10")
+    for one in found.expected:
+        hour = datetime.fromtimestamp(one.hour * 3600, UTC)
+        print(f"{hour:%Y-%m-%d %H:00} {one.mean:10.1f}   {one.low} to {one.high}")
+    if (held := found.backtest) is None:
+        print(f"not held against anything yet: {found.hours} hours of history, 96 are needed")
+        return
+    print(
+        f"over the last {held.days} days such forecasts were wrong by {held.error:.2f} an hour, the figure "
+        f"of a {held.naive} before by {held.naive_error:.2f}; {held.covered:.0%} of hours came within the "
+        "interval"
+    )
+
+
+def _print_turning(found: Any) -> None:
+    if found.quality is None:
+        print(
+            f"too little is known: of {found.examples} examples {found.turned} were followed by a critical "
+            "finding, and at least 20 are needed, spread over the time"
+        )
+        return
+    for tenant, user, chance in found.users:
+        print(f"{chance:6.1%}  {tenant}/{user}")
+    print(
+        f"Brier score {found.quality.brier:.4f} on {found.quality.examples} examples that were not learnt "
+        f"from; always saying the share that turned has {found.quality.base_brier:.4f}"
+    )

@@ -1,0 +1,87 @@
+"""What the role does on each event, and what it tells of itself."""
+
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import REGISTRY
+
+from schemas.events.security import RequestObserved
+from schemas.inference import LogPosition
+from schemas.topics import OBSERVATIONS
+from services.analyzer.security.domain.inspection import Wanted
+from services.analyzer.security.domain.population import Rules
+from services.analyzer.security.handlers import BehaviourWatcher, RequestWatcher
+from services.analyzer.security.inspector import Inspector
+from services.analyzer.security.keeper import Keeper
+from services.common.bus import Outgoing
+from services.common.bus.subscriber import Event
+from services.common.errors import BusUnavailableError
+from tests.support.analyzer.audit_fakes import envelope
+from tests.support.analyzer.recording import completed
+from tests.support.analyzer.security import THRESHOLDS, FakeLog, attack
+from tests.unit.analyzer.security.test_inspection import ended, verdict
+
+
+def _events(messages: Sequence[object], partition: int = 0) -> list[Event[object]]:
+    return [
+        Event(one, envelope(place), LogPosition(topic="t", partition=partition, offset=place))  # type: ignore[arg-type]
+        for place, one in enumerate(messages)
+    ]
+
+
+def _inspector() -> Inspector:
+    return Inspector(
+        lambda: verdict, lambda _tenant: Wanted(prompts=True, answers=True, thresholds=THRESHOLDS), 1.0
+    )
+
+
+async def test_ends_become_observations_in_their_tenants_order() -> None:
+    """A tenant's lie in one partition, in the order of the ends."""
+    sent: list[Outgoing] = []
+
+    async def publish(records: Sequence[Outgoing]) -> None:
+        sent.extend(records)
+
+    inspector = _inspector()
+    await inspector.start()
+    ends = [ended(("user", "an attack"), tenant="b"), *[completed(n, tenant="a") for n in range(2, 5)]]
+    await RequestWatcher(inspector, publish).on_inference_completed(_events(ends))  # type: ignore[arg-type]
+    inspector.close()
+    assert [(one.topic, one.key, one.tenant, one.subject) for one in sent] == [
+        (OBSERVATIONS.name, one.tenant, one.tenant, one.request_id) for one in ends
+    ]
+    first = sent[0].value
+    assert isinstance(first, RequestObserved)
+    assert len(first.findings) == 1
+
+
+async def test_observations_that_are_not_acknowledged_are_made_again() -> None:
+    """The subscriber gives the ends again: nothing is passed over."""
+
+    async def publish(_records: Sequence[Outgoing]) -> None:
+        raise BusUnavailableError("away")
+
+    inspector = _inspector()
+    with pytest.raises(BusUnavailableError):
+        await RequestWatcher(inspector, publish).on_inference_completed(_events([completed(1)]))  # type: ignore[arg-type]
+    inspector.close()
+
+
+async def test_findings_are_counted_by_category_and_level_once_they_are_told() -> None:
+    """A category that this version does not know has a label all the same."""
+    log = FakeLog()
+    odd = attack(1)
+    finding = odd.findings[0].finding.model_copy(update={"category": "user's own words"})
+    odd = odd.model_copy(update={"findings": (odd.findings[0].model_copy(update={"finding": finding}),)})
+    log.add([attack(0), odd])
+    watcher = BehaviourWatcher(lambda _n: Keeper(0, log.memory(), Rules(), lambda _tenant: THRESHOLDS))
+    before = [_threats("jailbreak"), _threats("other")]
+    await watcher.on_requests_observed(_events([one for _, one in log.observations]))  # type: ignore[arg-type]
+    assert [_threats("jailbreak") - before[0], _threats("other") - before[1]] == [1, 1]
+    assert REGISTRY.get_sample_value("tocsin_security_subjects", {"partition": "0"}) == 2
+    await watcher.close()
+
+
+def _threats(category: str) -> float:
+    labels = {"category": category, "level": "high"}
+    return REGISTRY.get_sample_value("security_threats_total", labels) or 0.0

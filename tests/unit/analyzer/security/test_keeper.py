@@ -1,0 +1,180 @@
+"""What is known survives: whatever is killed when, each finding is told once."""
+
+import functools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.events.security import RequestObserved
+from services.analyzer.security.domain.population import Rules
+from services.analyzer.security.handlers import BehaviourWatcher
+from services.analyzer.security.keeper import Keeper
+from services.common.errors import BusUnavailableError
+from tests.support.analyzer.security import THRESHOLDS, FakeLog, Fault, KilledError, attack, seen
+
+_RULES = Rules(most_subjects=15)
+_EVERY = 50
+
+
+def _keeper(log: FakeLog) -> Keeper:
+    return Keeper(0, log.memory(), _RULES, lambda _tenant: THRESHOLDS, checkpoint_every=_EVERY)
+
+
+@functools.cache
+def _observations(count: int) -> list[RequestObserved]:
+    """Of two dozen users, more than are remembered; every third an attack, some twice."""
+    return [
+        (attack if number % 3 == 0 else seen)(
+            number - (number % 11 == 10),
+            at_s=number * 300.0,
+            user=f"u_{number * 7919 % 24}",
+            text=f"try {number % 5}",
+        )
+        for number in range(count)
+    ]
+
+
+async def _undisturbed(some: Sequence[RequestObserved]) -> FakeLog:
+    log = FakeLog()
+    log.add(some)
+    keeper = _keeper(log)
+    for start in range(0, len(log.observations), 50):
+        await keeper.take(log.observations[start : start + 50])
+    return log
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 90), st.sampled_from(Fault)), min_size=1, max_size=12),
+    st.integers(0, 40),
+)
+async def test_findings_and_risks_are_those_of_an_undisturbed_keeper_whatever_dies_when(
+    steps: list[tuple[int, Fault]], behind: int
+) -> None:
+    """Batches of any size, committed late; each finding once."""
+    some = _observations(260)
+    expected = await _undisturbed(some)
+    log = FakeLog()
+    log.add(some)
+    keeper, place, turn = _keeper(log), 0, 0
+    while place < len(some):
+        size, fault = steps[turn % len(steps)] if turn < 3 * len(steps) else (90, Fault.NONE)
+        log.faults, turn = [fault], turn + 1
+        batch = log.observations[place : place + size]
+        try:
+            await keeper.take(batch)
+        except BusUnavailableError:
+            continue
+        except KilledError:
+            keeper = _keeper(log)
+            place = max(0, place - behind)
+            continue
+        place += len(batch)
+    assert log.findings == expected.findings
+    assert len({one.finding_id for one in log.findings}) == len(log.findings)
+    assert log.risks == expected.risks
+
+
+async def test_keeper_that_was_overtaken_writes_nothing_more() -> None:
+    """Two believe that the partition is theirs, in turns: each finding still once."""
+    some = _observations(300)
+    expected = await _undisturbed(some)
+    log = FakeLog()
+    log.add(some)
+    one, other = _keeper(log), _keeper(log)
+    for start in range(0, 300, 30):
+        batch = log.observations[start : start + 30]
+        for keeper in (one, other):
+            while True:
+                try:
+                    await keeper.take(batch)
+                    break
+                except BusUnavailableError:
+                    continue
+    assert log.findings == expected.findings
+    assert log.risks == expected.risks
+
+
+async def test_keeper_that_has_its_partition_back_knows_what_another_did_meanwhile() -> None:
+    """What it was not given it reads."""
+    some = _observations(200)
+    log = FakeLog()
+    log.add(some)
+    one, other = _keeper(log), _keeper(log)
+    await one.take(log.observations[:60])
+    await other.take(log.observations[60:140])
+    await one.take(log.observations[140:])
+    assert log.findings == (await _undisturbed(some)).findings
+
+
+async def test_checkpoint_is_written_every_so_often_with_what_changed() -> None:
+    """A successor reads again what came after it, and no more."""
+    log = FakeLog()
+    log.add(_observations(2 * _EVERY))
+    keeper = _keeper(log)
+    for start in range(0, len(log.observations), 20):
+        await keeper.take(log.observations[start : start + 20])
+    assert log.checkpoint is not None
+    assert log.checkpoint.offset >= _EVERY
+    assert len(log.subjects) == _RULES.most_subjects
+
+
+async def test_checkpoint_is_written_every_hour_where_little_comes() -> None:
+    """The log keeps a week: what came before must not depend on it for ever."""
+    log = FakeLog()
+    log.add([seen(number, at_s=number * 600.0) for number in range(20)])
+    keeper, offsets = _keeper(log), set()
+    for one in log.observations:
+        await keeper.take([one])
+        offsets.add(log.checkpoint.offset if log.checkpoint else -1)
+    assert sorted(offsets) == [0, 6, 12, 18]
+
+
+async def test_memory_of_another_log_is_not_believed() -> None:
+    """The topic was made anew: its offsets begin at 0, and everything is told."""
+    log = await _undisturbed(_observations(150))
+    log.observations, log.findings = [], []
+    log.add(_observations(30))
+    await _keeper(log).take(log.observations)
+    assert log.findings == (await _undisturbed(_observations(30))).findings
+
+
+async def test_memory_of_another_version_is_made_anew_from_the_log_and_tells_nothing_twice() -> None:
+    """An upgrade changes what is remembered of a user."""
+    some = _observations(230)
+    log = FakeLog()
+    log.add(some)
+    await _keeper(log).take(log.observations[:170])
+    assert log.checkpoint is not None
+    log.checkpoint = log.checkpoint.model_copy(update={"format": 99})
+    await _keeper(log).take(log.observations[170:])
+    assert log.findings == (await _undisturbed(some)).findings
+
+
+async def test_watcher_keeps_partitions_apart() -> None:
+    """Each has its own order and its own memory."""
+    logs = [FakeLog(), FakeLog()]
+    watcher = BehaviourWatcher(
+        lambda partition: Keeper(partition, logs[partition].memory(), _RULES, lambda _tenant: THRESHOLDS)
+    )
+    for partition in (0, 1):
+        logs[partition].add([attack(partition)])
+        await watcher._keepers.setdefault(partition, watcher.make_keeper(partition)).take(
+            logs[partition].observations
+        )
+    await watcher.close()
+    assert [len(one.findings) for one in logs] == [1, 1]
+
+
+@pytest.mark.parametrize("fault", [Fault.AWAY, Fault.LOST_ANSWER])
+async def test_transaction_whose_end_is_not_known_is_settled_by_reading(fault: Fault) -> None:
+    """Tried again, it is neither lost nor doubled."""
+    log = FakeLog(faults=[fault])
+    log.add([attack(0)])
+    keeper = _keeper(log)
+    with pytest.raises(BusUnavailableError):
+        await keeper.take(log.observations)
+    await keeper.take(log.observations)
+    assert [one.request_id for one in log.findings] == ["request-000000"]
