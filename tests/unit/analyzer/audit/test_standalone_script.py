@@ -99,6 +99,10 @@ _PLACES: dict[str, tuple[Callable[[list[str]], list[str]], int]] = {
         lambda lines: [*lines[:2], json.dumps(json.loads(lines[2]) | {"sequence": "2"}), *lines[3:]],
         2,
     ),
+    "an offset as text": (
+        lambda lines: [*lines[:2], json.dumps(json.loads(lines[2]) | {"offset": "2"}), *lines[3:]],
+        2,
+    ),
     "written anew": (lambda _: _lines(chain(9, holes=4)), 8),
 }
 
