@@ -20,6 +20,7 @@ what is one word, or a key's block, is held up to `WINDOW` characters and one wo
 import re
 from dataclasses import dataclass, field, replace
 
+from services.detection.answer_openings import OPENINGS
 from services.detection.finding import Finding
 from services.detection.masking import identity_of
 from services.detection.output_rules import ECHO, ScanRules, outside_placeholders, said, unsaid_placeholders
@@ -68,6 +69,7 @@ class ScanState:
         cut: whether the output has ended, whatever may come.
         whole_from: offset of the open segment that cannot be given out by halves, -1 for
             none.
+        opening: a first word that was given out before it was known to be whole.
     """
 
     held: str = ""
@@ -83,6 +85,7 @@ class ScanState:
     hidden: tuple[tuple[int, int, str | None], ...] = ()
     cut: bool = False
     whole_from: int = -1
+    opening: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def scan_chunk(rules: ScanRules, state: ScanState, chunk: str) -> tuple[ScanStat
         return state, ScanStep("", (), cut=True)
     scan = _Scan(rules, state, chunk)
     scan.read_words()
-    text = scan.give_out(scan.safe_until())
+    text = scan.give_out(scan.safe_until()) or scan.give_opening()
     return scan.state(), ScanStep(text, tuple(scan.findings), scan.cut)
 
 
@@ -135,6 +138,7 @@ class _Scan:
         self.context, self.swallowing = state.context, state.swallowing
         self.echo, self.echo_start, self.echo_reported = state.echo, state.echo_start, state.echo_reported
         self.hidden, self.cut, self.whole_from = list(state.hidden), state.cut, state.whole_from
+        self.opening = state.opening
         self.findings: list[Finding] = []
 
     def state(self) -> ScanState:
@@ -153,6 +157,7 @@ class _Scan:
             hidden=tuple(self.hidden),
             cut=self.cut,
             whole_from=self.whole_from,
+            opening=self.opening,
         )
 
     def read_words(self) -> None:
@@ -176,6 +181,8 @@ class _Scan:
         segment.
         """
         word = self.held[self.read : end]
+        if self.start + self.read == len(self.opening):
+            word = self.opening + word
         self._follow_prompt(word)
         if _TELLING.search(word):
             self.opened = self.opened if self.opened >= 0 else self.read
@@ -219,6 +226,7 @@ class _Scan:
     def _hide(self, start: int, end: int, kind: str, shown: str) -> None:
         action = self.rules.action(kind)
         if action != "observe":
+            start = max(start, len(self.opening))
             self.hidden.append((start, end, shown if action == "mask" else None))
 
     def _cut_narrow(self, begin: int) -> bool:
@@ -304,6 +312,7 @@ class _Scan:
         if prompt is None:
             return
         offset = self.start + self.read
+        offset = 0 if offset == len(self.opening) else offset
         self.echo = advance(prompt, self.echo, word, offset)
         length, began = self.echo.longest
         if self.echo_start >= 0 and began != self.echo_start and length < prompt.run_words:
@@ -339,6 +348,17 @@ class _Scan:
         if self.echo_start < 0 and length:
             safe = min(safe, began - self.start)
         return max(safe, 0)
+
+    def give_opening(self) -> str:
+        """The output's first word at once, where answers begin with it: who waits for an
+        answer need not wait for its second word. Should it go on (`The`, `Theodore@…`),
+        the rest is judged with it.
+        """
+        if self.start or self.held.rstrip(".,!:") not in OPENINGS:
+            return ""
+        self.opening = self.context = self.held
+        self.start, self.held = len(self.opening), ""
+        return self.opening
 
     def give_out(self, until: int) -> str:
         """The text up to a position with what is hidden replaced, each hidden stretch

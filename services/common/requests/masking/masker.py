@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,12 +13,15 @@ from services.common.process import metrics
 from services.common.process.child.child_process import ChildLostError
 from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
+from services.common.requests.masking.turns import Turns
 
 log = structlog.get_logger(__name__)
 
 _HERE_CHARS = 2000
 """Texts of a request up to which they are inspected here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
+_SHARE = 2
+"""A tenant may fill a half of the room: beside any flood there is some for others."""
 _SLICE_S = 0.003
 """Of inspecting here in one round of the loop; one request may take it over."""
 _PATIENCE_S = 5.0
@@ -47,8 +51,9 @@ class Masker:
     """Short texts are inspected here, some milliseconds at a time between the loop's
     other work; long ones in a process that is started for the first of them.
 
-    At most `waiting_bytes` of text wait for it, each for at most `patience_s`. A
-    request that takes longer than `job_s` there costs the process its life.
+    At most `waiting_bytes` of text wait for it, a tenant's at most a half, each for at
+    most `patience_s`, tenants in turn. A request that takes longer than `job_s` there
+    costs the process its life.
     """
 
     start_child: Callable[[], Awaitable[Inspects]] = MaskingProcess.start
@@ -57,13 +62,14 @@ class Masker:
     patience_s: float = _PATIENCE_S
     job_s: float = _JOB_S
     _child: Inspects | None = field(default=None, init=False)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _turns: Turns = field(default_factory=Turns, init=False)
     _spent_s: float = field(default=0.0, init=False)
     """On inspecting here, in the present round of the loop."""
-    _waiting: int = field(default=0, init=False)
+    _waiting: "Counter[str]" = field(default_factory=Counter, init=False)
+    """Bytes, by tenant."""
 
-    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
-        """The texts of one request, masked.
+    async def inspect(self, texts: Sequence[str], hidden: Hidden, *, tenant: str) -> Inspected:
+        """The texts of one request of a tenant's, masked.
 
         Raises:
             NotMaskedError: they could not be, for now.
@@ -72,13 +78,17 @@ class Masker:
             if sum(map(len, texts)) <= self.here_chars:
                 return await self._inspect_here(texts, hidden)
             size = sum(len(text) * (1 if text.isascii() else 4) for text in texts)
-            if self._waiting + size > self.waiting_bytes:
+            if (
+                self._waiting.total() + size > self.waiting_bytes
+                or (self._waiting[tenant] + size) * _SHARE > self.waiting_bytes
+            ):
                 raise _not_masked("full")
-            self._waiting += size
+            self._waiting[tenant] += size
             try:
-                return await self._in_turn(texts, hidden)
+                return await self._in_turn(texts, hidden, tenant)
             finally:
-                self._waiting -= size
+                self._waiting[tenant] -= size
+                self._waiting += Counter()  # forgets tenants that have nothing there
 
     async def _inspect_here(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
         """At once, unless this round of the loop has had its share of it."""
@@ -101,16 +111,16 @@ class Masker:
         if child is not None:
             await child.close()
 
-    async def _in_turn(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+    async def _in_turn(self, texts: Sequence[str], hidden: Hidden, tenant: str) -> Inspected:
         try:
             async with asyncio.timeout(self.patience_s):
-                await self._turn.acquire()
+                await self._turns.acquire(tenant)
         except TimeoutError as error:
             raise _not_masked("busy") from error
         try:
             return await self._ask(texts, hidden)
         finally:
-            self._turn.release()
+            self._turns.release()
 
     async def _ask(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
         try:

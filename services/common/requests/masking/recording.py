@@ -52,7 +52,7 @@ class TextRecording:
             return event
         if kept == "masked":
             try:
-                inspected = await self.masker.inspect(texts.all, Hidden.TO_KEEP)
+                inspected = await self.masker.inspect(texts.all, Hidden.TO_KEEP, tenant=event.tenant)
             except NotMaskedError as error:
                 log.warning("texts_not_stored", request_id=event.request_id, reason=str(error))
                 return event
@@ -71,7 +71,9 @@ class TextRecording:
         if self.stored(tenant) == "raw":
             return list(texts)
         try:
-            inspected = await self.masker.inspect([text or "" for text in texts], Hidden.TO_KEEP)
+            inspected = await self.masker.inspect(
+                [text or "" for text in texts], Hidden.TO_KEEP, tenant=tenant
+            )
         except NotMaskedError as error:
             log.warning("remarks_not_stored", tenant=tenant, reason=str(error))
             return [None for _ in texts]

@@ -92,7 +92,9 @@ class Protector:
     async def _protect(self, request: InferenceRequested, wanted: _Wanted) -> Protected:
         texts = texts_in(request)
         try:
-            inspected = await self.masker.inspect([one.text for one in texts], wanted.hidden)
+            inspected = await self.masker.inspect(
+                [one.text for one in texts], wanted.hidden, tenant=request.tenant
+            )
         except NotMaskedError as error:
             metrics.MASKED_PROMPTS.labels("refused").inc()
             raise unavailable(

@@ -9,10 +9,11 @@ import pytest
 from schemas.control import EVERYBODY, PolicyChanged
 from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
+from services.common.process import metrics
 from services.common.process.child.child_process import ChildLostError
 from services.common.requests.completion import completed_event
 from services.common.requests.masking.child_process import MaskingProcess
-from services.common.requests.masking.masker import Masker
+from services.common.requests.masking.masker import Masker, NotMaskedError
 from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
 from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
 from services.common.requests.masking.texts import RequestTexts, texts_of
@@ -131,13 +132,13 @@ async def test_long_texts_are_masked_in_a_process_that_is_replaced_when_killed()
     masker = Masker()
     text = f"{MAIL} said \ud800 again. " * 400
     try:
-        first = await masker.inspect([text, KEY], Hidden.EVERYTHING)
+        first = await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme")
         assert first == inspect([text, KEY], Hidden.EVERYTHING)
         child = masker._child
         assert isinstance(child, MaskingProcess)
         child.process.kill()
         await child.process.wait()
-        assert await masker.inspect([text, KEY], Hidden.EVERYTHING) == first
+        assert await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme") == first
         assert masker._child is not child
     finally:
         await masker.close()
@@ -177,20 +178,31 @@ async def test_end_whose_texts_cannot_be_masked_is_told_without_them(*, answers:
     assert (child.asked, child.closed) == (1, 1)
 
 
+def masking_missed(why: str) -> float:
+    """How many texts were not masked for this reason."""
+    return float(metrics.MASKING_MISSED.labels(why)._value.get())
+
+
 async def test_texts_that_wait_are_bounded() -> None:
-    """In bytes, and in time."""
+    """In bytes, a tenant's to a half of them, and in time."""
 
     async def start() -> FakeChild:
         return FakeChild(answers=True)
 
-    masker = Masker(start_child=start, waiting_bytes=20_000, patience_s=0.01, job_s=30)
+    masker = Masker(start_child=start, waiting_bytes=40_000, patience_s=0.01, job_s=30)
+    before = masking_missed("full")
     request, other = request_of(("user", "a" * 12_000)), request_of(("user", "b" * 7_000))
-    first = asyncio.create_task(masker.inspect(["a" * 12_000], Hidden.EVERYTHING))
+    first = asyncio.create_task(masker.inspect(["a" * 12_000], Hidden.EVERYTHING, tenant="acme"))
     await asyncio.sleep(0)
     recording = TextRecording(masker=masker)
     full = await recording.end_with_texts(*ended(request, "ok"))
     impatient = await recording.end_with_texts(*ended(other, "ok"))
     assert (full.prompt_text, impatient.prompt_text) == (None, None)
+    assert masking_missed("full") == before + 1
+    with pytest.raises(NotMaskedError, match="busy"):  # another tenant has room, and waits
+        await masker.inspect(["c" * 12_000], Hidden.EVERYTHING, tenant="globex")
+    with pytest.raises(NotMaskedError, match="full"):
+        await masker.inspect(["c" * 29_000], Hidden.EVERYTHING, tenant="globex")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
@@ -213,7 +225,9 @@ async def test_short_texts_let_the_loop_breathe() -> None:
 
     other = asyncio.create_task(other_work())
     text = f"I am {MAIL}, card {CARD}, key {KEY}. " * 10
-    found = await asyncio.gather(*(masker.inspect([text], Hidden.EVERYTHING) for _ in range(60)))
+    found = await asyncio.gather(
+        *(masker.inspect([text], Hidden.EVERYTHING, tenant="acme") for _ in range(60))
+    )
     done.set()
     await other
     assert rounds > 10
