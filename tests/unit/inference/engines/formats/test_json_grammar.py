@@ -52,6 +52,33 @@ LARGE = [
     {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(2_500)}},
     {"anyOf": [{"properties": {f"p{number}": {"const": 1}}} for number in range(1_500)]},
     {"allOf": [{"type": "array", "minItems": 9_000, "maxItems": 9_999}] * 15},
+    {"type": "integer", "multipleOf": 99_999_989},
+    {"type": "number", "multipleOf": 3 * 2**20 / 1000},
+    {"allOf": [{"type": "integer", "multipleOf": 251}, {"multipleOf": 241}]},
+    {"multipleOf": 241, "anyOf": [{"multipleOf": 251}, {"type": "integer"}]},
+    {"properties": {"a": {"multipleOf": 251}}, "patternProperties": {"^a": {"multipleOf": 241}}},
+    {"properties": {f"p{number}": {"multipleOf": 9_001 + 7 * number} for number in range(3)}},
+    {"type": "object", "properties": {f"p{number}": True for number in range(2_500)}},
+    {"type": "object", "required": [f"p{number}" for number in range(2_500)]},
+    {"type": "object", "patternProperties": {f"^a{number:04}$": True for number in range(300)}},
+    {"type": "object", "patternProperties": {"^(a{300}){300}$": {"type": "integer"}}},
+    {"const": {f"p{number}": 1 for number in range(2_500)}},
+    {"enum": [[{f"p{number}": 1 for number in range(2_500)}]]},
+    {"const": "x" * 300_000},
+    {"type": "string", "pattern": "^((a{ 300 }){300\t, }){ 9}$"},
+    {"type": "string", "pattern": "^(a{0000000000300}){" + "0" * 9_000 + "300}$"},
+    {"type": "string", "pattern": "(?ix)a{9 9 9 9 9}"},
+]
+ORDINARY = [
+    {"type": "number", "multipleOf": 0.01},
+    {"type": "integer", "multipleOf": 86_400},
+    {"type": "number", "multipleOf": 5_000_000},
+    {"allOf": [{"type": "integer", "multipleOf": 7}, {"multipleOf": 1_000}]},
+    {"type": "object", "properties": {f"p{number}": {"multipleOf": 12} for number in range(300)}},
+    {"type": "object", "properties": {f"p{number}": {} for number in range(900)}, "required": ["p1", "p2"]},
+    {"type": "object", "patternProperties": {f"^x-{number}$": {} for number in range(9)}},
+    {"const": {"description": "x" * 900}, "description": "y" * 900_000},
+    {"type": "object", "properties": {"const": {"type": "string"}, "enum": {}, "multipleOf": {}}},
 ]
 
 
@@ -72,6 +99,12 @@ def test_schema_that_would_take_long_to_compile_is_refused_uncompiled(
     with pytest.raises(InvalidRequestError, match="lower the bounds") as raised:
         wanted_constraint(sampling)
     assert raised.value.param == ("tools" if as_tool else "response_format")
+
+
+@pytest.mark.parametrize("schema", ORDINARY)
+def test_schema_of_ordinary_size_is_held(schema: dict[str, Any]) -> None:
+    """What people write is not taken for large: money, days, wide objects, long remarks."""
+    assert wanted_constraint(Sampling(response_format=of_schema(schema))) is not None
 
 
 def test_schema_deeper_than_anybody_writes_is_refused() -> None:
@@ -134,6 +167,9 @@ def test_formats_with_a_grammar_are_held(format_: str, good: str, bad: str) -> N
         ("a{9}{9}", 81),
         ("((((", 0),
         ("a)){3}", 5),
+        ("(a{ 3 }){2 , 4}", 12),
+        ("a{00000000000003}", 3),
+        ("[]]{3}x", 5),
     ],
 )
 def test_repetitions_of_a_pattern_are_counted_as_written_out(pattern: str, count: int) -> None:
