@@ -21,6 +21,8 @@ _PARTS_A_NAME = 10
 _PARTS_A_NAME_PATTERN = 200
 _ITEMS_A_PART = 10
 _CHARS_A_PART = 10
+_MOST_CHARS = 40_000
+"""Of one text: beyond that each step costs more than the last."""
 _MOST_DEPTH = 100
 _LEAST = ("minItems", "minProperties", "minContains")
 _MOST = ("maxItems", "maxProperties", "maxContains")
@@ -163,6 +165,8 @@ def _of_value(value: Any, depth: int) -> Iterator[int]:
     elif isinstance(value, list):
         for one in value:
             yield from _of_value(one, depth + 1)
+    elif isinstance(value, str) and len(value) > _MOST_CHARS:
+        yield MOST_PARTS + 1
     else:
         yield 1 + (len(value) // _CHARS_A_PART if isinstance(value, str) else 0)
 
