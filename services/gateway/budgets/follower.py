@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
 
 from schemas.topics import COMPLETED
-from services.common.budgets.spend import SpendKey, SpendStore
+from services.common.budgets.spend import SpendKey, SpendStore, Spent
 from services.common.bus import Record, Start, Tail
 from services.common.clock import Clock
 from services.common.errors import TocsinError
@@ -37,14 +37,25 @@ _MOST_AT_ONCE = 1000
 _TENANT_HEADER = "ce_tenant"
 _DEAREST = 1_000_000
 """The recorder sets aside what costs as much."""
+_NOTHING = Decimal(0)
+
+
+class _Asked(NamedTuple):
+    """What the store says that these have spent, by the records up to `through`."""
+
+    spend_keys: frozenset[SpendKey]
+    at: datetime
+    through: dict[int, int]
+    spent: dict[SpendKey, list[Spent]]
 
 
 @dataclass
 class SpendFollower:
     """Keeps `spending` true for the book's spend_keys. `on_end` hears of each request that
-    ended, after it is counted, whoever's it is: what was reserved for it ends with it,
-    though its budget be gone meanwhile. `on_round` is called a few times a second,
-    brings the book up to date and says whether ends must be known at all.
+    ended, after it is counted, whoever's it is, and what it cost where its tenant has
+    budgets: what was reserved for it ends with it, though its budget be gone meanwhile.
+    `on_round` is called a few times a second, brings the book up to date and says whether
+    ends must be known at all.
     """
 
     tail: Tail
@@ -53,12 +64,13 @@ class SpendFollower:
     spending: Spending
     clock: Clock
     on_round: Callable[[], bool] = field(default=lambda: True)
-    on_end: Callable[[str], None] = field(default=lambda _: None)
+    on_end: Callable[[str, Decimal], None] = field(default=lambda _request_id, _usd: None)
     _ready: set[SpendKey] = field(default_factory=set, init=False)
     _awaited: dict[int, int] = field(default_factory=dict, init=False)
     _waiting: set[SpendKey] = field(default_factory=set, init=False)
     _opened: frozenset[SpendKey] = field(default=frozenset(), init=False)
     """What was followed last: the book's own, until that changes."""
+    _asking: "asyncio.Task[_Asked] | None" = field(default=None, init=False)
     _partitions: tuple[int, ...] = field(default=(), init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -111,17 +123,17 @@ class SpendFollower:
 
     async def close(self) -> None:
         """Disconnects."""
+        self._ask_no_more()
         await self.tail.close()
         await self.store.store.close()
 
     def take(self, records: Iterable[Record]) -> None:
         """Counts the ends in these records; unreadable ones are counted as passed over."""
         for record in records:
-            if _tenant(record) in self.book.tenants:
-                self._count(record)
-            self.on_end((record.key or b"").decode(errors="replace"))
+            usd = self._count(record) if _tenant(record) in self.book.tenants else _NOTHING
+            self.on_end((record.key or b"").decode(errors="replace"), usd)
 
-    def _count(self, record: Record) -> None:
+    def _count(self, record: Record) -> Decimal:
         try:
             event: dict[str, Any] = orjson.loads(record.value or b"")
             usd = Decimal(event.get("cost_usd") or 0)
@@ -136,6 +148,8 @@ class SpendFollower:
         except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation, OverflowError):
             metrics.BUS_SKIPPED.labels(COMPLETED.name, "unreadable").inc()
             log.warning("end_unreadable", partition=record.partition, offset=record.offset)
+            return _NOTHING
+        return usd
 
     async def _start(self) -> None:
         if self._partitions:
@@ -151,6 +165,7 @@ class SpendFollower:
         self._opened = frozenset()
         self._ready.clear()
         self._waiting.clear()
+        self._ask_no_more()
         self.spending.close(self.spending.spend_keys)
         await self.tail.close()
 
@@ -163,24 +178,44 @@ class SpendFollower:
         self._ready -= gone
         self._waiting -= gone
         new = spend_keys - self.spending.spend_keys
-        if new:
-            await self._open(new)
-        self._opened = spend_keys
+        if not new or await self._open(new):
+            self._opened = spend_keys
 
-    async def _open(self, new: frozenset[SpendKey]) -> None:
-        now = self.clock()
-        through = await self.store.highest_offsets()
-        spent = await self.store.spent(new, now, through)
+    async def _open(self, new: frozenset[SpendKey]) -> bool:
+        """Asks the store, beside the reading: one that does not answer holds up nothing
+        else. Whether all of these are followed now.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(new))
+            self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([self._asking], timeout=_PACE_S)
+        if not self._asking.done():
+            return False
+        asking, self._asking = self._asking, None
+        asked = asking.result()
+        wanted = new & asked.spend_keys
         ends = await self.tail.end_offsets(COMPLETED.name, self._partitions)
         for partition in self._partitions:
             place = await self.tail.position(COMPLETED.name, partition)
-            known = through.get(partition, -1) + 1
+            known = asked.through.get(partition, -1) + 1
             self.tail.seek(COMPLETED.name, partition, min(known, place))
-        for spend_key in new:
-            self.spending.open(spend_key, spent[spend_key], through, now)
-        self._waiting |= new
+        for spend_key in wanted:
+            self.spending.open(spend_key, asked.spent[spend_key], asked.through, asked.at)
+        self._waiting |= wanted
         self._awaited = ends
-        log.info("budgets_read", spend_keys=len(new))
+        log.info("budgets_read", spend_keys=len(wanted))
+        return wanted == new
+
+    async def _ask(self, spend_keys: frozenset[SpendKey]) -> _Asked:
+        now = self.clock()
+        through = await self.store.highest_offsets()
+        return _Asked(spend_keys, now, through, await self.store.spent(spend_keys, now, through))
+
+    def _ask_no_more(self) -> None:
+        """Nobody reads the answer any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
     async def _note_ready(self) -> None:
         """What is read up to where the log ended when it was begun is known."""

@@ -43,7 +43,8 @@ takeover.
 @dataclass
 class BudgetGuard:
     """Reserves before a request is published; the reservation ends with the request's
-    own end, as all gateways read it, so that what it cost is spent before it is free.
+    own end, as all gateways read it, so that what it cost is spent before it is free: here
+    at once, for the others a little later, as they may read the end later.
     `read_book` brings the book up to date.
     """
 
@@ -87,14 +88,19 @@ class BudgetGuard:
         ]
 
     def release(self, request_id: str) -> None:
-        """The request ended, or nothing came of it."""
+        """Nothing came of the request."""
         self._tell(self.reservations.release(request_id))
+
+    def on_end(self, request_id: str, usd: Decimal) -> None:
+        """The request's end was read, and what it cost is spent."""
+        self._tell(self.reservations.end(request_id, usd, self.monotonic()))
 
     def on_round(self) -> bool:
         """Brings the book up to date, and says whether ends must be known: for a budget,
         or for what requests under way still have reserved.
         """
         self.read_book()
+        self._tell(self.reservations.forget_ended(self.monotonic()))
         self.expire()
         return bool(self.book.spend_keys or len(self.reservations))
 
@@ -191,7 +197,7 @@ class BudgetGuard:
         """
         soon = False
         for one in budget_ids:
-            untold = self.peer_usage.set(share_name(one), float(self.reservations.held(one)))
+            untold = self.peer_usage.set(share_name(one), float(self.reservations.told(one)))
             soon = soon or untold >= _NEWS_SHARE * self._left_usd.get(one, 0.0)
         if soon:
             self.on_news()

@@ -19,11 +19,13 @@ class _Reservation(NamedTuple):
 
 @dataclass(slots=True)
 class _BudgetTotals:
-    """Of one budget, in dollars: what is reserved now (`usd`), and what was reserved in the
-    last `unheard_s`, each reservation with its time, released ones too (`lately`).
+    """Of one budget, in dollars: what is reserved now (`usd`), what those cost whose ends
+    were read in the last `unheard_s` (`ended_usd`), and what was reserved in the last
+    `unheard_s`, each reservation with its time, released ones too (`lately`).
     """
 
     usd: Decimal = _NOTHING
+    ended_usd: Decimal = _NOTHING
     lately: "deque[tuple[float, Decimal]]" = field(default_factory=deque)
     lately_usd: Decimal = _NOTHING
 
@@ -33,13 +35,15 @@ class Reservations:
     """Dollars by request and by budget.
 
     A reservation ends with its request, or once nothing can come of that any more.
-    `unheard_s` is how long the other gateways may take to hear of one.
+    `unheard_s` is how long the other gateways may take to hear of one, and to read the
+    end that is read here.
     """
 
     unheard_s: float
     _held: dict[str, _BudgetTotals] = field(default_factory=dict, init=False)
     _by_request: dict[str, _Reservation] = field(default_factory=dict, init=False)
     _ends: list[tuple[float, str]] = field(default_factory=list, init=False)
+    _ended: deque[tuple[float, tuple[str, ...], Decimal]] = field(default_factory=deque, init=False)
     _total_usd: Decimal = field(default=_NOTHING, init=False)
 
     def __contains__(self, request_id: object) -> bool:
@@ -75,6 +79,30 @@ class Reservations:
                 held.usd -= found.usd
         return found.budget_ids
 
+    def end(self, request_id: str, usd: Decimal, now_s: float) -> tuple[str, ...]:
+        """The same, where its end was read: what it cost is told for a while longer, since
+        another gateway that reads the end later than this one would else take it for
+        neither reserved nor spent.
+        """
+        budget_ids = self.release(request_id)
+        if usd and budget_ids:
+            self._ended.append((now_s, budget_ids, usd))
+            for one in budget_ids:
+                if (held := self._held.get(one)) is not None:
+                    held.ended_usd += usd
+        return budget_ids
+
+    def forget_ended(self, now_s: float) -> set[str]:
+        """The others have read by now what ended here; of which budgets less is told."""
+        changed: set[str] = set()
+        while self._ended and self._ended[0][0] <= now_s - self.unheard_s:
+            _, budget_ids, usd = self._ended.popleft()
+            for one in budget_ids:
+                if (held := self._held.get(one)) is not None:
+                    held.ended_usd -= usd
+                    changed.add(one)
+        return changed
+
     def expire(self, now_s: float) -> set[str]:
         """Ends the reservations of requests that cannot end any more; of which budgets."""
         changed: set[str] = set()
@@ -90,6 +118,11 @@ class Reservations:
         known = self._held.get(budget_id)
         return _NOTHING if known is None else known.usd
 
+    def told(self, budget_id: str) -> Decimal:
+        """What the other gateways are to count as reserved here."""
+        known = self._held.get(budget_id)
+        return _NOTHING if known is None else known.usd + known.ended_usd
+
     def lately(self, budget_id: str, now_s: float) -> Decimal:
         """What was reserved so lately that others may not have heard of it."""
         known = self._held.get(budget_id)
@@ -103,7 +136,7 @@ class Reservations:
         """These budgets are no more; requests under way may still have reserved there."""
         for one in budget_ids:
             held = self._held.get(one)
-            if held is not None and not held.usd:
+            if held is not None and not (held.usd or held.ended_usd):
                 del self._held[one]
 
     @property

@@ -64,7 +64,7 @@ def make_budgets(
         lambda: book.read(control.state.budgets),
         usage_exchange.publish_soon,
     )
-    follower.on_round, follower.on_end = guard.on_round, guard.release
+    follower.on_round, follower.on_end = guard.on_round, guard.on_end
     warner = BudgetWarner(
         url, f"{name}-warnings", book, spending, lambda budget: follower.is_ready([budget.spend_key]), utc_now
     )

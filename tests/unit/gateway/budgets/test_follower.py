@@ -1,5 +1,6 @@
 """What was spent is exact whenever a budget is made, wherever the store is."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,7 +53,11 @@ class FakeLog:
     places: list[int] = field(default_factory=lambda: [0, 0])
     recorded: list[int] = field(default_factory=lambda: [0, 0])
     away: bool = False
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
     begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def append(self, number: int, tenant: str, **changes: object) -> None:
         """A request ends."""
@@ -97,6 +102,7 @@ class FakeLog:
 
     async def highest_offsets(self) -> dict[int, int]:
         """What the store has."""
+        await self.answers.wait()
         if self.away:
             raise StoreUnavailableError("away")
         return {one: count - 1 for one, count in enumerate(self.recorded) if count}
@@ -139,7 +145,7 @@ class Scene:
             Spending(),
             lambda: NOW,
             self._on_round,
-            self.ended.append,
+            lambda request_id, _usd: self.ended.append(request_id),
         )
 
     def _on_round(self) -> bool:
@@ -217,6 +223,59 @@ async def test_store_that_is_away_leaves_new_budgets_unknown_and_others_true() -
     assert not await scene.follower.wait_until_ready([SpendKey(Spender("key", "a", "k"), "day", "UTC")], 0.01)
 
 
+async def test_store_that_does_not_answer_holds_up_no_reading() -> None:
+    """What others spend goes on being counted, whatever new budgets there are meanwhile;
+    these are exact once it answers.
+    """
+    scene = Scene()
+    scene.make("acme")
+    await scene.follower.round()
+    scene.log.answers.clear()
+    scene.make("globex")
+    for number in range(8):
+        scene.log.append(number, TENANTS[number % 2])
+        await scene.follower.round()
+    assert (scene.known("acme"), scene.known("globex")) == (2**0 + 2**2 + 2**4 + 2**6, None)
+    scene.make("globex")
+    scene.make("acme")
+    await scene.follower.round()
+    scene.make("globex")
+    scene.make("acme")
+    scene.log.answers.set()
+    for _ in range(9):
+        await scene.follower.round()
+    assert (scene.known("acme"), scene.known("globex")) == (85, 170)
+
+
+async def test_store_that_fails_late_is_asked_again() -> None:
+    """The answer that a follower waited for beside its reading is an error."""
+    scene = Scene()
+    scene.make("acme")
+    scene.log.answers.clear()
+    await scene.follower.round()
+    scene.log.away = True
+    scene.log.answers.set()
+    with pytest.raises(StoreUnavailableError):
+        await scene.follower.round()
+    scene.log.away = False
+    await scene.follower.round()
+    assert scene.known("acme") == 0
+
+
+async def test_end_tells_what_it_cost_where_its_tenant_has_a_budget() -> None:
+    """Of others nobody asks."""
+    scene, told = Scene(), []
+    scene.follower.on_end = lambda request_id, usd: told.append((request_id, usd))
+    scene.make("acme")
+    await scene.follower.round()
+    scene.log.append(3, "acme")
+    scene.log.append(4, "globex")
+    scene.log.append(5, "acme", cost_usd="soon")
+    for _ in range(2):
+        await scene.follower.round()
+    assert sorted(told) == [("r3", 8), ("r4", 0), ("r5", 0)]
+
+
 async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() -> None:
     """They are counted as skipped, or cost nothing; those of tenants without a budget are
     not even read, but free what a budget that is gone had reserved.
@@ -253,7 +312,7 @@ async def test_end_read_while_its_budget_is_away_frees_what_was_reserved(
     """
     scene = Scene()
     held = scene.held
-    scene.follower.on_end = held.release
+    scene.follower.on_end = lambda request_id, usd: held.end(request_id, usd, 0.0)
     for tenant in ("acme", *others):
         scene.make(tenant)
     await scene.follower.round()

@@ -231,9 +231,35 @@ async def test_ends_are_followed_while_a_budget_is_there_or_a_request_still_has_
     assert not scene.admission.on_round()
 
 
+@pytest.mark.parametrize("cost", ["1.9", "0.4"])
+async def test_gateway_that_reads_an_end_later_than_another_takes_it_for_no_money_left(cost: str) -> None:
+    """What a request cost is told by who reserved for it until the others have read its
+    end, half a second, so that in no order of reading anybody may spend it again.
+    """
+    one, other = (BudgetScene((budget(limit_usd=2 * DOLLAR),), gateway_id=name, look_s=0.01) for name in "ab")
+
+    def tell() -> None:
+        one.admission.on_round()
+        other.peer_usage.apply(one.peer_usage.take(0), 0.0)
+
+    await one.admission.admit([asking(1900, number=1)])
+    tell()
+    one.spend(Decimal(cost))
+    one.admission.on_end("r1", Decimal(cost))
+    tell()
+    assert one.admission.reservations.total() == 0
+    assert one.peer_usage.held(share_name("b1")) == float(cost)
+    left = 2 * DOLLAR - Decimal(cost)
+    assert (await refused(other, asking(int(left * 1000) + 1, number=2))).code == "insufficient_quota"
+    other.spend(Decimal(cost))
+    one.seconds += 0.5
+    tell()
+    assert len(await other.admission.admit([asking(int(left * 1000), number=2)])) == 1
+
+
 async def test_gateways_follower_tells_its_guard_of_rounds_and_ends() -> None:
     """As they are wired: or what requests reserved would stay reserved."""
     serving = make_serving(Settings(key_pepper="p" * 16, pseudonym_key="p" * 16))  # type: ignore[arg-type]
     guard = serving.budgets
-    assert (guard.follower.on_round, guard.follower.on_end) == (guard.on_round, guard.release)
+    assert (guard.follower.on_round, guard.follower.on_end) == (guard.on_round, guard.on_end)
     await guard.follower.close()
