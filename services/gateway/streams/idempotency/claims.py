@@ -87,12 +87,15 @@ class Claims:
     def _forget(self, now_ms: int) -> None:
         while self._by_age and now_ms - self._by_age[0][0] >= KEPT_MS:
             _, digest, claim_id = self._by_age.popleft()
-            held = self._held.get(digest)
-            if held is not None and held.claim_id == claim_id:
+            if self._holds(digest, claim_id):
                 self._drop(digest)
         while len(self._held) > self.capacity:
             largest = max(self._of_tenant.values(), key=len)
             self._drop(next(iter(largest)))
             self.forgotten += 1
         if len(self._by_age) > 2 * self.capacity:
-            self._by_age = deque(one for one in self._by_age if one[1] in self._held)
+            self._by_age = deque(one for one in self._by_age if self._holds(one[1], one[2]))
+
+    def _holds(self, digest: str, claim_id: str) -> bool:
+        held = self._held.get(digest)
+        return held is not None and held.claim_id == claim_id

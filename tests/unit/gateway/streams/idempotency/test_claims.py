@@ -84,6 +84,16 @@ def test_a_tenants_flood_costs_no_other_tenant_its_keys() -> None:
     assert len(claims) <= 10
 
 
+def test_key_that_is_claimed_again_and_again_takes_no_more_room() -> None:
+    """What is remembered of former claims is bounded, though the key is held."""
+    claims = Claims(capacity=10)
+    claims.take(claimed("0"), 0)
+    for number in range(1, 1000):
+        claims.take(claimed(f"{number}", replaces=f"{number - 1}"), number)
+    assert len(claims) == 1
+    assert len(claims._by_age) <= 2 * claims.capacity + 1
+
+
 @given(
     st.lists(
         st.one_of(
