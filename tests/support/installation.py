@@ -53,10 +53,16 @@ class Installation:
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs a `tocsin` command for this installation, whatever its exit status."""
+        return self.command_with(self.environment, *arguments)
+
+    def command_with(
+        self, environment: Mapping[str, str], *arguments: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """The same with other settings."""
         return subprocess.run(
             [sys.executable, "-m", "services.cli", *arguments],
             cwd=ROOT,
-            env=_environment(self.home, self.environment),
+            env=_environment(self.home, environment),
             capture_output=True,
             check=False,
             text=True,

@@ -20,6 +20,7 @@ from services.common.control.reader import read_control_state
 from services.common.control.state import ControlState
 from services.common.control.writer import ControlWriter
 from services.common.errors import BusUnavailableError
+from services.common.process.secret_files import secret_of
 from services.common.process.settings import CommonSettings
 
 CONNECT_TIMEOUT_S = 8.0
@@ -44,7 +45,7 @@ def operator(account: str, sudo_user: str) -> str:
 
 def pseudonym_key() -> str:
     """Under which requests name users; empty where this command is not told."""
-    return os.environ.get("TOCSIN_PSEUDONYM_KEY", "")
+    return secret_of(os.environ, "TOCSIN_PSEUDONYM_KEY") or ""
 
 
 def writer(*, keys: bool = False) -> ControlWriter:

@@ -14,6 +14,7 @@ from services.common.http.problems import Problem, ProblemError, retry_after, un
 
 log = structlog.get_logger(__name__)
 
+_NOSNIFF = {"x-content-type-options": "nosniff"}
 _FOR_NOW = frozenset({429, 503})
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 _MESSAGES = {
@@ -23,8 +24,8 @@ _MESSAGES = {
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A body as JSON."""
-    return Response(orjson.dumps(body), status, headers, "application/json")
+    """A body as JSON, which no browser takes for anything else."""
+    return Response(orjson.dumps(body), status, _NOSNIFF | (headers or {}), "application/json")
 
 
 def problem_response(problem: Problem, path: str) -> Response:
@@ -36,7 +37,8 @@ def problem_response(problem: Problem, path: str) -> Response:
         headers |= dict(retry_after(1))
     if path.startswith("/v1/"):
         return json_response(problem.openai_body(), problem.status, headers)
-    return Response(orjson.dumps(problem.problem_body()), problem.status, headers, "application/problem+json")
+    body, headers = orjson.dumps(problem.problem_body()), _NOSNIFF | headers
+    return Response(body, problem.status, headers, "application/problem+json")
 
 
 def crash_response(path: str) -> Response:

@@ -1,4 +1,7 @@
-"""Settings from `TOCSIN_*` environment variables; each service adds its own to these."""
+"""Settings from `TOCSIN_*` environment variables; each service adds its own to these.
+
+What is secret may also be in a file that `TOCSIN_…_FILE` names.
+"""
 
 import os
 import socket
@@ -12,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.common.errors import ConfigError
 from services.common.errors.value_rules import rule_of
 from services.common.kafka_address import KafkaAddress
+from services.common.process.secret_files import secret_of
 
 
 class CommonSettings(BaseSettings):
@@ -87,16 +91,27 @@ class CommonSettings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Reads the environment.
+        """Reads the environment, and the files that it names.
 
         Raises:
-            ConfigError: a value is malformed; the message names the variable, what was
-                wrong and what it is for.
+            ConfigError: a value is malformed, or a file is none; the message names the
+                variable, what was wrong and what it is for.
         """
+        secrets = {name: secret_of(os.environ, *names) for name, names in cls.secret_variables().items()}
+        given = {name: value for name, value in secrets.items() if value is not None}
         try:
-            return cls(**overrides)
+            return cls(**(given | overrides))
         except ValidationError as error:
             raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
+
+    @classmethod
+    def secret_variables(cls) -> dict[str, tuple[str, ...]]:
+        """The fields that hold secrets, each with the variables that set it, the first
+        that is set counts.
+        """
+        return {
+            name: _variables(name, field) for name, field in cls.model_fields.items() if _is_secret(field)
+        }
 
 
 def joined_kafka_url(values: Mapping[str, Any], default: str = "") -> str:
@@ -133,10 +148,14 @@ def _explain(settings: type[CommonSettings], problem: Any) -> str:
 
 def _variable(name: str, field: FieldInfo | None) -> str:
     """The variable that sets a field, by the name that is documented."""
+    return _variables(name, field)[0]
+
+
+def _variables(name: str, field: FieldInfo | None) -> tuple[str, ...]:
     alias = field.validation_alias if field else None
     choices = alias.choices if isinstance(alias, AliasChoices) else ()
-    named = (one for one in choices if isinstance(one, str) and one.startswith("TOCSIN_"))
-    return next(named, f"TOCSIN_{name.upper()}")
+    named = tuple([one for one in choices if isinstance(one, str) and one.startswith("TOCSIN_")])
+    return named or (f"TOCSIN_{name.upper()}",)
 
 
 def _is_secret(field: FieldInfo) -> bool:

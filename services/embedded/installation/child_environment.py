@@ -2,8 +2,12 @@
 would lead them elsewhere.
 """
 
+import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+from services.common.process.secret_files import SUFFIX
 
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -18,9 +22,11 @@ SECRETS = {
     "TOCSIN_ANALYST_PASSWORD": set(),
     "OPENAI_API_KEY": {"inference"},  # an upstream's; where connection.env was sourced, the first key
 }
-"""Which kinds of process are given which secret; a name that is not here is
-everybody's.
+"""Which kinds of process are given which secret, itself or by a file; of other names
+those that sound like an upstream's key are inference's, the rest is everybody's.
 """
+_UPSTREAMS = {"inference"}
+_SOUNDS_SECRET = re.compile(r"(?!TOCSIN_|RAY_)\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)")
 # Java would take its options from these, Ray its cluster, Python the encoding of its
 # pipes; and what names one process must not name several.
 _DROPPED = {
@@ -38,6 +44,7 @@ _DROPPED = {
     # They are part of TOCSIN_KAFKA_URL by now.
     "TOCSIN_KAFKA_USERNAME",
     "TOCSIN_KAFKA_PASSWORD",
+    "TOCSIN_KAFKA_PASSWORD_FILE",
     "TOCSIN_KAFKA_SECURITY_PROTOCOL",
     "TOCSIN_KAFKA_SASL_MECHANISM",
     "TOCSIN_KAFKA_CA_FILE",
@@ -52,17 +59,27 @@ def child_environment(
 
     Times are UTC, texts UTF-8, and no proxy stands between processes of this machine,
     whatever TZ, LC_ALL and HTTP_PROXY say. Of `RAY_*` only Ray's lower-case flags stay:
-    the others say which cluster to join, and that is `TOCSIN_RAY_ADDRESS`'s.
+    the others say which cluster to join, and that is `TOCSIN_RAY_ADDRESS`'s. A secret's
+    file goes by its whole path, and only where the secret is not the child's `own`.
     """
     kept = {
-        name: value
+        name: _whole_path(name, value)
         for name, value in environ.items()
-        if not _is_dropped(name) and kind in SECRETS.get(name, {kind})
+        if not _is_dropped(name)
+        and kind in _given_to(name.removesuffix(SUFFIX), kind)
+        and not (own and name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in own)
     }
     safe = {"TZ": "UTC", "PYTHONUTF8": "1"} | proxy_exceptions(environ)
     if sys.platform == "linux":
         safe["LC_ALL"] = "C.UTF-8"
     return kept | safe | dict(own or {})
+
+
+def with_whole_paths(environ: Mapping[str, str]) -> dict[str, str]:
+    """The same environment for a process that works elsewhere: files of secrets go by
+    their whole path.
+    """
+    return {name: _whole_path(name, value) for name, value in environ.items()}
 
 
 def proxy_exceptions(environ: Mapping[str, str]) -> dict[str, str]:
@@ -73,6 +90,19 @@ def proxy_exceptions(environ: Mapping[str, str]) -> dict[str, str]:
     hosts = [one.strip() for one in no_proxy.split(",") if one.strip()]
     joined = ",".join([*hosts, *(one for one in _LOOPBACK if one not in hosts)])
     return {"NO_PROXY": joined, "no_proxy": joined}
+
+
+def _given_to(name: str, kind: str) -> set[str]:
+    if name in SECRETS:
+        return SECRETS[name]
+    return _UPSTREAMS if _SOUNDS_SECRET.fullmatch(name) else {kind}
+
+
+def _whole_path(name: str, value: str) -> str:
+    """Children work elsewhere than where the user named a secret's file."""
+    base = name.removesuffix(SUFFIX)
+    is_file = base != name and (base in SECRETS or _SOUNDS_SECRET.fullmatch(base))
+    return str(Path(value).resolve()) if is_file and value else value
 
 
 def _is_dropped(name: str) -> bool:

@@ -4,6 +4,7 @@ addresses, settings and secrets, and nobody should have to export them.
 
 from collections.abc import Mapping
 
+from services.common.process.secret_files import SUFFIX
 from services.embedded.installation.home import Home
 
 
@@ -24,5 +25,5 @@ def environment_of_running_installation(
     return {
         name: value
         for name, value in home.read_environment().items()
-        if environ.get(name) in ours or not environ.get(name)
+        if (environ.get(name) in ours or not environ.get(name)) and not environ.get(name + SUFFIX)
     }

@@ -18,8 +18,14 @@ from typing import Any
 import psutil
 
 from services.common.errors import ConfigError, TocsinError
+from services.common.process.secret_files import with_secret_files
 from services.common.requests.model_catalogue import load_models
-from services.embedded.installation.child_environment import child_environment, proxy_exceptions
+from services.embedded.installation.child_environment import (
+    SECRETS,
+    child_environment,
+    proxy_exceptions,
+    with_whole_paths,
+)
 from services.embedded.installation.home import Home, write_private
 from services.embedded.installation.ports import wished_host
 from services.embedded.installation.private_ray import clear_ray_folder
@@ -51,7 +57,8 @@ def up(*, gateways: int = 1, home: Home | None = None, quiet: bool = False) -> i
     home = home or Home()
 
     def plan() -> Installation:
-        return replace(Installation.plan(home, gateways, os.environ), quiet=quiet)
+        environ = with_secret_files(os.environ, (*SECRETS, "TOCSIN_KAFKA_PASSWORD"))
+        return replace(Installation.plan(home, gateways, environ), quiet=quiet)
 
     return run_alone(home, plan)
 
@@ -114,7 +121,7 @@ def up_detached(*, gateways: int = 1, home: Home | None = None) -> int:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "TOCSIN_HOME": str(home.root)},
+            env={**with_whole_paths(os.environ), "TOCSIN_HOME": str(home.root)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.errors import ErrorCode
 from services.common.errors import ConfigError
 from services.common.process.egress import AddressRefusedError, Egress
+from services.common.process.secret_files import secret_of
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.domain.sse import EventTooLargeError, SseDecoder
 from services.inference.engines.base import (
@@ -58,7 +59,9 @@ class OpenAICompatibleOptions(BaseModel):
     base_url: str = Field(pattern=r"^https?://", description="Up to and with /v1.")
     model: str = Field(description="The upstream's name of the model.")
     api_key_env: str = Field(
-        default="", description="The environment variable that holds the API key; empty: none is sent."
+        default="",
+        description="The environment variable that holds the API key, or with _FILE behind its name, "
+        "names a file that does; empty: none is sent.",
     )
     total_timeout_s: float = Field(default=600.0, gt=0, description="For all attempts and the whole stream.")
     connect_timeout_s: float = Field(default=10.0, gt=0)
@@ -93,6 +96,7 @@ class _OpenStream:
     reader: ChunkReader
     pieces: list[Piece] = field(default_factory=list)
     failure: EngineFailedError | None = None
+    key: str = field(default="", repr=False)
 
     async def read(self) -> bool:
         """Reads on until there are pieces; False at the end.
@@ -114,7 +118,7 @@ class _OpenStream:
             for event in self.decoder.feed(chunk):
                 self.pieces += self.reader.read(event)
         except EngineFailedError as error:
-            self.failure = error
+            self.failure = EngineFailedError(_without(self.key, str(error)))
 
 
 class OpenAICompatibleEngine:
@@ -127,17 +131,20 @@ class OpenAICompatibleEngine:
         self._config = config
         self._options = options
         self._session: aiohttp.ClientSession | None = None
+        self._key = ""
 
     async def start(self) -> None:
         """Needs no answer from the upstream: it may come later than we do."""
         headers = {}
         if self._options.api_key_env:
-            key = os.environ.get(self._options.api_key_env)
+            key = secret_of(os.environ, self._options.api_key_env)
             if not key:
                 raise ConfigError(
                     f"model {self.name}: options.api_key_env names {self._options.api_key_env}, which is "
-                    "not set: set it to the upstream's API key"
+                    "not set: set it to the upstream's API key, or with _FILE behind it to a file that "
+                    "holds it"
                 )
+            self._key = key
             headers["authorization"] = f"Bearer {key}"
         egress = Egress.of(os.environ.get("TOCSIN_EGRESS_ALLOWED", ""))
         self._session = aiohttp.ClientSession(headers=headers, connector=egress.connector(limit=self.slots))
@@ -243,8 +250,8 @@ class OpenAICompatibleEngine:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _TryAgainError(f"the upstream cannot be reached: {error or 'timed out'}") from error
         try:
-            await _raise_for_refusal(response)
-            stream = _OpenStream(response, SseDecoder(), ChunkReader(request))
+            await _raise_for_refusal(response, self._key)
+            stream = _OpenStream(response, SseDecoder(), ChunkReader(request), key=self._key)
             await _read_first_pieces(stream)
         except BaseException:
             response.close()
@@ -285,13 +292,20 @@ async def _read_on(stream: _OpenStream) -> bool:
         raise EngineFailedError(f"the upstream's stream broke off: {error or 'timed out'}") from error
 
 
-async def _raise_for_refusal(response: aiohttp.ClientResponse) -> None:
+def _without(key: str, text: str) -> str:
+    """An upstream's words without our key: upstreams quote what they were sent, and
+    clients and logs read what they say.
+    """
+    return text.replace(key, "[API key]") if key else text
+
+
+async def _raise_for_refusal(response: aiohttp.ClientResponse, key: str) -> None:
     if response.status == 200:
         if response.content_type != "text/event-stream":
             raise EngineFailedError(f"the upstream answered with {response.content_type} instead of a stream")
         return
     try:
-        text = (await response.content.read(_ERROR_BODY_BYTES)).decode(errors="replace")
+        text = _without(key, (await response.content.read(_ERROR_BODY_BYTES)).decode(errors="replace"))
     except (aiohttp.ClientError, TimeoutError):
         text = ""
     body = _parsed(text)

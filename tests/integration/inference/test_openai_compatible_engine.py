@@ -5,6 +5,7 @@ survive.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +208,32 @@ async def test_upstream_that_refuses_us_keeps_its_words_from_the_client(status: 
             await answer(engine, asked())
     assert "sk-secret" not in str(raised.value)
     assert len(upstream.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        refusal(400, "the header Authorization: Bearer up-key-4711 is too long"),
+        refusal(500, "cannot use up-key-4711"),
+        refusal(429, "up-key-4711 has no quota"),
+        Act((*said(["Hel"], finish=None, done=False), b'data: {"error": {"message": "up-key-4711"}}\n\n')),
+    ],
+    ids=["refused", "failed", "limited", "in the stream"],
+)
+async def test_upstream_that_quotes_our_key_is_told_without_it(
+    act: Act, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever may ask the model would have it otherwise."""
+    (tmp_path / "key").write_text("up-key-4711\n")
+    monkeypatch.setenv("UPSTREAM_KEY_FILE", str(tmp_path / "key"))
+    async with (
+        Upstream(act).running() as upstream,
+        engine_on(upstream, api_key_env="UPSTREAM_KEY", attempts=1) as engine,
+    ):
+        with pytest.raises((EngineFailedError, InvalidRequestError), match=r"\[API key\]") as raised:
+            await answer(engine, asked())
+    assert upstream.authorizations == ["Bearer up-key-4711"]
+    assert "4711" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
