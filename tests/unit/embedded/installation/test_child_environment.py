@@ -1,11 +1,18 @@
 """What child processes are given of the user's environment."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
 from services.common.process.settings import CommonSettings
 from services.console import settings as console
-from services.embedded.installation.child_environment import SECRETS, child_environment, proxy_exceptions
+from services.embedded.installation.child_environment import (
+    SECRETS,
+    child_environment,
+    proxy_exceptions,
+    with_whole_paths,
+)
 from services.gateway import settings as gateway
 
 
@@ -98,3 +105,33 @@ def test_environment_behind_a_proxy_reaches_this_machine_directly() -> None:
     assert given["HTTPS_PROXY"] == "http://proxy:1"
     assert given["NO_PROXY"] == given["no_proxy"] == "intranet,localhost,127.0.0.1,::1"
     assert proxy_exceptions({"NO_PROXY": "intranet"}) == {}
+
+
+def test_upstreams_keys_are_inferences_alone() -> None:
+    """By whatever name the models file calls them; what only sounds so is no loss."""
+    user = dict.fromkeys(("MISTRAL_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AZURE_PASSWORD"), "x")
+    files = {f"{name}_FILE": "/run/x" for name in user}
+    harmless = {"KEYBOARD": "fr", "XDG_SESSION_ID": "1", "TOCSIN_TOKEN_LONGEST_S": "60"}
+    for kind in ("kafka", "store", "analyzer", "console", "gateway", ""):
+        given = child_environment(user | files | harmless, {}, kind)
+        assert given.keys() & {*user, *files} == set()
+        assert given.keys() >= harmless.keys()
+    assert child_environment(user | files, {}, "inference").keys() >= {*user, *files}
+
+
+def test_secrets_file_goes_by_its_whole_path_to_those_who_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children work in the checkout; what a child is given itself needs no file."""
+    monkeypatch.chdir(tmp_path)
+    user = {"TOCSIN_JWT_SECRET_FILE": "run/jwt", "TOCSIN_KEY_PEPPER_FILE": "run/pepper"}
+    given = child_environment(user, {"TOCSIN_KEY_PEPPER": "own"}, "gateway")
+    assert given["TOCSIN_JWT_SECRET_FILE"] == str(tmp_path / "run" / "jwt")
+    assert "TOCSIN_KEY_PEPPER_FILE" not in given
+    assert "TOCSIN_JWT_SECRET_FILE" not in child_environment(user, {}, "inference")
+    assert with_whole_paths(user | {"PATH": "bin", "TOCSIN_MODELS_FILE": "m"}) == {
+        "TOCSIN_JWT_SECRET_FILE": str(tmp_path / "run" / "jwt"),
+        "TOCSIN_KEY_PEPPER_FILE": str(tmp_path / "run" / "pepper"),
+        "PATH": "bin",
+        "TOCSIN_MODELS_FILE": "m",
+    }

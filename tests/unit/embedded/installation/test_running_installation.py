@@ -46,6 +46,14 @@ def test_command_in_a_shell_that_sourced_connection_env_gets_the_login_too(home:
     assert "TOCSIN_KAFKA_URL" not in given
 
 
+def test_command_that_was_given_a_secret_by_a_file_keeps_it(home: Home) -> None:
+    """Both ways at once would be refused."""
+    with home.lock():  # type: ignore[union-attr]
+        given = environment_of_running_installation({"TOCSIN_KEY_PEPPER_FILE": "/run/pepper"}, home)
+    assert "TOCSIN_KEY_PEPPER" not in given
+    assert given["TOCSIN_MODELS_FILE"] == "/elsewhere/models.yaml"
+
+
 def test_command_where_nothing_runs_is_told_nothing(home: Home) -> None:
     """What an earlier run left is of no use."""
     assert environment_of_running_installation({}, home) == {}
