@@ -26,7 +26,7 @@ from schemas.topics.inference import (
     requests_topic,
 )
 from schemas.topics.insight import ALERTS, BREACHES, DRIFT, FEEDBACK, RETRAINING_REQUESTS, RETRAINING_RESULTS
-from schemas.topics.security import AUDIT, AUDIT_ANCHORS, FINDINGS, OBSERVATIONS, RISK, SUBJECTS
+from schemas.topics.security import AUDIT, AUDIT_ANCHORS, ERASURES, FINDINGS, OBSERVATIONS, RISK, SUBJECTS
 from schemas.topics.topic import Topic, dead_letter_name, dead_letter_topic
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "COMPLETED",
     "CONTROL",
     "DRIFT",
+    "ERASURES",
     "FEEDBACK",
     "FINDINGS",
     "IDEMPOTENCY_ANSWERS",
@@ -80,6 +81,7 @@ TOPICS: tuple[Topic, ...] = (
     FEEDBACK,
     AUDIT,
     AUDIT_ANCHORS,
+    ERASURES,
     FINDINGS,
     RISK,
     OBSERVATIONS,

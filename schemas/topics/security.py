@@ -1,8 +1,9 @@
-"""The topics of security and of the audit."""
+"""The topics of security, of the audit and of privacy."""
 
 from pydantic import TypeAdapter
 
 from schemas.events.audit import AuditEntry, ChainAnchored
+from schemas.events.privacy import SubjectErasure
 from schemas.events.security import MEMORY, RequestObserved, SecurityFinding, UserRisk
 from schemas.topics.topic import MONTH, WEEK, Topic
 
@@ -21,6 +22,13 @@ AUDIT = Topic(
 AUDIT_ANCHORS = Topic(
     *("audit.anchors.v1", TypeAdapter(ChainAnchored), "chain@position", 1, None, ("audit",)),
     *(("audit", "cli"), "Hashes of the audit's chains, one an hour: each has its own key, so all are kept."),
+)
+ERASURES = Topic(
+    *("privacy.erasures.v1", TypeAdapter(SubjectErasure), "erasure_id", 1, None, ("console", "cli")),
+    *(
+        ("console", "cli"),
+        "Erasures of persons' data, and how far each came: the newest record is a receipt.",
+    ),
 )
 FINDINGS = Topic(
     "security.findings.v1",

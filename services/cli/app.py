@@ -79,6 +79,7 @@ app.add_typer(routes.app, name="routes", rich_help_panel=_ADMINISTRATION)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(audit.app, name="audit")
 app.add_typer(security.app, name="security")
+app.add_typer(audit.privacy_app, name="privacy")
 
 
 def main() -> None:

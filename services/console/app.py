@@ -52,6 +52,7 @@ from services.console.feedback import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
+from services.console.privacy.wiring import Privacy
 from services.console.read_models.audit_trail import AuditTrail
 from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.cached_read import CachedRead
@@ -71,6 +72,7 @@ from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
 from services.console.routes.me import me_router
+from services.console.routes.privacy import privacy_router
 from services.console.routes.quality import quality_router
 from services.console.routes.status import status_router
 from services.console.settings import Settings
@@ -140,6 +142,9 @@ class Console:
             settings.pseudonym_key.get_secret_value(),
             settings.proxy_networks,
         )
+        self.privacy = Privacy(
+            settings, self.control, self._events.send, self._bus.partitions, self.auditing.writer
+        )
         self.status = PlatformStatus(
             {
                 "bus": _cached("bus", self._read_bus),
@@ -172,7 +177,9 @@ class Console:
         The store is not waited for: what it cannot tell says so.
         """
         await self._server.start()
-        await asyncio.gather(self.control.start(), self._log_outs.start(), self.last_uses.start())
+        await asyncio.gather(
+            self.control.start(), self._log_outs.start(), self.last_uses.start(), self.privacy.start()
+        )
         await self._bus.start([], {})
         await self._events.start()
 
@@ -184,6 +191,7 @@ class Console:
             group.create_task(self._log_outs.run())
             group.create_task(self.last_uses.run())
             group.create_task(self.auditing.run())
+            group.create_task(self.privacy.run())
 
     async def drain(self) -> None:
         """Accepts no more connections; answers under way go on until `close`."""
@@ -196,6 +204,7 @@ class Console:
         await self.auditing.close()
         await asyncio.gather(
             self._services.close(),
+            self.privacy.close(),
             self.control.close(),
             self._log_outs.close(),
             self.last_uses.close(),
@@ -237,6 +246,12 @@ class Console:
             budget_spend_router(self._admins, self.entries, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),
             me_router(self._admins, self._own_matters(settings), display, settings),
+            privacy_router(
+                self._admins,
+                self.privacy.service,
+                self.privacy.export,
+                settings.key_pepper.get_secret_value(),
+            ),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
             docs_router("/api"),

@@ -27,6 +27,20 @@ class Settings(AccessSettings):
     body_timeout_s: float = Field(30.0, gt=0, description="How long a request's body may take.")
     ack_timeout_s: float = Field(5.0, gt=0, description="How long Kafka may take to acknowledge a record.")
     store_timeout_s: float = Field(5.0, gt=0, description="How long a query may take.")
+    erasure_store_timeout_s: float = Field(
+        120.0, gt=0, description="How long one statement of an erasure, an export or a retention may take."
+    )
+    erasure_settle_s: float = Field(
+        20.0,
+        ge=0,
+        description="How long an erasure waits for the recorder; what comes later is its next round's.",
+    )
+    erasure_patience_s: float = Field(
+        30.0, gt=0, description="After so long without progress another console goes on with an erasure."
+    )
+    retention_every_s: float = Field(
+        3600.0, ge=1, description="How often texts are removed that a policy's retention_days keep no longer."
+    )
     limits_defaults: LimitsDefaults = ""
     session_s: float = Field(
         3600.0, ge=60, le=86_400, description="How long a session lasts without being renewed."

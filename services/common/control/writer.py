@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -42,7 +43,8 @@ _READS_BACK = 250
 class ControlWriter:
     """Changes control state in the name of `actor`.
 
-    `pepper` signs API keys; only changes of keys need it. `known` is what this process
+    `pepper` signs API keys; only changes of keys need it. Where `unnamed`, the audit is
+    told what was done to entries of which kind, not to which. `known` is what this process
     has read of the control state already: only the rest is read before a change. Without
     it the whole topic is.
     """
@@ -53,6 +55,7 @@ class ControlWriter:
     clock: Clock = utc_now
     connect_timeout_s: float = _CONNECT_TIMEOUT_S
     known: Known | None = None
+    unnamed: bool = False
 
     async def apply(self, change: Change) -> AnyEntry | None:
         """Makes a change and returns the entry as every service has it within a second;
@@ -116,10 +119,8 @@ class ControlWriter:
             actor=self.actor,
             action=f"{plan.kind}.{plan.verb}",
             object_kind=plan.kind,
-            object_id=plan.entry_id,
             tenant=plan.tenant,
-            before=public_fields(plan.before) if plan.before else None,
-            after=public_fields(plan.after) if plan.after else None,
+            **({} if self.unnamed else _named(plan)),
         )
         yield audit_record(entry)
 
@@ -151,7 +152,8 @@ class _Attempt:
         finally:
             await producer.close()
         await self._read_back(offset)
-        log.info("control_changed", kind=plan.kind, id=plan.entry_id, verb=plan.verb)
+        told = plan.tenant if plan.kind == "user" else plan.entry_id  # a log forgets nobody
+        log.info("control_changed", kind=plan.kind, id=told, verb=plan.verb)
         return plan.after
 
     async def _publish(self, producer: TransactionalProducer, plan: Plan, now: datetime) -> int:
@@ -172,6 +174,14 @@ class _Attempt:
                 return
             await asyncio.sleep(0.02)  # the end that the broker tells lags behind a commit for a moment
         raise BusUnavailableError(f"the change at {CONTROL.name}@{offset} did not come back")
+
+
+def _named(plan: Plan) -> dict[str, Any]:
+    return {
+        "object_id": plan.entry_id,
+        "before": public_fields(plan.before) if plan.before else None,
+        "after": public_fields(plan.after) if plan.after else None,
+    }
 
 
 def _is_made(state: ControlState, plan: Plan) -> bool:

@@ -322,3 +322,18 @@ SECURITY_REPEATED = Counter(
 SECURITY_REPLAYED = Counter(
     "tocsin_security_replayed_total", "Observations that were read again to know what was known before."
 )
+
+# Privacy.
+ERASED = Counter(
+    "tocsin_erased_total",
+    "Rows and entries of persons that were erased, by table or kind of entry.",
+    ["table"],
+)
+ERASURES_WAITING = Counter(
+    "tocsin_erasures_waiting_total", "Times that an erasure could not go on and was put off."
+)
+RETENTION_BLANKED = Counter(
+    "tocsin_retention_blanked_total",
+    "Rows whose texts were removed as a tenant's retention was over.",
+    ["table"],
+)

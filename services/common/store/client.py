@@ -219,15 +219,15 @@ class Store:
             result = await client.query(sql, parameters=dict(parameters or {}))
             return list(result.named_results())
 
-    async def command(self, sql: str) -> None:
-        """Executes a statement that returns nothing.
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Executes a statement that returns nothing; parameters are those of `query`.
 
         Raises:
             StoreUnavailableError: not now.
             StoreRejectedError: the statement is wrong.
         """
         async with self._request("command") as client:
-            await client.command(sql)
+            await client.command(sql, parameters=dict(parameters or {}))
 
     async def close(self) -> None:
         """Disconnects."""

@@ -63,7 +63,7 @@ class SerialChanges:
                 await self._seen(place, entry)
                 return entry
         except (TimeoutError, BusUnavailableError) as error:
-            log.warning("control_change_unconfirmed", kind=place[0], id=place[1], error=repr(error))
+            log.warning("control_change_unconfirmed", kind=place[0], error=repr(error))
             raise unavailable(
                 "Kafka did not confirm the change. It may have been made all the same: read it before you "
                 "ask again.",
@@ -79,7 +79,7 @@ class SerialChanges:
             if _holds(self.reader.state.get(*place), entry):
                 return
             await asyncio.sleep(_POLL_S)
-        log.warning("control_change_not_seen_yet", kind=place[0], id=place[1])
+        log.warning("control_change_not_seen_yet", kind=place[0])
 
 
 def _holds(known: AnyEntry | None, entry: AnyEntry | None) -> bool:

@@ -10,6 +10,8 @@ from services.console.administration.kinds import KINDS
 
 LOOKS = ("listed", "read", "spend_read")
 """What is told of who only looks at entries."""
+SUBJECT = "subject"
+"""A person: named by the route, by a pseudonym, never by the path."""
 Route = tuple[str, str]
 """A method and a path as the router has it."""
 
@@ -63,16 +65,22 @@ GIVING: Mapping[Route, Act] = {
     ("GET", "/api/quality/satisfaction"): Act("satisfaction.read", "feedback"),
     ("GET", "/api/admin/audit"): Act("audit.read", "audit"),
     ("GET", "/api/admin/budgets/{budget_id}/spend"): Act("budget.spend_read", "budget", ("budget_id",)),
+    ("GET", "/api/privacy/subjects/{user:path}/export"): Act("subject.exported", SUBJECT),
+    ("GET", "/api/privacy/receipts"): Act("erasure.listed", "erasure"),
+    ("GET", "/api/privacy/receipts/{receipt_id}"): Act("erasure.read", "erasure", ("receipt_id",)),
     **_reads_of_kinds(),
 }
 """What gives a right, or data of others: answered only once its entry is written."""
 
 CHANGES: Mapping[Route, Act] = {
     **_changes_of_kinds(),
+    ("DELETE", "/api/privacy/subjects/{user:path}"): Act("subject.erasure_requested", SUBJECT),
     ("POST", "/api/me/keys/{key_id}/rotate"): Act("key.rotated", "key", ("key_id",)),
     ("POST", "/api/me/keys/{key_id}/revoke"): Act("key.revoked", "key", ("key_id",)),
 }
-"""What changes control state: `ControlWriter` writes the entry with the change."""
+"""What changes control state, in whose transaction its entry is, or begins an erasure,
+which writes its entry first: from here come the attempts that were refused.
+"""
 
 _OWN = "one's own matters"
 _OPEN = "tells nothing of anybody"

@@ -18,10 +18,12 @@ from services.common.http.access_log import request_id_of
 from services.common.http.forwarding import Network, client_of
 from services.common.identity import parse_key
 from services.console.administration.administrators import actor_of, truncated
-from services.console.auditing.acts import CHANGES, GIVING, Act
+from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, Act
 from services.console.auditing.repeats import Repeats
 from services.console.identity.callers import key_shown_to, principal_of
 
+_NAMED = "tocsin.audited_object"
+_UNTOLD = frozenset({"cursor", "confirm"})
 _DENIED = frozenset({401, 403, 404, 429})
 _TICK_S = 5.0
 _LONGEST_VALUE = 200
@@ -186,7 +188,14 @@ class CallRecorder:
         return "" if principal.is_platform_admin else principal.tenant
 
 
+def name_object(scope: Scope, object_id: str) -> None:
+    """Says what a call is about where its path must not be in the audit."""
+    scope[_NAMED] = object_id
+
+
 def _object_id(scope: Scope, act: Act) -> str:
+    if act.object_kind == SUBJECT:
+        return str(scope.get(_NAMED, ""))
     given: Mapping[str, Any] = scope.get("path_params", {})
     return "/".join(str(given.get(name, "")) for name in act.object_parameters)[:_LONGEST_VALUE]
 
@@ -197,5 +206,5 @@ def _asked(scope: Scope) -> dict[str, str]:
     return {
         name[:_LONGEST_VALUE]: "***" if "tsn_" in value else value[:_LONGEST_VALUE]
         for name, value in list(pairs)[:_MOST_VALUES]
-        if name != "cursor"
+        if name not in _UNTOLD
     }

@@ -71,6 +71,9 @@ class ConsoleScene:
         self.console._log_outs.caught_up = True
         self.console._log_outs.send = self.console._feedback.send = self._send
         self.console.auditing.writer.send = self._record
+        self.console.privacy.log.caught_up = True
+        self.console.privacy.log.send = self._send
+        self.console.privacy.export.store = self.store
         transport = httpx.ASGITransport(app=self.console.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 

@@ -21,6 +21,7 @@ from schemas.control import (
     ThresholdsChanged,
     UserChanged,
 )
+from schemas.events.privacy import SubjectErasure
 from services.common.control.state import ControlState
 from services.gateway.app import make_app, make_serving
 from services.gateway.settings import Settings
@@ -108,6 +109,10 @@ console PATCH  /api/admin/policies/{tenant}               401 403 403 404 200 20
 console DELETE /api/admin/policies/{tenant}               401 403 403 404 200 200
 console POST   /api/admin/policies/{tenant}/restore       401 403 403 404 409 409
 console POST   /api/admin/policies/{tenant}/purge         401 403 403 404 403 204
+console DELETE /api/privacy/subjects/{user:path}          401 403 403 400 400 400
+console GET    /api/privacy/subjects/{user:path}/export   401 403 403 200 200 200
+console GET    /api/privacy/receipts                      401 403 403 200 200 200
+console GET    /api/privacy/receipts/{receipt_id}         401 403 403 404 200 200
 gateway POST   /v1/chat/completions                       401 400 403 400 400 400
 gateway POST   /v1/completions                            401 400 403 400 400 400
 gateway POST   /v1/completions/stream                     401 400 403 400 400 400
@@ -138,6 +143,7 @@ EXCEPTIONS = {
     **{(one, "POST", "/api/auth/token"): "401" for one in SAME_AS},
     # What outlives a token is not for it.
     **{(one, "POST", "/api/me/keys/{key_id}/rotate"): "403" for one in TOKENS},
+    ("admin token", "DELETE", "/api/privacy/subjects/{user:path}"): "403",
     ("admin token", "PATCH", "/api/admin/tenants/{tenant}"): "403",
     ("admin token", "POST", "/api/admin/keys/{key_id}/rotate"): "403",
     **{("admin token", "POST", f"/api/admin/{plural}"): "403" for plural in PATHS},
@@ -157,7 +163,8 @@ PLATFORMS = {
     "/api/admin/budgets/{budget_id}/spend": {"acme"},
 }
 """Where a platform administrator is told of others than its own tenant; `*` are all."""
-FROM_THE_STORE = frozenset({*PLATFORMS, "/api/quality/satisfaction", "/api/me/usage"})
+EXPORT = "/api/privacy/subjects/{user:path}/export"
+FROM_THE_STORE = frozenset({*PLATFORMS, "/api/quality/satisfaction", "/api/me/usage", EXPORT})
 OPEN = frozenset(
     {
         "/openapi.json",
@@ -174,7 +181,15 @@ OPEN = frozenset(
 """What tells nothing of anybody."""
 
 MODEL = "smollm2-135m"
-EXAMPLES = {"tenant": "acme", "user": "ann", "budget_id": "b", "model": MODEL, "route:path": "r/s"}
+EXAMPLES = {
+    "tenant": "acme",
+    "user": "ann",
+    "user:path": "ann",
+    "receipt_id": "e",
+    "budget_id": "b",
+    "model": MODEL,
+    "route:path": "r/s",
+}
 BODIES: dict[str, dict[str, Any]] = {
     "/api/admin/tenants": {"tenant": "new"},
     "/api/admin/users": {"tenant": "acme", "user": "new"},
@@ -216,6 +231,16 @@ class Platform:
             RouteChanged(tenant="acme", route="r/s", targets=targets, version=1),
             ThresholdsChanged(tenant="acme", version=1),
             PolicyChanged(tenant="acme", version=1),
+        )
+        scene.console.privacy.log.put(
+            SubjectErasure(
+                erasure_id="e",
+                tenant="acme",
+                subject="s",
+                requested_by="key:k",
+                requested_at=BEGAN,
+                cut_at=BEGAN,
+            )
         )
         self.target = scene.key("acme", Scope.INFER)[1]
         self.everything = scene.key("acme", *Scope)[0]

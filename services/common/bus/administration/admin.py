@@ -74,7 +74,12 @@ def topic_settings(topic: Topic) -> dict[str, str]:
     those who write it say.
     """
     if topic.retention is None or topic.segment is None:
-        return {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
+        return {
+            "cleanup.policy": "compact",
+            "segment.ms": "3600000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "max.compaction.lag.ms": "86400000",  # receipts of erasures rest on it
+        }
     return {
         "cleanup.policy": "delete",
         "message.timestamp.type": "LogAppendTime",

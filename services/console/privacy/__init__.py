@@ -1,0 +1,1 @@
+"""The erasure and the export of what is known of a person (ADR 25)."""

@@ -1,0 +1,92 @@
+"""What each topic of the bus holds of persons, and when it is gone. A topic that is not
+here fails tests/unit/console/privacy.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas.topics import RISK, SUBJECTS, TOPICS, Topic, dead_letter_topic
+from services.console.privacy.subject import Subject
+
+COMPACTED_WITHIN = timedelta(hours=26)
+"""Segments close after an hour and with the next record, and are compacted within a day
+(`services/common/bus/administration`); rounds write a record again."""
+
+_GROUP = "security-behaviour"
+"""Of the security role as it is called where nobody calls it otherwise."""
+
+HOLDS: Mapping[str, str] = {
+    "inference.requests.{model}.{lane}.v1": "prompts as they came, the pseudonym",
+    "inference.work.v1": "prompts as they came, the pseudonym",
+    "inference.replies.v1": "answers as they went",
+    "inference.commands.v1": "",
+    "inference.status.v1": "answers as they went",
+    "inference.completed.v1": "masked texts, the pseudonym",
+    "control.changes.v1": "the name, in entries that were purged",
+    "console.sessions.v1": "ids of keys",
+    "keys.used.v1": "ids of keys",
+    "idempotency.claims.v1": "",
+    "idempotency.answers.v1": "answers, which only who has their Idempotency-Key and body can open",
+    "limits.shares.v1": "the pseudonym",
+    "feedback.submitted.v1": "masked remarks, the pseudonym",
+    "audit.entries.v1": "the pseudonym, ids of keys, the name in what was done to their entries",
+    "audit.anchors.v1": "",
+    "privacy.erasures.v1": "the name, sealed, until the erasure is complete",
+    "security.findings.v1": "masked texts, the pseudonym",
+    "security.risk.v1": "the pseudonym",
+    "security.observations.v1": "the pseudonym, sketches that tell how like texts are, findings",
+    "security.subjects.v1": "the pseudonym, figures of behaviour",
+    "kpi.breaches.v1": "the pseudonym",
+    "drift.reports.v1": "",
+    "alerts.raised.v1": "the pseudonym",
+    "budgets.warned.v1": "the name, of budgets that were purged",
+    "retraining.requests.v1": "ids of keys",
+    "retraining.results.v1": "",
+}
+"""Each topic with what it may hold of a person; empty where nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Records of a compacted topic that are removed by an empty one: the `keys` of a
+    subject.
+    """
+
+    topic: str
+    keys: Callable[[Subject], tuple[str, ...]]
+
+
+TOMBSTONES: tuple[Tombstone, ...] = (
+    Tombstone(RISK.name, lambda subject: tuple(f"{subject.tenant}/{one}" for one in subject.pseudonyms)),
+    Tombstone("keys.used.v1", lambda subject: subject.key_ids),
+    Tombstone(
+        SUBJECTS.name,
+        lambda subject: (
+            *(f"{_GROUP}/user:{subject.tenant}/{one}" for one in subject.pseudonyms),
+            *(f"{_GROUP}/key:{subject.tenant}/{one}" for one in subject.key_ids),
+        ),
+    ),
+)
+"""One line a compacted topic that names subjects in its keys; entries of the control state
+and what was warned of their budgets go with the entries."""
+
+
+def last_copy(topic: Topic, since: datetime) -> datetime:
+    """When a topic has no record any more that was written by `since`."""
+    if topic.retention is None or topic.segment is None:
+        return since + COMPACTED_WITHIN
+    return since + topic.retention + topic.segment
+
+
+def copies(since: datetime) -> list[tuple[str, str, datetime]]:
+    """The topics that hold something of persons, what, and until when at most; dead
+    letters too.
+    """
+    found = [
+        (topic.name, HOLDS[topic.name], last_copy(topic, since)) for topic in TOPICS if HOLDS[topic.name]
+    ]
+    letters = (dead_letter_topic(topic) for topic in TOPICS if topic.dead_letters and HOLDS[topic.name])
+    return found + [
+        (one.name, "events that a consumer could not use", last_copy(one, since)) for one in letters
+    ]
