@@ -1,4 +1,5 @@
-"""Who did what to whose data or settings: audit.entries.
+"""Who did what to whose data or settings: audit.entries; and erasures of persons' data,
+how far each came: privacy.erasures.
 
 The audit role of the analyzer chains entries by hash. Erasing a person later must not
 break the chain, so the hash covers digests of `actor` and of the content (`object_id`,
@@ -9,7 +10,7 @@ guessable value (an address, a name) says nothing.
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import uuid4
 
 from pydantic import AwareDatetime, Field
@@ -103,3 +104,47 @@ class ChainAnchored(Message):
     def key(self) -> str:
         """Its key in the topic: each anchor is kept."""
         return f"{self.chain}@{self.position}"
+
+
+class ErasedPlace(Message):
+    """What an erasure found in one place, over all its rounds.
+
+    `pending` is what the present round has begun to erase. `left` counts what must stay,
+    `why` says why, and `until` when the last of it is gone by itself (None: nothing is,
+    or it stays). `rounds` are those that are done here; `failed` says why the present one
+    could not be done yet.
+    """
+
+    place: str
+    found: int = Field(0, ge=0)
+    erased: int = Field(0, ge=0)
+    pending: int = Field(0, ge=0)
+    left: int = Field(0, ge=0)
+    why: str = ""
+    until: AwareDatetime | None = None
+    rounds: int = Field(0, ge=0)
+    failed: str = ""
+
+
+class SubjectErasure(Message):
+    """An erasure of one user of a tenant.
+
+    Who it is lies in `sealed` (AES-256-GCM, base64) as long as there is work to do;
+    afterwards nothing tells. `subject` is a keyed digest by which who has the proof that
+    the requester was given can tell whom a receipt is about. What came after `cut_at` is
+    not erased. Rounds are repeated, the next at `next_at`, until the bus has no copy.
+    """
+
+    erasure_id: str
+    tenant: str
+    subject: str
+    requested_by: str
+    requested_at: AwareDatetime
+    cut_at: AwareDatetime
+    sealed: str = ""
+    state: Literal["requested", "erased", "complete"] = "requested"
+    rounds: int = Field(0, ge=0)
+    next_at: AwareDatetime | None = None
+    places: tuple[ErasedPlace, ...] = ()
+    erased_at: AwareDatetime | None = None
+    completed_at: AwareDatetime | None = None

@@ -2,8 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from schemas.events.audit import AuditEntry, ChainAnchored
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import AuditEntry, ChainAnchored, SubjectErasure
 from schemas.events.security import MEMORY, RequestObserved, SecurityFinding, UserRisk
 from schemas.topics.topic import MONTH, WEEK, Topic
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from schemas.events.audit import Actor, AuditEntry
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import Actor, AuditEntry, SubjectErasure
 from services.cli.control.control import CONNECT_TIMEOUT_S, KeySettings, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.events.privacy import ErasedPlace, SubjectErasure
+from schemas.events.audit import ErasedPlace, SubjectErasure
 from schemas.topics import ERASURES
 from services.common.bus import MessageReader, Outgoing, Record, Start, Tail
 from services.common.errors import BusUnavailableError

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import SubjectErasure
 from services.console.privacy.service import iso
 from services.console.privacy.subject import subject_digest
 from services.console.privacy.topics import copies

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from schemas.control import Scope
-from schemas.events.audit import Actor, AuditEntry
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import Actor, AuditEntry, SubjectErasure
 from services.common.clock import Clock
 from services.common.control.state import ControlState
 from services.console.privacy.log import ErasureLog

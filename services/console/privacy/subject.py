@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from schemas.control import KeyChanged
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import SubjectErasure
 from services.common.control.state import ControlState
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.requests.sealing import seal, unseal

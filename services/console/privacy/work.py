@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from schemas.events.privacy import ErasedPlace, SubjectErasure
+from schemas.events.audit import ErasedPlace, SubjectErasure
 from services.common.clock import Clock
 from services.common.errors import BusUnavailableError, TocsinError
 from services.common.process import metrics

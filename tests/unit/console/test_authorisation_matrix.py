@@ -21,7 +21,7 @@ from schemas.control import (
     ThresholdsChanged,
     UserChanged,
 )
-from schemas.events.privacy import SubjectErasure
+from schemas.events.audit import SubjectErasure
 from services.common.control.state import ControlState
 from services.gateway.app import make_app, make_serving
 from services.gateway.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events.privacy import ErasedPlace, SubjectErasure
+from schemas.events.audit import ErasedPlace, SubjectErasure
 from services.common.control.state import ControlState
 from services.console.privacy.log import merged
 from services.console.privacy.receipts import is_about, public_key_of, signed, verify
