@@ -10,12 +10,22 @@ from schemas.control import Scope
 from schemas.events.audit import Actor, AuditEntry, SubjectErasure
 from services.common.clock import Clock
 from services.common.control.state import ControlState
+from services.common.errors import PermanentError
 from services.console.privacy.log import ErasureLog
 from services.console.privacy.subject import Identities, Subject, subject_digest, subject_of
 
 LONGEST_REQUEST = timedelta(minutes=75)
 """What was asked by then has ended: requests wait an hour at most."""
 MOST_USER_CHARS = 1024
+MOST_WAITING = 20
+MOST_OPEN = 2_000
+"""Of a tenant: erasures whose first round is not done, and that are not complete. One at
+a time is worked at, and each is kept by every console.
+"""
+
+
+class TooManyErasuresError(PermanentError):
+    """A tenant has as many erasures under way as it may have."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +48,12 @@ class ErasureService:
 
         Raises:
             BusUnavailableError: not now; nothing is begun, whatever the audit says.
+            TooManyErasuresError: the tenant has too many under way.
         """
         subject = subject_of(self.identities.pseudonym_key, state, tenant, user)
         under_way = self._under_way(subject)
+        if under_way is None:
+            self._require_room(tenant)
         erasure_id = under_way.erasure_id if under_way else uuid4().hex
         proof = self.identities.proof(erasure_id)
         now = self.clock()
@@ -69,6 +82,15 @@ class ErasureService:
         for tell in self.begun:
             tell(erasure_id)
         return await self.log.publish(erasure), proof
+
+    def _require_room(self, tenant: str) -> None:
+        theirs = [one for one in self.log.known.values() if one.tenant == tenant and one.state != "complete"]
+        waiting = sum(one.rounds == 0 for one in theirs)
+        if waiting >= MOST_WAITING or len(theirs) >= MOST_OPEN:
+            raise TooManyErasuresError(
+                f"The tenant has {waiting} erasures waiting for their first round and {len(theirs)} that are "
+                f"not complete; at most {MOST_WAITING} and {MOST_OPEN} may be. Ask again when one is done."
+            )
 
     def _under_way(self, subject: Subject) -> SubjectErasure | None:
         """An erasure of the subject whose first round is not done."""

@@ -110,6 +110,7 @@ class ErasureWorker:
         await self.settled()
         done &= await self._in_store(erasure_id, work)
         if done:
+            await self.rows.forget(erasure_id)  # what processes that were killed put there
             await self._conclude(erasure_id)
         return done
 

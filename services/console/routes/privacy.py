@@ -13,7 +13,14 @@ from schemas.errors import ErrorCode
 from schemas.events.audit import Actor
 from services.common.control.principal import Principal
 from services.common.errors import BusUnavailableError
-from services.common.http.problems import Problem, ProblemError, forbidden, malformed, unavailable
+from services.common.http.problems import (
+    Problem,
+    ProblemError,
+    forbidden,
+    malformed,
+    retry_after,
+    unavailable,
+)
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
 from services.console.administration.authorisation import not_found, require_still_good
@@ -24,6 +31,7 @@ from services.console.privacy.receipts import signed
 from services.console.privacy.service import (
     MOST_USER_CHARS,
     ErasureService,
+    TooManyErasuresError,
     is_platforms,
     iso,
     newest_first,
@@ -33,6 +41,7 @@ from services.console.privacy.subject import Subject, subject_of
 from services.console.routes.documentation import path_of, problems, query_of
 
 _MOST = 500
+_SOON_S = 30
 
 
 class EraseParameters(BaseModel, extra="forbid"):
@@ -183,6 +192,9 @@ class _Privacy:
             raise unavailable("The erasures are being read. Try again.", code=ErrorCode.STARTING)
         try:
             return await self.service.request(self._state, subject.tenant, subject.user, actor)
+        except TooManyErasuresError as error:
+            problem = Problem(429, ErrorCode.RATE_LIMIT_EXCEEDED, str(error), headers=retry_after(_SOON_S))
+            raise ProblemError(problem) from error
         except BusUnavailableError as error:
             raise unavailable(
                 "The message bus did not take it in time. Ask again: it is begun once.",

@@ -69,7 +69,7 @@ class Rows:
         Raises:
             StoreUnavailableError: not now.
         """
-        await self._forget(work)
+        await self.forget(work.name)
         named = [(work.name, "user", one) for one in work.subject.pseudonyms]
         named += [(work.name, "key", one) for one in work.subject.key_ids]
         named += [(work.name, "name", work.subject.user), (work.name, "entry", work.subject.entry_id)]
@@ -83,7 +83,7 @@ class Rows:
         try:
             yield
         finally:
-            await self._forget(work)
+            await self.forget(work.name)
 
     async def erase(self, rows: PersonalRows, work: Work) -> Counted:
         """Overwrites a subject's rows.
@@ -139,11 +139,16 @@ class Rows:
         sql = f"SELECT count() AS found FROM {table} WHERE {where}"  # noqa: S608  names of ours
         return int((await self.store.query(sql, parameters))[0]["found"])
 
-    async def _forget(self, work: Work) -> None:
-        if await self._count("erasing", "work = {work:String}", {"work": work.name}):
+    async def forget(self, works: str) -> None:
+        """Empties `erasing` of all works whose names begin so.
+
+        Raises:
+            StoreUnavailableError: not now.
+        """
+        theirs, named = "startsWith(work, {works:String})", {"works": works}
+        if await self._count("erasing", theirs, named):
             await self.store.command(
-                "ALTER TABLE erasing DELETE WHERE work = {work:String} SETTINGS mutations_sync = 2",
-                {"work": work.name},
+                f"ALTER TABLE erasing DELETE WHERE {theirs} SETTINGS mutations_sync = 2", named
             )
 
 

@@ -1,13 +1,15 @@
 """A platform that knows a person well: Jo of acme, and another Jo of globex."""
 
+import asyncio
 import base64
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from schemas.control import BudgetChanged, Scope, Subject
@@ -20,7 +22,8 @@ from services.common.bus.coordinates import TopicPartition
 from services.common.control import changes
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.store import Store
-from tests.integration.console.conftest import READ, Platform
+from tests.integration.console.conftest import READ, Platform, bearer
+from tests.support.analyzer.recording import fresh_database
 from tests.support.control import control_writer, make_key
 from tests.support.store import RunningStore
 
@@ -77,6 +80,20 @@ class People:
     namesake: Person
     colleague: Person
     admin: str = ""
+
+    async def receipt(self, client: httpx.AsyncClient, receipt_id: str) -> dict[str, Any]:
+        """A receipt, however long it takes to be told."""
+        for _ in range(300):
+            try:
+                answer = await client.get(f"/api/privacy/receipts/{receipt_id}", headers=bearer(self.admin))
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+                continue
+            if answer.status_code == 200:
+                found: dict[str, Any] = answer.json()
+                return found
+            await asyncio.sleep(0.1)
+        raise AssertionError(answer.text)
 
     async def rows(self, table: str, where: str = "1") -> list[dict[str, Any]]:
         """Rows of a table."""
@@ -199,8 +216,8 @@ def _entries(people: People) -> list[AuditEntry]:
 
 @pytest.fixture
 async def people(platform: Platform, store: RunningStore) -> Any:
-    """Everybody, with keys, budgets and rows everywhere."""
-    url = platform.kafka_url
+    """Everybody, with keys, budgets and rows everywhere in a store of their own."""
+    url, platform = platform.kafka_url, replace(platform, store_url=fresh_database(store))
     name = f"jo-{secrets.token_urlsafe(9)}"
     found = People(
         platform,

@@ -2,20 +2,25 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from schemas.control import PolicyChanged
 from services.analyzer.audit.domain.chain import AuditRow
 from services.analyzer.audit.domain.verification import verify
 from services.analyzer.audit.table import AUDIT_ROWS
-from services.common.control.reader import read_control_state
+from services.common.control.reader import ControlReader, read_control_state
+from services.common.control.state import ControlState
 from services.console.privacy.receipts import is_about, public_key_of
 from services.console.privacy.receipts import verify as verify_receipt
+from services.console.privacy.stored.retention import Retention
+from services.console.privacy.stored.rows import Rows
 from tests.integration.console.conftest import StartConsole, bearer
-from tests.integration.console.privacy.conftest import People
+from tests.integration.console.privacy.conftest import BEGAN, People
 from tests.support.control import PEPPER
 
 pytestmark = pytest.mark.timeout(300)
@@ -33,27 +38,31 @@ def in_files(folder: Path, strings: list[str]) -> list[tuple[str, str]]:
     return found
 
 
-async def erase(client: httpx.AsyncClient, people: People, key: str = "") -> dict[str, Any]:
-    """Asks for Jo's erasure, and waits for its first round."""
+async def begin(client: httpx.AsyncClient, people: People) -> dict[str, Any]:
+    """Asks for Jo's erasure."""
     asked = {"confirm": people.jo.name}
     begun = await client.delete(
-        f"/api/privacy/subjects/{people.jo.name}", params=asked, headers=bearer(key or people.admin)
+        f"/api/privacy/subjects/{people.jo.name}", params=asked, headers=bearer(people.admin)
     )
     assert begun.status_code == 202, begun.text
-    receipt = await finished(client, people, begun.json()["id"])
-    return receipt | {"proof": begun.json()["proof"]}
+    told: dict[str, Any] = begun.json()
+    return told
+
+
+async def erase(client: httpx.AsyncClient, people: People) -> dict[str, Any]:
+    """Asks for Jo's erasure, and waits for its first round."""
+    begun = await begin(client, people)
+    return await finished(client, people, begun["id"]) | {"proof": begun["proof"]}
 
 
 async def finished(client: httpx.AsyncClient, people: People, receipt_id: str) -> dict[str, Any]:
     """The receipt once the first round is done."""
-    for _ in range(1200):
-        answer = await client.get(f"/api/privacy/receipts/{receipt_id}", headers=bearer(people.admin))
-        assert answer.status_code == 200, answer.text
-        if answer.json()["rounds"]:
-            found: dict[str, Any] = answer.json()
-            return found
+    for _ in range(1800):
+        receipt = await people.receipt(client, receipt_id)
+        if receipt["rounds"]:
+            return receipt
         await asyncio.sleep(0.1)
-    raise AssertionError(answer.text)
+    raise AssertionError(receipt)
 
 
 def counts(receipt: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
@@ -67,7 +76,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
     """No table, no file of the store and no entry has anything of them; the namesake of
     another tenant and the colleague have everything; the audit's chain holds.
     """
-    client = await start_console(erasure_settle_s=0)
+    client = await start_console(erasure_settle_s=0, clickhouse_url=people.platform.store_url)
     assert in_files(people.running.folder, [people.jo.said["prompt0"]]), "the search finds what is there"
     receipt = await erase(client, people)
     assert counts(receipt) == {
@@ -119,3 +128,56 @@ async def assert_gone(people: People) -> None:
     while left := in_files(people.running.folder, strings):
         assert time.monotonic() < give_up, left
         await asyncio.sleep(1)
+
+
+async def test_erasing_again_finds_nothing_and_an_unknown_user_gives_zeros(
+    start_console: StartConsole, people: People
+) -> None:
+    """A second receipt of its own, of zeros, as one of somebody who never was."""
+    client = await start_console(erasure_settle_s=0, clickhouse_url=people.platform.store_url)
+    first = await erase(client, people)
+    again = await erase(client, people)
+    assert again["id"] != first["id"]
+    people.jo.name = "never was"
+    nobody = await erase(client, people)
+    for receipt in (again, nobody):
+        found = {place: one for place, one in counts(receipt).items() if place != "counts of users"}
+        assert set(found.values()) == {(0, 0, 0)}, receipt
+
+
+async def test_export_tells_all_of_one_person_and_nothing_of_others(
+    start_console: StartConsole, people: People
+) -> None:
+    """What they said everywhere and their entries; no word of the namesake of another
+    tenant, the colleague, or who administered them.
+    """
+    client = await start_console(clickhouse_url=people.platform.store_url)
+    asked = f"/api/privacy/subjects/{people.jo.name}/export"
+    answer = await client.get(asked, headers=bearer(people.admin))
+    assert answer.status_code == 200
+    told = answer.json()
+    untold = {"letter", "why", "near", "note"}
+    missing = [
+        where for where, said in people.jo.said.items() if said not in answer.text and where not in untold
+    ]
+    assert missing == []
+    assert len(told["requests"]) == 3
+    assert {one["kind"] for one in told["entries"]} == {"user", "key", "budget"}
+    others = [*people.namesake.strings[1:], *people.colleague.strings, "admin000", "secret_hmac"]
+    assert [one for one in others if one in answer.text] == []
+
+
+async def test_texts_go_once_their_tenants_retention_is_over(people: People) -> None:
+    """Of acme after an hour; of globex, which has no policy, not; rows and users stay."""
+    reader = ControlReader(people.platform.kafka_url, "retention")
+    hour = PolicyChanged(tenant="acme", retention_days=1, version=1)
+    reader.state = ControlState(policies={"acme": hour})
+    retention = Retention(reader, Rows(people.store), lambda: BEGAN + timedelta(days=1, hours=2))
+    assert await retention.remove_old() == 2 * 3 + 2 + 2 + 2
+    assert await retention.remove_old() == 0
+    dumped = await people.dump()
+    gone = ("prompt0", "answer1", "named", "comment", "correction", "finding", "why", "near")
+    for person in (people.jo, people.colleague):
+        assert [where for where in gone if person.said[where] in dumped] == []
+    assert [where for where in gone if people.namesake.said[where] not in dumped] == []
+    assert len(await people.rows("inference_events", f"user = '{people.jo.pseudonym}'")) == 2

@@ -116,6 +116,19 @@ async def test_nobody_erases_themself(scene: ConsoleScene) -> None:
     assert (await erase(scene, other, "ann")).status_code == 202
 
 
+async def test_tenant_has_so_many_erasures_waiting_and_makes_no_other_tenant_wait(
+    scene: ConsoleScene,
+) -> None:
+    """The twenty-first is told to come back; one that is under way is told all the same."""
+    admin, _ = scene.key("acme", *TENANT_ADMIN)
+    stranger, _ = scene.key("globex", *TENANT_ADMIN)
+    answers = [await erase(scene, admin, f"user-{number}") for number in range(21)]
+    assert [one.status_code for one in answers] == [202] * 20 + [429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert (await erase(scene, admin, "user-0")).json() == answers[0].json()
+    assert (await erase(scene, stranger, "user-20")).status_code == 202
+
+
 async def test_receipt_of_another_tenant_is_not_there(scene: ConsoleScene) -> None:
     """Nor in the list; the platform's administrator sees all."""
     admin, _ = scene.key("acme", *TENANT_ADMIN)
