@@ -95,6 +95,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
         "audit": (4, 4, 0),
     }
     await assert_gone(people)
+    await assert_gone_from_files(people)
     dumped = await people.dump()
     for other in (people.namesake, people.colleague):
         missing = [where for where, said in other.said.items() if said not in dumped and where != "letter"]
@@ -110,7 +111,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
 
 
 async def assert_gone(people: People) -> None:
-    """Nothing of Jo of acme is in the store or its files, and the audit's chain holds."""
+    """Nothing of Jo of acme is in the store, and the audit's chain holds."""
     dumped = await people.dump()
     jo, names = people.jo, f"acme/{people.jo.name}"
     strings = [names, *jo.strings[1:]]
@@ -124,6 +125,11 @@ async def assert_gone(people: People) -> None:
     rows = [AuditRow(**{name: row[name] for name in AUDIT_ROWS.table.columns}) for row in found]
     assert rows
     assert verify(rows).first_break is None
+
+
+async def assert_gone_from_files(people: People) -> None:
+    """Nor in a file of the store, whether something reads it or not."""
+    strings = [f"acme/{people.jo.name}", *people.jo.strings[1:]]
     give_up = time.monotonic() + 90  # parts that were merged into others are kept for a while
     while left := in_files(people.running.folder, strings):
         assert time.monotonic() < give_up, left
