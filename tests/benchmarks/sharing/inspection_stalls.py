@@ -3,6 +3,8 @@ the loop a piece at a time, and in an inspection worker. No bus: `python -m
 tests.benchmarks.sharing.inspection_stalls`.
 
 A ticker sleeps a millisecond and notes how late it wakes, as a stream's chunk would be.
+Besides, how long the loop itself is held for such a prompt where a worker reads it:
+cutting it up, digests, the job as JSON, its answer.
 """
 
 import argparse
@@ -16,10 +18,13 @@ import numpy as np
 
 from services.common.clock import monotonic_s
 from services.common.control.thresholds import DEFAULT_THRESHOLDS
+from services.common.process.child.frames import pack
+from services.gateway.admission.inspection.cache import VerdictCache
 from services.gateway.admission.inspection.fair_queue import FairQueue
 from services.gateway.admission.inspection.passages import slices_of
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
+from services.gateway.admission.inspection.reading import Reading
 from services.gateway.admission.inspection.screener import Screener
 from tests.benchmarks.sharing.inspection import hostile_text
 from tests.unit.gateway.admission.inspection.scene import asked
@@ -32,7 +37,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each way")
     given = parser.parse_args()
-    print(json.dumps(asyncio.run(measure_all(given.seconds)), indent=1))
+    found = {"held_by_the_loop": held(), "late": asyncio.run(measure_all(given.seconds))}
+    print(json.dumps(found, indent=1))
+
+
+def held(prompts: int = 300) -> dict[str, dict[str, float]]:
+    """CPU of the loop for a prompt that a worker reads (ms), by what is done."""
+    requests = [asked(hostile_text(number)) for number in range(prompts)]
+    pieces = [slices_of(request) for request in requests]
+    cache, answered = VerdictCache(), Reading(12.0, 3.0, 1.0, ("prompt_injection",))
+
+    def job(number: int) -> None:
+        pack({"kind": "screen", "texts": pieces[number], "thresholds": DEFAULT_THRESHOLDS})
+
+    told = [json.dumps({"read": [answered for _ in one]}) for one in pieces]
+    steps: dict[str, Callable[[int], object]] = {
+        "slices": lambda number: slices_of(requests[number]),
+        "digests": lambda number: cache.keys(pieces[number], "acme", DEFAULT_THRESHOLDS),
+        "job": job,
+        "answer": lambda number: json.loads(told[number]),
+    }
+    return {name: _cpu_ms(step, prompts) for name, step in steps.items()}
+
+
+def _cpu_ms(step: Callable[[int], object], count: int) -> dict[str, float]:
+    taken = []
+    for number in range(count):
+        began_s = time.thread_time()
+        step(number)
+        taken.append((time.thread_time() - began_s) * 1000)
+    p50, p99 = np.percentile(taken, [50, 99])
+    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
 
 
 async def measure_all(seconds: float) -> dict[str, dict[str, float]]:
