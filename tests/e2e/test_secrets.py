@@ -10,9 +10,11 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ from tests.e2e.planted_secrets import PLANTED, planted_settings, secrets_of
 from tests.support.inference.upstream_process import quoting_upstream
 from tests.support.installation import ROOT, Installation, installation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 _MODELS = """
 models:
   - name: scripted
@@ -131,7 +133,7 @@ def _use(planted: Planted) -> None:
         for path in ("/ready", "/metrics", "/health"):
             with suppress(httpx.HTTPError):  # Kafka has no such door
                 planted.keep(httpx.get(f"http://127.0.0.1:{port}{path}", timeout=10))
-    for command in (("status",), ("doctor",), ("keys", "list"), ("audit", "list", "--json"), ("dlq", "list")):
+    for command in (("status",), ("doctor",), ("keys", "list"), ("audit", "list", "--json")):
         done = planted.running.command(*command)
         planted.answers.append(f"tocsin {' '.join(command)} {done.stdout} {done.stderr}")
 
@@ -162,32 +164,47 @@ def _crash(planted: Planted) -> None:
     """Services whose address, password or port is wrong; the bus and the store die; so
     does each service.
     """
-    environment = Home(planted.running.home).read_environment()
-    url = environment["TOCSIN_CLICKHOUSE_URL"]
-    kafka = environment["TOCSIN_KAFKA_URL"]
-    for changed in (
-        {"TOCSIN_CLICKHOUSE_URL": url.replace(f":{urlsplit(url).port}", f":{free_port()}")},
-        {"TOCSIN_KAFKA_URL": re.sub(r":\d+(\?|$)", f":{free_port()}\\1", kafka)},
-        {"TOCSIN_KAFKA_URL": kafka.replace("@", "@@")},
-        {"TOCSIN_KEY_PEPPER": PLANTED["TOCSIN_KEY_PEPPER"][:12]},
-    ):
-        done = planted.running.command_with(environment | changed, "doctor")
-        planted.answers.append(f"doctor {done.stdout} {done.stderr}")
-    taken = {"TOCSIN_GATEWAY_PORT": str(urlsplit(planted.running.base_url).port)}
-    done = subprocess.run(
-        [sys.executable, "-m", "services.gateway"],
-        cwd=ROOT,
-        env={**os.environ, **environment, **taken, "TOCSIN_LOG_FORMAT": "console"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode != 0
-    planted.answers.append(f"gateway {done.stdout} {done.stderr}")
+    with ThreadPoolExecutor() as pool:
+        for said in pool.map(lambda attempt: attempt(), _failures(planted.running)):
+            planted.answers.append(said)
     for role in ("kafka", "store", "gateway", "console", "analyzer"):
         os.kill(_pid(planted, role), signal.SIGKILL if role in ("kafka", "store") else signal.SIGABRT)
     _wait_until_it_answers(planted)
+
+
+def _failures(running: Installation) -> list[Callable[[], str]]:
+    """Commands and a gateway that fail: what each says."""
+    environment = Home(running.home).read_environment()
+    url, kafka = environment["TOCSIN_CLICKHOUSE_URL"], environment["TOCSIN_KAFKA_URL"]
+    pepper = {"TOCSIN_KEY_PEPPER": PLANTED["TOCSIN_KEY_PEPPER"][:12]}
+    wrong = [
+        (("costs",), {"TOCSIN_CLICKHOUSE_URL": url.replace(f":{urlsplit(url).port}", f":{free_port()}")}),
+        (("costs",), {"TOCSIN_CLICKHOUSE_URL": url.replace("service:", "nobody:")}),
+        (("keys", "list"), {"TOCSIN_KAFKA_URL": re.sub(r":\d+(\?|$)", f":{free_port()}\\1", kafka)}),
+        (("keys", "list"), {"TOCSIN_KAFKA_URL": kafka.replace("@", "@@")}),
+        (("keys", "create", "--name", "x"), pepper),
+    ]
+
+    def command(arguments: tuple[str, ...], changed: dict[str, str]) -> str:
+        done = running.command_with(environment | changed, *arguments)
+        assert done.returncode != 0, arguments
+        return f"{arguments} {done.stdout} {done.stderr}"
+
+    def gateway() -> str:
+        taken = {"TOCSIN_GATEWAY_PORT": str(urlsplit(running.base_url).port), "TOCSIN_LOG_FORMAT": "console"}
+        done = subprocess.run(
+            [sys.executable, "-m", "services.gateway"],
+            cwd=ROOT,
+            env={**os.environ, **environment, **taken},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode != 0
+        return f"gateway {done.stdout} {done.stderr}"
+
+    return [gateway, *(partial(command, *one) for one in wrong)]
 
 
 def _pid(planted: Planted, role: str) -> int:
