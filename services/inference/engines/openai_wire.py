@@ -19,6 +19,7 @@ from services.inference.engines.formats.upstream_calls import UpstreamCalls
 
 _CHARACTERS_PER_TOKEN = 4
 """For upstreams that report no usage; OpenAI's rule of thumb for English."""
+_MOST_TOKENS = 10**9
 
 
 def request_fields(
@@ -79,7 +80,7 @@ class ChunkReader:
         self._unfinished = set(range(request.sampling.n))
         self._calls: dict[int, UpstreamCalls] = {}
         self._counted = 0
-        self._reported: Mapping[str, Any] | None = None
+        self._reported: Mapping[str, int] | None = None
         self._done = False
 
     @property
@@ -112,7 +113,7 @@ class ChunkReader:
             chunk = json.loads(data)
             if chunk.get("error"):
                 raise EngineFailedError(f"the upstream broke off: {error_message(chunk)}")
-            self._reported = chunk.get("usage") or self._reported
+            self._reported = _counts(chunk.get("usage")) or self._reported
             return [piece for choice in chunk.get("choices") or () if (piece := self._piece(choice))]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EngineFailedError(
@@ -127,11 +128,10 @@ class ChunkReader:
                 prompt_tokens=_estimated_prompt_tokens(self._request),
                 completion_tokens=delivered + self._counted,
             )
-        details = self._reported.get("prompt_tokens_details") or {}
         return Usage(
-            prompt_tokens=max(int(self._reported.get("prompt_tokens") or 0) - delivered, 0),
-            completion_tokens=delivered + int(self._reported.get("completion_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
+            prompt_tokens=max(self._reported["prompt_tokens"] - delivered, 0),
+            completion_tokens=delivered + self._reported["completion_tokens"],
+            cached_tokens=self._reported["cached_tokens"],
         )
 
     def _piece(self, choice: Mapping[str, Any]) -> Piece | None:
@@ -158,6 +158,23 @@ class ChunkReader:
             finish_reason=reason,
             tool_calls=tool_calls,
         )
+
+
+def _counts(usage: object) -> dict[str, int] | None:
+    """What an upstream says that it counted; None where that is no count. Requests are
+    paid for by it: less than nothing would fill a budget up.
+    """
+    if not isinstance(usage, Mapping) or not usage:
+        return None
+    details = usage.get("prompt_tokens_details")
+    given = {
+        "prompt_tokens": usage.get("prompt_tokens") or 0,
+        "completion_tokens": usage.get("completion_tokens") or 0,
+        "cached_tokens": (details.get("cached_tokens") if isinstance(details, Mapping) else 0) or 0,
+    }
+    if not all(isinstance(one, int | float) and 0 <= one <= _MOST_TOKENS for one in given.values()):
+        return None
+    return {name: int(one) for name, one in given.items()}
 
 
 def error_message(body: object) -> str:

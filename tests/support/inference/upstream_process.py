@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
-_STATUS = (400, 429, 500)
+_STATUS = (400, 429, 500, 0)
+"""In turn; 0 hangs up."""
 
 
 @contextmanager
 def quoting_upstream() -> Iterator[str]:
-    """The base URL of a server on loopback that answers 400, 429, 500, 400 … with the key
-    that it was sent.
+    """The base URL of a server on loopback that answers 400, 429, 500 in turn with the key
+    that it was sent, or hangs up.
     """
     numbers = count()
 
@@ -22,7 +23,11 @@ def quoting_upstream() -> Iterator[str]:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             said = {"error": {"message": f"cannot use {self.headers.get('authorization')}"}}
             body = json.dumps(said).encode()
-            self.send_response(_STATUS[next(numbers) % len(_STATUS)])
+            status = _STATUS[next(numbers) % len(_STATUS)]
+            if not status:
+                self.close_connection = True
+                return
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

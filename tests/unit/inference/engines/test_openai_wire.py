@@ -119,6 +119,31 @@ def test_chunk_reader_without_reported_usage_estimates_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 3, "completion_tokens": -1_000_000},
+        {"prompt_tokens": -1, "completion_tokens": 3},
+        {"prompt_tokens": 1e400, "completion_tokens": 3},
+        {"prompt_tokens": float("nan")},
+        {"prompt_tokens": "a lot"},
+        {"completion_tokens": [1]},
+        {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": -5}},
+        {"prompt_tokens": 10**30},
+        [1],
+        "many",
+        7,
+    ],
+)
+def test_chunk_reader_told_of_a_usage_that_is_no_count_estimates_it(usage: object) -> None:
+    """An upstream that says less than nothing does not fill a budget up."""
+    reader = ChunkReader(GenerationRequest("r", "chat", messages=ASKED.messages))
+    choice = {"index": 0, "delta": {"content": " hi"}, "finish_reason": "stop"}
+    reader.read(json.dumps({"choices": [choice], "usage": usage}))
+    assert not reader.usage_reported
+    assert reader.usage() == Usage(prompt_tokens=3, completion_tokens=1)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         "nonsense",
