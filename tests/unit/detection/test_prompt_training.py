@@ -8,6 +8,7 @@ import pytest
 from services.detection.prompt_attacks.model import FEATURES, Weights
 from services.detection.training.authored import authored_rows
 from services.detection.training.authored.grammar import fill
+from services.detection.training.authored.pairs import pair_rows
 from services.detection.training.fit import fit_stack
 from services.detection.training.rows import FINAL, Row, folds, group_of, read_rows
 from services.detection.training.train_prompt_model import anchors, save, upper_quantile
@@ -70,6 +71,24 @@ def test_authored_rows_weigh_harmless_prompts_and_languages() -> None:
     assert 0.4 < np.mean([row.label for row in rows]) < 0.6
     for lang in ("en", "fr", "de", "es", "it", "pt", "zh"):
         assert {row.label for row in rows if row.lang == lang} == {0, 1}
+
+
+def test_pair_rows_every_text_once_english_and_french_most() -> None:
+    """No text is there twice or empty; English and French have about a third each."""
+    rows = pair_rows()
+    assert len({row.text for row in rows}) == len(rows) > 1400
+    assert all(row.text.strip() == row.text for row in rows)
+    for lang in ("en", "fr"):
+        assert 0.28 < np.mean([row.lang == lang for row in rows]) < 0.45
+    assert len({row.lang for row in rows}) == 18
+
+
+def test_pair_rows_every_file_has_attacks_and_harmless_texts_that_look_alike() -> None:
+    """A source has both labels, and two harmless texts of three are no ordinary ones."""
+    rows = pair_rows()
+    for source in {row.source for row in rows}:
+        assert {row.label for row in rows if row.source == source} == {0, 1}
+    assert np.mean([row.hard_benign for row in rows if row.label == 0]) > 0.6
 
 
 def test_fill_choices_and_slots_are_filled() -> None:
