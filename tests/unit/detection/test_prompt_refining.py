@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from transformers import BertConfig, BertModel
@@ -11,10 +12,12 @@ from transformers import BertConfig, BertModel
 from services.detection.prompt_attacks.model import pieces_of
 from services.detection.prompt_attacks.normalise import normalise
 from services.detection.training.authored import authored_rows
+from services.detection.training.authored.pairs import pair_rows
 from services.detection.training.fit import read_held_out, row_key
 from services.detection.training.rows import Row
+from services.detection.training.tuning.__main__ import once
 from services.detection.training.tuning.encoder import HEADS, MeanPooled
-from services.detection.training.tuning.refine import Lower, Upper, few_of_each
+from services.detection.training.tuning.refine import NEW, Lower, Upper, few_of_each
 from services.detection.training.tuning.start_model import INNER, LAYERS, POSITIONS, WIDTH
 from services.detection.training.tuning.unseen import judged, write_held_out
 
@@ -86,3 +89,28 @@ def test_judged_every_window_of_every_row_is_read_back_by_its_text(tmp_path: Pat
     for text in texts:
         wanted = [2 * len(piece) + 1.5 for piece in pieces_of(normalise(text))]
         assert read_held_out(tmp_path / "h.npz")[row_key(text)].tolist() == wanted
+
+
+def test_once_a_run_that_was_cut_off_is_not_done_again(tmp_path: Path) -> None:
+    """What a part gave is kept, and a part that was cut off leaves nothing to be read."""
+    made = []
+
+    def part() -> NDArray[np.float32]:
+        made.append(1)
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        return np.array([1.5, -2.0], np.float32)
+
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "part.npy", part)
+    assert (
+        once(tmp_path / "part.npy", part).tolist()
+        == once(tmp_path / "part.npy", part).tolist()
+        == [1.5, -2.0]
+    )
+    assert len(made) == 2
+
+
+def test_refine_new_takes_pairs_by_their_label() -> None:
+    """The shipped encoder has not seen the pairs, so its opinion of them is no target."""
+    assert all(row.source.startswith(NEW) for row in pair_rows())

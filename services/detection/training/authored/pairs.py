@@ -37,7 +37,14 @@ def pair_rows() -> list[Row]:
         for lang, entries in texts.items():
             for place, entry in enumerate(entries):
                 rows.extend(
-                    Row(text, int(kind == "attack"), _category(path.stem, kind), lang, SOURCE + path.stem, group)
+                    Row(
+                        text,
+                        int(kind == "attack"),
+                        _category(path.stem, kind),
+                        lang,
+                        SOURCE + path.stem,
+                        group,
+                    )
                     for group in (f"authored-{place % 4}",)
                     for kind, text in entry.items()
                 )

@@ -6,12 +6,14 @@
 Wants a GPU: a minute a group on one H200, hours without. Writes `held_out.npz` (what
 an encoder that had not seen a row's group says of its windows) and `tuned.npz` (the
 encoder fitted on everything, its head and tokenizer). `--quick` takes a few steps and
-every fiftieth row, to try the way through.
+every fiftieth row, to try the way through. A run that was cut off goes on where it
+stopped: what each held-out encoder said of these very rows lies in FOLDER until then.
 """
 
 import argparse
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +61,17 @@ def run(rows: list[Row], weights: Path, tokenizer: Path, out: Path, recipe: Reci
     start = read_weights(weights, kept)
     out.mkdir(parents=True, exist_ok=True)
     logits = np.full(len(ids), np.nan, np.float32)
-    for group in sorted({row.group for row in rows if not row.authored}):
-        chosen = without(rows, group)
-        model = tune(start, Batches(rows, ids, first, chosen), recipe)
+    these = hashlib.sha256("".join(row_key(row.text) for row in rows).encode()).hexdigest()[:12]
+    for number, group in enumerate(sorted({row.group for row in rows if not row.authored})):
         inside = [place for place, row in enumerate(rows) if row.group == group]
         windows = np.concatenate([np.arange(first[place], first[place + 1]) for place in inside])
-        logits[windows] = window_logits(model, ids[windows])
-        print(f"held out: {group} ({len(inside)} rows, {len(chosen)} trained on)", flush=True)
+
+        def said(group: str = group, windows: NDArray[np.int64] = windows) -> NDArray[np.float32]:
+            chosen = without(rows, group)
+            print(f"hold out {group}: {len(windows)} windows, {len(chosen)} rows trained on", flush=True)
+            return window_logits(tune(start, Batches(rows, ids, first, chosen), recipe), ids[windows])
+
+        logits[windows] = once(out / f"part-{these}-{number}.npy", said)
     _write_held_out(rows, first, logits, out / "held_out.npz")
     model = tune(start, Batches(rows, ids, first, np.arange(len(rows))), recipe)
     learnt = {name: value.cpu().half().numpy() for name, value in model.encoder.bert.state_dict().items()}
@@ -76,6 +82,20 @@ def run(rows: list[Row], weights: Path, tokenizer: Path, out: Path, recipe: Reci
         tokenizer=np.array(json.dumps(spec, ensure_ascii=False)),
         **learnt,
     )
+    for part in out.glob(f"part-{these}-*.npy"):
+        part.unlink()
+
+
+def once(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What `make` gives; what it gave once is read from `path`, so that a run that was
+    cut off need not do it again.
+    """
+    if not path.exists():
+        half = path.with_suffix(".half.npy")
+        np.save(half, make())
+        half.rename(path)
+    found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return found
 
 
 def without(rows: Sequence[Row], group: str) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ from services.detection.training.tuning.encoder import MeanPooled, export_onnx
 from services.detection.training.tuning.tuned_encoder import of_texts
 
 CHUNKS = 6
-NEW = "authored:request"
+NEW = ("authored:request", "authored:pair-")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def refine(
 ) -> None:
     """Refine the encoder of the folder `tuned`; write the folder `out`.
 
-    `new`: sources that the encoder has not seen; the authored requests are new anyway.
+    `new`: sources that the encoder has not seen; the authored requests and pairs
+    are new anyway.
     """
     torch.manual_seed(recipe.seed)
     with np.load(tuned / "tuned.npz", allow_pickle=False) as stored:
