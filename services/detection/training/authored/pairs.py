@@ -31,7 +31,7 @@ def pair_rows() -> list[Row]:
 
     Sources are `authored:pair-<file>`; twins stand in one of four groups.
     """
-    rows = []
+    rows: list[Row] = []
     for path in sorted(_FOLDER.glob("*.yaml")):
         texts: Mapping[str, Sequence[Mapping[str, str]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for lang, entries in texts.items():
