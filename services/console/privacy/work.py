@@ -51,6 +51,7 @@ class ErasureWorker:
     jitter: Callable[[], float] = random.random
     begun_here: set[str] = field(default_factory=set)
     """Erasures that were asked for at this console: it need wait for nobody."""
+    _unreadable: set[str] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
         """Works, until cancelled."""
@@ -69,6 +70,8 @@ class ErasureWorker:
         return sorted((one for one in waiting if self._is_mine(one)), key=lambda one: one.requested_at)
 
     def _is_mine(self, erasure: SubjectErasure) -> bool:
+        if erasure.erasure_id in self._unreadable:
+            return False
         if erasure.erasure_id in self.begun_here:
             return True
         silent_s = time.monotonic() - self.log.heard_s.get(erasure.erasure_id, 0.0)
@@ -100,6 +103,7 @@ class ErasureWorker:
         subject = self.identities.opened(erasure)
         if subject is None:
             log.error("erasure_unreadable", erasure=erasure_id, hint="sealed with another TOCSIN_KEY_PEPPER")
+            self._unreadable.add(erasure_id)
             return True
         subject = subject.with_keys(keys_of(self.control.control.state, subject.tenant, subject.user))
         erasure = await self.log.publish(
