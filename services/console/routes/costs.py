@@ -70,11 +70,13 @@ class CostsAnswer(BaseModel):
 
 class CostParameters(BaseModel, extra="forbid"):
     """A day means its beginning in the time zone; so `to` is the first day that does not
-    count.
+    count. What is sent empty is refused: a filter that was forgotten would be none.
     """
 
-    from_: str = Field("", alias="from", description="A day, or a time with its offset.", max_length=40)
-    to: str = Field("", description="The same; left out: now.", max_length=40)
+    from_: str = Field(
+        "", alias="from", description="A day, or a time with its offset.", min_length=1, max_length=40
+    )
+    to: str = Field("", description="The same; left out: now.", min_length=1, max_length=40)
     days: int = Field(
         30,
         ge=1,
@@ -85,14 +87,15 @@ class CostParameters(BaseModel, extra="forbid"):
     group_by: str = Field(
         "model", max_length=40, description=f"Any of {', '.join(DIMENSIONS)}, separated by commas; or none."
     )
-    tenant: str = Field("", max_length=200, description="Of this tenant only.")
+    tenant: str = Field("", min_length=1, max_length=200, description="Of this tenant only.")
     user: str = Field(
         "",
+        min_length=1,
         max_length=200,
         description="Of this user only: a pseudonym; for administrators also user or tenant/user.",
     )
-    model: str = Field("", max_length=200, description="Of this model only.")
-    key: str = Field("", max_length=200, description="Of this key only, by its id.")
+    model: str = Field("", min_length=1, max_length=200, description="Of this model only.")
+    key: str = Field("", min_length=1, max_length=200, description="Of this key only, by its id.")
     limit: int = Field(1000, ge=1, le=10_000, description="Most groups, the dearest first.")
 
 

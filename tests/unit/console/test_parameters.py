@@ -24,6 +24,10 @@ COSTS, SATISFACTION = "/api/costs", "/api/quality/satisfaction"
         (COSTS, "days=7&from=2026-11-01", "days"),
         (COSTS, "days=30&from=2026-11-01&to=2026-11-02", "days"),
         (COSTS, "limit=1e2", "limit"),
+        (COSTS, "user=", "user"),
+        (COSTS, "tenant=acme&model=", "model"),
+        (COSTS, "key=&days=7", "key"),
+        (COSTS, "from=&to=2026-11-02", "from"),
         (COSTS, "from=" + "1" * 41, "from"),
         (SATISFACTION, "window_hours=1&window_hours=24", "window_hours"),
         (SATISFACTION, "hours=1", "hours"),
@@ -39,7 +43,9 @@ async def test_parameter_that_is_not_understood_is_refused(place: str, query: st
     assert (answer.status_code, answer.json()["param"]) == (400, param)
 
 
-@pytest.mark.parametrize("query", ["", "days=7", "from=2026-11-01&to=2026-11-02", "model=m&limit=5"])
+@pytest.mark.parametrize(
+    "query", ["", "days=7", "from=2026-11-01&to=2026-11-02", "model=m&limit=5", "group_by="]
+)
 async def test_costs_are_told_for_parameters_that_are_understood(query: str) -> None:
     """Alone or together."""
     scene = ConsoleScene()
