@@ -47,7 +47,9 @@ async def test_erasure_is_begun_once_and_audited_without_a_name(scene: ConsoleSc
     neither, nor in the record in clear.
     """
     admin, key_id = scene.key("acme", *TENANT_ADMIN)
-    first, second = [await erase(scene, admin, "jo") for _ in range(2)]
+    user = "jo.ann"  # no base64 has it by chance
+    scene.have(UserChanged(tenant="acme", user=user, created_at=BEGAN, version=1))
+    first, second = [await erase(scene, admin, user) for _ in range(2)]
     assert (first.status_code, second.status_code) == (202, 202), first.text
     assert first.json() == second.json()
     (erasure,) = begun(scene)
@@ -55,8 +57,8 @@ async def test_erasure_is_begun_once_and_audited_without_a_name(scene: ConsoleSc
     assert first.headers["location"] == f"/api/privacy/receipts/{erasure.erasure_id}"
     assert [one.action for one in scene.recorded] == ["subject.erasure_requested"] * 2
     said = str([scene.recorded, erasure.encode()])
-    assert "jo" not in said.replace("erasure_id", "")
-    assert pseudonym(PSEUDONYM_KEY, tenant="acme", user="jo") not in said
+    assert user not in said
+    assert pseudonym(PSEUDONYM_KEY, tenant="acme", user=user) not in said
 
 
 async def test_nobody_is_told_who_is_there(scene: ConsoleScene) -> None:
