@@ -101,6 +101,29 @@ class SecurityFinding(Message):
     neighbours: tuple[Neighbour, ...] = ()
 
 
+class FindingFeedback(Message):
+    """Whether a finding was right: security.feedback; the newest for a finding holds.
+
+    `verdict` is true_alarm or false_alarm. `given_by` is a key's public part, a user's
+    pseudonym or an operator's name, as `given_by_kind` says. The rest is the finding's
+    own, so that thresholds can be derived without it; nothing says whose it is.
+    """
+
+    feedback_id: str
+    finding_id: str
+    tenant: str
+    verdict: str
+    given_by_kind: str
+    given_by: str
+    given_at: AwareDatetime
+    category: str = ""
+    level: RiskLevel = RiskLevel.NONE
+    place: str = ""
+    score: Finite = 0.0
+    detector_version: str = ""
+    rules_version: str = ""
+
+
 class UserRisk(Message):
     """How suspicious a user's requests were lately: security.risk, the newest record of
     each `tenant/user` holds, an empty one ends it.

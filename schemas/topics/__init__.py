@@ -26,7 +26,16 @@ from schemas.topics.inference import (
     requests_topic,
 )
 from schemas.topics.insight import ALERTS, BREACHES, DRIFT, FEEDBACK, RETRAINING_REQUESTS, RETRAINING_RESULTS
-from schemas.topics.security import AUDIT, AUDIT_ANCHORS, ERASURES, FINDINGS, OBSERVATIONS, RISK, SUBJECTS
+from schemas.topics.security import (
+    AUDIT,
+    AUDIT_ANCHORS,
+    ERASURES,
+    FINDING_FEEDBACK,
+    FINDINGS,
+    OBSERVATIONS,
+    RISK,
+    SUBJECTS,
+)
 from schemas.topics.topic import Topic, dead_letter_name, dead_letter_topic
 
 __all__ = [
@@ -42,6 +51,7 @@ __all__ = [
     "ERASURES",
     "FEEDBACK",
     "FINDINGS",
+    "FINDING_FEEDBACK",
     "IDEMPOTENCY_ANSWERS",
     "IDEMPOTENCY_CLAIMS",
     "KEY_USES",
@@ -83,6 +93,7 @@ TOPICS: tuple[Topic, ...] = (
     AUDIT_ANCHORS,
     ERASURES,
     FINDINGS,
+    FINDING_FEEDBACK,
     RISK,
     OBSERVATIONS,
     SUBJECTS,

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from schemas.events.audit import AuditEntry, ChainAnchored, SubjectErasure
-from schemas.events.security import MEMORY, RequestObserved, SecurityFinding, UserRisk
+from schemas.events.security import MEMORY, FindingFeedback, RequestObserved, SecurityFinding, UserRisk
 from schemas.topics.topic import MONTH, WEEK, Topic
 
 AUDIT = Topic(
@@ -39,6 +39,18 @@ FINDINGS = Topic(
     ("recorder",),
     "What security analysis found.",
     scaled=True,
+    ledger=True,
+    dead_letters=True,
+)
+FINDING_FEEDBACK = Topic(
+    "security.feedback.v1",
+    TypeAdapter(FindingFeedback),
+    "finding_id",
+    1,
+    WEEK,
+    ("console",),
+    ("recorder",),
+    "What people say of findings.",
     ledger=True,
     dead_letters=True,
 )

@@ -62,6 +62,32 @@ def users(*, tenant: _Tenant = "", as_json: _Json = False) -> None:
     run_beside_installation(lambda: _show(ask, _print_turning, as_json=as_json), as_json=as_json)
 
 
+@app.command()
+def tune(
+    tenant: Annotated[str, typer.Argument(help="Whose thresholds.")],
+    *,
+    level: Annotated[str, typer.Option(help="Whose threshold: medium, high or critical.")] = "high",
+    target: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Largest share of false alarms.")
+    ] = 0.05,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure that shall be.")] = 0.95,
+    days: Annotated[int, typer.Option(min=1, max=400, help="From so many days up to now.")] = 90,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Set what is proposed, as `tocsin thresholds set`.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Propose a threshold for a share of false alarms, from what people said of findings
+    (POST /api/security/findings/{finding_id}/feedback).
+    """
+    from services.cli.figures.tuning import LEVELS, run_tuning
+
+    if level not in LEVELS:
+        raise typer.BadParameter(f"{level!r} must be one of {', '.join(LEVELS)}", param_hint="--level")
+    asked = (level, target, confidence, days)
+    run_beside_installation(lambda: run_tuning(tenant, asked, apply=apply, as_json=as_json), as_json=as_json)
+
+
 def _show(
     ask: Callable[[Any], Coroutine[Any, Any, Any]], show: Callable[[Any], None], *, as_json: bool
 ) -> int:

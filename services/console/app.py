@@ -24,6 +24,7 @@ from services.common.control.authentication import KeyChecker
 from services.common.control.errors import ChangeRefusedError
 from services.common.control.limits import RuleBook, parse_defaults
 from services.common.control.reader import ControlReader
+from services.common.control.thresholds import parse_thresholds
 from services.common.control.writer import ControlWriter
 from services.common.errors.value_rules import rule_of, shown
 from services.common.http.access_log import AccessLogMiddleware
@@ -74,7 +75,14 @@ from services.console.routes.feedback import feedback_router
 from services.console.routes.me import me_router
 from services.console.routes.privacy import privacy_router
 from services.console.routes.quality import quality_router
+from services.console.routes.security.analysis import security_router
+from services.console.routes.security.investigation import investigation_router
 from services.console.routes.status import status_router
+from services.console.security.analyst import Analyst
+from services.console.security.desk import SecurityDesk
+from services.console.security.feedback import FindingFeedbackService
+from services.console.security.findings import Findings
+from services.console.security.tuning import TuningAdvice
 from services.console.settings import Settings
 
 
@@ -134,6 +142,15 @@ class Console:
             settings.pseudonym_key.get_secret_value(),
             utc_now,
             lambda name: names.get(name, name),
+        )
+        findings = Findings(self._store, utc_now, settings.pseudonym_key.get_secret_value())
+        self.security = SecurityDesk(
+            self.control,
+            parse_thresholds(settings.risk_thresholds),
+            Analyst(),
+            findings,
+            FindingFeedbackService(findings, self._events.send, utc_now),
+            TuningAdvice(self._store, utc_now),
         )
         self.auditing = CallRecorder(
             self.control,
@@ -211,6 +228,7 @@ class Console:
             self._bus.close(),
             self._events.close(),
             self._texts.close(),
+            self.security.analyst.close(),
             self._scans.close(),
             self._store.close(),
         )
@@ -252,6 +270,8 @@ class Console:
                 self.privacy.export,
                 settings.key_pepper.get_secret_value(),
             ),
+            security_router(self.callers, self.security, settings),
+            investigation_router(self._admins, self.security, settings),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
             docs_router("/api"),

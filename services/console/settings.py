@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from services.common.control.access.settings import AccessSettings
 from services.common.control.limits import LimitsDefaults
+from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS, RiskThresholds
 from services.common.http.forwarding import LOOPBACK, Network, parse_networks
 
 
@@ -59,6 +60,7 @@ class Settings(AccessSettings):
         description="Networks, separated by commas, whose X-Forwarded-For tells who logs in: the gateways', "
         "and those of ingresses that go straight to the console.",
     )
+    risk_thresholds: RiskThresholds = DEFAULT_RISK_THRESHOLDS
     health_urls: str = Field(
         "",
         validation_alias=AliasChoices("health_urls", "TOCSIN_CONSOLE_HEALTH_URLS"),

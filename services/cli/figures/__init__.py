@@ -1,1 +1,1 @@
-"""What the control state alone does not tell: spending and prices."""
+"""Figures in words and tables: spending, prices, thresholds that are proposed."""

@@ -239,6 +239,11 @@ CONSOLE_SECONDS = Histogram(
 CONSOLE_READS = Counter(
     "tocsin_console_reads_total", "Look-ups for /api/status, by how they went.", ["part", "state"]
 )
+CONSOLE_ANALYSES = Counter(
+    "tocsin_console_analyses_total",
+    "Prompts that were to be analysed: analysed, tenant_full, full, busy, timeout or lost (the process).",
+    ["result"],
+)
 CONSOLE_LOGINS = Counter(
     "tocsin_console_logins_total", "Attempts at opening a session, by outcome.", ["outcome"]
 )

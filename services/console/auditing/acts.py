@@ -68,6 +68,14 @@ GIVING: Mapping[Route, Act] = {
     ("GET", "/api/privacy/subjects/{user:path}/export"): Act("subject.exported", SUBJECT),
     ("GET", "/api/privacy/receipts"): Act("erasure.listed", "erasure"),
     ("GET", "/api/privacy/receipts/{receipt_id}"): Act("erasure.read", "erasure", ("receipt_id",)),
+    ("POST", "/api/security/analyze"): Act("prompt.analyzed", "prompt"),
+    ("GET", "/api/security/summary"): Act("findings.counted", "findings"),
+    ("GET", "/api/security/findings"): Act("findings.read", "findings"),
+    ("GET", "/api/security/users/{user}/timeline"): Act("findings.read", "user_findings", ("user",)),
+    ("POST", "/api/security/findings/{finding_id}/feedback"): Act(
+        "finding.judged", "finding", ("finding_id",)
+    ),
+    ("GET", "/api/security/tuning"): Act("findings.counted", "finding_feedback"),
     **_reads_of_kinds(),
 }
 """What gives a right, or data of others: answered only once its entry is written."""

@@ -34,6 +34,7 @@ HOLDS: Mapping[str, str] = {
     "audit.anchors.v1": "",
     "privacy.erasures.v1": "the name, sealed, until the erasure is complete",
     "security.findings.v1": "masked texts, the pseudonym",
+    "security.feedback.v1": "ids of keys, the pseudonym of who judged",
     "security.risk.v1": "the pseudonym",
     "security.observations.v1": "the pseudonym, sketches that tell how like texts are, findings",
     "security.subjects.v1": "the pseudonym, figures of behaviour",

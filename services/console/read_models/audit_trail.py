@@ -1,24 +1,19 @@
 """Who did what: the audit's entries, the newest first."""
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.common.errors import PermanentError
 from services.common.store import Store
+from services.console.domain.cursors import cursor_after, read_cursor
 
 _FILTERS = ("tenant", "action", "object_kind", "object_id", "actor_id")
 _COLUMNS = (
     *("entry_id", "occurred_at", "tenant", "actor_kind", "actor_id", "address", "action", "outcome"),
     *("object_kind", "object_id", "reason", "request_id", "before", "after"),
 )
-
-
-class InvalidCursorError(PermanentError):
-    """A cursor that no page gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +45,10 @@ class AuditTrail:
         sql, parameters = query_of(query)
         rows = await self.store.query(sql, parameters)
         shown = rows[: query.limit]
+        last = shown[-1] if len(rows) > len(shown) else None
         return {
             "data": [_entry(row) for row in shown],
-            "next_cursor": _cursor(shown[-1]) if len(rows) > len(shown) else None,
+            "next_cursor": last and cursor_after(last["occurred_at"], last["entry_id"]),
         }
 
 
@@ -72,7 +68,7 @@ def query_of(query: AuditQuery) -> tuple[str, dict[str, Any]]:
             where.append(f"occurred_at {sign} {{{name}:DateTime64(3, 'UTC')}}")
             parameters[name] = moment.astimezone(UTC)
     if query.cursor:
-        parameters["after_ms"], parameters["after_id"] = _read_cursor(query.cursor)
+        parameters["after_ms"], parameters["after_id"] = read_cursor(query.cursor)
         where.append(
             "(toUnixTimestamp64Milli(occurred_at), entry_id) < ({after_ms:Int64}, {after_id:String})"
         )
@@ -88,22 +84,3 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("before", "after"):
         entry[name] = json.loads(row[name]) if row[name].startswith("{") else None
     return entry | {"occurred_at": row["occurred_at"].isoformat()}
-
-
-def _cursor(row: Mapping[str, Any]) -> str:
-    at: datetime = row["occurred_at"]
-    text = f"{round(at.timestamp() * 1000)}.{row['entry_id']}"
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        milliseconds, _, entry_id = text.partition(".")
-        at = int(milliseconds)
-    except ValueError as error:
-        raise InvalidCursorError("cursor: send a page's next_cursor as it came, or leave it out") from error
-    if not 0 <= at < 1 << 62:
-        raise InvalidCursorError("cursor: send a page's next_cursor as it came, or leave it out")
-    return at, entry_id

@@ -20,7 +20,9 @@ from services.common.control.writer import ControlWriter
 from services.common.errors import BusUnavailableError
 from services.common.identity import create_key, sign_key
 from services.console.app import Console
+from services.console.security.analysis import analyse
 from services.console.settings import Settings
+from services.detection.prompt_attacks.detector import Action, Level, Verdict
 from tests.support.console.answering_store import AnsweringStore
 from tests.support.control import PEPPER
 from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
@@ -28,6 +30,7 @@ from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
 TENANT_ADMIN = (Scope.INFER, Scope.FEEDBACK, Scope.READ, Scope.ADMIN)
 PSEUDONYM_KEY = "a pseudonym key for tests"
 BEGAN = datetime(2026, 11, 27, tzinfo=UTC)
+_NOTHING = Verdict(Level.NONE, Action.ALLOW, 0.0, 0.0, (), (), None, "m", "r")
 
 
 ISSUED = {
@@ -39,6 +42,23 @@ ISSUED = {
 """Settings that let the tests' issuer's tokens in."""
 
 
+class _Analysis:
+    """Finds nothing in any prompt: no test here wants a process with a detector."""
+
+    is_alive = True
+
+    async def ask(self, job: Any) -> Any:
+        """What there is to say of a prompt."""
+        return analyse(job["prompt"], lambda _text, *, depth: _NOTHING)
+
+    async def close(self) -> None:
+        """Ends it."""
+
+
+async def _start_analysis() -> _Analysis:
+    return _Analysis()
+
+
 @dataclass
 class ConsoleScene:
     """The console, a client of it, what its store was asked and its bus was given, and
@@ -46,6 +66,7 @@ class ConsoleScene:
     """
 
     limits_defaults: str = ""
+    max_body_bytes: int = 65_536
     console: Console = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     store: AnsweringStore = field(default_factory=AnsweringStore)
@@ -61,7 +82,7 @@ class ConsoleScene:
         settings = Settings(
             key_pepper=PEPPER,
             pseudonym_key=PSEUDONYM_KEY,
-            max_body_bytes=65_536,
+            max_body_bytes=self.max_body_bytes,
             limits_defaults=self.limits_defaults,
             **ISSUED,
         )
@@ -70,6 +91,8 @@ class ConsoleScene:
         self.console.control.caught_up = True
         self.console._log_outs.caught_up = True
         self.console._log_outs.send = self.console._feedback.send = self._send
+        self.console.security.feedback.send = self._send
+        self.console.security.analyst.start_child = _start_analysis
         self.console.auditing.writer.send = self._record
         self.console.privacy.log.caught_up = True
         self.console.privacy.log.send = self._send

@@ -7,6 +7,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from services.cli import security
+from services.cli.figures.tuning import told
+from services.console.domain.threats.tuning import METHOD
 from services.console.domain.threats.turning import Found, Quality
 from services.console.read_models.threats import Outlook, Turning, outlook_of, turning_of
 
@@ -62,3 +64,55 @@ def test_findings_are_told_with_why(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "acme/key00001  request-1\n    too many\n" in printed
     assert printed.endswith("nothing was found\n")
+
+
+@pytest.mark.parametrize(("applied", "had_own"), [(False, False), (True, False), (True, True)])
+def test_proposal_is_told_with_its_interval_and_how_to_take_it_back(applied: bool, had_own: bool) -> None:  # noqa: FBT001
+    """Commands that work as they are printed."""
+    scores = {"low": 3.0, "medium": 7.0, "high": 12.0, "critical": 20.0}
+    share = {"alarms": 500, "false_alarms": 5, "false_alarm_rate": 0.01, "interval": {"low": 0, "high": 0.04}}
+    advice = {
+        "tenant": "acme",
+        "level": "high",
+        "target": 0.05,
+        "confidence": 0.95,
+        "method": METHOD,
+        "since": "2026-09-01T00:00:00+00:00",
+        "judged": 600,
+        "judged_false": 9,
+        "findings": 700,
+        "present": {"threshold": 12.0, "thresholds": scores, **share},
+        "proposed": {"threshold": 13.5, "thresholds": scores | {"high": 13.5}, **share},
+        "recorded": {"prompts": 1000, "raised": 0, "lowered": 12},
+    }
+    printed = told(advice, applied=applied, had_own=had_own)
+    assert "high from 13.5 on, as proposed: 5 of 500 judged alarms false, 1.0% (0.0% to 4.0%)" in printed
+    assert "12 of a lower one" in printed
+    assert "Clopper-Pearson" in printed
+    wanted = "tocsin thresholds set acme --low 3 --medium 7 --high 13.5 --critical 20"
+    if applied:
+        wanted = "to take it back: tocsin thresholds " + (
+            "set acme --low 3 --medium 7 --high 12 --critical 20" if had_own else "delete acme"
+        )
+    assert printed.endswith(wanted)
+
+
+def test_proposal_that_there_is_not_says_why() -> None:
+    """And nothing to set."""
+    nothing = {"threshold": 12.0, "alarms": 0, "false_alarms": 0, "thresholds": {}}
+    advice = {
+        "tenant": "acme",
+        "level": "high",
+        "target": 0.05,
+        "confidence": 0.95,
+        "method": METHOD,
+        "judged": 0,
+        "judged_false": 0,
+        "findings": 3,
+        "present": nothing,
+        "proposed": None,
+    }
+    printed = told(advice, applied=False, had_own=False)
+    assert "0 of 3 findings in prompts were judged" in printed
+    assert "no judged alarm" in printed
+    assert printed.endswith("judge more findings, or allow more")

@@ -12,6 +12,7 @@ from schemas.topics import (
     COMPLETED,
     DRIFT,
     FEEDBACK,
+    FINDING_FEEDBACK,
     FINDINGS,
     TOPICS,
     dead_letter_name,
@@ -23,6 +24,7 @@ from services.analyzer.recorder.tables.alerts_raised import ALERTS_RAISED
 from services.analyzer.recorder.tables.dead_letters import DEAD_LETTERED
 from services.analyzer.recorder.tables.drift_reports import DRIFT_REPORTS
 from services.analyzer.recorder.tables.feedback_submitted import FEEDBACK_SUBMITTED
+from services.analyzer.recorder.tables.finding_feedback import FINDING_FEEDBACK_GIVEN
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.analyzer.recorder.tables.kpi_breaches import KPI_BREACHES
 from services.analyzer.recorder.tables.retraining import RETRAINING_REQUESTS, RETRAINING_RESULTS
@@ -32,6 +34,7 @@ RECORDINGS: dict[str, Recording[Any]] = {
     COMPLETED.name: INFERENCE_COMPLETED,
     FEEDBACK.name: FEEDBACK_SUBMITTED,
     FINDINGS.name: SECURITY_FINDINGS,
+    FINDING_FEEDBACK.name: FINDING_FEEDBACK_GIVEN,
     BREACHES.name: KPI_BREACHES,
     DRIFT.name: DRIFT_REPORTS,
     ALERTS.name: ALERTS_RAISED,

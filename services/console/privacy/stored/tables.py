@@ -86,6 +86,15 @@ PERSONAL: tuple[PersonalRows, ...] = (
         "masked_text IS NOT NULL OR notEmpty(explanation) OR neighbours NOT IN ('', '[]')",
     ),
     PersonalRows(
+        "judgements of findings",
+        "finding_feedback",
+        "given_at",
+        f"given_by IN {_USERS} OR given_by IN {_KEYS}",
+        {"given_by": f"'{DELETED}'"},
+        "the row: what was judged and how, without who judged",
+        ("given_at", "finding_id", "verdict"),
+    ),
+    PersonalRows(
         "feedback of others on their answers",
         "feedback",
         "submitted_at",
