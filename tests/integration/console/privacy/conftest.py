@@ -167,6 +167,8 @@ async def _plant(store: Store, person: Person, number: int) -> None:
     breach = {"detected_at": BEGAN, "metric": "cost", "summary": says("breach")}
     await _insert(store, "kpi_breaches", log | breach)
     del log["user"]
+    judged = {"given_at": BEGAN, "finding_id": "f", "verdict": "true_alarm", "given_by": person.pseudonym}
+    await _insert(store, "finding_feedback", log | judged)
     labels = {"user": person.pseudonym, "rule": "r"}
     alert = {"changed_at": BEGAN, "rule": "r", "labels": labels, "summary": says("alert")}
     await _insert(store, "alert_changes", log | alert | {"annotations": {"text": says("note")}})

@@ -84,6 +84,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
         "topics by key": (0, 0, 0),
         "neighbours in findings": (1, 1, 0),
         "findings": (2, 2, 0),
+        "judgements of findings": (1, 1, 0),
         "feedback of others on their answers": (0, 0, 0),
         "feedback": (1, 1, 0),
         "breaches": (1, 1, 0),
