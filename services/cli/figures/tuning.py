@@ -27,7 +27,7 @@ LEVELS: tuple[str, ...] = get_args(TunedLevel)
 _STORE_TIMEOUT_S = 60.0
 
 
-class _Settings(CommonSettings):
+class TuningSettings(CommonSettings):
     """Where the store is, and whose thresholds hold without an entry."""
 
     risk_thresholds: RiskThresholds = DEFAULT_RISK_THRESHOLDS
@@ -40,7 +40,7 @@ def run_tuning(tenant: str, asked: tuple[Any, ...], *, apply: bool, as_json: boo
         BusUnavailableError: the present thresholds cannot be read, or not be set.
         StoreUnavailableError: not now.
     """
-    settings = _Settings.load()
+    settings = TuningSettings.load()
     state = read_state()
     present = thresholds_for(state, tenant, parse_thresholds(settings.risk_thresholds))
     advice = asyncio.run(_advise(settings.clickhouse_url, tenant, present, TuningRequest(*asked)))
