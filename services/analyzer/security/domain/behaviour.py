@@ -16,6 +16,8 @@ from services.analyzer.security.domain.statistics.rates import Rate, RateModel
 from services.analyzer.security.domain.statistics.similarity import similarities
 from services.analyzer.security.domain.statistics.trend import rising
 
+VOLUME = frozenset({"rate", "near_duplicates"})
+"""Signs of how much somebody sends, whatever it is."""
 _RECENT = 24
 _RECENT_S = 2 * 3600.0
 _BLOCKED_HALF_LIFE_S = 3600.0

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from schemas.events.security import RequestObserved, SecurityFinding, TextFinding, UserRisk
 from services.analyzer.security.domain.behaviour import (
+    VOLUME,
     KeyState,
     Request,
     Sign,
@@ -204,15 +205,18 @@ class Population:
         behaviour: list[SecurityFinding],
     ) -> tuple[dict[str, Any], float]:
         """What was found added to what the user is suspected of, and how much it weighs.
-        What was found in a request's texts counts as the worst of it, once.
+        What was found in a request's texts counts as the worst of it, once. How many
+        requests there are counts nothing: a batch of harmless ones is no attack, and
+        limits bound it.
         """
         half_life_s = self.rules.half_life_s
         counted = {"requests": state.requests.plus(1, now_s, half_life_s)}
-        if not texts and not behaviour:
+        suspicious = [one for one in behaviour if one.category not in VOLUME]
+        if not texts and not suspicious:
             return counted, 0.0
-        points = max([0.0, *[one.score for one in texts]]) + sum(one.score for one in behaviour)
+        points = max([0.0, *[one.score for one in texts]]) + sum(one.score for one in suspicious)
         in_texts = max([0.0, *[weight_of(one.level, one.place) for one in texts]])
-        in_signs = sum(weight_of(one.level, one.place) for one in behaviour)
+        in_signs = sum(weight_of(one.level, one.place) for one in suspicious)
         counted["suspicion"] = state.suspicion.plus(points, now_s, half_life_s)
         counted["texts_weight"] = state.texts_weight.plus(in_texts, now_s, half_life_s)
         counted["signs_weight"] = state.signs_weight.plus(in_signs, now_s, half_life_s)

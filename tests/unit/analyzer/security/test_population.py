@@ -65,7 +65,9 @@ def test_finding_in_a_text_is_told_with_the_users_requests_of_about_the_same_tim
 
 
 def test_flood_is_held_against_the_users_own_baseline() -> None:
-    """The same hundred requests are a wonder of one and nothing of the other."""
+    """The same hundred requests are a wonder of one and nothing of the other; being
+    harmless, they limit neither.
+    """
     calm, busy = Crowd(), Crowd()
     calm.see(*_ordinary(300))
     busy.see(*_ordinary(6000, every_s=3))
@@ -75,6 +77,7 @@ def test_flood_is_held_against_the_users_own_baseline() -> None:
     assert "rate" in levels(found)
     assert {one.user for one in found.findings} == {"u_anna", ""}  # of the user, and of the key
     assert "requests in five minutes, where 5.0 are usual" in found.findings[0].explanation[0]
+    assert found.risks == ()
     assert not busy.see(*flood).findings
 
 
