@@ -4,8 +4,8 @@
 
 `--data` has JSON lines with text and label (1: an attack). One user sends the attacks,
 two others the harmless prompts, all at once and round the gateways. Then another user
-attacks once, and once more several times: how long until each gateway limits it, to how
-many requests an hour, and how long until it is as free as before. Exits with 1 where
+attacks once, and one five times: how long until each gateway limits them, and until the
+last is as free as before. Exits with 1 where
 a bar is missed.
 """
 
@@ -40,7 +40,11 @@ HARMLESS_BLOCKED = 0.005
 ordinary prompts allow for at `critical` (docs/detection/prompt-attacks.md).
 """
 _MODEL, _TENANT = "scripted", "attacked"
-_ATTACKER, _SUSPECT, _HARMLESS = "eve", "mallory", ("ann", "bob")
+_ATTACKER, _HARMLESS = "eve", ("ann", "bob")
+_SUSPECTS = {"mallory": (1, 50), "oscar": (5, 10)}
+"""Users who attack so many times, and their requests an hour thereafter. Each is another:
+asking for limits uses them up.
+"""
 _HALF_LIFE_S = 20.0
 _PLENTY = 1_000_000
 _AN_HOUR = (100, 50, 10)
@@ -140,7 +144,7 @@ async def _prepare(running: Installation) -> Attacked:
         pseudonym(settings["TOCSIN_PSEUDONYM_KEY"], tenant=_TENANT, user=_ATTACKER),
     )
     await writer.apply(changes.create(TenantChanged(tenant=_TENANT, created_at=now)))
-    for user in (_ATTACKER, _SUSPECT, *_HARMLESS):
+    for user in (_ATTACKER, *_SUSPECTS, *_HARMLESS):
         await writer.apply(changes.create(UserChanged(tenant=_TENANT, user=user, created_at=now)))
         clear, record = create_key(
             pepper=settings["TOCSIN_KEY_PEPPER"], tenant=_TENANT, user=user, name=user, now=now
@@ -186,26 +190,25 @@ async def _send(
 async def _limit(attacked: Attacked, client: httpx.AsyncClient) -> dict[str, Any]:
     """How soon each step's limit holds at every gateway, and how soon none does."""
     await attacked.set_limits(_AN_HOUR)
-    await _until_limited(attacked, client, _AN_HOUR[0])
     tightened = []
-    for attempts, limit in ((1, _AN_HOUR[1]), (4, _AN_HOUR[2])):
+    for user, (attempts, limit) in _SUSPECTS.items():
         for attempt in range(attempts):
-            await attacked.ask(client, _SUSPECT, _ATTACK.format(attempt))
-        tightened.append(await _until_limited(attacked, client, limit))
+            await attacked.ask(client, user, _ATTACK.format(attempt))
+        tightened.append(await _until_limited(attacked, client, user, limit))
     began_s = time.monotonic()
     free_s = None
     while time.monotonic() - began_s < _PATIENCE_S and free_s is None:
         await asyncio.sleep(1.0)
-        if min(await attacked.limits_of(client, _SUSPECT)) >= _AN_HOUR[0]:
+        if min(await attacked.limits_of(client, user)) >= _AN_HOUR[0]:
             free_s = round(time.monotonic() - began_s, 1)
     return {"tightened_s": tightened, "free_again_s": free_s, "half_life_s": _HALF_LIFE_S}
 
 
-async def _until_limited(attacked: Attacked, client: httpx.AsyncClient, limit: int) -> float:
+async def _until_limited(attacked: Attacked, client: httpx.AsyncClient, user: str, limit: int) -> float:
     began_s = time.monotonic()
-    while (held := max(await attacked.limits_of(client, _SUSPECT))) > limit:
+    while (held := max(await attacked.limits_of(client, user))) > limit:
         if time.monotonic() - began_s > _PATIENCE_S:
-            raise RuntimeError(f"{_SUSPECT} may still send {held} requests an hour, not {limit}")
+            raise RuntimeError(f"{user} may still send {held} requests an hour, not {limit}")
         await asyncio.sleep(0.05)
     return round(time.monotonic() - began_s, 3)
 
