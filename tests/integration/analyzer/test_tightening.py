@@ -88,7 +88,8 @@ async def test_attacks_of_a_user_tighten_its_limits_and_nobody_elses(
     one = next(one for one in found if one.request_id == first.headers["x-request-id"])
     assert one.masked_text == _ATTACK.replace("jean@dupont.fr", "[EMAIL_1]")
     assert one.rules
-    assert {one.user for one in found} == {one.user}
+    of_users = {finding.user for finding in found if finding.user}  # of the key is that it asked often
+    assert of_users == {one.user}
 
 
 async def _ask(client: httpx.AsyncClient, key: str, text: str) -> httpx.Response:
