@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from schemas.events.audit import Actor, AuditEntry, SubjectErasure
+from services.cli.audit.new_file import new_file
 from services.cli.control.control import CONNECT_TIMEOUT_S, KeySettings, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now
@@ -107,16 +108,8 @@ def export(user: str, *, tenant: str, out: Path, as_json: bool) -> int:
         BusUnavailableError: the export could not be audited; nothing was written.
     """
     _require_name(user)
-    if out.exists():
-        raise ConfigError(f"--out {out} is there already; name a file that is not")
-    part = out.with_name(f"{out.name}.part")
-    try:
+    with new_file(out) as part:
         size = asyncio.run(_export(PrivacySettings.load(), user, tenant=tenant, part=part))
-        os.link(part, out)  # fails where somebody made it meanwhile
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     if as_json:
         show_json({"file": str(out), "bytes": size})
     else:

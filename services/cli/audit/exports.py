@@ -8,11 +8,11 @@ from pathlib import Path
 from schemas.events.audit import Actor, AuditEntry
 from services.analyzer.audit.domain.chain import exported
 from services.analyzer.audit.table import StoredAuditTable
+from services.cli.audit.new_file import new_file
 from services.cli.control.control import CONNECT_TIMEOUT_S, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now
 from services.common.control.audit_entries import AuditWriter
-from services.common.errors import ConfigError
 from services.common.process.settings import CommonSettings
 from services.common.store import Store
 
@@ -26,16 +26,8 @@ def export(out: Path, *, as_json: bool) -> int:
         ConfigError: the file is there already, or cannot be written.
         BusUnavailableError: the export could not be audited; nothing was written.
     """
-    if out.exists():
-        raise ConfigError(f"--out {out} is there already; name a file that is not")
-    part = out.with_name(f"{out.name}.part")
-    try:
+    with new_file(out) as part:
         rows = asyncio.run(_export(part))
-        os.link(part, out)  # fails where somebody made it meanwhile
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     if as_json:
         show_json({"file": str(out), "rows": rows})
     else:

@@ -87,10 +87,9 @@ class _Consumer:
         """The offset that the next `poll` begins at."""
         return int(await self._running().position(DriverPartition(topic, partition)))
 
-    @_bus_errors
     async def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition the offset that its next record will have."""
-        ends = await self._running().end_offsets([DriverPartition(topic, one) for one in partitions])
+        ends = await self.ends_of(TopicPartition(topic, one) for one in partitions)
         return {place.partition: offset for place, offset in ends.items()}
 
     @_bus_errors
