@@ -142,11 +142,7 @@ class BudgetWarner:
         """What was warned of by now."""
         if self._tail is None:
             tail = Tail(self.url, self.name, committed_only=True, topic=BUDGETS_WARNED.name)
-            try:
-                await tail.start([0], Start.BEGINNING)
-            except BaseException:
-                await tail.close()
-                raise
+            await tail.start([0], Start.BEGINNING)
             self._tail = tail
         async for records in self._tail.read_to_end(poll_s=0.05):
             for record in records:

@@ -1,12 +1,18 @@
 """Following partitions of a real broker without a group."""
 
+from unittest.mock import AsyncMock
 from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError
 
 from schemas.control import KeyChanged, Scope
 from schemas.topics import CONTROL
 from services.common.bus import Outgoing, Producer, Start, Tail
 from services.common.bus.administration.admin import provision
 from services.common.clock import utc_now
+from services.common.errors import BusUnavailableError
 from tests.support.kafka import Broker
 
 
@@ -37,3 +43,45 @@ async def test_read_to_end_gives_everything_up_to_now_and_ends(kafka: Broker) ->
     finally:
         await tail.close()
         await producer.close()
+
+
+async def test_tail_that_does_not_begin_is_disconnected(
+    kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails after it has connected is told as the bus's, and leaves no
+    connection behind (pytest is told of an unclosed driver).
+    """
+    stopped = _stops(monkeypatch)
+    tail = Tail(kafka.bootstrap, "t", topic=CONTROL.name)
+    monkeypatch.setattr(AIOKafkaConsumer, "seek_to_beginning", AsyncMock(side_effect=KafkaTimeoutError))
+    with pytest.raises(BusUnavailableError, match="did not answer"):
+        await tail.start([0], Start.BEGINNING)
+    assert len(stopped) == 1
+    with pytest.raises(BusUnavailableError, match="not started"):
+        await tail.poll(0)
+
+
+async def test_tail_that_begins_anew_leaves_one_connection(
+    kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a caller that lost count of its starts had is closed first."""
+    stopped = _stops(monkeypatch)
+    tail = Tail(kafka.bootstrap, "t", topic=CONTROL.name)
+    await tail.start([], {})
+    await tail.start([], {})
+    assert len(stopped) == 1
+    await tail.close()
+    assert len(set(stopped)) == 2
+
+
+def _stops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which drivers were stopped."""
+    stopped: list[int] = []
+    stop = AIOKafkaConsumer.stop
+
+    async def counted(driver: AIOKafkaConsumer) -> None:
+        stopped.append(id(driver))
+        await stop(driver)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", counted)
+    return stopped

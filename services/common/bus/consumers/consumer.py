@@ -7,7 +7,7 @@ Both reconnect by themselves: while the broker is away `poll` returns nothing.
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ParamSpec, TypeVar
@@ -40,7 +40,9 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _bus_errors(call: Callable[Parameters, Awaitable[Result]]) -> Callable[Parameters, Awaitable[Result]]:
+def _bus_errors(
+    call: Callable[Parameters, Coroutine[Any, Any, Result]],
+) -> Callable[Parameters, Coroutine[Any, Any, Result]]:
     """The driver's errors as ours."""
 
     @functools.wraps(call)
@@ -125,6 +127,7 @@ class _Consumer:
         return self._driver
 
     async def _connect(self, **options: Any) -> None:
+        await self.close()
         limit_log_rate()
 
         async def attempt() -> AIOKafkaConsumer:
@@ -159,10 +162,12 @@ class Tail(_Consumer):
     fewest_bytes: int = 1
     """More of them make fewer fetches, where records come often and may come late."""
 
+    @_bus_errors
     async def start(
         self, partitions: Sequence[int] | None = None, start: Start | Mapping[int, int] = Start.END
     ) -> None:
-        """Begins at the beginning, at the end, or at an offset a partition.
+        """Begins at the beginning, at the end, or at an offset a partition; one that
+        does not begin is disconnected, one that had begun begins anew.
 
         None means all partitions.
 
@@ -174,6 +179,13 @@ class Tail(_Consumer):
             fetch_max_wait_ms=self.longest_poll_ms,
             fetch_min_bytes=self.fewest_bytes,
         )
+        try:
+            await self._assign(partitions, start)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _assign(self, partitions: Sequence[int] | None, start: Start | Mapping[int, int]) -> None:
         wanted = (
             range(await retry(lambda: self.partitions(self.topic), timeout_s=30.0))
             if partitions is None
