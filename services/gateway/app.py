@@ -31,7 +31,7 @@ from services.common.http.responses import answer_problems, crash_response
 from services.common.http.server import EmbeddedServer
 from services.common.process import metrics
 from services.common.process.health import HealthState
-from services.common.requests.masking.masker import Masker
+from services.common.requests.masking.masker import Masker, masking_child
 from services.common.requests.masking.recording import TextRecording, stored_text
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
@@ -118,7 +118,7 @@ def make_serving(settings: Settings) -> Serving:
     prices = PriceList({model.name: model.price for model in models}, lambda: control.state)
     catalogue = Catalogue(models, created=int(models_file.stat().st_mtime))
     budgets, warner = make_budgets(settings, catalogue, control, prices, usage_exchange)
-    masker = Masker(patience_s=settings.inspect_patience_ms / 1000)
+    masker = Masker(masking_child(settings.inspect_patience_ms / 1000))
     ends = EndPublisher(
         CountingProducer(url, f"{name}-ends", timeout_s=settings.ack_timeout_s),
         prices,

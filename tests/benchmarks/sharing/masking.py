@@ -27,8 +27,8 @@ from schemas.control import EVERYBODY, PolicyChanged
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, Piece, ReplyTo
 from services.common.control import changes
 from services.common.control.state import ControlState
+from services.common.process.child.child_process import ChildProcess
 from services.common.requests.completion import completed_event
-from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.masker import Masker
 from services.common.requests.masking.recording import TextRecording
 from services.common.requests.masking.texts import texts_of
@@ -150,8 +150,8 @@ async def ends() -> dict[str, dict[str, float]]:
             event = completed_event(request, end, choices, replica_id="r", price=Price(), now=NOW)
             cases.append((event, texts_of(request, choices)))
         await recording.end_with_texts(*cases[0])
-        child = recording.masker._child
-        pid = child.process.pid if isinstance(child, MaskingProcess) else None
+        child = recording.masker.child.child
+        pid = child.process.pid if isinstance(child, ChildProcess) else None
         before, began = _cpu_s(pid) if pid else 0.0, time.process_time()
         for event, texts in cases:
             await recording.end_with_texts(event, texts)

@@ -92,7 +92,7 @@ class ConsoleScene:
         self.console._log_outs.caught_up = True
         self.console._log_outs.send = self.console._feedback.send = self._send
         self.console.security.feedback.send = self._send
-        self.console.security.analyst.start_child = _start_analysis
+        self.console.security.analyst.child.start = _start_analysis
         self.console.auditing.writer.send = self._record
         self.console.privacy.log.caught_up = True
         self.console.privacy.log.send = self._send

@@ -3,20 +3,16 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import structlog
 
 from services.common.process import metrics
-from services.common.process.child.child_process import ChildLostError
-from services.common.requests.masking.child_process import MaskingProcess
+from services.common.process.child.child_process import ChildProcess
+from services.common.process.child.on_demand import NotAnsweredError, OnDemandChild
+from services.common.requests.masking.child import from_json
 from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
-from services.common.requests.masking.turns import Turns
 
-log = structlog.get_logger(__name__)
-
+_MODULE = "services.common.requests.masking.child"
 _HERE_CHARS = 2000
 """Texts of a request up to which they are inspected here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
@@ -32,18 +28,9 @@ class NotMaskedError(Exception):
     """The texts could not be inspected: there is no room, no time, or no process."""
 
 
-class Inspects(Protocol):
-    """`MaskingProcess`, as far as it is asked here."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-
-    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
-        """What `inspect` gives."""
-
-    async def close(self) -> None:
-        """Ends it."""
+def masking_child(patience_s: float = _PATIENCE_S) -> OnDemandChild:
+    """The process for long texts, each of which waits for at most so long."""
+    return OnDemandChild(lambda: ChildProcess.spawn(_MODULE), patience_s, _JOB_S)
 
 
 @dataclass
@@ -51,18 +38,12 @@ class Masker:
     """Short texts are inspected here, some milliseconds at a time between the loop's
     other work; long ones in a process that is started for the first of them.
 
-    At most `waiting_bytes` of text wait for it, a tenant's at most a half, each for at
-    most `patience_s`, tenants in turn. A request that takes longer than `job_s` there
-    costs the process its life.
+    At most `waiting_bytes` of text wait for it, a tenant's at most a half.
     """
 
-    start_child: Callable[[], Awaitable[Inspects]] = MaskingProcess.start
+    child: OnDemandChild = field(default_factory=masking_child)
     here_chars: int = _HERE_CHARS
     waiting_bytes: int = _WAITING_BYTES
-    patience_s: float = _PATIENCE_S
-    job_s: float = _JOB_S
-    _child: Inspects | None = field(default=None, init=False)
-    _turns: Turns = field(default_factory=Turns, init=False)
     _spent_s: float = field(default=0.0, init=False)
     """On inspecting here, in the present round of the loop."""
     _waiting: "Counter[str]" = field(default_factory=Counter, init=False)
@@ -85,7 +66,7 @@ class Masker:
                 raise _not_masked("full")
             self._waiting[tenant] += size
             try:
-                return await self._in_turn(texts, hidden, tenant)
+                return await self._inspect_beside(texts, hidden, tenant)
             finally:
                 self._waiting[tenant] -= size
                 self._waiting += Counter()  # forgets tenants that have nothing there
@@ -107,36 +88,13 @@ class Masker:
 
     async def close(self) -> None:
         """Ends the process."""
-        child, self._child = self._child, None
-        if child is not None:
-            await child.close()
+        await self.child.close()
 
-    async def _in_turn(self, texts: Sequence[str], hidden: Hidden, tenant: str) -> Inspected:
+    async def _inspect_beside(self, texts: Sequence[str], hidden: Hidden, tenant: str) -> Inspected:
         try:
-            async with asyncio.timeout(self.patience_s):
-                await self._turns.acquire(tenant)
-        except TimeoutError as error:
-            raise _not_masked("busy") from error
-        try:
-            return await self._ask(texts, hidden)
-        finally:
-            self._turns.release()
-
-    async def _ask(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
-        try:
-            async with asyncio.timeout(self.job_s):
-                if self._child is not None and not self._child.is_alive:
-                    await self.close()
-                if self._child is None:
-                    self._child = await self.start_child()
-                return await self._child.inspect(texts, hidden)
-        except (TimeoutError, ChildLostError) as error:
-            await self.close()
-            log.warning("masking_process_lost", error=repr(error))
-            raise _not_masked("timeout" if isinstance(error, TimeoutError) else "lost") from error
-        except BaseException:  # its answer would be taken for the next request's
-            await self.close()
-            raise
+            return from_json(await self.child.ask({"texts": list(texts), "hidden": hidden}, tenant=tenant))
+        except NotAnsweredError as error:
+            raise _not_masked(error.why) from error
 
 
 def _not_masked(why: str) -> NotMaskedError:

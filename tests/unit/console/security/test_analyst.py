@@ -7,6 +7,7 @@ import pytest
 
 from services.common.http.problems import ProblemError
 from services.common.process.child.child_process import ChildLostError
+from services.common.process.child.on_demand import OnDemandChild
 from services.console.security.analyst import Analyst
 
 
@@ -31,14 +32,14 @@ class Child:
         self.is_alive = False
 
 
-def analyst(*children: Child, **fields: Any) -> Analyst:
+def analyst(*children: Child, patience_s: float = 10, job_s: float = 30, **fields: Any) -> Analyst:
     """One that starts these, one after the other."""
     left = list(children)
 
     async def start() -> Child:
         return left.pop(0)
 
-    return Analyst(start, **fields)
+    return Analyst(OnDemandChild(start, patience_s, job_s), **fields)
 
 
 async def status(call: "asyncio.Task[Any]") -> int:

@@ -57,7 +57,7 @@ def scene() -> ConsoleScene:
     made = ConsoleScene()
     made.have_tenant("acme")
     made.have_tenant("globex")
-    made.console.security.analyst.start_child = start_child
+    made.console.security.analyst.child.start = start_child
     return made
 
 

@@ -1,8 +1,8 @@
 """What the end of a request tells of its texts."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,12 +10,12 @@ from schemas.control import EVERYBODY, PolicyChanged
 from schemas.inference import Delivered, End, InferenceCompleted, InferenceRequested, Lane, Outcome, ReplyTo
 from services.common.control.state import ControlState
 from services.common.process import metrics
-from services.common.process.child.child_process import ChildLostError
+from services.common.process.child.child_process import ChildLostError, ChildProcess
+from services.common.process.child.on_demand import OnDemandChild
 from services.common.requests.completion import completed_event
-from services.common.requests.masking.child_process import MaskingProcess
 from services.common.requests.masking.masker import Masker, NotMaskedError
 from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
-from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
+from services.common.requests.masking.sensitive_texts import Hidden, inspect
 from services.common.requests.masking.texts import RequestTexts, texts_of
 from services.common.requests.model_catalogue import Price
 
@@ -134,12 +134,12 @@ async def test_long_texts_are_masked_in_a_process_that_is_replaced_when_killed()
     try:
         first = await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme")
         assert first == inspect([text, KEY], Hidden.EVERYTHING)
-        child = masker._child
-        assert isinstance(child, MaskingProcess)
+        child = masker.child.child
+        assert isinstance(child, ChildProcess)
         child.process.kill()
         await child.process.wait()
         assert await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme") == first
-        assert masker._child is not child
+        assert masker.child.child is not child
     finally:
         await masker.close()
 
@@ -152,7 +152,7 @@ class FakeChild:
     def __init__(self, *, answers: bool = False) -> None:
         self.answers, self.asked, self.closed = answers, 0, 0
 
-    async def inspect(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+    async def ask(self, job: Any) -> Any:
         self.asked += 1
         if not self.answers:
             raise ChildLostError("gone")
@@ -171,9 +171,8 @@ async def test_end_whose_texts_cannot_be_masked_is_told_without_them(*, answers:
     async def start() -> FakeChild:
         return child
 
-    event = await recorded(
-        request_of(("user", f"{MAIL} " * 500)), "ok", masker=Masker(start_child=start, job_s=0.01)
-    )
+    masker = Masker(OnDemandChild(start, 5, job_s=0.01))
+    event = await recorded(request_of(("user", f"{MAIL} " * 500)), "ok", masker=masker)
     assert (event.prompt_text, event.response_text, event.prompt_chars) == (None, None, 500 * (len(MAIL) + 1))
     assert (child.asked, child.closed) == (1, 1)
 
@@ -189,7 +188,7 @@ async def test_texts_that_wait_are_bounded() -> None:
     async def start() -> FakeChild:
         return FakeChild(answers=True)
 
-    masker = Masker(start_child=start, waiting_bytes=40_000, patience_s=0.01, job_s=30)
+    masker = Masker(OnDemandChild(start, 0.01, job_s=30), waiting_bytes=40_000)
     before = masking_missed("full")
     request, other = request_of(("user", "a" * 12_000)), request_of(("user", "b" * 7_000))
     first = asyncio.create_task(masker.inspect(["a" * 12_000], Hidden.EVERYTHING, tenant="acme"))

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from services.common.requests.masking.turns import Turns
+from services.common.process.child.turns import Turns
 
 
 async def test_tenants_take_turns_however_many_wait_of_one() -> None:
