@@ -7,7 +7,7 @@ in a prompt before it served it.
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AwareDatetime, Discriminator, Field, Tag, TypeAdapter
 
 from schemas.base import Finite, Message
 
@@ -172,11 +172,40 @@ class RequestObserved(Message):
     findings: tuple[TextFinding, ...] = ()
 
 
+class SubjectForgotten(Message):
+    """A person was erased: who reads it forgets what `users` (pseudonyms) and `key_ids`
+    of a tenant did before `before`. It lies among the observations, so that what is
+    known follows from their order alone.
+    """
+
+    kind: Literal["forgotten"] = "forgotten"
+    tenant: str
+    users: tuple[str, ...]
+    key_ids: tuple[str, ...] = ()
+    before: AwareDatetime
+
+
+def _observed_kind(found: Any) -> str:
+    """What a record tells of: of a request, where it does not say."""
+    kind = found.get("kind", "request") if isinstance(found, dict) else getattr(found, "kind", "request")
+    return str(kind)
+
+
+AnyObservation = RequestObserved | SubjectForgotten
+OBSERVATION: TypeAdapter[AnyObservation] = TypeAdapter(
+    Annotated[
+        Annotated[RequestObserved, Tag("request")] | Annotated[SubjectForgotten, Tag("forgotten")],
+        Discriminator(_observed_kind),
+    ]
+)
+
+
 class SubjectRemembered(Message):
     """What is remembered of a user or a key, as of the newest checkpoint.
 
     `partition` is the one of security.observations that it follows from; `state` is in
-    `format`, and only the role that wrote it reads it.
+    `format`, and only the role that wrote it reads it. `since` is the earliest request
+    that it rests on; None where that is not known.
     """
 
     kind: Literal["subject"] = "subject"
@@ -184,6 +213,7 @@ class SubjectRemembered(Message):
     subject: str
     format: int
     state: dict[str, Any]
+    since: AwareDatetime | None = None
 
 
 class CheckpointRemembered(Message):

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from schemas.events.audit import AuditEntry, ChainAnchored, SubjectErasure
-from schemas.events.security import MEMORY, FindingFeedback, RequestObserved, SecurityFinding, UserRisk
+from schemas.events.security import MEMORY, OBSERVATION, FindingFeedback, SecurityFinding, UserRisk
 from schemas.topics.topic import MONTH, WEEK, Topic
 
 AUDIT = Topic(
@@ -60,19 +60,20 @@ RISK = Topic(
     "tenant/user",
     1,
     None,
-    ("security",),
+    ("security", "console"),
     ("gateway",),
     "How suspicious each user's requests were lately: limits tighten by it.",
 )
 OBSERVATIONS = Topic(
     "security.observations.v1",
-    TypeAdapter(RequestObserved),
+    OBSERVATION,
     "tenant",
     4,
     WEEK,
+    ("security", "console"),
     ("security",),
-    ("security",),
-    "Requests as security analysis saw them, without their texts. A tenant's are in one order.",
+    "Requests as security analysis saw them, without their texts, and whom it is to forget. A tenant's are "
+    "in one order.",
     scaled=True,
     dead_letters=True,
 )
@@ -82,8 +83,8 @@ SUBJECTS = Topic(
     "group/subject",
     4,
     None,
-    ("security",),
-    ("security",),
+    ("security", "console"),
+    ("security", "console"),
     "What security analysis remembers of users and keys, partition by partition of its observations.",
     scaled=True,
 )

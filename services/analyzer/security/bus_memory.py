@@ -7,9 +7,9 @@ from typing import Any
 from schemas.base import Message
 from schemas.events.security import (
     AnyMemory,
+    AnyObservation,
     CheckpointRemembered,
     EffectsRemembered,
-    RequestObserved,
 )
 from schemas.topics import FINDINGS, OBSERVATIONS, RISK, SUBJECTS
 from services.analyzer.security.domain.population import FORMAT, Effects
@@ -28,7 +28,7 @@ class BusMemory:
     partition: int
     timeout_s: float = 30.0
     _producer: TransactionalProducer | None = field(default=None, init=False)
-    _observations: "MessageReader[RequestObserved]" = field(
+    _observations: "MessageReader[AnyObservation]" = field(
         default_factory=lambda: MessageReader(OBSERVATIONS.model, OBSERVATIONS.name), init=False
     )
     _memories: "MessageReader[AnyMemory]" = field(

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from schemas.events.security import RequestObserved
+from schemas.events.security import AnyObservation, RequestObserved
 from schemas.inference import InferenceCompleted
 from schemas.topics import OBSERVATIONS
 from services.analyzer.security.inspector import Inspector
@@ -48,13 +48,13 @@ class BehaviourWatcher:
     make_keeper: Callable[[int], Keeper]
     _keepers: dict[int, Keeper] = field(default_factory=dict, init=False)
 
-    async def on_requests_observed(self, events: Sequence[Event[RequestObserved]]) -> None:
+    async def on_requests_observed(self, events: Sequence[Event[AnyObservation]]) -> None:
         """Takes observations into account and tells what follows.
 
         Raises:
             BusUnavailableError: Kafka did not take it, or did not give what was known.
         """
-        by_partition: dict[int, list[Event[RequestObserved]]] = defaultdict(list)
+        by_partition: dict[int, list[Event[AnyObservation]]] = defaultdict(list)
         for event in events:
             by_partition[event.record.partition].append(event)
         for partition, some in by_partition.items():

@@ -7,7 +7,8 @@ their time, the subjects that changed are written in one, too: a checkpoint. Who
 takes the partition over fences its former keeper, reads the checkpoint, reads the
 observations since then again, and tells nothing of those before `effects`. So whatever
 is killed when, each finding is told once, and what is known is what an undisturbed
-keeper would know.
+keeper would know. Whom it is to forget is told among the observations, so that holds of
+it, too; a checkpoint is then written at once, which takes them off the bus.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,7 +17,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from schemas.events.security import CheckpointRemembered, RequestObserved, SubjectRemembered
+from schemas.events.security import (
+    AnyObservation,
+    CheckpointRemembered,
+    SubjectForgotten,
+    SubjectRemembered,
+)
 from services.analyzer.security.domain.findings import CATEGORIES
 from services.analyzer.security.domain.population import FORMAT, Effects, Population, Rules
 from services.common.bus import FencedError
@@ -29,7 +35,7 @@ log = structlog.get_logger(__name__)
 CHECKPOINT_EVERY = 1000
 _CHECKPOINT_S = 3600.0
 _MOST_REPLAYED = 500_000
-Observed = tuple[int, RequestObserved]
+Observed = tuple[int, AnyObservation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ class Keeper:
     _checkpoint: int = field(default=-1, init=False)
     _checkpoint_s: float = field(default=0.0, init=False)
     _newest_s: float = field(default=0.0, init=False)
+    _forgot: bool = field(default=False, init=False)
+    """Somebody was forgotten since the last checkpoint."""
 
     async def take(self, batch: Sequence[Observed]) -> None:
         """Takes observations in their order into account, and tells what follows; those
@@ -120,7 +128,8 @@ class Keeper:
             if offset >= self._next:
                 effects = effects.plus(self._observe(population, offset, seen))
         due = (
-            self._next - self._checkpoint > self.checkpoint_every
+            self._forgot
+            or self._next - self._checkpoint > self.checkpoint_every
             or self._newest_s - self._checkpoint_s >= _CHECKPOINT_S
         )
         if effects or due:
@@ -128,11 +137,15 @@ class Keeper:
         self._population = population
         self._tell(population, effects)
 
-    def _observe(self, population: Population, offset: int, seen: RequestObserved) -> Effects:
+    def _observe(self, population: Population, offset: int, seen: AnyObservation) -> Effects:
         """What one observation leads to; nothing where that was told before."""
         self._next = offset + 1
-        effects = population.observe(seen, offset)
-        self._newest_s = max(self._newest_s, seen.at.timestamp())
+        if isinstance(seen, SubjectForgotten):
+            self._forgot = True
+            effects = population.forget(seen)
+        else:
+            effects = population.observe(seen, offset)
+            self._newest_s = max(self._newest_s, seen.at.timestamp())
         if offset % self.checkpoint_every == self.checkpoint_every - 1:
             effects = effects.plus(population.sweep(self._newest_s))
         return effects if offset >= self._effects else Effects()
@@ -152,14 +165,15 @@ class Keeper:
         self._checkpoint_s = self._newest_s
         self._effects = found.effects if is_same_log else 0
         self._next = self._checkpoint + 1
+        self._forgot = False
         missed = Effects()
         if self._next < first:
             async for offset, seen in self.memory.replay(self._next, first):
                 metrics.SECURITY_REPLAYED.inc()
                 missed = missed.plus(self._observe(population, offset, seen))
             self._next = max(self._next, first)
-        if missed:
-            await self._write(population, missed, checkpoint=False)
+        if missed or self._forgot:
+            await self._write(population, missed, checkpoint=self._forgot)
             self._tell(population, missed)
         log.info("behaviour_known", partition=self.partition, subjects=len(population), offset=first)
         return population
@@ -171,6 +185,7 @@ class Keeper:
         self._effects = told
         if checkpoint:
             self._checkpoint, self._checkpoint_s = self._next - 1, self._newest_s
+            self._forgot = False
             population.changed.clear()
             population.removed.clear()
 
@@ -188,7 +203,11 @@ class Keeper:
             tuple(
                 [
                     SubjectRemembered(
-                        partition=self.partition, subject=one, format=FORMAT, state=population.dump(one)
+                        partition=self.partition,
+                        subject=one,
+                        format=FORMAT,
+                        state=population.dump(one),
+                        since=population.since(one),
                     )
                     for one in sorted(population.changed)
                 ]

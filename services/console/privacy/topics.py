@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.topics import RISK, SUBJECTS, TOPICS, Topic, dead_letter_topic
+from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.console.privacy.subject import Subject
 
 COMPACTED_WITHIN = timedelta(hours=26)
 """Segments close after an hour and with the next record, and are compacted within a day
 (`services/common/bus/administration`); rounds write a record again."""
-
-_GROUP = "security-behaviour"
-"""Of the security role as it is called where nobody calls it otherwise."""
 
 HOLDS: Mapping[str, str] = {
     "inference.requests.{model}.{lane}.v1": "prompts as they came, the pseudonym",
@@ -58,19 +55,10 @@ class Tombstone:
     keys: Callable[[Subject], tuple[str, ...]]
 
 
-TOMBSTONES: tuple[Tombstone, ...] = (
-    Tombstone(RISK.name, lambda subject: tuple(f"{subject.tenant}/{one}" for one in subject.pseudonyms)),
-    Tombstone("keys.used.v1", lambda subject: subject.key_ids),
-    Tombstone(
-        SUBJECTS.name,
-        lambda subject: (
-            *(f"{_GROUP}/user:{subject.tenant}/{one}" for one in subject.pseudonyms),
-            *(f"{_GROUP}/key:{subject.tenant}/{one}" for one in subject.key_ids),
-        ),
-    ),
-)
+TOMBSTONES: tuple[Tombstone, ...] = (Tombstone("keys.used.v1", lambda subject: subject.key_ids),)
 """One line a compacted topic that names subjects in its keys; entries of the control state
-and what was warned of their budgets go with the entries."""
+and what was warned of their budgets go with the entries, risks with what the security role
+remembers (`elsewhere/security_memory.py`)."""
 
 
 def last_copy(topic: Topic, since: datetime) -> datetime:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from schemas.control import AnyEntry
 from schemas.events.audit import Actor
-from services.common.bus import Outgoing
+from services.common.bus import LogPosition, Outgoing
 from services.common.clock import utc_now
 from services.common.control.audit_entries import AuditWriter
 from services.common.control.changes import Change
@@ -13,12 +13,13 @@ from services.common.control.reader import ControlReader
 from services.common.control.writer import ControlWriter
 from services.common.store import Store
 from services.console.privacy.control import ControlErasure
+from services.console.privacy.elsewhere.security_memory import SecurityMemory
 from services.console.privacy.log import ErasureLog
 from services.console.privacy.service import ErasureService
 from services.console.privacy.settling import Settling
 from services.console.privacy.stored.export import SubjectExport
 from services.console.privacy.stored.retention import Retention
-from services.console.privacy.stored.rows import Rows
+from services.console.privacy.stored.rows import Rows, Step
 from services.console.privacy.subject import Identities
 from services.console.privacy.work import ErasureWorker
 from services.console.settings import Settings
@@ -33,7 +34,7 @@ class Privacy:
         self,
         settings: Settings,
         control: ControlReader,
-        send: Callable[[Outgoing], Awaitable[object]],
+        send: Callable[[Outgoing], Awaitable[LogPosition]],
         partitions: Callable[[str], Awaitable[int]],
         audit: AuditWriter,
     ) -> None:
@@ -51,7 +52,7 @@ class Privacy:
         self.service = ErasureService(self.log, identities, audit.record, utc_now)
         self.export = SubjectExport(self._store)
 
-        rows = Rows(self._store)
+        rows, memory = Rows(self._store), SecurityMemory(url, name, send)
 
         def write(change: Change) -> Awaitable[AnyEntry | None]:
             return ControlWriter(url, _ACTOR, pepper, known=control.known, unnamed=True).apply(change)
@@ -64,6 +65,7 @@ class Privacy:
             utc_now,
             settings.instance,
             Settling(url, settings.erasure_settle_s).wait,
+            {"security's memory": Step(memory.count, memory.erase)},
             settings.erasure_patience_s,
         )
         self.retention = Retention(control, rows, utc_now, settings.retention_every_s)

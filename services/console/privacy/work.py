@@ -5,7 +5,7 @@ death, from the record on the bus.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,7 +36,8 @@ class ErasureWorker:
     within `patience_s` leaves an erasure alone, and doing a step twice does no harm.
 
     `settled` waits until the store has what the bus had: what comes later is erased in
-    the next round.
+    the next round. `elsewhere` are places outside the store, by what a receipt calls
+    them.
     """
 
     log: ErasureLog
@@ -46,6 +47,7 @@ class ErasureWorker:
     clock: Clock
     name: str
     settled: Callable[[], Awaitable[None]]
+    elsewhere: Mapping[str, Step] = field(default_factory=dict)
     patience_s: float = 30.0
     pauses: Pauses = field(default_factory=lambda: Pauses(1.0, 60.0))
     jitter: Callable[[], float] = random.random
@@ -128,7 +130,10 @@ class ErasureWorker:
         entries = Step(count, lambda _: self.control.erase_entries(subject))
         keyed = Step(nothing, lambda _: self.control.erase_keyed(subject))
         done = await self._step(erasure_id, ENTRIES, entries, work)
-        return await self._step(erasure_id, "topics by key", keyed, work) and done
+        done &= await self._step(erasure_id, "topics by key", keyed, work)
+        for place, step in self.elsewhere.items():
+            done &= await self._step(erasure_id, place, step, work)
+        return done
 
     async def _in_store(self, erasure_id: str, work: Work) -> bool:
         done = True

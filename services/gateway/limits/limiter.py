@@ -122,6 +122,7 @@ class LocalLimits:
         within them. All together hold no more tokens than a limit has: what is settled
         for each adds up to what was taken for all.
         """
+        self.meters.drop_idle(now_s)
         left = {rule.name: rule.limit for rule in rules}
         return [self._take(rules, cost, left, now_s) for cost in costs]
 
@@ -138,7 +139,7 @@ class LocalLimits:
         for rule, meter, amount in reservation.held:
             self._hold(rule, meter, -amount)
             if rule.kind is LimitKind.TOKENS and tokens > 0:
-                self._use(rule, meter, tokens, now_s)
+                self._use(rule, self.meters.of(rule.name, now_s), tokens, now_s)
 
     def on_used(self, name: str, seconds: float, at_s: float) -> None:
         """Another gateway used so much."""

@@ -67,6 +67,13 @@ class Meters:
         meter = self._meters[name] = Meter()
         return meter
 
+    def drop_idle(self, now_s: float) -> None:
+        """Drops some that show nothing: their names tell who was here."""
+        for name in list(islice(self._meters, _LOOK_AT)):
+            meter = self._meters[name]
+            if not meter.held and not meter.used_s(now_s):
+                del self._meters[name]
+
     def _forget_one(self, now_s: float) -> None:
         """The oldest of a few that shows nothing, else the oldest that holds nothing."""
         chosen = None

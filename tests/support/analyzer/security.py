@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from schemas.events.security import (
+    AnyObservation,
     CheckpointRemembered,
     RequestObserved,
     RiskLevel,
@@ -92,7 +93,7 @@ class FakeLog:
     epoch: int = 0
     faults: list[Fault] = field(default_factory=list)
 
-    def add(self, some: Sequence[RequestObserved]) -> None:
+    def add(self, some: Sequence[AnyObservation]) -> None:
         """Appends observations."""
         self.observations += [(len(self.observations) + place, one) for place, one in enumerate(some)]
 

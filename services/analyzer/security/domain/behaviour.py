@@ -79,10 +79,12 @@ class UserState:
     be remembered longer. `texts` are digests of texts of
     which something was told. `suspicion` are points; `texts_weight` and `signs_weight`
     count findings in texts and in behaviour, `requests` what they came of: all wane.
-    `risk_told` says that a risk stands on the bus.
+    `risk_told` says that a risk stands on the bus. `since_s` is the earliest request that
+    the state rests on, None where a former version did not say.
     """
 
     touched: int = -1
+    since_s: float | None = None
     suspected: bool = False
     rate: Rate = field(default_factory=Rate)
     hours: Hours = field(default_factory=Hours)
@@ -100,10 +102,11 @@ class UserState:
 @dataclass(frozen=True, slots=True)
 class KeyState:
     """What is remembered of an API key: the users that it named last, with when each
-    came last; `texts` as of a user, where it names none.
+    came last; `texts` as of a user, where it names none, and `since_s`.
     """
 
     touched: int = -1
+    since_s: float | None = None
     suspected: bool = False
     rate: Rate = field(default_factory=Rate)
     newcomers: Rate = field(default_factory=Rate)

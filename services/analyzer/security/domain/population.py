@@ -15,7 +15,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas.events.security import RequestObserved, SecurityFinding, TextFinding, UserRisk
+from schemas.events.security import (
+    RequestObserved,
+    SecurityFinding,
+    SubjectForgotten,
+    TextFinding,
+    UserRisk,
+)
 from services.analyzer.security.domain.behaviour import (
     VOLUME,
     KeyState,
@@ -119,6 +125,37 @@ class Population:
         risks = ((f"{seen.tenant}/{seen.user}", risk),) if risk is not None else ()
         return Effects((*of_user, *of_key), risks)
 
+    def forget(self, whom: SubjectForgotten) -> Effects:
+        """Forgets a person who was erased, and ends their risk. Who came again since then
+        is somebody new, of whom everything stays.
+        """
+        before_s = _seconds(whom.before)
+        ended = []
+        for subject in _subjects_of(whom):
+            state = self._states.get(subject)
+            if state is not None and state.since_s is not None and state.since_s >= before_s:
+                continue
+            self._states.remove(subject)
+            self.changed.discard(subject)
+            self.removed.add(subject)
+            if subject.startswith("user:"):
+                ended.append((subject.partition(":")[2], None))
+        self._forget_who_used_keys(whom, before_s)
+        return Effects((), tuple(ended))
+
+    def _forget_who_used_keys(self, whom: SubjectForgotten, before_s: float) -> None:
+        """What keys remember of whom they named."""
+        named = {_digest(one)[:12] for one in whom.users}
+        for subject, state in self._states.of_tenant(whom.tenant):
+            if isinstance(state, KeyState):
+                users = {
+                    one: last_s
+                    for one, last_s in state.users.items()
+                    if one not in named or last_s >= before_s
+                }
+                if len(users) < len(state.users):
+                    self._replace(subject, replace(state, users=users))
+
     def sweep(self, now_s: float) -> Effects:
         """Ends the risks that have waned to nothing, and forgets what no longer counts."""
         ended = []
@@ -142,6 +179,13 @@ class Population:
             self._states.get(subject), mode="json"
         )
         return dumped
+
+    def since(self, subject: str) -> datetime | None:
+        """The earliest request that a subject's state rests on."""
+        state = self._states.get(subject)
+        if state is None or state.since_s is None:
+            return None
+        return _EPOCH + timedelta(seconds=state.since_s)
 
     def restore(self, subjects: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...]) -> None:
         """Takes up what `dump` gave of each, in whatever order.
@@ -170,7 +214,13 @@ class Population:
         texts = [] if seen.user else _not_told(seen, state.texts)
         self._put(
             subject,
-            replace(state, told=told, texts=_remembered(state.texts, texts), touched=self._offset),
+            replace(
+                state,
+                told=told,
+                texts=_remembered(state.texts, texts),
+                touched=self._offset,
+                since_s=_since(before, now_s),
+            ),
         )
         of_key = [self._finding(seen, sign, of_key=True) for sign in telling]
         return [*[one.finding for one in texts], *of_key]
@@ -191,7 +241,12 @@ class Population:
         behaviour = [self._finding(seen, sign) for sign in telling]
         counted, weight = self._counted(state, now_s, [one.finding for one in fresh], behaviour)
         state = replace(
-            state, told=told, texts=_remembered(state.texts, fresh), touched=self._offset, **counted
+            state,
+            told=told,
+            texts=_remembered(state.texts, fresh),
+            touched=self._offset,
+            since_s=_since(before, now_s),
+            **counted,
         )
         risk = self._risk(state, seen, now_s) if weight else None
         self._put(subject, replace(state, risk_told=True) if risk is not None else state)
@@ -282,6 +337,19 @@ class Population:
     def _replace(self, subject: str, state: AnyState) -> None:
         self._states.replace(subject, state)
         self.changed.add(subject)
+
+
+def _subjects_of(whom: SubjectForgotten) -> list[str]:
+    return [
+        *(f"user:{whom.tenant}/{one}" for one in whom.users),
+        *(f"key:{whom.tenant}/{one}" for one in whom.key_ids),
+    ]
+
+
+def _since(before: AnyState | None, now_s: float) -> float | None:
+    if before is None:
+        return now_s
+    return None if before.since_s is None else min(before.since_s, now_s)
 
 
 def _with_near(found: list[TextFinding], request: Request, state: UserState) -> list[SecurityFinding]:

@@ -62,6 +62,24 @@ class Subjects(Generic[State]):
         tenant = self._tenants[_tenant_of(subject)]
         (tenant.suspect if subject in tenant.suspect else tenant.calm)[subject] = state
 
+    def remove(self, subject: str) -> None:
+        """Forgets one, whether or not it is there."""
+        name = _tenant_of(subject)
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            return
+        here = len(tenant)
+        tenant.calm.pop(subject, None)
+        tenant.suspect.pop(subject, None)
+        self._count -= here - len(tenant)
+        if not tenant:
+            del self._tenants[name]
+
+    def of_tenant(self, name: str) -> list[tuple[str, State]]:
+        """The subjects of one tenant."""
+        tenant = self._tenants.get(name)
+        return [] if tenant is None else [*tenant.calm.items(), *tenant.suspect.items()]
+
     def _forget(self) -> str:
         name, tenant = max(self._tenants.items(), key=lambda one: (len(one[1]), one[0]))
         forgotten, _ = (tenant.calm or tenant.suspect).popitem(last=False)

@@ -3,7 +3,7 @@ a group.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -24,6 +24,42 @@ class TopicState:
     wanted: int
     missing: tuple[str, ...]
     too_few_partitions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupProgress:
+    """A consumer group: whether anybody is in it, and the offsets of a topic up to which it
+    has committed, by partition.
+    """
+
+    is_running: bool
+    committed: Mapping[int, int]
+
+
+async def readers_of(url: str, topic: str, timeout_s: float = 10.0) -> dict[str, GroupProgress]:
+    """The groups that have ever committed an offset of a topic.
+
+    Raises:
+        BusUnavailableError: no broker, or it did not answer within `timeout_s`.
+    """
+    readers: dict[str, GroupProgress] = {}
+    try:
+        async with asyncio.timeout(timeout_s), admin(url, timeout_s=timeout_s) as client:
+            for group in sorted({str(one[0]) for one in await client.list_consumer_groups()}):
+                offsets = await client.list_consumer_group_offsets(group)
+                done = {
+                    one.partition: at.offset
+                    for one, at in offsets.items()
+                    if one.topic == topic and at.offset >= 0
+                }
+                if done:
+                    (described,) = (await client.describe_consumer_groups([group]))[0].groups
+                    readers[group] = GroupProgress(bool(described[5]), done)
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise BusUnavailableError(
+            f"Kafka at {without_password(url)} does not tell who reads {topic}: {error!r}"
+        ) from error
+    return readers
 
 
 async def topic_state(

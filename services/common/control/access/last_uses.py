@@ -66,8 +66,13 @@ class LastUses:
         await self._tail.close()
 
     def take(self, records: Iterable[Record]) -> None:
-        """Takes what processes told; of several the latest counts, whatever came last."""
+        """Takes what processes told; of several the latest counts, whatever came last. An
+        empty record is that of a key whose owner was erased.
+        """
         for record in records:
+            if record.value is None:
+                self._last.pop((record.key or b"").decode(errors="replace"), None)
+                continue
             use = self._messages.read(record)
             if use is None:
                 continue

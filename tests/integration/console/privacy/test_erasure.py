@@ -82,6 +82,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
     assert counts(receipt) == {
         "control state": (4, 4, 0),
         "topics by key": (0, 0, 0),
+        "security's memory": (0, 0, 0),
         "neighbours in findings": (1, 1, 0),
         "findings": (2, 2, 0),
         "judgements of findings": (1, 1, 0),

@@ -2,17 +2,18 @@
 
 import functools
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events.security import RequestObserved
+from schemas.events.security import AnyObservation, SubjectForgotten
 from services.analyzer.security.domain.population import Rules
 from services.analyzer.security.handlers import BehaviourWatcher
 from services.analyzer.security.keeper import Keeper
 from services.common.errors import BusUnavailableError
-from tests.support.analyzer.security import THRESHOLDS, FakeLog, Fault, KilledError, attack, seen
+from tests.support.analyzer.security import NOON, THRESHOLDS, FakeLog, Fault, KilledError, attack, seen
 
 _RULES = Rules(most_subjects=15)
 _EVERY = 50
@@ -23,10 +24,14 @@ def _keeper(log: FakeLog) -> Keeper:
 
 
 @functools.cache
-def _observations(count: int) -> list[RequestObserved]:
-    """Of two dozen users, more than are remembered; every third an attack, some twice."""
+def _observations(count: int) -> list[AnyObservation]:
+    """Of two dozen users, more than are remembered; every third an attack, some twice.
+    Every fortieth line says to forget one of them.
+    """
     return [
-        (attack if number % 3 == 0 else seen)(
+        _forgotten(f"u_{number % 24}", at_s=number * 300.0)
+        if number % 40 == 39
+        else (attack if number % 3 == 0 else seen)(
             number - (number % 11 == 10),
             at_s=number * 300.0,
             user=f"u_{number * 7919 % 24}",
@@ -36,7 +41,12 @@ def _observations(count: int) -> list[RequestObserved]:
     ]
 
 
-async def _undisturbed(some: Sequence[RequestObserved]) -> FakeLog:
+def _forgotten(*users: str, at_s: float, keys: tuple[str, ...] = ()) -> SubjectForgotten:
+    before = NOON + timedelta(seconds=at_s)
+    return SubjectForgotten(tenant="acme", users=users, key_ids=keys, before=before)
+
+
+async def _undisturbed(some: Sequence[AnyObservation]) -> FakeLog:
     log = FakeLog()
     log.add(some)
     keeper = _keeper(log)
@@ -75,6 +85,62 @@ async def test_findings_and_risks_are_those_of_an_undisturbed_keeper_whatever_di
     assert log.findings == expected.findings
     assert len({one.finding_id for one in log.findings}) == len(log.findings)
     assert log.risks == expected.risks
+    assert await _known(log) == await _known(expected)
+
+
+async def _known(log: FakeLog) -> dict[str, object]:
+    """What a keeper that begins now knows of everybody."""
+    keeper = _keeper(log)
+    population = await keeper._load(len(log.observations))
+    return {subject: population.dump(subject) for subject, _ in population._states}
+
+
+async def test_who_was_erased_is_forgotten_at_once_and_not_written_back() -> None:
+    """Not by the keeper that knew them, nor by one that begins after a kill; others stay,
+    and a shared key does not remember that it named them.
+    """
+    log = FakeLog()
+    both = [attack(n, user=user) for n, user in enumerate(("u_jo", "u_anna") * 9)]
+    log.add([*both, _forgotten("u_jo", "u_other", at_s=9e4, keys=("none",))])
+    keeper = _keeper(log)
+    for start in range(0, len(log.observations), 4):
+        await keeper.take(log.observations[start : start + 4])
+    assert set(log.subjects) == {"user:acme/u_anna", "key:acme/key00001"}
+    assert log.risks["acme/u_jo"] is None
+    assert log.risks["acme/u_anna"] is not None
+    assert len(log.subjects["key:acme/key00001"]["users"]) == 1
+    log.add([seen(1000 + n, at_s=2e5 + n * 600.0) for n in range(60)])
+    await keeper.take(log.observations[19:])
+    assert set(await _known(log)) == set(log.subjects) == {"user:acme/u_anna", "key:acme/key00001"}
+
+
+async def test_forgetting_that_was_cut_off_is_done_by_whoever_is_next() -> None:
+    """Killed on both sides of the transaction, and without an answer."""
+    for fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER, Fault.AWAY, Fault.LOST_ANSWER):
+        log = FakeLog()
+        log.add([attack(n, user="u_jo") for n in range(3)])
+        await _keeper(log).take(log.observations)
+        log.add([_forgotten("u_jo", at_s=9e4)])
+        log.faults = [fault]
+        with pytest.raises((KilledError, BusUnavailableError)):
+            await _keeper(log).take(log.observations[3:])
+        await _keeper(log).take(log.observations[3:])
+        assert set(log.subjects) == {"key:acme/key00001"}
+        assert log.risks == {"acme/u_jo": None}
+
+
+async def test_who_comes_back_after_an_erasure_is_somebody_new_who_stays() -> None:
+    """A later round forgets what came late of before, and nothing of the new life."""
+    log = FakeLog()
+    first = [attack(0, user="u_jo"), _forgotten("u_jo", at_s=100.0)]
+    log.add([*first, attack(10, user="u_jo"), _forgotten("u_jo", at_s=100.0)])
+    keeper = _keeper(log)
+    await keeper.take(log.observations)
+    assert log.subjects["user:acme/u_jo"]["since_s"] == (NOON + timedelta(minutes=10)).timestamp()
+    assert log.risks["acme/u_jo"] is not None
+    log.add([attack(1, user="u_jo"), _forgotten("u_jo", at_s=100.0)])  # read late, of before
+    await keeper.take(log.observations[4:])
+    assert "user:acme/u_jo" not in log.subjects
 
 
 async def test_keeper_that_was_overtaken_writes_nothing_more() -> None:

@@ -189,3 +189,21 @@ def test_tightest_is_the_limit_of_which_least_remains_of_each_kind() -> None:
     limits.take([rules[0]], [Cost(90, 0)], now_s)
     assert limits.tightest(rules, now_s)[LimitKind.REQUESTS].limit == 10
     assert limits.tightest([rules[3]], now_s) == {}
+
+
+def test_limit_of_somebody_who_is_long_gone_is_not_remembered() -> None:
+    """Once it is whole again and another request comes: its name tells who was here. What
+    is reserved stays, and tokens that are told later than that count.
+    """
+    limits = limiter()
+    gone, busy = [Rule(f"{who}", "user", LimitKind.TOKENS, 60, 60.0) for who in ("gone", "busy")]
+    (done,) = limits.take([gone], [Cost(1, 30)], 0.0)
+    limits.settle(done, 30, 0.0)
+    (late,) = limits.take([busy], [Cost(1, 0)], 1.0)
+    assert set(limits.meters._meters) == {"gone", "busy"}
+    (held,) = limits.take([Rule("held", "user", LimitKind.TOKENS, 60, 60.0)], [Cost(1, 9)], 40.0)
+    limits.take([Rule("other", "user", LimitKind.TOKENS, 60, 60.0)], [Cost(1, 9)], 900.0)
+    assert set(limits.meters._meters) == {"held", "other"}
+    limits.settle(late, 60, 900.0)
+    assert limits.refusal([busy], Cost(1, 9), 900.0) is not None
+    assert held.held

@@ -82,3 +82,13 @@ def test_latest_use_counts_whatever_came_last_and_the_unreadable_is_passed_over(
     assert uses.of("c") is None
     uses.take([record(KeyUsed(key_id="c", last_used_at=NOW).encode(), offset=9)])
     assert set(uses.all()) == {"b", "c"}
+
+
+def test_use_of_an_erased_owners_key_is_forgotten() -> None:
+    """By the empty record that the erasure leaves, which is no fault of a producer."""
+    uses = LastUses("", "test")
+    before = metrics.BUS_SKIPPED.labels("keys.used.v1", "unreadable")._value.get()
+    uses.take([record(KeyUsed(key_id=one, last_used_at=NOW).encode(), offset=0) for one in "ab"])
+    uses.take([record(None, key=b"a", offset=2)])
+    assert set(uses.all()) == {"b"}
+    assert metrics.BUS_SKIPPED.labels("keys.used.v1", "unreadable")._value.get() == before

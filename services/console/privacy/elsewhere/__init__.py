@@ -1,0 +1,1 @@
+"""Places outside the store that an erasure must reach."""
