@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from schemas.errors import ErrorCode
-from schemas.events.security import RiskLevel
 from schemas.inference import End, ErrorDetail, InferenceRequested, Outcome
+from services.common.control.thresholds import LEVELS
 from services.common.http.problems import NO_RETRY, Headers, Problem, ProblemError, unauthenticated
 
-_LEVELS = [level.value for level in RiskLevel]
 _AS_BEFORE = frozenset({ErrorCode.REPLICA_KILLED})
 """How a request fails that would do the same again: OpenAI's clients repeat a 503."""
 INJECTION = End(
@@ -32,13 +31,28 @@ def secret_in_prompt(kinds: Sequence[str]) -> End:
 
 
 def blocked(requests: Sequence[InferenceRequested], end: End, headers: Headers = ()) -> Problem:
-    """400: prompts of a call were refused for what they are."""
-    if end.error is None or end.error.code == ErrorCode.PROMPT_INJECTION:
-        return prompt_injection(requests, headers)
-    levels = [request.risk.level for request in requests if request.risk and request.risk.level in _LEVELS]
-    risk = (("x-risk", max(levels, key=_LEVELS.index)),) if levels else ()
-    problem = _of_detail(end.error, (*headers, *NO_RETRY, *risk))
-    return replace(problem, details=(("request_id", requests[0].request_id),))
+    """400: prompts of a call were refused for what they are. What gave an attack away is
+    not told: neither rule, place nor score, nor which of several prompts.
+    """
+    detail = end.error or ErrorDetail(status=400, code=ErrorCode.BLOCKED, message="Blocked")
+    details: Headers = (("request_id", requests[0].request_id),)
+    if detail.code == ErrorCode.PROMPT_INJECTION:
+        worst = max(requests, key=lambda one: one.risk.score if one.risk else 0.0)
+        details = (("category", category_of(worst, detail.code)), *details)
+    return replace(_of_detail(detail, (*headers, *NO_RETRY, *risk_headers(requests))), details=details)
+
+
+def category_of(request: InferenceRequested, code: str) -> str:
+    """What kind of thing a request is refused for: of an attack its kind."""
+    categories = request.risk.categories if request.risk is not None else ()
+    return categories[0] if categories and code == ErrorCode.PROMPT_INJECTION else code
+
+
+def risk_headers(requests: Sequence[InferenceRequested]) -> Headers:
+    """The worst risk of the prompts that an answer is to; nothing where none was read."""
+    risks = [one.risk for one in requests if one.risk is not None and one.risk.depth != "none"]
+    levels = [one.level for one in risks if one.level in LEVELS]
+    return (("x-risk", max(levels, key=LEVELS.index)),) if levels else ()
 
 
 def shut_out() -> ProblemError:
@@ -124,25 +138,6 @@ def problem_of_end(end: End) -> Problem | None:
             return Problem(403, ErrorCode.BLOCKED, "The request was blocked by a policy.", headers=NO_RETRY)
         case _:
             return Problem(500, ErrorCode.INFERENCE_FAILED, "The request failed. Send it again.")
-
-
-def prompt_injection(blocked: Sequence[InferenceRequested], headers: Headers = ()) -> Problem:
-    """400: the prompts of a call that were blocked. What gave them away is not told:
-    neither rule, place nor score, nor which of several prompts.
-    """
-    risks = [one.risk for one in blocked if one.risk is not None]
-    worst = max(risks, key=lambda risk: risk.score)
-    detail = INJECTION.error or ErrorDetail(code=ErrorCode.PROMPT_INJECTION, message="")
-    return Problem(
-        detail.status,
-        detail.code,
-        detail.message,
-        headers=(*headers, *NO_RETRY, ("x-risk", worst.level)),
-        details=(
-            ("category", worst.categories[0] if worst.categories else "prompt_injection"),
-            ("request_id", blocked[0].request_id),
-        ),
-    )
 
 
 def _of_detail(detail: ErrorDetail, headers: Headers) -> Problem:

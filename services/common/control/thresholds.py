@@ -1,14 +1,17 @@
 """From how many points on a prompt is of which risk. Pure."""
 
 from bisect import bisect_right
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from schemas.control import ThresholdsChanged
+from schemas.control import PolicyChanged, ThresholdsChanged
+from schemas.events.security import RiskLevel
 from services.common.control.state import ControlState
 
-LEVELS = ("none", "low", "medium", "high", "critical")
+LEVELS = tuple(level.value for level in RiskLevel)
+FLAG_AT = "high"
+"""From which level on prompts are flagged."""
 
 
 class Thresholds(NamedTuple):
@@ -35,6 +38,18 @@ class Thresholds(NamedTuple):
 
 
 DEFAULT_THRESHOLDS = Thresholds()
+
+
+def reaches(level: str, bound: str) -> bool:
+    """Whether a level is at least another."""
+    return LEVELS.index(level) >= LEVELS.index(bound)
+
+
+def action_on(level: str, policy: PolicyChanged) -> Literal["blocked", "flagged", "allowed"]:
+    """What a tenant's policy does about a prompt of this level."""
+    if policy.prompt_attacks == "block" and reaches(level, policy.block_at):
+        return "blocked"
+    return "flagged" if policy.prompt_attacks in ("block", "flag") and reaches(level, FLAG_AT) else "allowed"
 
 
 def parse_thresholds(text: str) -> Thresholds:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from schemas.control import PolicyChanged
-from services.common.control.thresholds import LEVELS, Thresholds
+from services.common.control.thresholds import Thresholds, action_on
 from services.detection.masking import identity_of, mask
 from services.detection.prompt_attacks.detector import Verdict
 
@@ -69,7 +69,7 @@ def judged(found: Mapping[str, Any], thresholds: Thresholds, policy: PolicyChang
     rule names is `suspicious_prompt`.
     """
     level = thresholds.level(found["score"])
-    is_threat = LEVELS.index(level) > 0
+    is_threat = level != "none"
     return {
         **found,
         "risk_level": level,
@@ -80,13 +80,11 @@ def judged(found: Mapping[str, Any], thresholds: Thresholds, policy: PolicyChang
 
 def _action(level: str, found: Mapping[str, Any], policy: PolicyChanged) -> str:
     """What gateways do with a prompt of this level: block, flag, mask or allow."""
-    reached = LEVELS.index(level)
+    done = action_on(level, policy)
     has_secret = any(one["is_secret"] for one in found["pii"])
-    if policy.prompt_attacks == "block" and reached >= LEVELS.index(policy.block_at):
+    if done == "blocked" or (policy.secrets == "block" and has_secret):
         return "block"
-    if policy.secrets == "block" and has_secret:
-        return "block"
-    if policy.prompt_attacks in ("block", "flag") and reached >= LEVELS.index("high"):
+    if done == "flagged":
         return "flag"
     hides_secret = policy.secrets == "mask" and has_secret
     hides_personal = policy.mask_prompt and any(not one["is_secret"] for one in found["pii"])

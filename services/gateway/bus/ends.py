@@ -18,6 +18,7 @@ from services.common.requests.completion import completed_event
 from services.common.requests.masking.recording import TextRecording
 from services.common.requests.masking.texts import texts_of
 from services.common.requests.pricing import PriceList
+from services.gateway.problems import category_of
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +81,7 @@ class EndPublisher:
         metrics.GATEWAY_ENDS.labels(end.outcome).inc()
         if end.error is not None and end.error.code in _AUDITED:
             self.audit.note(
-                blocked_request(request, now=self.clock(), category=_category(request, end.error.code))
+                blocked_request(request, now=self.clock(), category=category_of(request, end.error.code))
             )
 
     async def _publish(
@@ -126,10 +127,3 @@ class EndPublisher:
                     "bus takes, so it was not answered. No model worked on it. Shorten the conversation.",
                 )
             ) from error
-
-
-def _category(request: InferenceRequested, code: str) -> str:
-    """What kind of thing a request is blocked for."""
-    if request.risk is not None and request.risk.categories:
-        return request.risk.categories[0]
-    return code

@@ -20,8 +20,9 @@ from services.common.http.problems import ProblemError
 from services.common.http.responses import json_response
 from services.gateway.handlers import Serving, gather, steps
 from services.gateway.http.event_stream import HEADERS, KEEP_ALIVE
-from services.gateway.http.request_input import Answering, risk_headers, watched_for_leaving
+from services.gateway.http.request_input import Answering, watched_for_leaving
 from services.gateway.openai.chunks import ChunkWriter, error_frame, unplaced_frame, usage_body
+from services.gateway.problems import risk_headers
 from services.gateway.streams.reply_stream import ReplyStream
 
 

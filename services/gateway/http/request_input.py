@@ -15,9 +15,9 @@ from schemas.envelope import parse_traceparent
 from schemas.inference import InferenceRequested
 from services.common.control.principal import Principal
 from services.common.http.access_log import bind_answer_headers, bind_log_fields
-from services.common.http.problems import Headers, malformed
+from services.common.http.problems import malformed
 from services.common.process.telemetry import new_traceparent
-from services.gateway.admission.inspection.reading import worst_level
+from services.gateway.problems import risk_headers
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
 
@@ -98,12 +98,6 @@ def bind_answer(request: Request, reply_stream: ReplyStream, *, stream: bool) ->
     asked = reply_stream.request
     bind_answer_headers(request.scope, (*reply_stream.admitted.headers, *risk_headers([asked])))
     bind_log_fields(request.scope, request_id=asked.request_id, model=asked.model, stream=stream)
-
-
-def risk_headers(requests: Sequence[InferenceRequested]) -> Headers:
-    """The worst risk of the prompts that an answer is to; nothing where none was read."""
-    level = worst_level(request.risk for request in requests)
-    return () if level is None else (("x-risk", level),)
 
 
 @contextlib.contextmanager

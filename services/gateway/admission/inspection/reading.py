@@ -1,15 +1,14 @@
 """What was read of a text, and what is done about it. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from schemas.control import PolicyChanged
 from schemas.events.security import PromptRisk
-from services.common.control.thresholds import LEVELS, Thresholds
+from services.common.control.thresholds import Thresholds, action_on
 
-FLAG_AT = "high"
 AGREEING_POINTS = 5.0
 """Without so many points of rules no text is critical, whatever the model says: the
 detector's own rule (`DetectorConfig.agreeing_points`).
@@ -115,8 +114,7 @@ def is_settled(read: Read, policy: PolicyChanged, thresholds: Thresholds) -> boo
         if text in read.judgements
         or (text in read.readings and read.readings[text].score >= thresholds.critical)
     ]
-    worst = thresholds.level(max(scores, default=0.0))
-    return policy.prompt_attacks == "block" and reaches(worst, policy.block_at)
+    return action_on(thresholds.level(max(scores, default=0.0)), policy) == "blocked"
 
 
 def risk_of(
@@ -129,7 +127,7 @@ def risk_of(
     return _made(
         level=level,
         score=round(score, 2),
-        action=_action(level, policy),
+        action=action_on(level, policy),
         depth="model" if read.judgements else "rules" if read.readings else "none",
         categories=_categories(read),
         probability=max((round(one.probability, 4) for one in read.judgements.values()), default=None),
@@ -144,23 +142,6 @@ def risk_of(
 def _made(**fields: Any) -> PromptRisk:
     """A risk. Most prompts share one: nothing was found in them."""
     return PromptRisk(**fields)
-
-
-def reaches(level: str, bound: str) -> bool:
-    """Whether a level is at least another."""
-    return LEVELS.index(level) >= LEVELS.index(bound)
-
-
-def worst_level(risks: Iterable[PromptRisk | None]) -> str | None:
-    """The highest level of those that were read; None where none was."""
-    levels = [one.level for one in risks if one is not None and one.depth != "none" and one.level in LEVELS]
-    return max(levels, key=LEVELS.index, default=None)
-
-
-def _action(level: str, policy: PolicyChanged) -> str:
-    if policy.prompt_attacks == "block" and reaches(level, policy.block_at):
-        return "blocked"
-    return "flagged" if policy.prompt_attacks in ("block", "flag") and reaches(level, FLAG_AT) else "allowed"
 
 
 def _categories(read: Read) -> tuple[str, ...]:

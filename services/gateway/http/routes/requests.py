@@ -15,8 +15,9 @@ from services.gateway.handlers import Serving, cancel
 from services.gateway.http.authentication import authenticated
 from services.gateway.http.event_stream import ChunkBlocks, EventStream
 from services.gateway.http.openapi import errors, streamed
-from services.gateway.http.request_input import resume_window_s, risk_headers, traceparent_of
+from services.gateway.http.request_input import resume_window_s, traceparent_of
 from services.gateway.openai.chunks import EventId
+from services.gateway.problems import risk_headers
 
 
 def requests_router(serving: Serving) -> APIRouter:

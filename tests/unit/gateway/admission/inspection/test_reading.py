@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.control import PolicyChanged
 from schemas.events.security import PromptRisk
+from schemas.inference import InferenceRequested
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, LEVELS
 from services.detection.prompt_attacks.detector import DetectorConfig
 from services.gateway.admission.inspection.reading import (
@@ -15,10 +16,16 @@ from services.gateway.admission.inspection.reading import (
     Reading,
     risk_of,
     undecided,
-    worst_level,
 )
+from services.gateway.problems import risk_headers
+from tests.unit.gateway.admission.inspection.scene import asked
 
 VERSIONS = ("model", "rules")
+
+
+def rated(risk: PromptRisk | None) -> InferenceRequested:
+    """A request that was judged so."""
+    return asked("x").model_copy(update={"risk": risk})
 
 
 def read(score: float, *, points: float = 0.0, judged: float | None = None) -> Read:
@@ -69,7 +76,7 @@ def test_risk_of_what_could_not_be_read_says_so() -> None:
     """Nothing read is no innocence."""
     found = risk_of(Read(["t"], {}, {}), PolicyChanged(), DEFAULT_THRESHOLDS, VERSIONS)
     assert (found.depth, found.partial, found.rules_version) == ("none", True, "")
-    assert worst_level([found, None]) is None
+    assert risk_headers([rated(found), rated(None)]) == ()
 
 
 @pytest.mark.parametrize(
@@ -101,11 +108,13 @@ def test_decoys_do_not_keep_the_model_from_an_attack() -> None:
 
 
 @given(st.lists(st.sampled_from(LEVELS), min_size=1))
-def test_worst_level_is_the_highest(levels: list[str]) -> None:
+def test_risk_that_is_told_is_the_highest(levels: list[str]) -> None:
     """Of a batch, that is told."""
-    assert worst_level([PromptRisk(level=one) for one in levels]) == max(levels, key=LEVELS.index)
+    told = risk_headers([rated(PromptRisk(level=one)) for one in levels])
+    assert told == (("x-risk", max(levels, key=LEVELS.index)),)
 
 
-def test_worst_level_leaves_out_one_of_a_newer_version() -> None:
+def test_risk_that_is_told_leaves_out_one_of_a_newer_version() -> None:
     """A level that is not known here has no rank."""
-    assert worst_level([PromptRisk(level="apocalyptic"), PromptRisk(level="low")]) == "low"
+    risks = (PromptRisk(level="apocalyptic"), PromptRisk(level="low"))
+    assert risk_headers([rated(one) for one in risks]) == (("x-risk", "low"),)
