@@ -116,6 +116,7 @@ class GenerationRequest:
 
     request_id: str
     kind: Literal["chat", "completion"]
+    tenant: str = ""
     messages: tuple[Mapping[str, Any], ...] = ()
     prompt: str = ""
     sampling: Sampling = Sampling()

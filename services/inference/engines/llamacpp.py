@@ -35,11 +35,13 @@ from services.inference.engines.base import (
     GenerationRequest,
     InvalidRequestError,
     Piece,
+    Sampling,
     TokenLogprob,
     Usage,
 )
 from services.inference.engines.formats.call_text import CallText
 from services.inference.engines.formats.chat_messages import text_messages
+from services.inference.engines.formats.grammar_compiler import GrammarCompiler
 from services.inference.engines.formats.json_grammar import Constraint, GrammarCheck, wanted_constraint
 from services.inference.engines.llamacpp_server import LlamaCppOptions, load_server
 from services.inference.engines.thread_stream import ThreadStream
@@ -58,6 +60,7 @@ class LlamaCppEngine:
         self.capabilities = config.capabilities
         self._config = config
         self._options = options
+        self._grammars = GrammarCompiler()
         self._server: xllamacpp.Server | None = None
         self._closing = threading.Event()
         self._threads = ThreadPoolExecutor(
@@ -72,6 +75,7 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """What still runs is broken off."""
         self._closing.set()
+        await self._grammars.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._server = None
 
@@ -84,9 +88,12 @@ class LlamaCppEngine:
         if self._server is None or self._closing.is_set():
             raise EngineFailedError(f"model {self.name} is not loaded")
         if request.sampling.response_format or request.sampling.tools:
-            choices = await asyncio.to_thread(self._choices, request)  # compiling a grammar takes long
+            constraint = await asyncio.to_thread(self._constraint, request.sampling)
+            if constraint is not None:
+                await self._grammars.check(constraint, tenant=request.tenant)
+            choices = await asyncio.to_thread(self._choices, request, constraint)  # compiles it
         else:
-            choices = self._choices(request)
+            choices = self._choices(request, None)
         stream: _Stream = ThreadStream()
         bodies = [_body(request, choice, self._config, self._options) for choice in choices]
         run = partial(self._run, self._server, request.kind, stream)
@@ -106,12 +113,14 @@ class LlamaCppEngine:
             await _settle(work)
         yield _usage(request, choices)
 
-    def _choices(self, request: GenerationRequest) -> "list[_Choice]":
-        constraint = wanted_constraint(
-            request.sampling,
+    def _constraint(self, sampling: Sampling) -> Constraint | None:
+        return wanted_constraint(
+            sampling,
             several_calls=self._options.parallel_tool_calls,
             longest=self._options.longest_json_value,
         )
+
+    def _choices(self, request: GenerationRequest, constraint: Constraint | None) -> "list[_Choice]":
         budget = request.sampling.max_tokens or self._config.default_max_tokens
         return [_Choice(request, index, budget, constraint) for index in request.open_choices] or [
             _Choice(request, 0, 0, constraint)

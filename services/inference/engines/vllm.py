@@ -40,6 +40,7 @@ from services.inference.engines.base import (
 )
 from services.inference.engines.formats.call_text import CallText
 from services.inference.engines.formats.chat_messages import text_messages
+from services.inference.engines.formats.grammar_compiler import GrammarCompiler
 from services.inference.engines.formats.json_grammar import Constraint, wanted_constraint
 
 _STOP_TIMEOUT_S = 20.0
@@ -67,6 +68,7 @@ class VllmEngine:
         self._config = config
         self._options = options
         self._engine: Any = None
+        self._grammars = GrammarCompiler()
         self._attempts = itertools.count()
 
     async def start(self) -> None:
@@ -88,6 +90,7 @@ class VllmEngine:
 
     async def close(self) -> None:
         """End the workers; what still runs fails."""
+        await self._grammars.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             await asyncio.to_thread(engine.shutdown, _STOP_TIMEOUT_S)
@@ -107,6 +110,8 @@ class VllmEngine:
         if self._engine is None:
             raise EngineFailedError(f"model {self.name} is not loaded")
         constraint = wanted_constraint(request.sampling)
+        if constraint is not None:
+            await self._grammars.check(constraint, tenant=request.tenant)
         _check_continuation(request, constraint)
         tokenizer = self._engine.get_tokenizer()
         prompt = _prompt(request, tokenizer, constraint)

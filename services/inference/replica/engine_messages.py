@@ -35,6 +35,7 @@ def for_engine(request: InferenceRequested) -> base.GenerationRequest:
     )
     return base.GenerationRequest(
         request_id=request.request_id,
+        tenant=request.tenant,
         kind=request.kind,
         messages=request.messages,
         prompt=request.prompt,

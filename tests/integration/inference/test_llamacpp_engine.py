@@ -3,11 +3,12 @@
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
+import pytest_asyncio
 
 from services.common.errors import ConfigError
 from services.inference.engines import create_engine
@@ -21,6 +22,8 @@ from services.inference.engines.base import (
     Sampling,
 )
 from tests.support.inference.smollm2 import COUNT, MODELS, answer, chat, completion, smollm2
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PERSON = ({"role": "user", "content": "A person as JSON"},)
 PERSON_SCHEMA = {
@@ -41,17 +44,16 @@ _INTERRUPTS: list[int] = []
 """The SIGINTs that this process's own handler got."""
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine() -> AsyncIterator[Engine]:
     """One loaded model for all tests, started under a SIGINT handler of the tests' own:
     whatever runs the tests may have SIGINT ignored.
     """
     engine = create_engine(smollm2())
     before = signal.signal(signal.SIGINT, lambda number, _frame: _INTERRUPTS.append(number))
-    with asyncio.Runner() as runner:
-        runner.run(engine.start())
-        yield engine
-        runner.run(engine.close())
+    await engine.start()
+    yield engine
+    await engine.close()
     signal.signal(signal.SIGINT, before)
 
 

@@ -1,17 +1,19 @@
 """Tools with the real SmolLM2: what is demanded is always called with valid arguments."""
 
-import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from jsonschema import Draft202012Validator
 
 from services.inference.engines import create_engine
 from services.inference.engines.base import Engine, ToolCall
 from tests.support.inference.smollm2 import Answer, answer, chat, smollm2
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WEATHER = {
     "type": "object",
@@ -39,14 +41,13 @@ QUESTION = ({"role": "user", "content": "What is the weather in Paris?"},)
 NAMED = {"type": "function", "function": {"name": "add"}}
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine() -> AsyncIterator[Engine]:
     """One loaded model for all tests."""
     engine = create_engine(smollm2(context_length=1024))
-    with asyncio.Runner() as runner:
-        runner.run(engine.start())
-        yield engine
-        runner.run(engine.close())
+    await engine.start()
+    yield engine
+    await engine.close()
 
 
 def calls_of(result: Answer) -> list[ToolCall]:

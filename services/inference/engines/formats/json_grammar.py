@@ -8,7 +8,6 @@ is refused.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,15 +16,12 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from services.inference.engines.base import InvalidRequestError, Sampling
-from services.inference.engines.formats.schema_size import MOST_ITEMS, MOST_PARTS, parts_of
+from services.inference.engines.formats.schema_size import MOST_COUNTED, MOST_ITEMS, counted_items
 from services.inference.engines.formats.tools import CALL_BEGINS, CALL_ENDS, WantedTools, wanted_tools
 
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write JSON: small models fill free white space with blank lines."""
-_COMPLAINT = "failed to compile JSON schema:"
-_GRAMMARS_LINES = re.compile(r"\n\s*\d+ \| ")
-"""Before each line of the grammar that a complaint quotes."""
 _COMBINED = ("allOf", "anyOf", "oneOf", "not", "if", "$ref", "dependentSchemas", "patternProperties")
 _NARROWING = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
@@ -50,39 +46,37 @@ class Constraint:
 def wanted_constraint(
     sampling: Sampling, *, several_calls: bool = True, longest: int | None = None
 ) -> Constraint | None:
-    """The grammar that a request asks for; None for plain text.
+    """The grammar that a request asks for, not compiled yet; None for plain text.
 
     `several_calls`: see `wanted_tools`. `longest`: so many characters and items at most
     in JSON where its schema sets no bound.
 
     Raises:
-        InvalidRequestError: there is no schema where there must be one, no grammar can
-            hold it, or the tools are none.
+        InvalidRequestError: there is no schema where there must be one, it has too many
+            items, or the tools are none.
     """
     schema = wanted_schema(sampling.response_format)
     tools = wanted_tools(sampling, several=several_calls)
     functions = tools.callable if tools else ()
     given = [*([schema] if schema is not None else []), *(one.schema for one in functions)]
-    _require_small(given, "tools" if tools else "response_format")
+    _require_few_items(given, "tools" if tools else "response_format")
     if schema is not None:
         schema = _bounded(schema, longest)
     if tools is not None:
-        constraint = Constraint(_tools_grammar(tools, schema, longest), "tools", tools)
-    elif schema is not None:
-        constraint = Constraint(f"%llguidance {{}}\nstart: {_json(schema)}", "response_format")
-    else:
-        return None
-    if complaint := _complaint(constraint.grammar):
-        raise _refusal(complaint, constraint.param)
-    return constraint
+        return Constraint(_tools_grammar(tools, schema, longest), "tools", tools)
+    if schema is not None:
+        return Constraint(f"%llguidance {{}}\nstart: {_json(schema)}", "response_format")
+    return None
 
 
-def _require_small(schemas: Iterable[Mapping[str, Any]], param: str) -> None:
-    """Refuses what would take long to compile, before anybody begins to."""
-    if sum(map(parts_of, schemas)) > MOST_PARTS:
-        raise _refusal(
-            "it is too large: properties, alternatives, values of enum, items of arrays and repetitions in "
-            f"patterns make more than {MOST_PARTS} parts; lower the bounds or simplify it",
+def _require_few_items(schemas: Iterable[Mapping[str, Any]], param: str) -> None:
+    """Refuses what llama.cpp, unlike the package that compiles it first, counts at
+    length.
+    """
+    if sum(map(counted_items, schemas)) > MOST_COUNTED:
+        raise refusal(
+            f"arrays and objects have bounds above {MOST_ITEMS} items, or {MOST_COUNTED} in all; lower the "
+            "bounds",
             param,
         )
 
@@ -92,7 +86,7 @@ class GrammarCheck:
 
     def __init__(self, constraint: Constraint) -> None:
         self._param = constraint.param
-        self._matcher = LLMatcher(_BYTES, constraint.grammar, log_level=0)
+        self._matcher = _compiled(constraint.grammar).deep_copy()
 
     def follow(self, text: str) -> None:
         """Takes the next text.
@@ -102,7 +96,13 @@ class GrammarCheck:
         """
         encoded = list(text.encode())
         if self._matcher.try_consume_tokens(encoded) < len(encoded):
-            raise _refusal("it is too large to be applied; simplify it", self._param)
+            raise refusal("it is too large to be applied; simplify it", self._param)
+
+
+@lru_cache(maxsize=1)
+def _compiled(grammar: str) -> LLMatcher:
+    """Compiled once for all choices of a request."""
+    return LLMatcher(_BYTES, grammar, log_level=0)
 
 
 def wanted_schema(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -209,13 +209,6 @@ def _json(schema: Mapping[str, Any]) -> str:
     return f"%json {json.dumps({**schema, 'x-guidance': _COMPACT})}"
 
 
-@lru_cache(maxsize=256)
-def _complaint(grammar: str) -> str:
-    """What is wrong with a grammar; empty where nothing is."""
-    found = str(LLMatcher.validate_grammar(grammar))
-    said = found.partition(_COMPLAINT)[2] or found
-    return " ".join(_GRAMMARS_LINES.split(said)[0].split())[:500]
-
-
-def _refusal(why: str, param: str) -> InvalidRequestError:
+def refusal(why: str, param: str) -> InvalidRequestError:
+    """What is said of a schema that no grammar holds."""
     return InvalidRequestError(f"the model's grammar cannot hold this schema: {why}", param=param)

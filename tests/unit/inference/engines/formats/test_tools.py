@@ -15,6 +15,7 @@ from services.inference.engines.formats.call_text import CallText
 from services.inference.engines.formats.chat_messages import text_messages
 from services.inference.engines.formats.json_grammar import GrammarCheck, wanted_constraint
 from services.inference.engines.formats.tools import wanted_tools
+from tests.unit.inference.engines.formats import held
 
 WEATHER = {
     "type": "object",
@@ -35,7 +36,7 @@ def call(name: str, arguments: str) -> str:
 
 def takes(text: str, **sampling: Any) -> bool:
     """Whether the grammar lets a text through."""
-    constraint = wanted_constraint(Sampling(**{"tools": TOOLS, **sampling}))
+    constraint = held(Sampling(**{"tools": TOOLS, **sampling}))
     assert constraint is not None
     try:
         GrammarCheck(constraint).follow(text)
@@ -113,7 +114,7 @@ def test_allowed_tools_narrow_what_may_be_called() -> None:
 def test_tools_that_cannot_be_held_are_refused_by_name(changes: dict[str, Any], param: str) -> None:
     """Before anything is generated."""
     with pytest.raises(InvalidRequestError) as raised:
-        wanted_constraint(Sampling(**{"tools": TOOLS, **changes}))
+        held(Sampling(**{"tools": TOOLS, **changes}))
     assert raised.value.param == param
     assert "| " not in str(raised.value), "the grammar is not the client's"
 
@@ -240,7 +241,7 @@ def test_bounds_hold_strings_and_arrays_that_have_none() -> None:
         "$defs": {"t": text},
     }
     tools = ({"type": "function", "function": {"name": "f", "parameters": schema}},)
-    constraint = wanted_constraint(Sampling(tools=tools, tool_choice="required"), longest=4)
+    constraint = held(Sampling(tools=tools, tool_choice="required"), longest=4)
     assert constraint is not None
     GrammarCheck(constraint).follow(
         call("f", '{"a": "abcd", "b": ["abcd"], "c": "abcdefgh", "d": -7, "e": 5}')

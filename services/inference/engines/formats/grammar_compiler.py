@@ -1,0 +1,61 @@
+"""Has grammars compiled where it harms nobody, before a model's own process does."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from services.common.process.child.child_process import ChildLostError, ChildProcess
+from services.common.process.child.on_demand import Child, NotAnsweredError, OnDemandChild
+from services.inference.engines.base import EngineFailedError
+from services.inference.engines.formats.json_grammar import Constraint, refusal
+
+_MODULE = "services.inference.engines.formats.grammar_child"
+_PATIENCE_S, _JOB_S = 10.0, 10.0
+_REMEMBERED = 256
+_TOO_LARGE = "it takes too long or too much memory to compile; lower the bounds or simplify it"
+
+
+async def _start() -> Child:
+    try:
+        return await ChildProcess.spawn(_MODULE)
+    except ChildLostError as error:
+        raise EngineFailedError(f"no grammar can be compiled: {error}") from error
+
+
+@dataclass
+class GrammarCompiler:
+    """Asks the process of `grammar_child.py`, which is started for the first grammar (40
+    MB). The latest verdicts are remembered.
+    """
+
+    child: OnDemandChild = field(default_factory=lambda: OnDemandChild(_start, _PATIENCE_S, _JOB_S))
+    _complaints: "OrderedDict[bytes, str]" = field(default_factory=OrderedDict, init=False)
+
+    async def check(self, constraint: Constraint, *, tenant: str) -> None:
+        """Returns where a model may be given the grammar.
+
+        Raises:
+            InvalidRequestError: it cannot be held, or would take too long to compile.
+            EngineFailedError: that cannot be told now.
+        """
+        digest = hashlib.sha256(constraint.grammar.encode(errors="surrogatepass")).digest()
+        complaint = self._complaints.get(digest)
+        if complaint is None:
+            complaint = self._complaints[digest] = await self._ask(constraint.grammar, tenant)
+            if len(self._complaints) > _REMEMBERED:
+                self._complaints.popitem(last=False)
+        self._complaints.move_to_end(digest)
+        if complaint:
+            raise refusal(complaint, constraint.param)
+
+    async def close(self) -> None:
+        """Ends the process."""
+        await self.child.close()
+
+    async def _ask(self, grammar: str, tenant: str) -> str:
+        try:
+            return str(await self.child.ask(grammar, tenant=tenant))
+        except NotAnsweredError as error:
+            if error.why == "lost":  # killed by its own limits
+                return _TOO_LARGE
+            raise EngineFailedError(f"the grammar could not be compiled in time ({error.why})") from error
