@@ -90,11 +90,8 @@ async def _read(store_url: str, query: Any) -> dict[str, Any]:
     from services.common.store import Store
     from services.console.read_models.costs import Costs
 
-    store = Store(store_url, name="tocsin-cli", timeout_s=60.0)
-    try:
+    async with Store(store_url, name="tocsin-cli", timeout_s=60.0) as store:
         return await Costs(store).read(query)
-    finally:
-        await store.close()
 
 
 def _figures(figures: dict[str, Any]) -> dict[str, str]:

@@ -17,14 +17,19 @@ _Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
 def findings(
     *,
     tenant: _Tenant = "",
-    user: Annotated[str, typer.Option(help="Of this user's pseudonym only.")] = "",
+    user: Annotated[str, typer.Option(help="Of this user only: a pseudonym, or with --tenant a name.")] = "",
     count: Annotated[int, typer.Option(min=1, max=1000, help="So many, the newest first.")] = 20,
     as_json: _Json = False,
 ) -> None:
     """Show the newest findings."""
 
-    async def ask(threats: Any) -> Any:
-        return await threats.newest(tenant, user, count)
+    async def ask(store: Any) -> Any:
+        from services.cli.control.control import pseudonym_key
+        from services.common.clock import utc_now
+        from services.console.security.findings import FindingQuery, Findings
+
+        query = FindingQuery({"tenant": tenant} if tenant else {}, user, limit=count)
+        return await Findings(store, utc_now, pseudonym_key()).page(query)
 
     run_beside_installation(lambda: _show(ask, _print_findings, as_json=as_json), as_json=as_json)
 
@@ -40,10 +45,11 @@ def forecast(
     forecasts did.
     """
 
-    async def ask(threats: Any) -> Any:
+    async def ask(store: Any) -> Any:
         from services.common.clock import utc_now
+        from services.console.read_models.threats import Threats
 
-        return await threats.outlook(tenant, utc_now(), hours)
+        return await Threats(store).outlook(tenant, utc_now(), hours)
 
     run_beside_installation(lambda: _show(ask, _print_outlook, as_json=as_json), as_json=as_json)
 
@@ -54,10 +60,11 @@ def users(*, tenant: _Tenant = "", as_json: _Json = False) -> None:
     such chances were.
     """
 
-    async def ask(threats: Any) -> Any:
+    async def ask(store: Any) -> Any:
         from services.common.clock import utc_now
+        from services.console.read_models.threats import Threats
 
-        return await threats.turning(tenant, utc_now())
+        return await Threats(store).turning(tenant, utc_now())
 
     run_beside_installation(lambda: _show(ask, _print_turning, as_json=as_json), as_json=as_json)
 
@@ -107,23 +114,19 @@ def _show(
 
 async def _ask(store_url: str, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     from services.common.store import Store
-    from services.console.read_models.threats import Threats
 
-    store = Store(store_url, name="tocsin-cli", timeout_s=60.0)
-    try:
-        return await ask(Threats(store))
-    finally:
-        await store.close()
+    async with Store(store_url, name="tocsin-cli", timeout_s=60.0) as store:
+        return await ask(store)
 
 
-def _print_findings(found: list[dict[str, Any]]) -> None:
-    for one in found:
-        when, whom = f"{one['found_at']:%Y-%m-%d %H:%M:%S}", one["user"] or one["key_id"] or "-"
+def _print_findings(found: dict[str, Any]) -> None:
+    for one in found["data"]:
+        when, whom = one["found_at"][:19].replace("T", " "), one["user"] or one["key_id"] or "-"
         judged = f"{one['level']:8} {one['score']:5.1f}  {one['category']:20}"
         print(f"{when}  {judged} {one['tenant']}/{whom}  {one['request_id']}")
         for why in one["explanation"]:
             print(f"    {why}")
-    if not found:
+    if not found["data"]:
         print("nothing was found")
 
 

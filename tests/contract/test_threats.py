@@ -13,6 +13,7 @@ from services.analyzer.recorder.rows import Recorded
 from services.analyzer.recorder.tables.security_findings import SECURITY_FINDINGS
 from services.common.store import Store
 from services.console.read_models.threats import Threats
+from services.console.security.findings import FindingQuery, Findings
 from tests.support.analyzer.audit_fakes import envelope
 from tests.support.analyzer.recording import fresh_database
 from tests.support.store import RunningStore
@@ -62,15 +63,13 @@ async def test_findings_are_read_newest_first_by_tenant_and_user(door: Store) ->
         door,
         [*[_finding(number, number + 0.1) for number in range(9)], _finding(9, 0, tenant="other")],
     )
-    found = await Threats(door).newest("acme", "", 4)
+    findings = Findings(door, lambda: _NOW, "")
+    found = (await findings.page(FindingQuery({"tenant": "acme"}, limit=4)))["data"]
     assert [one["finding_id"] for one in found] == [f"finding-{number}" for number in range(4)]
     assert found[0]["explanation"] == ["why"]
-    assert [one["finding_id"] for one in await Threats(door).newest("", "u_1", 9)] == [
-        "finding-1",
-        "finding-4",
-        "finding-7",
-    ]
-    assert len(await Threats(door).newest("", "", 99)) == 10
+    of_user = await findings.page(FindingQuery(user="u_1", limit=9))
+    assert [one["finding_id"] for one in of_user["data"]] == ["finding-1", "finding-4", "finding-7"]
+    assert len((await findings.page(FindingQuery(limit=99)))["data"]) == 10
 
 
 async def test_outlook_counts_threats_by_the_hour_and_knows_hours_without_any(door: Store) -> None:

@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import getpass
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr
 
-from schemas.events.audit import Actor, AuditEntry, SubjectErasure
+from schemas.events.audit import SubjectErasure
+from services.cli.audit.exports import STORE_TIMEOUT_S, record_export
 from services.cli.audit.new_file import new_file
 from services.cli.control.control import CONNECT_TIMEOUT_S, KeySettings, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
@@ -27,7 +26,6 @@ from services.console.privacy.service import MOST_USER_CHARS, ErasureService, is
 from services.console.privacy.stored.export import SubjectExport
 from services.console.privacy.subject import Identities, subject_of
 
-_STORE_TIMEOUT_S = 120.0
 _WAIT_S = 600.0
 
 
@@ -108,8 +106,7 @@ def export(user: str, *, tenant: str, out: Path, as_json: bool) -> int:
         BusUnavailableError: the export could not be audited; nothing was written.
     """
     _require_name(user)
-    with new_file(out) as part:
-        size = asyncio.run(_export(PrivacySettings.load(), user, tenant=tenant, part=part))
+    size = asyncio.run(_export(PrivacySettings.load(), user, tenant=tenant, out=out))
     if as_json:
         show_json({"file": str(out), "bytes": size})
     else:
@@ -155,7 +152,7 @@ async def _erase(
     state = await read_control_state(settings.kafka_url, connect_timeout_s=CONNECT_TIMEOUT_S)
     async with _bus(settings) as (producer, log):
         service = ErasureService(log, _identities(settings), AuditWriter(producer.send).record, utc_now)
-        erasure, proof = await service.request(state, tenant, user, _operator())
+        erasure, proof = await service.request(state, tenant, user, operator())
         if wait:
             erasure = await _done(log, erasure.erasure_id)
         return erasure, proof
@@ -175,37 +172,15 @@ async def _done(log: ErasureLog, erasure_id: str) -> SubjectErasure:
     return log.known[erasure_id]
 
 
-async def _export(settings: PrivacySettings, user: str, *, tenant: str, part: Path) -> int:
+async def _export(settings: PrivacySettings, user: str, *, tenant: str, out: Path) -> int:
     state = await read_control_state(settings.kafka_url, connect_timeout_s=CONNECT_TIMEOUT_S)
     subject = subject_of(settings.pseudonym_key.get_secret_value(), state, tenant, user)
-    await _record_export(settings, subject.pseudonyms[0], tenant)
-    store, size = Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=_STORE_TIMEOUT_S), 0
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with new_file(out) as file:
+        await record_export(settings, "subject", object_id=subject.pseudonyms[0], tenant=tenant)
+        async with Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=STORE_TIMEOUT_S) as store:
             async for piece in SubjectExport(store).pieces(state, subject, str(iso(utc_now()))):
-                size += file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        await store.close()
-    return size
-
-
-async def _record_export(settings: PrivacySettings, pseudonym: str, tenant: str) -> None:
-    producer = CountingProducer(settings.kafka_url, "cli-privacy")
-    try:
-        await producer.start(CONNECT_TIMEOUT_S)
-        entry = AuditEntry.create(
-            occurred_at=utc_now(),
-            actor=_operator(),
-            action="subject.exported",
-            object_kind="subject",
-            object_id=pseudonym,
-            tenant=tenant,
-        )
-        await AuditWriter(producer.send, timeout_s=10.0).record(entry)
-    finally:
-        await producer.close()
+                file.write(piece)
+        return file.tell()
 
 
 async def _known(settings: KeySettings) -> dict[str, SubjectErasure]:
@@ -228,10 +203,6 @@ async def _bus(settings: KeySettings) -> AsyncIterator[tuple[CountingProducer, E
 
 def _identities(settings: PrivacySettings) -> Identities:
     return Identities(settings.key_pepper.get_secret_value(), settings.pseudonym_key.get_secret_value())
-
-
-def _operator() -> Actor:
-    return Actor(kind="operator", id=operator(getpass.getuser(), os.environ.get("SUDO_USER", "")))
 
 
 def _require_name(user: str) -> None:

@@ -40,11 +40,8 @@ def _query(given: Mapping[str, Any]) -> AuditQuery:
 
 
 async def _read(query: AuditQuery) -> dict[str, Any]:
-    store = Store(CommonSettings.load().clickhouse_url, name="tocsin-cli", timeout_s=60.0)
-    try:
+    async with Store(CommonSettings.load().clickhouse_url, name="tocsin-cli", timeout_s=60.0) as store:
         return await AuditTrail(store).read(query)
-    finally:
-        await store.close()
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -13,12 +13,11 @@ from services.analyzer.audit.anchors import read_anchors
 from services.analyzer.audit.examination import Examined, examine
 from services.analyzer.audit.log_comparison import AuditLog
 from services.analyzer.audit.table import StoredAuditTable
+from services.cli.audit.exports import STORE_TIMEOUT_S
 from services.cli.control.control import CONNECT_TIMEOUT_S, show_json
 from services.common.errors import ConfigError
 from services.common.process.settings import CommonSettings
 from services.common.store import Store
-
-_STORE_TIMEOUT_S = 120.0
 
 
 def verify(kept: Path | None, *, offline: bool, as_json: bool) -> int:
@@ -90,11 +89,8 @@ async def _examine(kept: Sequence[ChainAnchored], *, offline: bool) -> list[Exam
         if offline
         else [AuditLog(settings.kafka_url, number, CONNECT_TIMEOUT_S) for number in range(AUDIT.partitions)]
     )
-    store = Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=_STORE_TIMEOUT_S)
-    try:
+    async with Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=STORE_TIMEOUT_S) as store:
         return await examine(StoredAuditTable(store), anchors, logs)
-    finally:
-        await store.close()
 
 
 async def _from_bus(settings: CommonSettings) -> list[ChainAnchored]:

@@ -38,8 +38,13 @@ class KeySettings(CommonSettings):
     )
 
 
-def operator(account: str, sudo_user: str) -> str:
-    """Who runs this command: the account, and who became it by sudo."""
+def operator() -> Actor:
+    """Who runs this command."""
+    return Actor(kind="operator", id=account_name(getpass.getuser(), os.environ.get("SUDO_USER", "")))
+
+
+def account_name(account: str, sudo_user: str) -> str:
+    """The account, and who became it by sudo."""
     return f"{account} (sudo: {sudo_user})" if sudo_user and sudo_user != account else account
 
 
@@ -55,12 +60,11 @@ def writer(*, keys: bool = False) -> ControlWriter:
     Raises:
         ConfigError: TOCSIN_KEY_PEPPER is missing or too short.
     """
-    actor = Actor(kind="operator", id=operator(getpass.getuser(), os.environ.get("SUDO_USER", "")))
     if not keys:
-        return ControlWriter(CommonSettings.load().kafka_url, actor, connect_timeout_s=CONNECT_TIMEOUT_S)
+        return ControlWriter(CommonSettings.load().kafka_url, operator(), connect_timeout_s=CONNECT_TIMEOUT_S)
     settings = KeySettings.load()
     pepper = settings.key_pepper.get_secret_value()
-    return ControlWriter(settings.kafka_url, actor, pepper, connect_timeout_s=CONNECT_TIMEOUT_S)
+    return ControlWriter(settings.kafka_url, operator(), pepper, connect_timeout_s=CONNECT_TIMEOUT_S)
 
 
 def read_state() -> ControlState:

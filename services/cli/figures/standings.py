@@ -51,9 +51,6 @@ def _standings(budgets: Iterable[BudgetChanged], key: str) -> dict[str, dict[str
 async def _read(budgets: Iterable[BudgetChanged], key: str) -> list[dict[str, Any]]:
     settings = CommonSettings.load()
     names = {name: one.name for one in load_models(settings.models_file) for name in one.served_names}
-    store = Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=_TIMEOUT_S)
-    try:
+    async with Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=_TIMEOUT_S) as store:
         spend = BudgetSpend(SpendStore(store), key, utc_now, lambda name: names.get(name, name))
         return await spend.read(budgets)
-    finally:
-        await store.close()

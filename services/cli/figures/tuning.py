@@ -59,11 +59,8 @@ def run_tuning(tenant: str, asked: tuple[Any, ...], *, apply: bool, as_json: boo
 
 
 async def _advise(url: str, tenant: str, present: Thresholds, asked: TuningRequest) -> dict[str, Any]:
-    store = Store(url, name="tocsin-cli", timeout_s=_STORE_TIMEOUT_S)
-    try:
+    async with Store(url, name="tocsin-cli", timeout_s=_STORE_TIMEOUT_S) as store:
         return await TuningAdvice(store, utc_now).advise(tenant, present, asked)
-    finally:
-        await store.close()
 
 
 def told(advice: dict[str, Any], *, applied: bool, had_own: bool) -> str:

@@ -13,7 +13,7 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -234,6 +234,12 @@ class Store:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @contextlib.asynccontextmanager
     async def _request(self, what: str) -> AsyncIterator[AsyncClient]:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from services.common.store import Store
 from services.console.domain.threats.backtest import Backtest, backtest
@@ -50,23 +49,9 @@ class Turning:
 
 @dataclass
 class Threats:
-    """The read model of findings."""
+    """The read model."""
 
     store: Store
-
-    async def newest(self, tenant: str, user: str, count: int) -> list[dict[str, Any]]:
-        """The newest findings, of a tenant and a user where they are named.
-
-        Raises:
-            StoreUnavailableError: not now.
-        """
-        return await self.store.query(
-            "SELECT found_at, tenant, user, key_id, request_id, place, depth, category, level, score, "
-            "action, rule_names, explanation, masked_text, neighbours, finding_id FROM v_findings "
-            "WHERE (tenant = {tenant:String} OR {tenant:String} = '') "
-            "AND (user = {user:String} OR {user:String} = '') ORDER BY found_at DESC LIMIT {count:UInt32}",
-            {"tenant": tenant, "user": user, "count": count},
-        )
 
     async def outlook(self, tenant: str, now: datetime, hours: int = 24) -> Outlook:
         """Threats (findings of medium level and more) of each of the next hours, the one

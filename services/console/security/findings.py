@@ -204,7 +204,7 @@ class Findings:
 
     def _names(self, tenant: str, user: str) -> list[str]:
         """What a user may be called: as given, and by its pseudonym."""
-        is_pseudonym = not tenant or user.startswith(("u_", "n_"))
+        is_pseudonym = not (tenant and self.pseudonym_key) or user.startswith(("u_", "n_"))
         return [user] if is_pseudonym else [user, pseudonym(self.pseudonym_key, tenant=tenant, user=user)]
 
 

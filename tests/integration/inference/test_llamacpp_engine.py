@@ -308,7 +308,7 @@ async def test_llamacpp_closed_while_it_generates_breaks_the_stream_off() -> Non
         await answer(engine, chat())
 
 
-def test_llamacpp_start_keeps_the_process_signal_handlers(engine: Engine) -> None:
+async def test_llamacpp_start_keeps_the_process_signal_handlers(engine: Engine) -> None:
     """llama-server takes SIGINT over; whoever runs the engine must get it."""
     assert engine
     before = len(_INTERRUPTS)

@@ -56,12 +56,13 @@ def test_users_are_told_with_the_score_or_why_there_are_none(capsys: pytest.Capt
 def test_findings_are_told_with_why(capsys: pytest.CaptureFixture[str]) -> None:
     """Whose: a user, or a key where the finding is about one."""
     one = {
-        "found_at": _NOON, "level": "high", "score": 13.0, "category": "rate", "tenant": "acme", "user": "",
-        "key_id": "key00001", "request_id": "request-1", "explanation": ["too many"],
+        "found_at": _NOON.isoformat(), "level": "high", "score": 13.0, "category": "rate", "tenant": "acme",
+        "user": "", "key_id": "key00001", "request_id": "request-1", "explanation": ["too many"],
     }  # fmt: skip
-    security._print_findings([one])
-    security._print_findings([])
+    security._print_findings({"data": [one]})
+    security._print_findings({"data": []})
     printed = capsys.readouterr().out
+    assert printed.startswith("2026-11-02 12:00:00  high")
     assert "acme/key00001  request-1\n    too many\n" in printed
     assert printed.endswith("nothing was found\n")
 

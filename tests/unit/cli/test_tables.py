@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.control.control import operator
+from services.cli.control.control import account_name
 from services.cli.control.keys import KIND
 from services.cli.figures.tables import minute, table, words
 
@@ -74,5 +74,5 @@ def test_minute_is_utc_whatever_the_offset() -> None:
 
 def test_operator_who_came_by_sudo_is_named() -> None:
     """Two people with sudo are told apart."""
-    assert operator("root", "hélène") == "root (sudo: hélène)"
-    assert [operator("ann", ""), operator("ann", "ann")] == ["ann", "ann"]
+    assert account_name("root", "hélène") == "root (sudo: hélène)"
+    assert [account_name("ann", ""), account_name("ann", "ann")] == ["ann", "ann"]
