@@ -68,6 +68,28 @@ def test_curl_line_streams_until_done(tocsin: Installation) -> None:
     assert done.stdout.rstrip().endswith("data: [DONE]")
 
 
+def test_schema_that_would_stop_the_model_is_refused_and_an_ordinary_one_is_held(
+    client: openai.OpenAI,
+) -> None:
+    """The replica and its process for grammars, within Ray."""
+
+    def ask(schema: dict[str, object]) -> str:
+        form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        made = client.chat.completions.create(
+            model="smollm2-135m",
+            messages=[{"role": "user", "content": "An age as JSON"}],
+            response_format=form,  # type: ignore[arg-type]
+            max_tokens=30,
+        )
+        return made.choices[0].message.content or ""
+
+    patterns = [{"type": "string", "pattern": f"^.*q{one}.*r{one}.*s{one}.*$"} for one in range(40)]
+    with pytest.raises(openai.BadRequestError, match="too much memory"):
+        ask({"allOf": patterns})
+    age = {"type": "object", "properties": {"age": {"enum": [7, 8]}}, "required": ["age"]}
+    assert json.loads(ask(age | {"additionalProperties": False}))["age"] in {7, 8}
+
+
 @pytest.mark.parametrize(
     ("error", "status", "ask"),
     [
