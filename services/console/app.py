@@ -79,9 +79,9 @@ from services.console.routes.security.analysis import security_router
 from services.console.routes.security.investigation import investigation_router
 from services.console.routes.status import status_router
 from services.console.security.analyst import Analyst
-from services.console.security.desk import SecurityDesk
 from services.console.security.feedback import FindingFeedbackService
 from services.console.security.findings import Findings
+from services.console.security.services import SecurityServices
 from services.console.security.tuning import TuningAdvice
 from services.console.settings import Settings
 
@@ -144,7 +144,7 @@ class Console:
             lambda name: names.get(name, name),
         )
         findings = Findings(self._store, utc_now, settings.pseudonym_key.get_secret_value())
-        self.security = SecurityDesk(
+        self.security = SecurityServices(
             self.control,
             parse_thresholds(settings.risk_thresholds),
             Analyst(),

@@ -4,6 +4,22 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+PLACEHOLDER_NAMES = {
+    "EMAIL_ADDRESS": "EMAIL",
+    "PHONE_NUMBER": "PHONE",
+    "CREDIT_CARD": "CARD",
+    "IBAN_CODE": "IBAN",
+    "US_SSN": "SSN",
+    "FR_NIR": "NIR",
+    "FR_SIREN": "SIREN",
+    "FR_SIRET": "SIRET",
+    "UK_NINO": "NINO",
+    "IP_ADDRESS": "IP",
+    "MAC_ADDRESS": "MAC",
+    "PERSON": "NAME",
+}
+"""What placeholders are called, of kinds that are called otherwise themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -26,6 +42,16 @@ class Finding:
     type: str
     score: float
     evidence: str
+
+
+def is_secret(kind: str) -> bool:
+    """Whether findings of this kind are secrets, and not personal data."""
+    return kind.startswith("SECRET")
+
+
+def placeholder_name(kind: str) -> str:
+    """What placeholders of this kind are called: EMAIL in [EMAIL_1]."""
+    return "SECRET" if is_secret(kind) else PLACEHOLDER_NAMES.get(kind, kind)
 
 
 def resolve_overlaps(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -18,29 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from services.detection.finding import Finding
+from services.detection.finding import PLACEHOLDER_NAMES, Finding, placeholder_name
 from services.detection.passage import plain
 from services.detection.sensitive import find_sensitive
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]{0,30}_[0-9]{1,6}\]")
 PLACEHOLDER_LENGTH = 40  # characters that a placeholder has at most; what a streaming restore holds back
 _ROUNDS = 8
-_NAMES = {
-    "EMAIL_ADDRESS": "EMAIL",
-    "PHONE_NUMBER": "PHONE",
-    "CREDIT_CARD": "CARD",
-    "IBAN_CODE": "IBAN",
-    "US_SSN": "SSN",
-    "FR_NIR": "NIR",
-    "FR_SIREN": "SIREN",
-    "FR_SIRET": "SIRET",
-    "UK_NINO": "NINO",
-    "IP_ADDRESS": "IP",
-    "MAC_ADDRESS": "MAC",
-    "PERSON": "NAME",
-}
-
-_WRITTEN_IN_MANY_WAYS = _NAMES.keys() | {"ADDRESS"}
+_WRITTEN_IN_MANY_WAYS = PLACEHOLDER_NAMES.keys() | {"ADDRESS"}
 
 Finder = Callable[[str], tuple[Finding, ...]]
 
@@ -194,7 +179,7 @@ def identity_of(kind: str, value: str) -> tuple[str, str]:
     """What makes two values one: the name that its placeholders bear, and the canonical
     form.
     """
-    return "SECRET" if kind.startswith("SECRET_") else _NAMES.get(kind, kind), canonical(kind, value)
+    return placeholder_name(kind), canonical(kind, value)
 
 
 def canonical(kind: str, value: str) -> str:

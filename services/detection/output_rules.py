@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from services.detection.finding import Finding
+from services.detection.finding import Finding, is_secret
 from services.detection.masking import find_placeholders, identity_of
 from services.detection.sensitive import find_sensitive
 from services.detection.system_prompt_echo import WatchedPrompt, watch
@@ -36,7 +36,7 @@ class ScanRules:
 
     def action(self, kind: str) -> Action:
         """What is done about a finding of this type."""
-        return self.leaks if kind.startswith("SECRET") or kind == ECHO else self.personal
+        return self.leaks if is_secret(kind) or kind == ECHO else self.personal
 
 
 def scan_rules(

@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from services.detection.answer_openings import OPENINGS
-from services.detection.finding import Finding
+from services.detection.finding import Finding, placeholder_name
 from services.detection.masking import identity_of
 from services.detection.output_rules import ECHO, ScanRules, outside_placeholders, said, unsaid_placeholders
 from services.detection.sensitive import find_sensitive
@@ -221,7 +221,7 @@ class _Scan:
 
     def _report(self, finding: Finding) -> None:
         self.findings.append(finding)
-        self._hide(finding.start, finding.end, finding.type, f"[REDACTED {identity_of(finding.type, '')[0]}]")
+        self._hide(finding.start, finding.end, finding.type, f"[REDACTED {placeholder_name(finding.type)}]")
 
     def _hide(self, start: int, end: int, kind: str, shown: str) -> None:
         action = self.rules.action(kind)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.inference import InferenceRequested
+from services.common.requests.masking.texts import content_text
 from services.common.requests.tool_calls import arguments_json
 
 _CHARS_A_TOKEN = 4
@@ -46,7 +47,7 @@ def most_tokens(request: InferenceRequested) -> int:
 def _shown(request: InferenceRequested) -> Iterator[str]:
     yield request.prompt
     for message in request.messages:
-        yield from _texts(message.get("content"))
+        yield content_text(message.get("content"))
         yield message.get("name") or ""
         if message.get("role") == "tool":
             yield "<tool_response>\n\n</tool_response>\n"
@@ -55,15 +56,6 @@ def _shown(request: InferenceRequested) -> Iterator[str]:
     for asked in (request.sampling.tools, request.sampling.response_format):
         if asked:
             yield json.dumps(asked, ensure_ascii=False)
-
-
-def _texts(content: Any) -> Iterator[str]:
-    """A content is a text or a list of parts, of which only texts are shown."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        for part in content:
-            yield part.get("text") or ""
 
 
 def _call(call: Mapping[str, Any]) -> str:

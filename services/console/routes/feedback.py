@@ -23,7 +23,7 @@ class FeedbackTaken(BaseModel):
     rating: int
 
 
-def feedback_router(callers: Callers, desk: FeedbackService, limits: BodyLimits) -> APIRouter:
+def feedback_router(callers: Callers, service: FeedbackService, limits: BodyLimits) -> APIRouter:
     """Ratings."""
     router = APIRouter(prefix="/v1", tags=["Feedback"])
 
@@ -37,7 +37,7 @@ def feedback_router(callers: Callers, desk: FeedbackService, limits: BodyLimits)
     async def feedback(request: Request) -> Response:
         """Rate an answer; of several ratings of a user for it the last counts."""
         caller = callers.caller(request, Scope.FEEDBACK)
-        taken = await desk.submit(caller.principal, await read_json(request, FeedbackBody, limits))
+        taken = await service.submit(caller.principal, await read_json(request, FeedbackBody, limits))
         body = FeedbackTaken(id=taken.feedback_id, request_id=taken.request_id, rating=taken.rating)
         return json_response(body.model_dump(), 201)
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from schemas.control import PolicyChanged
 from services.common.control.thresholds import Thresholds, action_on
-from services.detection.masking import identity_of, mask
+from services.detection.finding import is_secret, placeholder_name
+from services.detection.masking import mask
 from services.detection.prompt_attacks.detector import Verdict
 
 MAX_PROMPT_BYTES = 100 * 1024
@@ -49,10 +50,10 @@ def analyse(prompt: str, judge: Judges) -> dict[str, Any]:
         "pii": [
             {
                 "type": one.type,
-                "placeholder_kind": identity_of(one.type, "")[0],
+                "placeholder_kind": placeholder_name(one.type),
                 "span": [one.start, one.end],
                 "certainty": round(one.score, 3),
-                "is_secret": one.type.startswith("SECRET"),
+                "is_secret": is_secret(one.type),
             }
             for one in masked.findings[:_MOST_VALUES]
         ],

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.base import PromptPart
+from services.common.requests.masking.texts import OPERATOR_ROLES
 
-_OPERATORS = frozenset({"system", "developer"})
 _SINGLE = 6
 
 
@@ -39,12 +39,12 @@ def conversation(text: str, parts: Sequence[PromptPart]) -> Conversation:
         messages.append((part.role, text[place : place + part.chars]))
         place += part.chars + 1
     answered = max((number for number, (role, _) in enumerate(messages) if role == "assistant"), default=-1)
-    said = [(number, words) for number, (role, words) in enumerate(messages) if role not in _OPERATORS]
+    said = [(number, words) for number, (role, words) in enumerate(messages) if role not in OPERATOR_ROLES]
     newest = [words for number, words in said if number > answered]
     before = [words for number, words in said if number < answered and messages[number][0] != "assistant"]
     older = "\n".join(before[:-_SINGLE])
     return Conversation(
-        system="\n".join([words for role, words in messages if role in _OPERATORS]),
+        system="\n".join([words for role, words in messages if role in OPERATOR_ROLES]),
         newest="\n".join(newest),
         earlier=tuple([one for one in (older, *before[-_SINGLE:]) if one]),
     )

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.analyzer.security.domain.conversation import Conversation
-from services.detection.masking import identity_of
+from services.detection.finding import placeholder_name
+from services.detection.masking import find_placeholders
 from services.detection.output_rules import ECHO, scan_rules
 from services.detection.output_scanner import ScanState, scan_chunk, scan_end
 
-_PLACEHOLDER = re.compile(r"\[([A-Z][A-Z_]{0,30})_[0-9]{1,6}\]")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{12,128}")
 _CANARY = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).*")
 _CHARS = 200_000
@@ -53,24 +53,24 @@ def _scanned(answer: str, said: Conversation) -> Iterable[Leak]:
         if one.type == ECHO:
             yield Leak("system_prompt_leak", "echo", one.start, one.end, 7 + 8 * one.score, one.evidence)
             continue
-        name = identity_of(one.type, "")[0]
+        name = placeholder_name(one.type)
         yield _value(name, one.type.lower(), one.start, one.end, f"{name.lower()} by {one.evidence}")
 
 
 def _placeholders(answer: str, said: Conversation) -> Iterable[Leak]:
-    seen = {match.group() for text in said.given for match in _PLACEHOLDER.finditer(text)}
-    system = {match.group() for match in _PLACEHOLDER.finditer(said.system)}
-    for match in _PLACEHOLDER.finditer(answer):
-        placeholder, name = match.group(), match.group(1)
+    seen = {placeholder for text in said.given for _, _, placeholder in find_placeholders(text)}
+    system = {placeholder for _, _, placeholder in find_placeholders(said.system)}
+    for start, end, placeholder in find_placeholders(answer):
         if placeholder in seen:
             continue
         seen.add(placeholder)
+        name = placeholder[1:].rpartition("_")[0]
         if placeholder in system:
             why = f"a {name.lower()} that only the system prompt holds"
-            yield Leak("system_prompt_leak", "system_value", match.start(), match.end(), 14.0, why)
+            yield Leak("system_prompt_leak", "system_value", start, end, 14.0, why)
         else:
             why = f"a {name.lower()} that the prompt does not hold"
-            yield _value(name, "unknown_value", match.start(), match.end(), why)
+            yield _value(name, "unknown_value", start, end, why)
 
 
 def _canaries(answer: str, said: Conversation) -> Iterable[Leak]:

@@ -1,4 +1,4 @@
-"""Inspects and masks texts without keeping its service's event loop from other work."""
+"""Masks texts without keeping its service's event loop from other work."""
 
 import asyncio
 import time
@@ -10,22 +10,22 @@ from services.common.process import metrics
 from services.common.process.child.child_process import ChildProcess
 from services.common.process.child.on_demand import NotAnsweredError, OnDemandChild
 from services.common.requests.masking.child import from_json
-from services.common.requests.masking.sensitive_texts import Hidden, Inspected, inspect
+from services.common.requests.masking.sensitive_texts import MaskedTexts, MaskScope, mask_texts
 
 _MODULE = "services.common.requests.masking.child"
 _HERE_CHARS = 2000
-"""Texts of a request up to which they are inspected here: .1 to 2 ms."""
+"""Texts of a request up to which they are masked here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
 _SHARE = 2
 """A tenant may fill a half of the room: beside any flood there is some for others."""
 _SLICE_S = 0.003
-"""Of inspecting here in one round of the loop; one request may take it over."""
+"""Of masking here in one round of the loop; one request may take it over."""
 _PATIENCE_S = 5.0
 _JOB_S = 10.0
 
 
 class NotMaskedError(Exception):
-    """The texts could not be inspected: there is no room, no time, or no process."""
+    """The texts could not be masked: there is no room, no time, or no process."""
 
 
 def masking_child(patience_s: float = _PATIENCE_S) -> OnDemandChild:
@@ -35,7 +35,7 @@ def masking_child(patience_s: float = _PATIENCE_S) -> OnDemandChild:
 
 @dataclass
 class Masker:
-    """Short texts are inspected here, some milliseconds at a time between the loop's
+    """Short texts are masked here, some milliseconds at a time between the loop's
     other work; long ones in a process that is started for the first of them.
 
     At most `waiting_bytes` of text wait for it, a tenant's at most a half.
@@ -45,11 +45,11 @@ class Masker:
     here_chars: int = _HERE_CHARS
     waiting_bytes: int = _WAITING_BYTES
     _spent_s: float = field(default=0.0, init=False)
-    """On inspecting here, in the present round of the loop."""
+    """On masking here, in the present round of the loop."""
     _waiting: "Counter[str]" = field(default_factory=Counter, init=False)
     """Bytes, by tenant."""
 
-    async def inspect(self, texts: Sequence[str], hidden: Hidden, *, tenant: str) -> Inspected:
+    async def mask(self, texts: Sequence[str], scope: MaskScope, *, tenant: str) -> MaskedTexts:
         """The texts of one request of a tenant's, masked.
 
         Raises:
@@ -57,7 +57,7 @@ class Masker:
         """
         with metrics.MASKING_SECONDS.time():
             if sum(map(len, texts)) <= self.here_chars:
-                return await self._inspect_here(texts, hidden)
+                return await self._mask_here(texts, scope)
             size = sum(len(text) * (1 if text.isascii() else 4) for text in texts)
             if (
                 self._waiting.total() + size > self.waiting_bytes
@@ -66,12 +66,12 @@ class Masker:
                 raise _not_masked("full")
             self._waiting[tenant] += size
             try:
-                return await self._inspect_beside(texts, hidden, tenant)
+                return await self._mask_beside(texts, scope, tenant)
             finally:
                 self._waiting[tenant] -= size
                 self._waiting += Counter()  # forgets tenants that have nothing there
 
-    async def _inspect_here(self, texts: Sequence[str], hidden: Hidden) -> Inspected:
+    async def _mask_here(self, texts: Sequence[str], scope: MaskScope) -> MaskedTexts:
         """At once, unless this round of the loop has had its share of it."""
         while self._spent_s > _SLICE_S:  # noqa: ASYNC110  a round of the loop has no event
             await asyncio.sleep(0)
@@ -79,7 +79,7 @@ class Masker:
             asyncio.get_running_loop().call_soon(self._begin_round)
         began_s = time.perf_counter()
         try:
-            return inspect(texts, hidden)
+            return mask_texts(texts, scope)
         finally:
             self._spent_s += time.perf_counter() - began_s
 
@@ -90,9 +90,9 @@ class Masker:
         """Ends the process."""
         await self.child.close()
 
-    async def _inspect_beside(self, texts: Sequence[str], hidden: Hidden, tenant: str) -> Inspected:
+    async def _mask_beside(self, texts: Sequence[str], scope: MaskScope, tenant: str) -> MaskedTexts:
         try:
-            return from_json(await self.child.ask({"texts": list(texts), "hidden": hidden}, tenant=tenant))
+            return from_json(await self.child.ask({"texts": list(texts), "scope": scope}, tenant=tenant))
         except NotAnsweredError as error:
             raise _not_masked(error.why) from error
 

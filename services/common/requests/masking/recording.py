@@ -11,7 +11,7 @@ from schemas.limits import MARGIN_BYTES, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
 from services.common.control.state import ControlState
 from services.common.process import metrics
 from services.common.requests.masking.masker import Masker, NotMaskedError
-from services.common.requests.masking.sensitive_texts import Hidden
+from services.common.requests.masking.sensitive_texts import MaskScope
 from services.common.requests.masking.texts import RequestTexts, with_texts
 
 log = structlog.get_logger(__name__)
@@ -52,11 +52,11 @@ class TextRecording:
             return event
         if kept == "masked":
             try:
-                inspected = await self.masker.inspect(texts.all, Hidden.TO_KEEP, tenant=event.tenant)
+                masked = await self.masker.mask(texts.all, MaskScope.TO_KEEP, tenant=event.tenant)
             except NotMaskedError as error:
                 log.warning("texts_not_stored", request_id=event.request_id, reason=str(error))
                 return event
-            texts = texts.with_texts(inspected.texts)
+            texts = texts.with_texts(masked.texts)
         told = with_texts(event, texts)
         if sum(map(len, texts.all)) > _MOST_BYTES // _ESCAPED and len(told.encode()) > _MOST_BYTES:
             metrics.MASKING_MISSED.labels("too_large").inc()
@@ -71,13 +71,11 @@ class TextRecording:
         if self.stored(tenant) == "raw":
             return list(texts)
         try:
-            inspected = await self.masker.inspect(
-                [text or "" for text in texts], Hidden.TO_KEEP, tenant=tenant
-            )
+            masked = await self.masker.mask([text or "" for text in texts], MaskScope.TO_KEEP, tenant=tenant)
         except NotMaskedError as error:
             log.warning("remarks_not_stored", tenant=tenant, reason=str(error))
             return [None for _ in texts]
-        return [None if text is None else shown for text, shown in zip(texts, inspected.texts, strict=True)]
+        return [None if text is None else shown for text, shown in zip(texts, masked.texts, strict=True)]
 
     async def close(self) -> None:
         """Ends the process that masks."""

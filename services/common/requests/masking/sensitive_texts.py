@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from services.detection.finding import Finding
+from services.detection.finding import Finding, is_secret
 from services.detection.masking import Finder, Vault, identity_of, mask_all
 from services.detection.sensitive import find_sensitive, find_to_keep_out
 
-_SECRET = "SECRET_"  # noqa: S105  the beginning of findings' types
 
-
-class Hidden(StrEnum):
+class MaskScope(StrEnum):
     """What is masked."""
 
     NOTHING = "nothing"
@@ -25,7 +23,7 @@ class Hidden(StrEnum):
     """
 
     @classmethod
-    def of(cls, *, secrets: bool, personal: bool) -> "Hidden":
+    def of(cls, *, secrets: bool, personal: bool) -> "MaskScope":
         """What two switches come to."""
         if secrets:
             return cls.EVERYTHING if personal else cls.SECRETS
@@ -33,9 +31,9 @@ class Hidden(StrEnum):
 
     def covers(self, kind: str) -> bool:
         """Whether a finding of this type is masked."""
-        if self in (Hidden.EVERYTHING, Hidden.TO_KEEP):
+        if self in (MaskScope.EVERYTHING, MaskScope.TO_KEEP):
             return True
-        return self is (Hidden.SECRETS if kind.startswith(_SECRET) else Hidden.PERSONAL)
+        return self is (MaskScope.SECRETS if is_secret(kind) else MaskScope.PERSONAL)
 
 
 class Found(NamedTuple):
@@ -50,13 +48,13 @@ class Found(NamedTuple):
     @property
     def is_secret(self) -> bool:
         """Whether it is a secret, and not personal data."""
-        return self.type.startswith(_SECRET)
+        return is_secret(self.type)
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
-    """Texts after an inspection: masked, what the placeholders stand for, and what was
-    found in each of the texts as they were.
+class MaskedTexts:
+    """Texts without what was masked, what the placeholders stand for, and what was found
+    in each of the texts as they were.
     """
 
     texts: tuple[str, ...]
@@ -64,21 +62,21 @@ class Inspected:
     found: tuple[tuple[Found, ...], ...] = field(repr=False)
 
 
-def inspect(texts: Sequence[str], hidden: Hidden) -> Inspected:
+def mask_texts(texts: Sequence[str], scope: MaskScope) -> MaskedTexts:
     """Masks texts that belong together, with one vault."""
-    find = _remembering(find_to_keep_out if hidden is Hidden.TO_KEEP else find_sensitive)
+    find = _remembering(find_to_keep_out if scope is MaskScope.TO_KEEP else find_sensitive)
     found = tuple(
         [
             tuple(dict.fromkeys([_found(one, text) for one in find(text)]))  # each value once
             for text in texts
         ]
     )
-    if hidden is Hidden.NOTHING or not any(hidden.covers(one.type) for some in found for one in some):
-        return Inspected(tuple(texts), Vault(), found)
+    if scope is MaskScope.NOTHING or not any(scope.covers(one.type) for some in found for one in some):
+        return MaskedTexts(tuple(texts), Vault(), found)
     shown, vault = mask_all(
-        texts, find=lambda text: tuple([one for one in find(text) if hidden.covers(one.type)])
+        texts, find=lambda text: tuple([one for one in find(text) if scope.covers(one.type)])
     )
-    return Inspected(shown, vault, found)
+    return MaskedTexts(shown, vault, found)
 
 
 def _found(finding: Finding, text: str) -> Found:

@@ -1,9 +1,13 @@
 """What was asked and answered, as texts, and an end with them. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schemas.base import PromptPart
 from schemas.inference import Delivered, InferenceCompleted, InferenceRequested
+
+OPERATOR_ROLES = frozenset({"system", "developer"})
+"""Whose messages are the operator's, not a user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,13 @@ def texts_of(request: InferenceRequested, choices: tuple[Delivered, ...]) -> Req
 
 
 def content_text(content: object) -> str:
-    """The text of a message's content, which is a string or a list of parts."""
+    """The text of a message's content, which is a string or a list of parts: in one, as
+    models read it.
+    """
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        return "\n".join([str(part.get("text", "")) for part in content if isinstance(part, dict)])
-    return ""
+    parts = content if isinstance(content, list) else ()
+    return "".join([str(part.get("text") or "") for part in parts if isinstance(part, Mapping)])
 
 
 def with_texts(event: InferenceCompleted, texts: RequestTexts) -> InferenceCompleted:

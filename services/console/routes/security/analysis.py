@@ -15,8 +15,8 @@ from services.console.administration.kinds import PRIVATE
 from services.console.identity.callers import Caller, Callers
 from services.console.routes.documentation import body_of, problems
 from services.console.security.analysis import MAX_PROMPT_BYTES, judged
-from services.console.security.desk import SecurityDesk
 from services.console.security.findings import Findings
+from services.console.security.services import SecurityServices
 
 Level = Literal["none", "low", "medium", "high", "critical"]
 
@@ -77,7 +77,7 @@ class AnalyzeAnswer(BaseModel):
     )
 
 
-def security_router(callers: Callers, desk: SecurityDesk, limits: BodyLimits) -> APIRouter:
+def security_router(callers: Callers, security: SecurityServices, limits: BodyLimits) -> APIRouter:
     """Analysis."""
     router = APIRouter(prefix="/api/security", tags=["Security"])
 
@@ -96,10 +96,10 @@ def security_router(callers: Callers, desk: SecurityDesk, limits: BodyLimits) ->
         """
         body = await read_json(request, AnalyzeBody, limits)
         _require_short(body.prompt)
-        found = await desk.analyst.analyse(caller.tenant, body.prompt)
-        policy = desk.control.state.policy_of(caller.tenant)
-        answer = judged(found, desk.thresholds(caller.tenant), policy) | {
-            "user_history": await _history(caller, desk.findings, body.user_id)
+        found = await security.analyst.analyse(caller.tenant, body.prompt)
+        policy = security.control.state.policy_of(caller.tenant)
+        answer = judged(found, security.thresholds(caller.tenant), policy) | {
+            "user_history": await _history(caller, security.findings, body.user_id)
         }
         return json_response(answer, headers=PRIVATE)
 

@@ -31,11 +31,11 @@ from services.console.security.answers import (
     TuningAnswer,
     TuningParameters,
 )
-from services.console.security.desk import SecurityDesk
+from services.console.security.services import SecurityServices
 from services.console.security.tuning import TuningRequest
 
 
-def investigation_router(admins: Administrators, desk: SecurityDesk, limits: BodyLimits) -> APIRouter:
+def investigation_router(admins: Administrators, security: SecurityServices, limits: BodyLimits) -> APIRouter:
     """Findings."""
     router = APIRouter(prefix="/api/security", tags=["Security"])
     looks = problems(400, 401, 403, 429, 503)
@@ -54,7 +54,7 @@ def investigation_router(admins: Administrators, desk: SecurityDesk, limits: Bod
         principal = admins.principal(request, Scope.READ)
         asked = read_query(request, SummaryParameters, SummaryParameters.model_fields)
         tenant = _tenant(principal, asked.tenant)
-        return json_response(await desk.findings.summary(tenant, asked.window_hours), headers=PRIVATE)
+        return json_response(await security.findings.summary(tenant, asked.window_hours), headers=PRIVATE)
 
     @router.get(
         "/findings",
@@ -68,7 +68,7 @@ def investigation_router(admins: Administrators, desk: SecurityDesk, limits: Bod
         asked = read_query(request, FindingParameters, FindingParameters.model_fields)
         asked = asked.model_copy(update={"tenant": _tenant(principal, asked.tenant)})
         try:
-            return json_response(await desk.findings.page(asked.query), headers=PRIVATE)
+            return json_response(await security.findings.page(asked.query), headers=PRIVATE)
         except InvalidCursorError as error:
             raise malformed(f"{error}.", "cursor") from error
 
@@ -85,7 +85,7 @@ def investigation_router(admins: Administrators, desk: SecurityDesk, limits: Bod
         principal = admins.principal(request)
         asked = read_query(request, TimelineParameters, TimelineParameters.model_fields)
         tenant, user = _tenant(principal, asked.tenant), str(request.path_params["user"])
-        return json_response(await desk.findings.timeline(tenant, user, asked.days), headers=PRIVATE)
+        return json_response(await security.findings.timeline(tenant, user, asked.days), headers=PRIVATE)
 
     @router.post(
         finding_path,
@@ -100,7 +100,7 @@ def investigation_router(admins: Administrators, desk: SecurityDesk, limits: Bod
         body = await read_json(request, FindingFeedbackBody, limits)
         tenant = "" if admin.principal.is_platform_admin else admin.principal.tenant
         finding_id = str(request.path_params["finding_id"])
-        taken = await desk.feedback.submit(tenant, finding_id, body.verdict, admin.actor)
+        taken = await security.feedback.submit(tenant, finding_id, body.verdict, admin.actor)
         told = FindingFeedbackTaken.model_validate(taken.model_dump())
         return json_response(told.model_dump(mode="json"), 201)
 
@@ -117,10 +117,10 @@ def investigation_router(admins: Administrators, desk: SecurityDesk, limits: Bod
         principal = admins.principal(request)
         asked = read_query(request, TuningParameters, TuningParameters.model_fields)
         tenant = _tenant(principal, asked.tenant) or principal.tenant
-        present = desk.thresholds(tenant)
+        present = security.thresholds(tenant)
         wanted = TuningRequest(asked.level, asked.target, asked.confidence, asked.days)
-        advice = await desk.tuning.advise(tenant, present, wanted)
-        return json_response(advice | _changes(desk.control.state, tenant, advice), headers=PRIVATE)
+        advice = await security.tuning.advise(tenant, present, wanted)
+        return json_response(advice | _changes(security.control.state, tenant, advice), headers=PRIVATE)
 
     return router
 

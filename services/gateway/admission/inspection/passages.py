@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from schemas.inference import InferenceRequested
+from services.common.requests.masking.texts import content_text
 
 SLICE_CHARS, OVERLAP_CHARS = 1536, 256
 """What the detector reads whole in one piece, and by how much pieces overlap: what a
@@ -45,17 +46,10 @@ def _passages(request: InferenceRequested) -> Iterator[tuple[str, str]]:
 
 def _message(message: Mapping[str, Any]) -> str:
     """A message's content first, as the engines join it; then the rest that is told."""
-    texts = [_content(message.get("content"))]
+    texts = [content_text(message.get("content"))]
     texts += [str(message[name]) for name in ("name", "tool_call_id") if message.get(name)]
     texts += _strings(message.get("tool_calls"))
     return "\n".join(texts)
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else ()
-    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, Mapping))
 
 
 def _strings(value: Any) -> Iterator[str]:

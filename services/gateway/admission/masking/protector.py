@@ -13,11 +13,11 @@ from services.common.control.state import ControlState
 from services.common.http.problems import malformed, unavailable
 from services.common.process import metrics
 from services.common.requests.masking.masker import Masker, NotMaskedError
-from services.common.requests.masking.sensitive_texts import Hidden, Inspected
+from services.common.requests.masking.sensitive_texts import MaskedTexts, MaskScope
+from services.common.requests.masking.texts import OPERATOR_ROLES
 from services.detection.masking import find_placeholders
 from services.detection.output_rules import said
 from services.gateway.admission.masking.prompt_texts import PromptText, texts_in, with_texts
-from services.gateway.streams.outlet.opening import OPERATORS
 from services.gateway.streams.outlet.sealing import PromptValues, seal
 
 
@@ -32,19 +32,19 @@ class Protected:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a policy asks for."""
+class _PromptPolicy:
+    """What a tenant's policy asks for."""
 
-    hidden: Hidden
+    scope: MaskScope
     blocks: bool
     leaks: str
     personal: str
 
     @classmethod
-    def of(cls, policy: PolicyChanged) -> "_Wanted":
+    def of(cls, policy: PolicyChanged) -> "_PromptPolicy":
         looks = policy.scan_output
         return cls(
-            Hidden.of(secrets=policy.secrets == "mask", personal=policy.mask_prompt),
+            MaskScope.of(secrets=policy.secrets == "mask", personal=policy.mask_prompt),
             policy.secrets == "block",
             policy.output_leaks if looks else "observe",
             policy.output_personal if looks else "observe",
@@ -56,7 +56,7 @@ class _Wanted:
 
     @property
     def anything(self) -> bool:
-        return self.hidden is not Hidden.NOTHING or self.blocks or self.looks_at_answers
+        return self.scope is not MaskScope.NOTHING or self.blocks or self.looks_at_answers
 
 
 @dataclass
@@ -77,24 +77,22 @@ class Protector:
                 not be done in time; 400, log-probabilities are asked for that would
                 tell what answers must not.
         """
-        wanted = _Wanted.of(self.state().policy_of(requests[0].tenant))
-        if not wanted.anything:
+        policy = _PromptPolicy.of(self.state().policy_of(requests[0].tenant))
+        if not policy.anything:
             return [Protected(request) for request in requests]
-        if wanted.looks_at_answers and any(request.sampling.logprobs for request in requests):
+        if policy.looks_at_answers and any(request.sampling.logprobs for request in requests):
             raise malformed(
                 "logprobs cannot be had while this tenant's answers are looked at on their way: they would "
                 "tell what is hidden.",
                 "logprobs",
                 ErrorCode.UNSUPPORTED_PARAMETER,
             )
-        return [await self._protect(request, wanted) for request in requests]
+        return [await self._protect(request, policy) for request in requests]
 
-    async def _protect(self, request: InferenceRequested, wanted: _Wanted) -> Protected:
+    async def _protect(self, request: InferenceRequested, policy: _PromptPolicy) -> Protected:
         texts = texts_in(request)
         try:
-            inspected = await self.masker.inspect(
-                [one.text for one in texts], wanted.hidden, tenant=request.tenant
-            )
+            masked = await self.masker.mask([one.text for one in texts], policy.scope, tenant=request.tenant)
         except NotMaskedError as error:
             metrics.MASKED_PROMPTS.labels("refused").inc()
             raise unavailable(
@@ -102,38 +100,38 @@ class Protector:
                 "tenant's policy wants that. Nothing was begun. Try again.",
                 code=ErrorCode.OVERLOADED,
             ) from error
-        secrets = {one.type for some in inspected.found for one in some if one.is_secret}
-        if wanted.blocks and secrets:
+        secrets = {one.type for some in masked.found for one in some if one.is_secret}
+        if policy.blocks and secrets:
             metrics.MASKED_PROMPTS.labels("blocked").inc()
             return Protected(request, tuple(sorted(secrets)))
-        metrics.MASKED_PROMPTS.labels("masked" if inspected.vault.values else "clean").inc()
-        if inspected.vault.values:
-            request = with_texts(request, iter(inspected.texts))
-        return Protected(self._handled(request, texts, inspected, wanted))
+        metrics.MASKED_PROMPTS.labels("masked" if masked.vault.values else "clean").inc()
+        if masked.vault.values:
+            request = with_texts(request, iter(masked.texts))
+        return Protected(self._handled(request, texts, masked, policy))
 
     def _handled(
         self,
         request: InferenceRequested,
         texts: Sequence[PromptText],
-        inspected: Inspected,
-        wanted: _Wanted,
+        masked: MaskedTexts,
+        policy: _PromptPolicy,
     ) -> InferenceRequested:
         """The request with what is to be done to its answer; as it is, where that is
         nothing.
         """
-        vault = inspected.vault
-        if not (vault.values or wanted.looks_at_answers):
+        vault = masked.vault
+        if not (vault.values or policy.looks_at_answers):
             return request
         values = PromptValues(dict(vault.values))
-        if wanted.looks_at_answers:
-            users = [number for number, one in enumerate(texts) if one.role not in OPERATORS]
+        if policy.looks_at_answers:
+            users = [number for number, one in enumerate(texts) if one.role not in OPERATOR_ROLES]
             told = frozenset(
-                said(one.name, one.canonical) for number in users for one in inspected.found[number]
+                said(one.name, one.canonical) for number in users for one in masked.found[number]
             )
-            shown = {one for number in users for _, _, one in find_placeholders(inspected.texts[number])}
+            shown = {one for number in users for _, _, one in find_placeholders(masked.texts[number])}
             values = PromptValues(values.values, told, frozenset(vault.values.keys() - shown))
         sealed = seal(values, request, self.pepper)
         handling = AnswerHandling.model_validate(
-            {"sealed": sealed, "leaks": wanted.leaks, "personal": wanted.personal}
+            {"sealed": sealed, "leaks": policy.leaks, "personal": policy.personal}
         )
         return request.model_copy(update={"answer": handling})

@@ -7,7 +7,7 @@ import structlog
 from schemas.base import AnswerHandling
 from schemas.inference import InferenceRequested
 from services.common.process import metrics
-from services.common.requests.masking.texts import content_text
+from services.common.requests.masking.texts import OPERATOR_ROLES, content_text
 from services.detection.masking import Vault
 from services.detection.output_rules import ScanRules
 from services.detection.system_prompt_echo import WatchedPrompt, watch
@@ -17,7 +17,6 @@ from services.gateway.streams.outlet.strand import AnswerRules
 
 log = structlog.get_logger(__name__)
 
-OPERATORS = frozenset({"system", "developer"})
 _PROMPTS = 64
 
 
@@ -43,7 +42,7 @@ def _scan_of(request: InferenceRequested, handling: AnswerHandling, values: Prom
         texts = [
             content_text(message.get("content"))
             for message in request.messages
-            if message.get("role") in OPERATORS
+            if message.get("role") in OPERATOR_ROLES
         ]
         prompt = _watched("\n".join(texts)) if texts else None
     return ScanRules(values.said, prompt, handling.personal, handling.leaks, values.unsaid)

@@ -11,6 +11,8 @@ from typing import Any
 from schemas.errors import ErrorCode
 from schemas.inference import End, Outcome, Piece
 from services.common.process import metrics
+from services.detection.finding import is_secret
+from services.detection.output_rules import ECHO
 from services.gateway.streams.outlet.strand import AnswerRules, Strand
 
 _TEXT = -1
@@ -134,6 +136,6 @@ class _Choice:
 
 
 def _kind_of(found: str) -> str:
-    if found == "SYSTEM_PROMPT":
+    if found == ECHO:
         return "system_prompt"
-    return "secret" if found.startswith("SECRET") else "personal"
+    return "secret" if is_secret(found) else "personal"

@@ -1,6 +1,6 @@
 """How many items a JSON Schema has a grammar count one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_ITEMS = 10_000
@@ -22,12 +22,12 @@ def _counted(schema: Any) -> Iterator[float]:
     waiting = [schema]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, dict):
+        if isinstance(one, Mapping):
             for name, value in one.items():
                 if name in _LEAST | _MOST and isinstance(value, int | float):
                     yield _cost(value, name)
             waiting.extend(one.values())
-        elif isinstance(one, list):
+        elif isinstance(one, list | tuple):
             waiting.extend(one)
 
 

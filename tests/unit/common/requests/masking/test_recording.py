@@ -15,7 +15,7 @@ from services.common.process.child.on_demand import OnDemandChild
 from services.common.requests.completion import completed_event
 from services.common.requests.masking.masker import Masker, NotMaskedError
 from services.common.requests.masking.recording import StoreText, TextRecording, stored_text
-from services.common.requests.masking.sensitive_texts import Hidden, inspect
+from services.common.requests.masking.sensitive_texts import MaskScope, mask_texts
 from services.common.requests.masking.texts import RequestTexts, texts_of
 from services.common.requests.model_catalogue import Price
 
@@ -93,6 +93,15 @@ async def test_end_value_known_from_one_text_alone_is_masked_in_the_others() -> 
     assert event.response_text == "[SECRET_1] is weak."
 
 
+async def test_end_value_cut_over_two_parts_of_a_message_is_masked() -> None:
+    """A model reads the parts as one text, and so does whoever reads the record."""
+    parts = [{"type": "text", "text": f"use {KEY[:20]}"}, {"type": "text", "text": KEY[20:]}]
+    request = request_of(("user", "")).model_copy(update={"messages": ({"role": "user", "content": parts},)})
+    event = await recorded(request, "ok")
+    assert event.prompt_text == "use [SECRET_1]"
+    assert event.prompt_chars == len(f"use {KEY}")
+
+
 async def test_end_placeholder_that_a_user_wrote_is_given_to_no_value() -> None:
     """Whoever comes first."""
     event = await recorded(request_of(("user", MAIL), ("user", "What is [EMAIL_1]?")), "[EMAIL_1]?")
@@ -132,13 +141,13 @@ async def test_long_texts_are_masked_in_a_process_that_is_replaced_when_killed()
     masker = Masker()
     text = f"{MAIL} said \ud800 again. " * 400
     try:
-        first = await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme")
-        assert first == inspect([text, KEY], Hidden.EVERYTHING)
+        first = await masker.mask([text, KEY], MaskScope.EVERYTHING, tenant="acme")
+        assert first == mask_texts([text, KEY], MaskScope.EVERYTHING)
         child = masker.child.child
         assert isinstance(child, ChildProcess)
         child.process.kill()
         await child.process.wait()
-        assert await masker.inspect([text, KEY], Hidden.EVERYTHING, tenant="acme") == first
+        assert await masker.mask([text, KEY], MaskScope.EVERYTHING, tenant="acme") == first
         assert masker.child.child is not child
     finally:
         await masker.close()
@@ -191,7 +200,7 @@ async def test_texts_that_wait_are_bounded() -> None:
     masker = Masker(OnDemandChild(start, 0.01, job_s=30), waiting_bytes=40_000)
     before = masking_missed("full")
     request, other = request_of(("user", "a" * 12_000)), request_of(("user", "b" * 7_000))
-    first = asyncio.create_task(masker.inspect(["a" * 12_000], Hidden.EVERYTHING, tenant="acme"))
+    first = asyncio.create_task(masker.mask(["a" * 12_000], MaskScope.EVERYTHING, tenant="acme"))
     await asyncio.sleep(0)
     recording = TextRecording(masker=masker)
     full = await recording.end_with_texts(*ended(request, "ok"))
@@ -199,9 +208,9 @@ async def test_texts_that_wait_are_bounded() -> None:
     assert (full.prompt_text, impatient.prompt_text) == (None, None)
     assert masking_missed("full") == before + 1
     with pytest.raises(NotMaskedError, match="busy"):  # another tenant has room, and waits
-        await masker.inspect(["c" * 12_000], Hidden.EVERYTHING, tenant="globex")
+        await masker.mask(["c" * 12_000], MaskScope.EVERYTHING, tenant="globex")
     with pytest.raises(NotMaskedError, match="full"):
-        await masker.inspect(["c" * 29_000], Hidden.EVERYTHING, tenant="globex")
+        await masker.mask(["c" * 29_000], MaskScope.EVERYTHING, tenant="globex")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
@@ -225,9 +234,9 @@ async def test_short_texts_let_the_loop_breathe() -> None:
     other = asyncio.create_task(other_work())
     text = f"I am {MAIL}, card {CARD}, key {KEY}. " * 10
     found = await asyncio.gather(
-        *(masker.inspect([text], Hidden.EVERYTHING, tenant="acme") for _ in range(60))
+        *(masker.mask([text], MaskScope.EVERYTHING, tenant="acme") for _ in range(60))
     )
     done.set()
     await other
     assert rounds > 10
-    assert {one.texts for one in found} == {inspect([text], Hidden.EVERYTHING).texts}
+    assert {one.texts for one in found} == {mask_texts([text], MaskScope.EVERYTHING).texts}

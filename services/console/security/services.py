@@ -11,7 +11,7 @@ from services.console.security.tuning import TuningAdvice
 
 
 @dataclass(frozen=True)
-class SecurityDesk:
+class SecurityServices:
     """What the routes ask. `default` are the thresholds of whom no administrator gave
     any.
     """
