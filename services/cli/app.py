@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from services.cli import audit, costs, dead_letters, installation, operations, security
+from services.cli import compliance, costs, dead_letters, installation, operations, security
 from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
 _ADMINISTRATION = "Administration"
@@ -77,9 +77,9 @@ app.add_typer(thresholds.app, name="thresholds", rich_help_panel=_ADMINISTRATION
 app.add_typer(policies.app, name="policies", rich_help_panel=_ADMINISTRATION)
 app.add_typer(routes.app, name="routes", rich_help_panel=_ADMINISTRATION)
 app.add_typer(dead_letters.app, name="dlq")
-app.add_typer(audit.app, name="audit")
+app.add_typer(compliance.audit_app, name="audit")
 app.add_typer(security.app, name="security")
-app.add_typer(audit.privacy_app, name="privacy")
+app.add_typer(compliance.privacy_app, name="privacy")
 
 
 def main() -> None:

@@ -114,6 +114,19 @@ def tenant_for(principal: Principal, named: str | None) -> str:
     return principal.tenant
 
 
+def tenant_asked(principal: Principal, named: str) -> str:
+    """Whose figures or findings are told; empty for all tenants'.
+
+    Raises:
+        ProblemError: 403, another tenant's.
+    """
+    if principal.is_platform_admin or named == principal.tenant:
+        return named
+    if named:
+        raise forbidden(f"This key sees what is of the tenant {principal.tenant!r} only; leave `tenant` out.")
+    return principal.tenant
+
+
 def guarded(principal: Principal, kind: str, verb: Verb, entry_id: str | None, change: Change) -> Change:
     """A change that is made only if its caller may make it. `entry_id` is that of an
     entry which must be there, None for a new one.

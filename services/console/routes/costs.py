@@ -14,8 +14,9 @@ from schemas.control import Scope
 from services.common.clock import Clock
 from services.common.control.reader import ControlReader
 from services.common.control.state import ControlState
-from services.common.http.problems import forbidden, malformed
+from services.common.http.problems import malformed
 from services.common.http.responses import json_response
+from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
 from services.console.domain.cost_names import CostNames
 from services.console.domain.cost_query import DIMENSIONS, CostRequest, InvalidQueryError
@@ -123,7 +124,7 @@ def costs_router(
         tenant, or for all.
         """
         asked = read_query(request, CostParameters, _NAMES)
-        tenant = _tenant(caller, asked.tenant)
+        tenant = tenant_asked(caller.principal, asked.tenant)
         names = _names(caller, control.state, pseudonym_key)
         try:
             only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
@@ -138,19 +139,6 @@ def costs_router(
         return json_response(found)
 
     return router
-
-
-def _tenant(caller: Caller, asked: str) -> str:
-    """Whose costs may be told; empty for all tenants'.
-
-    Raises:
-        ProblemError: 403, another tenant's.
-    """
-    if caller.principal.is_platform_admin:
-        return asked
-    if asked in ("", caller.tenant):
-        return caller.tenant
-    raise forbidden(f"This key sees the costs of the tenant {caller.tenant!r} only; leave `tenant` out.")
 
 
 def _names(caller: Caller, state: ControlState, pseudonym_key: str) -> CostNames:

@@ -14,7 +14,7 @@ from schemas.events.audit import ChainAnchored
 from services.analyzer.audit.domain.verification import Break, Fault
 from services.analyzer.audit.examination import Examined
 from services.cli.app import app
-from services.cli.audit.verification import _line, anchors_in
+from services.cli.compliance.verification import _line, anchors_in
 from services.common.errors import ConfigError
 
 _ANCHOR = ChainAnchored(

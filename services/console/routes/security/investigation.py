@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.control import Scope
-from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.common.http.problems import forbidden, malformed
+from services.common.http.problems import malformed
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
+from services.console.administration.authorisation import tenant_asked
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.domain.cursors import InvalidCursorError
@@ -53,7 +53,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         """
         principal = admins.principal(request, Scope.READ)
         asked = read_query(request, SummaryParameters, SummaryParameters.model_fields)
-        tenant = _tenant(principal, asked.tenant)
+        tenant = tenant_asked(principal, asked.tenant)
         return json_response(await security.findings.summary(tenant, asked.window_hours), headers=PRIVATE)
 
     @router.get(
@@ -66,7 +66,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         """Tell findings, the newest first, with what an investigator needs."""
         principal = admins.principal(request)
         asked = read_query(request, FindingParameters, FindingParameters.model_fields)
-        asked = asked.model_copy(update={"tenant": _tenant(principal, asked.tenant)})
+        asked = asked.model_copy(update={"tenant": tenant_asked(principal, asked.tenant)})
         try:
             return json_response(await security.findings.page(asked.query), headers=PRIVATE)
         except InvalidCursorError as error:
@@ -84,7 +84,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         """Tell what a user asked and what was found of it; who has nothing has no hours."""
         principal = admins.principal(request)
         asked = read_query(request, TimelineParameters, TimelineParameters.model_fields)
-        tenant, user = _tenant(principal, asked.tenant), str(request.path_params["user"])
+        tenant, user = tenant_asked(principal, asked.tenant), str(request.path_params["user"])
         return json_response(await security.findings.timeline(tenant, user, asked.days), headers=PRIVATE)
 
     @router.post(
@@ -116,7 +116,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         """
         principal = admins.principal(request)
         asked = read_query(request, TuningParameters, TuningParameters.model_fields)
-        tenant = _tenant(principal, asked.tenant) or principal.tenant
+        tenant = tenant_asked(principal, asked.tenant) or principal.tenant
         present = security.thresholds(tenant)
         wanted = TuningRequest(asked.level, asked.target, asked.confidence, asked.days)
         advice = await security.tuning.advise(tenant, present, wanted)
@@ -141,21 +141,6 @@ def _changes(state: ControlState, tenant: str, advice: dict[str, Any]) -> dict[s
     if own.deleted_at is not None:
         return {"apply": [restore, change], "revert": [delete]}
     return {"apply": [change], "revert": [back]}
-
-
-def _tenant(principal: Principal, asked: str) -> str:
-    """Whose findings may be told; empty for all tenants'.
-
-    Raises:
-        ProblemError: 403, another tenant's.
-    """
-    if principal.is_platform_admin:
-        return asked
-    if asked in ("", principal.tenant):
-        return principal.tenant
-    raise forbidden(
-        f"This key sees the findings of the tenant {principal.tenant!r} only; leave `tenant` out."
-    )
 
 
 def _both(*parts: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from schemas.events.audit import AuditEntry
 from services.analyzer.audit.domain.chain import exported
 from services.analyzer.audit.table import StoredAuditTable
-from services.cli.audit.new_file import new_file
+from services.cli.compliance.new_file import new_file
 from services.cli.control.control import CONNECT_TIMEOUT_S, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now

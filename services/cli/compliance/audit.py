@@ -35,7 +35,7 @@ def verify(
     """Prove that no row was changed, taken away, moved or put in; else name the first
     that was, with the exit status 1.
     """
-    from services.cli.audit.verification import verify as work
+    from services.cli.compliance.verification import verify as work
 
     run_beside_installation(lambda: work(anchors, offline=offline, as_json=as_json), as_json=as_json)
 
@@ -46,7 +46,7 @@ def anchors(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON lines, which verify takes.")] = False,
 ) -> None:
     """Show the hashes that were published, to be kept elsewhere."""
-    from services.cli.audit.verification import show_anchors
+    from services.cli.compliance.verification import show_anchors
 
     run_beside_installation(lambda: show_anchors(as_json=as_json), as_json=as_json)
 
@@ -66,7 +66,7 @@ def list_(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Show who did what, the newest first."""
-    from services.cli.audit.listing import show
+    from services.cli.compliance.listing import show
 
     given = {
         "tenant": tenant,
@@ -92,6 +92,6 @@ def export(
     """Write all rows as JSON lines, which docs/concepts/audit_verify.py reads. The export is
     itself audited, and is not made where that cannot be.
     """
-    from services.cli.audit.exports import export as work
+    from services.cli.compliance.exports import export as work
 
     run_beside_installation(lambda: work(out, as_json=as_json), as_json=as_json)

@@ -29,7 +29,7 @@ def erase(
     """Erase all that is known of a user, for good; prints the receipt's id and the proof
     whom it is about. A console does the work.
     """
-    from services.cli.audit.erasures import erase as work
+    from services.cli.compliance.erasures import erase as work
 
     again = confirm if confirm is not None else typer.prompt(f"There is no way back. Type {user!r} again")
     run_beside_installation(
@@ -44,7 +44,7 @@ def receipt(
     as_json: Annotated[bool, typer.Option("--json", help="The signed receipt, which verify takes.")] = False,
 ) -> None:
     """Show what an erasure did, place by place, and when the bus's last copy is gone."""
-    from services.cli.audit.erasures import show_receipt
+    from services.cli.compliance.erasures import show_receipt
 
     run_beside_installation(lambda: show_receipt(receipt_id, as_json=as_json), as_json=as_json)
 
@@ -56,7 +56,7 @@ def list_(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """List erasures, the newest first."""
-    from services.cli.audit.erasures import list_receipts
+    from services.cli.compliance.erasures import list_receipts
 
     run_beside_installation(lambda: list_receipts(tenant, as_json=as_json), as_json=as_json)
 
@@ -70,7 +70,7 @@ def export(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write all that is known of a user as JSON. It is audited before anything is read."""
-    from services.cli.audit.erasures import export as work
+    from services.cli.compliance.erasures import export as work
 
     run_beside_installation(lambda: work(user, tenant=tenant, out=out, as_json=as_json), as_json=as_json)
 
@@ -78,7 +78,7 @@ def export(
 @app.command()
 def key(*, as_json: Annotated[bool, _JSON] = False) -> None:
     """Show the public key of this installation's receipts: give it to who shall verify them."""
-    from services.cli.audit.erasures import show_key
+    from services.cli.compliance.erasures import show_key
 
     run_beside_installation(lambda: show_key(as_json=as_json), as_json=as_json)
 
@@ -95,7 +95,7 @@ def verify(
     """Prove offline that a receipt is whole and the installation's own; with --user and
     --proof that it is about this person. Exits with 1 where it is not.
     """
-    from services.cli.audit.erasures import verify as work
+    from services.cli.compliance.erasures import verify as work
 
     run_beside_installation(
         lambda: work(file, public_key, user=user, proof=proof, as_json=as_json), as_json=as_json

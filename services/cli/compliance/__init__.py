@@ -3,7 +3,7 @@ nothing of it was changed since; `tocsin privacy`: what is known of a person, an
 erasure.
 """
 
-from services.cli.audit.commands import app
-from services.cli.audit.privacy import app as privacy_app
+from services.cli.compliance.audit import app as audit_app
+from services.cli.compliance.privacy import app as privacy_app
 
-__all__ = ["app", "privacy_app"]
+__all__ = ["audit_app", "privacy_app"]

@@ -13,7 +13,7 @@ from services.analyzer.audit.anchors import read_anchors
 from services.analyzer.audit.examination import Examined, examine
 from services.analyzer.audit.log_comparison import AuditLog
 from services.analyzer.audit.table import StoredAuditTable
-from services.cli.audit.exports import STORE_TIMEOUT_S
+from services.cli.compliance.exports import STORE_TIMEOUT_S
 from services.cli.control.control import CONNECT_TIMEOUT_S, show_json
 from services.common.errors import ConfigError
 from services.common.process.settings import CommonSettings

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from schemas.events.audit import SubjectErasure
-from services.cli.audit.exports import STORE_TIMEOUT_S, record_export
-from services.cli.audit.new_file import new_file
+from services.cli.compliance.exports import STORE_TIMEOUT_S, record_export
+from services.cli.compliance.new_file import new_file
 from services.cli.control.control import CONNECT_TIMEOUT_S, KeySettings, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now
