@@ -14,7 +14,7 @@ from llguidance import LLMatcher, LLTokenizer
 from services.common.process.child.frames import inherited_socket, serve
 
 CPU_S = 0.5
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 1 << 29
 _BYTES = LLTokenizer("byte")
 _COMPLAINT = "failed to compile JSON schema:"
 _QUOTATION = re.compile(r"\n\s*\d+ \| |\n<state>")

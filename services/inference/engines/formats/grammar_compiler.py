@@ -10,7 +10,8 @@ from services.inference.engines.base import EngineFailedError
 from services.inference.engines.formats.json_grammar import Constraint, refusal
 
 _MODULE = "services.inference.engines.formats.grammar_child"
-_PATIENCE_S, _JOB_S = 10.0, 10.0
+_PATIENCE_S, _JOB_S = 30.0, 60.0
+"""Of waiting. What bounds a job is its CPU, which a busy machine gives slowly."""
 _REMEMBERED = 256
 _TOO_LARGE = "it takes too long or too much memory to compile; lower the bounds or simplify it"
 
