@@ -4,9 +4,10 @@ reviewed there, with examples that are run as tests.
 A pattern is a regular expression over folded text (lower case, no accents) with three
 shorthands: a space stands for one to three white-space characters (` ?` for none to
 three), `{name}` for a word list of the file's `vocabulary`, and `{gap}` for up to four
-words in between. Every quantifier in rules.yaml is bounded, so that no input makes a
-pattern backtrack without end. `needs` names word lists or literals of which at least
-one each must occur at all: it is what keeps the rules cheap.
+words in between. Every quantifier in rules.yaml is bounded, and what is repeated within a
+repetition cannot be divided in two ways (a word has no character that may stand between
+words), so that no input makes a pattern backtrack without end. `needs` names word lists
+or literals of which at least one each must occur at all: it is what keeps the rules cheap.
 """
 
 import re
@@ -200,16 +201,20 @@ def expand(pattern: str, vocabulary: Mapping[str, tuple[str, ...]]) -> str:
             return _GAP
         if name == "close":
             return _CLOSE
-        words = "|".join(word.replace(" ?", r"\s{0,3}").replace(" ", r"\s{1,3}") for word in vocabulary[name])
+        words = "|".join(map(_spaced, vocabulary[name]))
         stands_in_list = spaced[match.start() - 1] in ":|" and spaced[match.end() : match.end() + 1] in (
             "|",
             ")",
         )
         return words if match.start() and stands_in_list else f"(?:{words})"
 
-    optional = pattern.replace(" ?", r"\s{0,3}")
-    spaced = re.sub(r"(?<!\\)(?<!\[) (?![^\[\]]*\])", r"\\s{1,3}", optional)
+    spaced = _spaced(pattern)
     return _PLACEHOLDER.sub(written_out, spaced)
+
+
+def _spaced(pattern: str) -> str:
+    """Spaces that do not stand in a set of characters as white space."""
+    return re.sub(r"(?<!\\)(?<!\[) (?![^\[\]]*\])", r"\\s{1,3}", pattern.replace(" ?", r"\s{0,3}"))
 
 
 def _has_alternatives(pattern: str) -> bool:

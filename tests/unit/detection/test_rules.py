@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.process.cpu_limit import cpu_limit
 from services.detection.prompt_attacks.normalise import normalise
 from services.detection.prompt_attacks.rules import Rule, expand, load_rules
 
@@ -131,3 +132,20 @@ def test_expand_space_is_flexible_white_space() -> None:
     stays itself.
     """
     assert expand("a b[ c]", {}) == r"a\s{1,3}b[ c]"
+
+
+_FILLERS = ("-", "'", " ", "a", "a-", "-a", "a ", "a'", ".", "\n", "_", "1", "/", "<", "=", "[", "a.", "![")
+
+
+@pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
+def test_rule_text_that_nearly_matches_takes_no_time(rule: Rule) -> None:
+    """What begins like an attack and goes on with anything repeated is read to its end:
+    a pattern that divides it in many ways would take minutes of CPU, a thousand times
+    what is allowed here.
+    """
+    for example in rule.must_match:
+        folded = normalise(example).views[0].text[:200]
+        for begin in {0, *(at + 1 for at, sign in enumerate(folded) if not sign.isalnum())}:
+            for filler in _FILLERS:
+                with cpu_limit(2.0):
+                    rule.find(folded[:begin] + filler * (1536 // len(filler)))

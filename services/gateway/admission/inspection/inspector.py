@@ -22,6 +22,7 @@ from services.common.control.state import ControlState
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds, thresholds_for
 from services.common.http.problems import unavailable
 from services.common.process import metrics
+from services.common.process.cpu_limit import cpu_limit
 from services.common.process.health import Reporter
 from services.gateway.admission.inspection.cache import VerdictCache
 from services.gateway.admission.inspection.passages import slices_of
@@ -38,6 +39,8 @@ from services.gateway.admission.inspection.reading import (
 
 _HERE_CHARS = 600
 """New text of a call up to which it is read here: 0.2 to 1 ms."""
+_HERE_CPU_S = 0.1
+"""A text that takes longer was made to (a millisecond is usual), and is not read here."""
 _JOB_TEXTS = 16
 _WORKER_S = 20.0
 _READ_HERE_BYTES = 2 * 1024 * 1024
@@ -164,15 +167,21 @@ class Inspector:
             else:
                 call.readings[text] = known
         if sum(map(len, unread)) <= _HERE_CHARS:
-            for text in unread:
-                self._take_reading(call, text, self._read(text, call.thresholds))
-            return
-        if self.pool.ready:
+            self._read_at_once(call, unread)
+        elif self.pool.ready:
             await self._read_beside(call, unread)
-        if not self.pool.ready:
-            await self._read_between(call, [text for text in unread if text not in call.readings])
-        if call.policy.prompt_attacks == "block" and any(text not in call.readings for text in unread):
+        left = [text for text in unread if text not in call.readings]
+        if left and not self.pool.ready:
+            await self._read_between(call, left)
+        if call.policy.prompt_attacks == "block" and any(text not in call.readings for text in left):
             raise _not_told()
+
+    def _read_at_once(self, call: _Call, texts: Iterable[str]) -> None:
+        try:
+            for text in texts:
+                self._take_reading(call, text, self._read(text, call.thresholds))
+        except TimeoutError:
+            _missed("unread").inc()
 
     async def _read_beside(self, call: _Call, texts: Sequence[str]) -> None:
         """Has workers read texts. Those for which there is no room or no time are not
@@ -302,7 +311,8 @@ class Inspector:
     def _read(self, text: str, thresholds: Thresholds) -> Reading:
         if self._screener is None:
             raise unavailable("The gateway is starting. Try again.", code=ErrorCode.STARTING)
-        return self._screener.read(text, thresholds)
+        with cpu_limit(_HERE_CPU_S):
+            return self._screener.read(text, thresholds)
 
     def _spent_s(self, call: _Call) -> float:
         return self.monotonic() - call.began_s

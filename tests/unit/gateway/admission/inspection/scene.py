@@ -47,7 +47,9 @@ def asked(text: str, tenant: str = "acme") -> InferenceRequested:
 
 
 class FakeScreener:
-    """Rules: `certain` is critical, `rules` has ten points of high, `hint` looks odd."""
+    """Rules: `certain` is critical, `rules` has ten points of high, `hint` looks odd;
+    `endless` is never read to its end.
+    """
 
     versions = ("model-1", "rules-1")
 
@@ -57,6 +59,8 @@ class FakeScreener:
 
     def read(self, text: str, thresholds: Thresholds) -> Reading:
         self.read_texts.append(text)
+        while "endless" in text:
+            pass
         if "certain" in text:
             return Reading(thresholds.critical, 25.0, None, ("prompt_injection",))
         if "rules" in text:

@@ -253,3 +253,19 @@ async def test_gateway_that_has_not_read_the_rules_serves_nobody() -> None:
         found.inspector._screener = None
         with pytest.raises(ProblemError, match="starting"):
             await found.risk("hello")
+
+
+async def test_text_that_keeps_the_rules_busy_holds_up_nobody() -> None:
+    """It is left: refused where the policy blocks, unread elsewhere; with workers and
+    without; what comes after it is read as ever.
+    """
+    async with scene() as found:
+        with pytest.raises(ProblemError, match="could not be inspected"):
+            await found.risk("endless")
+        found.set_policy("flag")
+        assert (await found.risk("endless")).level == "none"
+        assert (await found.risk("certain")).level == "critical"
+    async with scene(dead=True) as found:
+        with pytest.raises(ProblemError, match="could not be inspected"):
+            await found.risk("endless" + LONG)
+        assert (await found.risk("certain")).level == "critical"
