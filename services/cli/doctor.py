@@ -226,13 +226,13 @@ async def _ledger(store: Store) -> Finding:
 async def _rollups(store: Store) -> Finding:
     wrong = await _lasting(
         store,
-        "SELECT hour, in_table, in_minutes, in_hours FROM v_rollups WHERE in_table != in_minutes OR "
-        "in_table != in_hours ORDER BY hour LIMIT 5",
+        "SELECT rollup_of, began_at, in_table, in_rollup FROM v_rollups WHERE in_table != in_rollup "
+        "ORDER BY began_at LIMIT 5",
     )
     if wrong:
         listed = "; ".join(
-            f"{one['hour']:%Y-%m-%d %H:00}: {one['in_table']} rows, {one['in_minutes']} by minute, "
-            f"{one['in_hours']} by hour"
+            f"{one['began_at']:%Y-%m-%d %H:00}: {one['in_table']} rows, "
+            f"{one['in_rollup']} by {one['rollup_of']}"
             for one in wrong
         )
         return Finding(

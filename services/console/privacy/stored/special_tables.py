@@ -68,6 +68,7 @@ _NO_CONTENT = {
 _ROLLUPS = (
     ("inference_per_minute", "minute", "toStartOfMinute"),
     ("inference_per_hour", "hour", "toStartOfHour"),
+    ("inference_per_day", "day", "toDate"),
 )
 _OLDER = (
     "older than the requests' own rows: a count of users among whom one can be neither named nor left out"
@@ -105,7 +106,8 @@ async def _erase_dead_letters(rows: Rows, work: Work) -> Counted:
 
 
 async def _erase_rollups(rows: Rows, work: Work) -> Counted:
-    """Makes counts of users anew, of the minutes and hours in which anybody was erased:
+    """Makes counts of users anew, of the minutes, hours and days in which anybody was
+    erased:
     a count (uniq) keeps a hash of each pseudonym.
 
     A count is emptied, and what is left is added: counts of users are sets, so adding
@@ -122,7 +124,7 @@ async def _touched(rows: Rows, work: Work) -> int:
 
 
 async def _count_touched(rows: Rows, work: Work, start: str) -> int:
-    """How many minutes or hours (by model and outcome) have an erased user."""
+    """How many minutes, hours or days (by model and outcome) have an erased user."""
     found = await rows.store.query(
         f"SELECT uniqExact({_keys(start)}) AS touched FROM inference_events "  # noqa: S608  names of ours
         f"WHERE tenant = {{tenant:String}} AND user = '{DELETED}'",
@@ -136,7 +138,7 @@ def _keys(start: str) -> str:
 
 
 def _erased_in(start: str) -> str:
-    """The minutes or hours in which somebody of the tenant was erased."""
+    """The minutes, hours or days in which somebody of the tenant was erased."""
     return (
         f"(SELECT {_keys(start)} FROM inference_events WHERE tenant = {{tenant:String}} "  # noqa: S608  names of ours
         f"AND user = '{DELETED}')"

@@ -183,6 +183,7 @@ EXEMPT: Mapping[str, str] = {
     "audit_log": "erased by salts, so that the chain holds (audit.py)",
     "inference_per_minute": "its counts of users are made anew (rollups.py)",
     "inference_per_hour": "its counts of users are made anew (rollups.py)",
+    "inference_per_day": "its counts of users are made anew (rollups.py)",
     "drift_reports": "figures of all traffic; examples are ids of requests, which tell nobody once erased",
     "retraining_results": "figures of models",
     "erasing": "whom erasures are about, while they go on",

@@ -93,7 +93,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
         "retraining requests": (0, 0, 0),
         "requests": (3, 3, 0),
         "dead letters": (1, 1, 0),
-        "counts of users": (4, 4, 0),
+        "counts of users": (5, 5, 0),
         "audit": (4, 4, 0),
     }
     await assert_gone(people)

@@ -38,6 +38,6 @@ async def test_every_statement_is_allowed_to_the_embedded_stores_service(tmp_pat
                 found[place] = (await step.erase(work)).erased
         assert {place: count for place, count in found.items() if count} == {
             "requests": 2,
-            "counts of users": 2,
+            "counts of users": 3,
         }
         await reached.close()

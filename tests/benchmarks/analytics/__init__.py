@@ -1,0 +1,1 @@
+"""Questions of analysts over ten million requests: what they cost in time."""

@@ -1,0 +1,1 @@
+"""What people read of the store: views, rollups, saved queries, who sees what."""
