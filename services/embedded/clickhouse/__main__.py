@@ -21,7 +21,7 @@ from services.embedded.clickhouse.app import EmbeddedStore, StoreLimits
 from services.embedded.clickhouse.engine.admission import AdmissionLimits
 from services.embedded.clickhouse.engine.chdb_engine import EngineLimits
 from services.embedded.clickhouse.errors import StoreError
-from services.embedded.clickhouse.users import Users
+from services.embedded.clickhouse.users import ANALYSTS, Users
 
 _GRACE_S = 3
 _BACKLOG = 256
@@ -116,7 +116,7 @@ def main(values: list[str] | None = None) -> int:
     # call that an error of ours.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     try:
-        users = Users.load(arguments.users)
+        users = Users.load(arguments.users, arguments.path.resolve() / ANALYSTS)
         listener = _listen(arguments.port)
         store = EmbeddedStore(arguments.path.resolve(), users, _limits(arguments))
         store.prepare()

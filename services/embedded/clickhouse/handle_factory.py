@@ -61,7 +61,7 @@ class HandleFactory:
         handle = self._engine.handle(user.role)
         try:
             use_database(handle, database)
-            self._prepare(handle, exchange, {**self._engine.defaults(user.role), **settings})
+            self._prepare(handle, exchange, {**self._engine.defaults(user.role, user.tenant), **settings})
         except StoreError:
             handle.close()
             raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from services.common.process.settings import joined_kafka_url
-from services.embedded.clickhouse.users import Role, create_users_file
+from services.embedded.clickhouse.users import INSTALLED, create_users_file
 from services.embedded.installation.child_environment import SECRETS
 from services.embedded.installation.home import Home
 from services.embedded.installation.ports import LOOPBACK, free_port, is_listening
@@ -156,7 +156,7 @@ def store_passwords(home: Home) -> dict[str, str]:
     """
     kept = home.secrets()
     known = dict(kept.get("store_passwords", {})) if home.store_users.exists() else {}
-    if set(known) == set(Role):
+    if set(known) == set(INSTALLED):
         return known
     home.store_users.unlink(missing_ok=True)  # it is of no use without its passwords, or without a user
     passwords = create_users_file(home.store_users, known)

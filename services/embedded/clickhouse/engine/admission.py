@@ -32,8 +32,10 @@ class Admission:
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.running)
+        analysts = asyncio.Semaphore(limits.analysts_running)
         self._own = {
-            Role.ANALYST: asyncio.Semaphore(limits.analysts_running),
+            Role.ANALYST: analysts,
+            Role.TENANT_ANALYST: analysts,
             Role.GATEWAY: asyncio.Semaphore(limits.gateways_running),
         }
         self._waiting: Counter[Role] = Counter()

@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 
 import structlog
 
+from services.common.store.tenant_views import TENANT_VIEWS
 from services.embedded.clickhouse.engine.deduplication import forget_unfinished, unfinished
 from services.embedded.clickhouse.engine.inserts import Insert, InsertFailures, Progress
 from services.embedded.clickhouse.engine.renderer import Renderer
@@ -54,7 +55,10 @@ _USERS = """<clickhouse>
       <networks><ip>::/0</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
-      <grants><query>GRANT store_admin, store_service, store_analyst, store_gateway</query></grants>
+      <grants>
+        <query>GRANT store_admin, store_service, store_analyst, store_gateway, store_tenant_analyst</query>
+      </grants>
+      <databases><{database}>{policies}</{database}></databases>
     </default>
   </users>
   <roles>
@@ -67,9 +71,21 @@ _USERS = """<clickhouse>
     <store_gateway><grants>
       <query>GRANT SELECT({spend}) ON {database}.inference_events</query>
     </grants></store_gateway>
+    <store_tenant_analyst><grants>{views}</grants></store_tenant_analyst>
   </roles>
 </clickhouse>
 """
+
+# Row policies, which chDB takes from configuration alone, for its one user. It knows no
+# settings of one's own either: `workload`, a name that nothing here is scheduled by, says
+# whose rows a handle reads. A handle that was told nothing reads nobody's.
+TENANT_SETTING = "workload"
+_EVERYBODY, _ONE = "everybody", "tenant:"
+_ROW_POLICY = (
+    f"tenant = substring(getSetting('{TENANT_SETTING}'), {len(_ONE) + 1}) "
+    f"AND startsWith(getSetting('{TENANT_SETTING}'), '{_ONE}') "
+    f"OR getSetting('{TENANT_SETTING}') = '{_EVERYBODY}'"
+)
 
 
 SPEND_COLUMNS = (
@@ -86,7 +102,7 @@ SPEND_COLUMNS = (
 """What a gateway reads of requests, for budgets; infra/clickhouse/users.d says the same
 to ClickHouse servers.
 """
-FOLDERS = ("config", "data", "audit", "tmp", "user_files")
+FOLDERS = ("config", "data", "audit", "tmp", "user_files", "analysts")
 """What lies in a data directory; `confinement.py` says who may do what in them."""
 
 
@@ -243,7 +259,13 @@ class Engine:
         self._folder.chmod(0o700)
         config = self._folder / "config"
         (config / "users.xml").write_text(
-            _USERS.format(database=DATABASE, spend=", ".join(SPEND_COLUMNS)), encoding="utf-8"
+            _USERS.format(
+                database=DATABASE,
+                spend=", ".join(SPEND_COLUMNS),
+                views="".join(f"<query>GRANT SELECT ON {DATABASE}.{one}</query>" for one in TENANT_VIEWS),
+                policies="".join(f"<{one}><filter>{_ROW_POLICY}</filter></{one}>" for one in TENANT_VIEWS),
+            ),
+            encoding="utf-8",
         )
         (config / "config.xml").write_text(
             _CONFIG.format(
@@ -307,13 +329,14 @@ class Engine:
         handle.command(f"SET ROLE store_{role.value}")
         return handle
 
-    def defaults(self, role: Role) -> dict[str, str]:
-        """The settings that every handle of the role begins with: its limits, and what
-        makes an answer mean the same in every mode.
+    def defaults(self, role: Role, tenant: str = "") -> dict[str, str]:
+        """The settings that every handle of the role begins with: its limits, whose rows
+        it reads, and what makes an answer mean the same in every mode.
         """
         limits = self._limits
         analyst = role.only_reads
         return {
+            TENANT_SETTING: f"{_ONE}{tenant}" if role is Role.TENANT_ANALYST else _EVERYBODY,
             "implicit_select": "0",
             "async_insert": "0",
             "max_execution_time": str(limits.analyst_query_s if analyst else limits.query_s),

@@ -88,6 +88,7 @@ def _rights(folder: Path) -> dict[Path, int]:
         folder / "data": WRITE,
         folder / "tmp": WRITE,
         folder / "user_files": READ,
+        folder / "analysts": READ,
         folder / "audit": APPEND,
     }
 

@@ -65,8 +65,8 @@ FORBIDDEN_ENGINES = _words("""
 # sets them, in whatever place.
 FORBIDDEN_SETTING = re.compile(
     r"""
-    \w*dialect\w* | implicit_select | implicit_table_at_top_level | allow_experimental_eval_table_function
-    | allow_introspection_functions
+    workload | \w*dialect\w* | implicit_select | implicit_table_at_top_level
+    | allow_experimental_eval_table_function | allow_introspection_functions
     | input_format_values_(interpret_expressions|deduce_templates_of_expressions|accurate_types_of_literals)
     | \w*file_path | format_schema\w* | output_format_schema | format_template_\w*
     | rename_files_after_processing | dynamic_disk_allow_\w* | ai_function_\w*
@@ -98,6 +98,7 @@ FORBIDDEN_FIRST = {
 READS = _words("select with from show describe desc explain exists")
 FIRST_WORDS = {
     Role.ANALYST: READS | {"use"},
+    Role.TENANT_ANALYST: (READS | {"use"}) - {"explain"},
     Role.GATEWAY: _words("select with"),
     Role.SERVICE: READS | _words("insert delete update alter optimize set use check truncate"),
 }
