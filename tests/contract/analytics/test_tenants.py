@@ -13,7 +13,7 @@ from services.common.store import Store
 from services.common.store.migrations import migrate
 from services.common.store.tenant_views import TENANT_VIEWS, server_statements
 from services.embedded.clickhouse.users import ANALYSTS, AnalystsFile
-from tests.benchmarks.analytics.generator import Traffic, generate
+from tests.support.analyzer.traffic import Traffic, generate
 from tests.support.store import RunningStore
 
 MINE, THEIRS = "tenant-00", "tenant-01"

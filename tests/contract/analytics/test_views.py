@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from services.common.store import Store
-from tests.benchmarks.analytics.generator import Traffic, generate
 from tests.support.analyzer.recording import fresh_database, rollups_disagree
+from tests.support.analyzer.traffic import Traffic, generate
 from tests.support.store import RunningStore
 
 TRAFFIC = Traffic(requests=20_000, days=3, end=datetime(2026, 11, 20, tzinfo=UTC), tenants=3, users=20)

@@ -1,1 +1,0 @@
-"""Questions of analysts over ten million requests: what they cost in time."""
