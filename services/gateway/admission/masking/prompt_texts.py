@@ -65,14 +65,24 @@ def _message(message: Mapping[str, Any], change: Change) -> dict[str, Any]:
 
 
 def _content(content: Any, role: str, change: Change) -> Any:
+    """A content with its texts changed. Several parts are a text besides, as models read
+    them in one: where a value is cut over two of them, only that is what they get.
+    """
     if isinstance(content, str):
         return change(role, content)
+    texts = [_text_of(part) for part in content]
+    whole = change(role, "".join(filter(None, texts))) if len(texts) > 1 else None
+    changed = [text if text is None else change(role, text) for text in texts]
+    if whole is not None and None not in texts and "".join(filter(None, changed)) != whole:
+        return whole
     return [
-        {**part, "text": change(role, part["text"])}
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str)
-        else part
-        for part in content
+        part if text is None else {**part, "text": text} for part, text in zip(content, changed, strict=True)
     ]
+
+
+def _text_of(part: Any) -> str | None:
+    text = part.get("text") if isinstance(part, Mapping) else None
+    return text if isinstance(text, str) else None
 
 
 def _call(call: Any, role: str, change: Change) -> Any:

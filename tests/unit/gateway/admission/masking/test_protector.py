@@ -1,6 +1,7 @@
 """What of a prompt the model gets, by the tenant's policy."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,6 +95,23 @@ async def test_masked_prompt_has_no_value_in_any_place() -> None:
     assert found.request.sampling.stop == ("[EMAIL_2]",)
     assert values_of(found).values["[EMAIL_2]"] == MAIL
     assert (found.request.answer.leaks, found.request.answer.personal) == ("observe", "observe")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("value", [KEY, MAIL, CARD])
+async def test_value_cut_over_two_parts_is_masked_and_blocked_as_in_one(value: str) -> None:
+    """Models read the parts in one; parts that cut nothing stay."""
+    half = len(value) // 2
+    texts = ["I say ", value[:half], value[half:], " twice."]
+    parts = [{"type": "text", "text": text} for text in texts]
+    asked = request(messages=({"role": "user", "content": parts},), sampling=Sampling())
+    found = await protected(asked, secrets="mask", mask_prompt=True)
+    assert re.fullmatch(r"I say \[[A-Z]+_1\] twice\.", str(found.request.messages[0]["content"]))
+    assert list(values_of(found).values.values()) == [value]
+    assert bool((await protected(asked, secrets="block")).secrets) is (value == KEY)
+    whole = request(messages=({"role": "user", "content": [*parts[:1], {"type": "text", "text": value}]},))
+    content = (await protected(whole, secrets="mask", mask_prompt=True)).request.messages[0]["content"]
+    assert content[0] == parts[0]
+    assert re.fullmatch(r"\[[A-Z]+_1\]", content[1]["text"])
 
 
 async def test_secret_that_looks_made_up_refuses_no_prompt() -> None:
