@@ -254,6 +254,10 @@ class ThresholdsChanged(ControlEntry):
         return values
 
 
+RETAINED = ("requests", "feedback", "findings", "breaches", "alerts", "dead_letters")
+"""What holds texts that a policy lets be removed, each for itself."""
+
+
 class PolicyChanged(ControlEntry):
     """What is done about a tenant's prompts and answers.
 
@@ -264,6 +268,8 @@ class PolicyChanged(ControlEntry):
     others) are masked on their way, end the answer (`cut`), or are only found out
     afterwards (`observe`). `store_text` says what the store keeps; `inspection_ms` is
     the model's time for an opinion (None: as `*` has it, else the gateway's setting).
+    Texts are kept for `retention_days` in the store (None: as long as their rows), but
+    for so many days in the tables that `retention_by_table` names (`RETAINED`).
     """
 
     kind: Literal["policy"] = "policy"
@@ -278,6 +284,7 @@ class PolicyChanged(ControlEntry):
     store_text: Literal["masked", "none", "raw"] = "masked"
     inspection_ms: float | None = None
     retention_days: int | None = None
+    retention_by_table: dict[str, int] = Field(default_factory=dict)
 
     @property
     def entry_id(self) -> str:

@@ -39,6 +39,18 @@ def _milliseconds(given: str | None) -> str | None:
     return given
 
 
+def _days(given: list[str]) -> dict[str, int]:
+    days: dict[str, int] = {}
+    for one in given if given != [DEFAULT] else ():
+        table, _, count = one.partition("=")
+        if not table or not count.isascii() or not count.isdecimal() or table in days:
+            raise typer.BadParameter(
+                f"{one!r} must be a table and days, each table once, such as findings=90"
+            )
+        days[table] = int(count)
+    return days
+
+
 def _save(name: str, what: str) -> None:
     @app.command(name, help=what)
     def save(  # noqa: PLR0917 (typer turns them into options)
@@ -73,7 +85,16 @@ def _save(name: str, what: str) -> None:
             ),
         ] = None,
         retention_days: Annotated[
-            int | None, typer.Option(help="Days that rows are kept; 0 for as long as the tables keep them.")
+            int | None,
+            typer.Option(help="Days that texts are kept; 0 for as long as the tables keep their rows."),
+        ] = None,
+        retention: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Days for one table, such as findings=90: requests, feedback, findings, breaches, "
+                "alerts or dead_letters. Repeated for each that shall differ from --retention-days: those that were "
+                f"named before are forgotten. {DEFAULT}: none differs."
+            ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)
     ) -> None:
@@ -90,6 +111,8 @@ def _save(name: str, what: str) -> None:
         fields = {"tenant": tenant} | {key: value for key, value in given.items() if value is not None}
         if retention_days is not None:
             fields["retention_days"] = retention_days or None
+        if retention is not None:
+            fields["retention_by_table"] = _days(retention)
         if inspection_ms is not None:
             fields["inspection_ms"] = None if inspection_ms == DEFAULT else inspection_ms
         run_beside_installation(lambda: _run(name, fields, as_json=as_json), as_json=as_json)

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.control import (
     EVERYBODY,
+    RETAINED,
     AnyEntry,
     BudgetChanged,
     KeyChanged,
@@ -40,6 +41,7 @@ _NAME_LENGTH = 200
 _MAX_LIMIT_USD = 10**12
 _LEAST_SHARE, _MOST_SHARE = 0.01, 100
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
+_MOST_DAYS = 10_000
 _ID_RULE = (
     "use up to 64 lower-case letters, digits, dots, hyphens and underscores, the first a letter or digit"
 )
@@ -216,6 +218,11 @@ def _policy(state: ControlState, policy: PolicyChanged) -> Iterator[Problem]:
         yield "inspection_ms", f"{policy.inspection_ms} is not allowed; use 0 to 1000"
     if policy.retention_days is not None and policy.retention_days < 1:
         yield "retention_days", "use 1 or more, or leave it out"
+    for table, days in policy.retention_by_table.items():
+        if table not in RETAINED:
+            yield "retention_by_table", f"{table!r} is none of {', '.join(RETAINED)}"
+        elif not 1 <= days <= _MOST_DAYS:
+            yield "retention_by_table", f"{table}={days} is not allowed; use 1 to {_MOST_DAYS} days"
 
 
 _CHECKS: Mapping[str, Callable[[ControlState, Any], Iterator[Problem]]] = {

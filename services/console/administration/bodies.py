@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from schemas.control import Scope
+from schemas.control import RETAINED, Scope
 
 _MOST = 10**12
+RetainedTable = Annotated[str, Field(pattern=f"^({'|'.join(RETAINED)})$")]
 Name = Annotated[str, Field(max_length=200, description="What people call it.")]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=0, le=_MOST)]
@@ -189,6 +190,10 @@ class CreatePolicy(Body):
         ),
     ] = None
     retention_days: Annotated[int | None, Field(ge=1, le=10_000)] = None
+    retention_by_table: Annotated[
+        dict[RetainedTable, Annotated[int, Field(ge=1, le=10_000)]],
+        Field(description="Days for what shall differ from `retention_days`. Named, it is all of it."),
+    ] = Field(default_factory=dict)
 
 
 class RotateKey(Body):

@@ -161,6 +161,19 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
         assert (refused.exit_code, refused.stderr.startswith(f"tocsin: {named}: ")) == (1, True)
     assert "tenants create nowhere" in tocsin("policies", "set", "nowhere", "--secrets", "mask").stderr
     assert tocsin("policies", "set", "*", "--secrets", "block").stdout == "the policy of * is set\n"
+    kept = ("--retention", "findings=90", "--retention", "dead_letters=7")
+    made = json.loads(tocsin("policies", "set", "lab", *kept, "--json").stdout)
+    assert made["retention_by_table"] == {"findings": 90, "dead_letters": 7}
+    assert "findings=90 dead_letters=7" in tocsin("policies", "show", "lab").stdout
+    for wrong, said in (
+        ("audit=3", "'audit' is none of"),
+        ("findings=0", "findings=0 is not"),
+        ("x", "'x' must"),
+    ):
+        refused = tocsin("policies", "set", "lab", "--retention", wrong)
+        assert (refused.exit_code != 0, said in refused.stderr) == (True, True)
+    cleared = tocsin("policies", "set", "lab", "--retention", "default", "--json")
+    assert json.loads(cleared.stdout)["retention_by_table"] == {}
     assert tocsin("policies", "set", "lab", "--retention-days", "0").exit_code == 0
     assert json.loads(tocsin("policies", "show", "lab", "--json").stdout)["retention_days"] is None
     assert tocsin("policies", "delete", "lab").stdout == "the policy of lab is deleted\n"

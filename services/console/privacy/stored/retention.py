@@ -1,4 +1,6 @@
-"""Texts that are older than their tenant's policy keeps them are removed from the store."""
+"""Texts that are older than their tenant's policy keeps them are removed from the store,
+table by table.
+"""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -8,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from schemas.control import EVERYBODY
+from schemas.control import EVERYBODY, PolicyChanged
 from services.common.clock import Clock
 from services.common.control.reader import ControlReader
 from services.common.control.state import ControlState
@@ -25,10 +27,11 @@ _BEFORE = "< {cut:DateTime64(3, 'UTC')}"
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """Texts of a table that expire: `time` is their row's, `values` are written into it
-    where there `is_text`.
+    """Texts of a table that expire, which a policy calls `name`: `time` is their row's,
+    `values` are written into it where there `is_text`.
     """
 
+    name: str
     table: str
     time: str
     is_text: str
@@ -36,8 +39,12 @@ class Expiring:
 
 
 EXPIRING: tuple[Expiring, ...] = (
-    *(Expiring(one.table, one.time, one.is_expired, one.expired) for one in PERSONAL if one.expired),
-    Expiring("dead_letters", "failed_at", "value != ''", LETTER_VALUES),
+    *(
+        Expiring(one.place, one.table, one.time, one.is_expired, one.expired)
+        for one in PERSONAL
+        if one.expired
+    ),
+    Expiring("dead_letters", "dead_letters", "failed_at", "value != ''", LETTER_VALUES),
 )
 
 
@@ -62,8 +69,8 @@ class Retention:
         the next round.
         """
         removed = 0
-        for where, parameters in cuts(self.control.state, self.clock()):
-            for one in EXPIRING:
+        for one in EXPIRING:
+            for where, parameters in cuts(self.control.state, one.name, self.clock()):
                 try:
                     removed += await self._remove(one, where, parameters)
                 except TocsinError as error:
@@ -80,16 +87,23 @@ class Retention:
         return found
 
 
-def cuts(state: ControlState, now: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Whose rows are too old from when on: each tenant with a policy of its own, and all
-    others where the policy of `*` says how long.
+def cuts(state: ControlState, name: str, now: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Whose rows of a table are too old from when on: of each tenant with a policy of its
+    own, and of all others where the policy of `*` says how long.
     """
     own = [one for one in state.policies.values() if one.tenant != EVERYBODY and one.deleted_at is None]
     for policy in own:
-        if policy.retention_days is not None:
-            cut = now - timedelta(days=policy.retention_days)
-            yield "tenant = {tenant:String}", {"tenant": policy.tenant, "cut": cut}
+        if (days := days_of(policy, name)) is not None:
+            yield "tenant = {tenant:String}", {"tenant": policy.tenant, "cut": now - timedelta(days=days)}
     common = state.policies.get(EVERYBODY)
-    if common is not None and common.deleted_at is None and common.retention_days is not None:
-        cut = now - timedelta(days=common.retention_days)
-        yield "tenant NOT IN {owners:Array(String)}", {"owners": [one.tenant for one in own], "cut": cut}
+    if common is None or common.deleted_at is not None:
+        return
+    if (days := days_of(common, name)) is not None:
+        owners = [one.tenant for one in own]
+        cut = now - timedelta(days=days)
+        yield "tenant NOT IN {owners:Array(String)}", {"owners": owners, "cut": cut}
+
+
+def days_of(policy: PolicyChanged, name: str) -> int | None:
+    """How long a policy keeps the texts of a table; None where it does not say."""
+    return policy.retention_by_table.get(name, policy.retention_days)

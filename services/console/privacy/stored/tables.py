@@ -127,6 +127,8 @@ PERSONAL: tuple[PersonalRows, ...] = (
         {"user": f"'{DELETED}'", "summary": "''", "examples": "emptyArrayString()"},
         "the row: the figure, without whose",
         ("detected_at", "metric", "value", "threshold", "summary"),
+        {"summary": "''", "examples": "emptyArrayString()"},
+        "summary != '' OR notEmpty(examples)",
     ),
     PersonalRows(
         "alerts",
@@ -142,6 +144,8 @@ PERSONAL: tuple[PersonalRows, ...] = (
         },
         "the row: rule, state and time, without whose",
         ("changed_at", "rule", "state", "title", "summary"),
+        {"title": "''", "summary": "''", "annotations": "CAST(map(), 'Map(String, String)')"},
+        "title != '' OR summary != '' OR notEmpty(annotations)",
     ),
     PersonalRows(
         "retraining requests",

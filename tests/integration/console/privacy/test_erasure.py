@@ -176,16 +176,29 @@ async def test_export_tells_all_of_one_person_and_nothing_of_others(
 
 
 async def test_texts_go_once_their_tenants_retention_is_over(people: People) -> None:
-    """Of acme after an hour; of globex, which has no policy, not; rows and users stay."""
+    """Of acme after a day, of some tables after more; of globex, which has no policy, what
+    that of all says; rows and users stay.
+    """
     reader = ControlReader(people.platform.kafka_url, "retention")
-    hour = PolicyChanged(tenant="acme", retention_days=1, version=1)
-    reader.state = ControlState(policies={"acme": hour})
-    retention = Retention(reader, Rows(people.store), lambda: BEGAN + timedelta(days=1, hours=2))
-    assert await retention.remove_old() == 2 * 3 + 2 + 2 + 2
+    hour = PolicyChanged(
+        tenant="acme", retention_days=1, retention_by_table={"feedback": 9, "breaches": 2}, version=1
+    )
+    reader.state = ControlState(policies={"acme": hour, "*": PolicyChanged(retention_by_table={"alerts": 1})})
+    now = [BEGAN + timedelta(days=1, hours=2)]
+    retention = Retention(reader, Rows(people.store), lambda: now[0])
+    assert await retention.remove_old() == 2 * 3 + 2 + 2 + 2 + 1
     assert await retention.remove_old() == 0
     dumped = await people.dump()
-    gone = ("prompt0", "answer1", "named", "comment", "correction", "finding", "why", "near")
+    gone = ("prompt0", "answer1", "named", "finding", "why", "near", "alert", "note")
+    later = {"breach": 1, "comment": 8, "correction": 8}
     for person in (people.jo, people.colleague):
         assert [where for where in gone if person.said[where] in dumped] == []
+        assert [where for where in later if person.said[where] not in dumped] == []
+    for table, days in (("breach", 1), ("comment", 8)):
+        now[0] = BEGAN + timedelta(days=days + 1, hours=2)
+        assert await retention.remove_old() == 2
+        dumped = await people.dump()
+        assert [one.said[table] in dumped for one in (people.jo, people.colleague)] == [False, False]
+    gone = ("prompt0", "answer1", "named", "finding", "why", "near", *later)
     assert [where for where in gone if people.namesake.said[where] not in dumped] == []
     assert len(await people.rows("inference_events", f"user = '{people.jo.pseudonym}'")) == 2

@@ -180,6 +180,9 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
         (ThresholdsChanged(critical=float("nan")), "low"),
         (PolicyChanged(tenant="nobody"), "tenant"),
         (PolicyChanged(retention_days=0), "retention_days"),
+        (PolicyChanged(retention_by_table={"audit": 3}), "retention_by_table"),
+        (PolicyChanged(retention_by_table={"requests": 0}), "retention_by_table"),
+        (PolicyChanged(retention_by_table={"findings": 3, "alerts": 10_001}), "retention_by_table"),
     ],
 )
 def test_entry_that_makes_no_sense_is_refused_by_its_field(entry: Any, field: str) -> None:

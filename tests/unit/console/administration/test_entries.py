@@ -36,7 +36,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "models": {"limits": {"requests_per_minute": 9}},
     "routes": {"cascade_below": -1.5},
     "thresholds": {"critical": 30},
-    "policies": {"retention_days": 3},
+    "policies": {"retention_days": 3, "retention_by_table": {"findings": 9}},
 }
 
 
