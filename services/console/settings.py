@@ -3,7 +3,7 @@
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from services.common.control.access.settings import AccessSettings
 from services.common.control.limits import LimitsDefaults
@@ -42,6 +42,17 @@ class Settings(AccessSettings):
     retention_every_s: float = Field(
         3600.0, ge=1, description="How often texts are removed that a policy's retention_days keep no longer."
     )
+    langfuse_url: str = Field(
+        "", description="A Langfuse in which erasures delete a person's traces, as https://host. Empty: none."
+    )
+    langfuse_public_key: str = Field("", description="The public key of its project.")
+    langfuse_secret_key: SecretStr = Field(
+        SecretStr(""), validate_default=True, description="The secret key of its project."
+    )
+    langfuse_plain_names: bool = Field(
+        False,
+        description="Delete traces whose user is the plain name, too: where the project is one tenant's.",
+    )
     limits_defaults: LimitsDefaults = ""
     session_s: float = Field(
         3600.0, ge=60, le=86_400, description="How long a session lasts without being renewed."
@@ -66,6 +77,23 @@ class Settings(AccessSettings):
         validation_alias=AliasChoices("health_urls", "TOCSIN_CONSOLE_HEALTH_URLS"),
         description="Services whose /ready /api/status asks: name=http://host:port, separated by commas.",
     )
+
+    @field_validator("langfuse_url")
+    @classmethod
+    def _langfuse(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username):
+            raise ValueError(f"{value!r} must look like https://langfuse.example.org, without a user")
+        return value
+
+    @field_validator("langfuse_secret_key")
+    @classmethod
+    def _langfuse_keys(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("langfuse_url") and not (
+            value.get_secret_value() and info.data["langfuse_public_key"]
+        ):
+            raise ValueError("a Langfuse wants both its keys: TOCSIN_LANGFUSE_PUBLIC_KEY and ..._SECRET_KEY")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

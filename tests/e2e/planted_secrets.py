@@ -42,6 +42,7 @@ PLANTED: Mapping[str, str] = {
     "TOCSIN_PSEUDONYM_KEY": "planted-pseudonym-Rj5Yc8nP3sGd6FkW",
     "TOCSIN_JWT_SECRET": "planted-jwt-secret-Uv4Xe7aQ2hMz9BtC-of-32-bytes",
     "TOCSIN_LIMITS_URL": "valkey://limits:planted-valkey-Kp6Sw3fJ8rDy1VgH@127.0.0.1:{closed}/0",
+    "TOCSIN_LANGFUSE_SECRET_KEY": "planted-langfuse-Qe8Rv2yT6nJc4WsM",
     "OPENAI_API_KEY": "planted-upstream-Nb2Lt9cE5kXq7ZoA",
 }
 """What an installation is given by these variables; {closed} is a port that nobody

@@ -92,8 +92,8 @@ def _save(name: str, what: str) -> None:
             list[str] | None,
             typer.Option(
                 help="Days for one table, such as findings=90: requests, feedback, findings, breaches, "
-                "alerts or dead_letters. Repeated for each that shall differ from --retention-days; those that "
-                f"were named before are forgotten. {DEFAULT}: none differs."
+                "alerts or dead_letters. Repeated for each that shall differ from --retention-days; those "
+                f"that were named before are forgotten. {DEFAULT}: none differs."
             ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)

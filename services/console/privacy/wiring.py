@@ -11,8 +11,10 @@ from services.common.control.audit_entries import AuditWriter
 from services.common.control.changes import Change
 from services.common.control.reader import ControlReader
 from services.common.control.writer import ControlWriter
+from services.common.process.egress import Egress
 from services.common.store import Store
 from services.console.privacy.control import ControlErasure
+from services.console.privacy.elsewhere.langfuse import Langfuse
 from services.console.privacy.elsewhere.security_memory import SecurityMemory
 from services.console.privacy.log import ErasureLog
 from services.console.privacy.service import ErasureService
@@ -65,7 +67,7 @@ class Privacy:
             utc_now,
             settings.instance,
             Settling(url, settings.erasure_settle_s).wait,
-            {"security's memory": Step(memory.count, memory.erase)},
+            {"security's memory": Step(memory.count, memory.erase)} | _langfuse(settings),
             settings.erasure_patience_s,
         )
         self.retention = Retention(control, rows, utc_now, settings.retention_every_s)
@@ -89,3 +91,17 @@ class Privacy:
     async def close(self) -> None:
         """Disconnects."""
         await asyncio.gather(self.log.close(), self._store.close())
+
+
+def _langfuse(settings: Settings) -> dict[str, Step]:
+    """Langfuse's step, where there is one."""
+    if not settings.langfuse_url:
+        return {}
+    langfuse = Langfuse(
+        settings.langfuse_url,
+        settings.langfuse_public_key,
+        settings.langfuse_secret_key.get_secret_value(),
+        Egress.of(settings.egress_allowed),
+        settings.langfuse_plain_names,
+    )
+    return {"langfuse": Step(langfuse.count, langfuse.erase)}

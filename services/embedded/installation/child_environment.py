@@ -19,6 +19,7 @@ SECRETS = {
     "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
     "TOCSIN_JWT_SECRET": {"console", "gateway"},
     "TOCSIN_LIMITS_URL": {"gateway"},
+    "TOCSIN_LANGFUSE_SECRET_KEY": {"console"},
     "TOCSIN_ANALYST_PASSWORD": set(),
     "OPENAI_API_KEY": {"inference"},  # an upstream's; where connection.env was sourced, the first key
 }
