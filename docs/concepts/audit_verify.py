@@ -15,47 +15,38 @@ def sha256_of(value, salt=""):  # RFC 8785: keys sorted, no spaces; all keys her
     return hashlib.sha256((salt + text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_whole(row, group):
-    values, salt = [row[name] for name in SALTED[group]], row[f"{group}_salt"]
-    erased = ["DELETED", *[""] * (len(values) - 1)]
-    return sha256_of(values, f"{salt}\n") == row[f"{group}_digest"] if salt else values == erased
+def is_whole(row, kind):  # what was erased has no salt
+    said, salt = [row[name] for name in SALTED[kind]], row[f"{kind}_salt"]
+    right = sha256_of(["DELETED", "", "", ""][: len(said)], "\n") if not salt else row[f"{kind}_digest"]
+    return sha256_of(said, f"{salt}\n") == right
 
 
-def fault_of(row, position, previous, offset, anchored):
-    if set(row) != ALL:
-        return "it has not the fields of a row"
-    hashed = {"format": "tocsin-audit-1", **{name: row[name] for name in HASHED}}
-    follows = isinstance(row["offset"], int) and row["offset"] > offset
-    checks = [
-        ("a row is missing, doubled or moved", row["position"], position),
-        ("it does not follow the row before it", row["previous_hash"], previous),
-        ("its entry is not behind that of the row before it", follows, True),
-        ("it is not what its hash says", row["hash"], sha256_of(hashed)),
-        ("another hash was anchored", anchored, {row["hash"]}),
-        *((f"its {group} was changed", is_whole(row, group), True) for group in SALTED),
-    ]
-    return next((fault for fault, found, wanted in checks if found != wanted), "")
+def require(holds, at, fault):
+    return holds or sys.exit(f"{at[0]}: BROKEN at position {at[1]}: {fault}")
 
 
 def main(export, anchors_file=None):
-    anchors, heads = {}, {}
+    anchors, heads = {}, {}  # heads: what the next row of a chain must follow
     for one in map(json.loads, open(anchors_file, encoding="utf-8") if anchors_file else ()):
         anchors.setdefault((one["chain"], one["position"]), set()).add(one["hash"])
     for row in map(json.loads, open(export, encoding="utf-8")):
-        position, previous, offset, erased = heads.get(row.get("chain"), (0, "0" * 64, -1, 0))
-        anchored = anchors.get((row.get("chain"), position), {row.get("hash")})
-        if fault := fault_of(row, position, previous, offset, anchored):
-            return f"{row.get('chain')}: BROKEN at position {position}: {fault}"
-        erased += not (row["actor_salt"] and row["content_salt"])
-        heads[row["chain"]] = position + 1, row["hash"], row["offset"], erased
-    for chain, position in sorted(anchors):
-        if (rows := heads.get(chain, (0,))[0]) <= position:
-            return f"{chain}: BROKEN at position {rows}: it ends there, and was anchored up to {position}"
-    for chain, (rows, head, _, erased) in sorted(heads.items()):
-        anchored = max((position + 1 for name, position in anchors if name == chain), default=0)
-        print(f"{chain}: whole, {rows} rows up to {head}; anchored: {anchored}; erased: {erased}")
+        at, previous, offset, gone = heads.get(row.get("chain"), ((row.get("chain"), 0), "0" * 64, -1, 0))
+        require(set(row) == ALL and isinstance(row["offset"], int), at, "it has not the fields of a row")
+        require((row["position"], row["offset"] > offset) == (at[1], True), at, "a row is missing or moved")
+        require(row["previous_hash"] == previous, at, "it does not follow the row before it")
+        hashed = sha256_of({"format": "tocsin-audit-1"} | {name: row[name] for name in HASHED})
+        require(row["hash"] == hashed, at, "it is not what its hash says")
+        require(anchors.get(at, {row["hash"]}) == {row["hash"]}, at, "another hash was anchored")
+        require(all(is_whole(row, one) for one in SALTED), at, "who acted, or what was done, was changed")
+        gone += not all(row[f"{one}_salt"] for one in SALTED)
+        heads[at[0]] = (at[0], at[1] + 1), row["hash"], row["offset"], gone
+    for chain, place in sorted(anchors):
+        end = heads.get(chain, [(chain, 0)])[0]
+        require(end[1] > place, end, f"it ends there, and was anchored up to {place}")
+    for (chain, rows), head, _, gone in sorted(heads.values()):
+        anchored = max((place + 1 for name, place in anchors if name == chain), default=0)
+        print(f"{chain}: whole, {rows} rows up to {head}; anchored: {anchored}; erased: {gone}")
     return None if heads else "there are no rows"
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]) if len(sys.argv) > 1 else __doc__)
+sys.exit(main(*sys.argv[1:3]) if len(sys.argv) > 1 else __doc__)

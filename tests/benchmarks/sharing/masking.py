@@ -241,9 +241,13 @@ async def _live(running: Installation, seconds: float, rounds: int) -> dict[str,
             fast = await _load(running, "fast", in_flight=16, seconds=seconds, stream=False)
             after = _cpu_by_role(running)
             paced = await _load(running, "paced", in_flight=8, seconds=seconds, stream=True)
+            usual = await _load(
+                running, "paced", in_flight=8, seconds=seconds, stream=True, ask=f"Say: The {_SENTENCES}"
+            )
             if number >= 0:
                 samples[name]["fast"].append(fast)
                 samples[name]["paced"].append(paced)
+                samples[name]["usual"].append(usual)
                 per_request = 1000 / max(1, len(fast.latencies))
                 spent[name].append(
                     {role: (used - before.get(role, 0.0)) * per_request for role, used in after.items()}
@@ -251,11 +255,13 @@ async def _live(running: Installation, seconds: float, rounds: int) -> dict[str,
     return {name: _told(samples[name], spent[name]) for name in LIVE}
 
 
-async def _load(running: Installation, model: str, *, in_flight: int, seconds: float, stream: bool) -> Sample:
+async def _load(
+    running: Installation, model: str, *, in_flight: int, seconds: float, stream: bool, ask: str = ""
+) -> Sample:
     chosen = random.Random(4)
 
     def body(_number: int) -> dict[str, Any]:
-        text = prompt_of(20, chosen, personal=chosen.random() < 0.5)
+        text = prompt_of(20, chosen, personal=chosen.random() < 0.5) + ask
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
         more = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
         return {"model": model, "messages": messages, "max_tokens": 64 if stream else 32, **more}
@@ -266,9 +272,12 @@ async def _load(running: Installation, model: str, *, in_flight: int, seconds: f
 
 
 def _told(samples: dict[str, list[Sample]], spent: list[dict[str, float]]) -> dict[str, Any]:
-    fast, paced = samples["fast"], samples["paced"]
+    """`paced` answers begin with a word of no answer, `usual` ones with The."""
+    fast, paced, usual = samples["fast"], samples["paced"], samples["usual"]
     latencies = np.array([one for sample in fast for one in sample.latencies]) * 1000
-    first = np.array([one for sample in paced for one in sample.first_pieces]) * 1000
+    first, first_usual = [
+        np.array([one for sample in some for one in sample.first_pieces]) * 1000 for some in (paced, usual)
+    ]
     return {
         "requests_per_s": round(len(latencies) / sum(sample.seconds for sample in fast), 1),
         "p50_ms": round(float(np.percentile(latencies, 50)), 2),
@@ -277,7 +286,9 @@ def _told(samples: dict[str, list[Sample]], spent: list[dict[str, float]]) -> di
         },
         "ttft_p50_ms": round(float(np.percentile(first, 50)), 2),
         "ttft_p95_ms": round(float(np.percentile(first, 95)), 2),
-        "errors": sum(sample.errors for sample in (*fast, *paced)),
+        "ttft_usual_p50_ms": round(float(np.percentile(first_usual, 50)), 2),
+        "ttft_usual_p95_ms": round(float(np.percentile(first_usual, 95)), 2),
+        "errors": sum(sample.errors for sample in (*fast, *paced, *usual)),
     }
 
 

@@ -2,14 +2,19 @@
 
 import dataclasses
 import json
+import re
+import runpy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.events.audit import ChainAnchored
 from services.analyzer.audit.domain.chain import DELETED, AuditRow, exported, replace_hash
@@ -49,6 +54,56 @@ def _prove(folder: Path, lines: Sequence[str], anchors: Sequence[str] = ()) -> _
         [sys.executable, "-I", "-S", str(_SCRIPT), *arguments], capture_output=True, text=True, check=False
     )
     return _Ran(done.returncode, done.stdout + done.stderr)
+
+
+def _prove_here(rows: Sequence[AuditRow], anchors: Sequence[str]) -> str:
+    """The same in this process, where many are proven: what the script ends with."""
+    with tempfile.TemporaryDirectory() as folder:
+        export, kept = Path(folder, "export.jsonl"), Path(folder, "anchors.jsonl")
+        export.write_text("".join(f"{line}\n" for line in _lines(rows)), encoding="utf-8")
+        kept.write_text("".join(f"{line}\n" for line in anchors), encoding="utf-8")
+        given_before, sys.argv = sys.argv, [str(_SCRIPT), str(export), str(kept)]
+        try:
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(_SCRIPT), run_name="__main__")
+        finally:
+            sys.argv = given_before
+    return str(ended.value.code or "")
+
+
+def test_script_is_forty_lines_that_can_be_read() -> None:
+    """Blank ones apart; none longer than a screen is wide."""
+    lines = [one for one in _SCRIPT.read_text(encoding="utf-8").splitlines() if one.strip()]
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 110
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it closes at its end
+@settings(max_examples=150, deadline=None)
+@given(
+    place=st.integers(0, len(_ROWS) - 1),
+    name=st.sampled_from(_FIELDS),
+    rehash=st.booleans(),
+    how=st.sampled_from(["altered", "taken away", "doubled", "moved"]),
+)
+def test_any_tampering_with_any_single_row_is_found(place: int, name: str, rehash: bool, how: str) -> None:  # noqa: FBT001
+    """Altered in any field, with a right hash of its own or not, taken away, doubled, put
+    somewhere else: the place is named.
+    """
+    row, rows = _ROWS[place], list(_ROWS)
+    if how == "altered":
+        forged = dataclasses.replace(row, **{name: _other(getattr(row, name))})
+        rows[place] = replace_hash(forged) if rehash and name != "hash" else forged
+    elif how == "doubled":
+        rows.insert(place, row)
+    else:
+        del rows[place]
+    if how == "moved":
+        rows.insert((place + 4) % len(_ROWS), row)
+    found = re.search(r"BROKEN at position (\d+): \w+", _prove_here(rows, [_anchor(len(_ROWS) - 1)]))
+    assert found is not None
+    assert int(found[1]) in {place, place + 1, (place + 4) % len(_ROWS), *([0] if name == "chain" else [])}
+    assert _prove_here(_ROWS, [_anchor(len(_ROWS) - 1)]) == ""
 
 
 def _lines(rows: Sequence[AuditRow]) -> list[str]:
