@@ -30,7 +30,7 @@ from services.detection.prompt_attacks.model import (
 )
 from services.detection.prompt_attacks.normalise import Limits, Normalised, normalise
 from services.detection.prompt_attacks.rules import Hit, RuleSet, load_rules
-from services.detection.prompt_attacks.windows import HEAD_CHARS, TAIL_CHARS, inline_text
+from services.detection.prompt_attacks.windows import HEAD_CHARS, TAIL_CHARS, Unpadded, inline_text, unpadded
 
 ANCHOR_POINTS = (0.0, 3.0, 7.0, 12.0, 20.0, 30.0)
 
@@ -190,8 +190,12 @@ class PromptDetector:
         """Judge a text.
 
         Of several stretches rules read all, the encoder the most suspicious ones, and
-        the worst one decides.
+        the worst one decides. Padding is read over.
         """
+        shown = unpadded(text)
+        return _in_original(self._inspect(shown.text, depth), shown)
+
+    def _inspect(self, text: str, depth: Literal["inline", "full"]) -> Verdict:
         readings = [self._read(excerpt) for excerpt in self._excerpts(text, depth)]
         readings.sort(key=self._suspicion, reverse=True)
         judged = readings[: self.config.stretches_judged]
@@ -203,8 +207,13 @@ class PromptDetector:
 
     def rules_only(self, text: str) -> Verdict:
         """What the rules alone say about the beginning and the end of a text: their
-        points are the score, and only near-certain ones reach critical.
+        points are the score, and only near-certain ones reach critical. Padding is read
+        over.
         """
+        shown = unpadded(text)
+        return _in_original(self._rules_only(shown.text), shown)
+
+    def _rules_only(self, text: str) -> Verdict:
         reading = self._read(next(self._excerpts(text, "inline")))
         partial = len(text) > len(reading.excerpt.text)
         if reading.hits or partial:
@@ -346,6 +355,17 @@ def _threat(hit: Hit, excerpt: _Excerpt) -> Threat:
 
 def _categories(threats: Sequence[Threat]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(threat.category for threat in threats if threat.weight > 0))
+
+
+def _in_original(verdict: Verdict, shown: Unpadded) -> Verdict:
+    """The verdict with spans of the text as it was, padding included."""
+    if not (shown.starts and verdict.threats):
+        return verdict
+    moved = []
+    for threat in verdict.threats:
+        start, end = shown.span(threat.start, threat.end)
+        moved.append(replace(threat, start=start, end=end))
+    return replace(verdict, threats=tuple(moved))
 
 
 def _merged(worst: Verdict, readings: Sequence[_Reading], *, partial: bool) -> Verdict:

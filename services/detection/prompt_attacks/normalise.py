@@ -22,6 +22,7 @@ from ahocorasick_rs import BytesAhoCorasick
 
 from services.detection.prompt_attacks.encodings import decoded_pieces
 from services.detection.prompt_attacks.lookalikes import LETTERS, segment_words
+from services.detection.prompt_attacks.windows import FILLERS
 
 SURROUNDINGS = 160
 _TABLE_CHARACTERS = 8192
@@ -205,6 +206,8 @@ def clean_character(character: str) -> str:
     if 0x300 <= ord(character) <= 0x36F:
         return ""
     category = unicodedata.category(character)
+    if character in FILLERS:
+        return " "
     if category in _WRITTEN or (category == "Mn" and 0x590 <= ord(character) <= 0x1CFF):
         return character.lower().replace("\u0307", "")
     return fold_character(character)
@@ -225,7 +228,7 @@ def fold_character(character: str) -> str:
         return character
     if category == "Cf" or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF or code == 0x034F:
         return ""
-    if category in ("Cc", "Zs", "Zl", "Zp", "Cs"):
+    if category in ("Cc", "Zs", "Zl", "Zp", "Cs") or character in FILLERS:
         return " "
     return _bare_letter(character)
 

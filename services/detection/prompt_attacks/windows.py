@@ -1,14 +1,71 @@
 """Which parts of a long text are read: pieces of about a paragraph, cut at sentence
-ends where possible.
+ends where possible; and texts without what only pushes their words apart.
 """
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 WINDOW_CHARS, WIDE_CHARS = 200, 72
 HEAD_CHARS, TAIL_CHARS = 1536, 768
 _REPEATED = re.compile(r"(.{1,60}?)\1{3,}", re.DOTALL)
 _END = re.compile(r"[.!?:;\n|]\s|[。！？；]")
+
+FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Blank like a space, though Unicode counts them among letters and symbols."""
+_UNSEEN = (
+    "\u00ad\u034f\u061c\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\ufff9-\ufffb\U000e0100-\U000e01ef"
+)
+"""Of no width. Tag characters are not among them: they may say something."""
+_CONTROLS = r"\s\x00-\x1f\x7f-\x9f"
+_ASCII_PADDING = re.compile(r"[\x00-\x20\x7f]{4,}")
+_PADDING = re.compile(f"[{_CONTROLS}{FILLERS}{_UNSEEN}]{{4,}}")
+_BLANK = re.compile(f"[{_CONTROLS}{FILLERS}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpadded:
+    """A text without its padding: long runs of what shows nothing, which people and
+    models read over, while rules and bounded windows do not. `starts` are the places in it where more of the
+    original was left out, `shifts` how many characters by then.
+    """
+
+    text: str
+    starts: Sequence[int] = ()
+    shifts: Sequence[int] = ()
+
+    def origin(self, position: int) -> int:
+        """Where a character stands in the original."""
+        place = bisect_right(self.starts, position)
+        return position + (self.shifts[place - 1] if place else 0)
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where a stretch stands in the original, end exclusive."""
+        return self.origin(start), self.origin(end - 1) + 1 if end > start else self.origin(start)
+
+
+def unpadded(text: str) -> Unpadded:
+    """A text of which every run of four and more blank or unseen characters is one line
+    break or one space, or nothing where it parts no words.
+    """
+    pattern = _ASCII_PADDING if text.isascii() else _PADDING
+    pieces: list[str] = []
+    starts: list[int] = []
+    shifts: list[int] = []
+    cursor = length = 0
+    for match in pattern.finditer(text):
+        run = match[0]
+        stead = "\n" if "\n" in run else " " if _BLANK.search(run) else ""
+        pieces += (text[cursor : match.start()], stead)
+        length += match.start() - cursor + len(stead)
+        cursor = match.end()
+        starts.append(length)
+        shifts.append(cursor - length)
+    if not starts:
+        return Unpadded(text)
+    return Unpadded("".join((*pieces, text[cursor:])), starts, shifts)
 
 
 def inline_text(text: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.inference import InferenceRequested
 from services.common.requests.masking.texts import content_text
+from services.detection.prompt_attacks.windows import unpadded
 
 SLICE_CHARS, OVERLAP_CHARS = 1536, 256
 """What the detector reads whole in one piece, and by how much pieces overlap: what a
@@ -18,18 +19,21 @@ def slices_of(request: InferenceRequested) -> list[str]:
     """All texts of a request in pieces, each once, in their order.
 
     Roles make no difference: whoever writes to a model may write any of them. Messages
-    of users and tools that follow each other are read over their border, too: an attack
-    may be cut in two.
+    of users and tools that follow each other are read over their borders, too: an attack
+    may be cut into any number of them. Padding is left out, so that none pushes an
+    attack's words into different pieces.
     """
     found: dict[str, None] = {}
     before = ""
-    for role, text in _passages(request):
+    for role, padded in _passages(request):
+        text = unpadded(padded).text
         for piece in _pieces(text):
             if piece and not piece.isspace():
                 found[piece] = None
         if before and role in _STRANGERS:
-            found[before[-SEAM_CHARS:] + "\n" + text[:SEAM_CHARS]] = None
-        before = text if role in _STRANGERS else ""
+            found[before + "\n" + text[:SEAM_CHARS]] = None
+        joined = f"{before}\n{text}" if before else text
+        before = joined[-SEAM_CHARS:] if role in _STRANGERS else ""
     return list(found)
 
 
@@ -39,22 +43,22 @@ def _passages(request: InferenceRequested) -> Iterator[tuple[str, str]]:
     for message in request.messages:
         yield str(message.get("role", "")), _message(message)
     for tool in request.sampling.tools:
-        yield "tools", "\n".join(_strings(tool))
+        yield "tools", "\n".join(strings_in(tool))
     if request.sampling.response_format:
-        yield "format", "\n".join(_strings(request.sampling.response_format))
+        yield "format", "\n".join(strings_in(request.sampling.response_format))
 
 
 def _message(message: Mapping[str, Any]) -> str:
     """A message's content first, as the engines join it; then the rest that is told."""
     texts = [content_text(message.get("content"))]
     texts += [str(message[name]) for name in ("name", "tool_call_id") if message.get(name)]
-    texts += _strings(message.get("tool_calls"))
+    texts += strings_in(message.get("tool_calls"))
     return "\n".join(texts)
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     """Every string within, names of fields too, in their order."""
-    waiting: list[Any] = [value]
+    waiting: list[Any] = [] if value is None else [value]
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):

@@ -5,9 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from schemas.inference import InferenceRequested
+from services.common.requests.masking.texts import visible
+from services.gateway.admission.inspection.passages import strings_in
 
 Change = Callable[[str, str], str]
 """Role and text → the text in its stead."""
+
+_NAMES = frozenset({"id", "type", "name"})
+"""Fields of a call by which a model and a client know it."""
 
 
 class PromptText(NamedTuple):
@@ -54,6 +59,24 @@ def changed_texts(request: InferenceRequested, change: Change) -> InferenceReque
     )
 
 
+def other_strings(request: InferenceRequested) -> list[str]:
+    """What `texts_in` leaves alone, as few texts: names, ids, and all of the tools and of
+    the response format. Nobody masks it, since answers are made of it, but a request that
+    is to hold no secret holds none there either.
+    """
+    sampling = request.sampling
+    named = [
+        str(message[name])
+        for message in request.messages
+        for name in ("name", "tool_call_id")
+        if message.get(name)
+    ]
+    calls = [one for message in request.messages for one in strings_in(message.get("tool_calls"))]
+    tools = [*strings_in(sampling.tools), *strings_in(sampling.tool_choice)]
+    found = ["\n".join(some) for some in (named, calls, tools, [*strings_in(sampling.response_format)])]
+    return [one for one in found if one]
+
+
 def _message(message: Mapping[str, Any], change: Change) -> dict[str, Any]:
     role = str(message.get("role") or "user")
     changed = dict(message)
@@ -66,14 +89,16 @@ def _message(message: Mapping[str, Any], change: Change) -> dict[str, Any]:
 
 def _content(content: Any, role: str, change: Change) -> Any:
     """A content with its texts changed. Several parts are a text besides, as models read
-    them in one: where a value is cut over two of them, only that is what they get.
+    them in one: where that shows less, as a value is cut over two of them, only that is
+    what they get.
     """
     if isinstance(content, str):
         return change(role, content)
     texts = [_text_of(part) for part in content]
     whole = change(role, "".join(filter(None, texts))) if len(texts) > 1 else None
     changed = [text if text is None else change(role, text) for text in texts]
-    if whole is not None and None not in texts and "".join(filter(None, changed)) != whole:
+    shown = sum([visible(text) for text in changed if text is not None])
+    if whole is not None and None not in texts and visible(whole) < shown:
         return whole
     return [
         part if text is None else {**part, "text": text} for part, text in zip(content, changed, strict=True)
@@ -86,10 +111,20 @@ def _text_of(part: Any) -> str | None:
 
 
 def _call(call: Any, role: str, change: Change) -> Any:
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+    """A call with all of its strings changed but for what names it: what clients add, and
+    calls of other forms, go to the model as they are.
+    """
+    if not isinstance(call, Mapping):
         return call
-    return {**call, "function": {**function, "arguments": _json(function["arguments"], role, change)}}
+    return {name: one if name in _NAMES else _argument(name, one, role, change) for name, one in call.items()}
+
+
+def _argument(name: str, value: Any, role: str, change: Change) -> Any:
+    if name == "arguments" and isinstance(value, str):
+        return _json(value, role, change)
+    if isinstance(value, Mapping) and name != "arguments":
+        return _call(value, role, change)
+    return _strings(value, role, change)
 
 
 def _json(text: str, role: str, change: Change) -> str:

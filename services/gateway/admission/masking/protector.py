@@ -17,7 +17,7 @@ from services.common.requests.masking.sensitive_texts import MaskedTexts, MaskSc
 from services.common.requests.masking.texts import OPERATOR_ROLES
 from services.detection.masking import find_placeholders
 from services.detection.output_rules import said
-from services.gateway.admission.masking.prompt_texts import PromptText, texts_in, with_texts
+from services.gateway.admission.masking.prompt_texts import PromptText, other_strings, texts_in, with_texts
 from services.gateway.streams.outlet.sealing import PromptValues, seal
 
 
@@ -91,8 +91,11 @@ class Protector:
 
     async def _protect(self, request: InferenceRequested, policy: _PromptPolicy) -> Protected:
         texts = texts_in(request)
+        others = other_strings(request) if policy.blocks else []
         try:
-            masked = await self.masker.mask([one.text for one in texts], policy.scope, tenant=request.tenant)
+            masked = await self.masker.mask(
+                [*(one.text for one in texts), *others], policy.scope, tenant=request.tenant
+            )
         except NotMaskedError as error:
             metrics.MASKED_PROMPTS.labels("refused").inc()
             raise unavailable(

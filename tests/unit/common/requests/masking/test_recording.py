@@ -102,6 +102,28 @@ async def test_end_value_cut_over_two_parts_of_a_message_is_masked() -> None:
     assert event.prompt_chars == len(f"use {KEY}")
 
 
+@pytest.mark.parametrize("value", [MAIL, KEY, "FR7630006000011234567890189"])
+@pytest.mark.parametrize("size", [1, 5, 17])
+async def test_end_value_that_is_cut_into_parts_is_not_kept(value: str, size: int) -> None:
+    """Whoever cuts it: nothing but its own placeholder is left of it."""
+    text = f"It is {value} then."
+    parts = [{"type": "text", "text": text[at : at + size]} for at in range(0, len(text), size)]
+    asked = request_of(("user", "hello")).model_copy(
+        update={"messages": ({"role": "user", "content": parts}, {"role": "user", "content": "bye"})}
+    )
+    told = (await recorded(asked, "yes")).prompt_text or ""
+    assert value not in told.replace("\n", "")
+    assert told.startswith("It is [")
+    assert told.endswith("\nbye")
+
+
+async def test_end_parts_without_values_keep_their_lines() -> None:
+    """And what is a value in one part alone is masked there."""
+    parts = [{"type": "text", "text": one} for one in (CARD, "2 pieces", "thanks")]
+    asked = request_of().model_copy(update={"messages": ({"role": "user", "content": parts},)})
+    assert (await recorded(asked, "yes")).prompt_text == "[CARD_1]\n2 pieces\nthanks"
+
+
 async def test_end_placeholder_that_a_user_wrote_is_given_to_no_value() -> None:
     """Whoever comes first."""
     event = await recorded(request_of(("user", MAIL), ("user", "What is [EMAIL_1]?")), "[EMAIL_1]?")

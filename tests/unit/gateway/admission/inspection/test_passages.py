@@ -102,3 +102,19 @@ def test_slices_of_a_deeply_nested_schema_need_no_stack() -> None:
         nested = {"a": [nested]}
     made = request(messages=({"role": "assistant", "content": "", "tool_calls": nested},))
     assert any(EVIL in piece for piece in slices_of(made))
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t ", "\u200b ", "\0", "\u3164", "\u2800", "\u00ad \ufe0f"])
+@pytest.mark.parametrize("times", [3, 150, 2000])
+def test_slices_leave_padding_out_that_pushes_words_apart(blank: str, times: int) -> None:
+    """However much of what shows nothing stands between the words, one slice has them."""
+    padded = EVIL.replace(" ", blank * (times + 3))
+    (piece,) = slices_of(request(prompt=padded))
+    assert " ".join(piece.split()) == EVIL
+
+
+@pytest.mark.parametrize("cuts", [EVIL.split(), [EVIL[:5], EVIL[5:12], EVIL[12:20], EVIL[20:]]])
+def test_slices_join_what_is_cut_into_many_messages(cuts: list[str]) -> None:
+    """An attack in as many messages as it has words is read as one."""
+    slices = slices_of(request(messages=tuple({"role": "user", "content": one} for one in cuts)))
+    assert any("\n".join(cuts) in one for one in slices)

@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from schemas.inference import InferenceRequested, Lane, ReplyTo, Sampling
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
 from services.common.requests.masking.masker import Masker
+from services.common.requests.masking.texts import content_text
 from services.gateway.admission.masking.prompt_texts import texts_in, with_texts
 from services.gateway.admission.masking.protector import Protected, Protector
 from services.gateway.streams.outlet.sealing import PromptValues, unseal
@@ -214,3 +216,73 @@ async def test_password_in_arguments_is_known_by_its_name() -> None:
     found = await protected(asked, secrets="mask")
     told = found.request.messages[0]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(told) == {"login": {"password": "[SECRET_1]"}}
+
+
+@pytest.mark.parametrize("cuts", [(8,), (4, 12, 20), tuple(range(1, len(KEY)))])
+@pytest.mark.parametrize("value", [KEY, "marie.curie@labo.fr", "4111111111111111"])
+async def test_value_that_is_cut_into_parts_is_masked(value: str, cuts: tuple[int, ...]) -> None:
+    """Models read the parts of a message as one text."""
+    text = f"It is {value}, keep it."
+    places = [0, *(6 + cut for cut in cuts if cut < len(value)), len(text)]
+    parts = [{"type": "text", "text": text[a:b]} for a, b in pairwise(places)]
+    found = await protected(
+        request(messages=({"role": "user", "content": parts},)), secrets="mask", mask_prompt=True
+    )
+    [message] = found.request.messages
+    said = content_text(message["content"])
+    assert value not in said
+    assert value in values_of(found).values.values()
+    assert said.startswith("It is [")
+
+
+async def test_parts_that_hold_no_value_together_stay_apart() -> None:
+    """Nor does a value go unseen for what begins the next part."""
+    parts = [{"type": "text", "text": one} for one in ("4111111111111111", "2 of them", "and more")]
+    found = await protected(request(messages=({"role": "user", "content": parts},)), mask_prompt=True)
+    assert [part["text"] for part in found.request.messages[0]["content"]] == [
+        "[CARD_1]",
+        "2 of them",
+        "and more",
+    ]
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "object": {"function": {"name": "f", "arguments": {"token": KEY}}},
+    "custom": {"type": "custom", "custom": {"name": "f", "input": f"token {KEY}"}},
+    "added": {"function": {"name": "f", "arguments": "{}", "note": KEY}, "more": [KEY]},
+}
+
+
+@pytest.mark.parametrize("form", CALLS)
+async def test_call_of_another_form_is_masked_too(form: str) -> None:
+    """What names the call stays."""
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", **CALLS[form]}]}
+    found = await protected(request(messages=(message,)), secrets="mask")
+    assert KEY not in str(found.request.messages)
+    assert found.request.messages[0]["tool_calls"][0]["id"] == "c1"
+
+
+PLACES: dict[str, dict[str, Any]] = {
+    "name": {"messages": ({"role": "user", "name": KEY, "content": "hi"},)},
+    "call id": {"messages": ({"role": "tool", "tool_call_id": KEY, "content": "hi"},)},
+    "call's name": {"messages": ({"role": "assistant", "tool_calls": [{"function": {"name": KEY}}]},)},
+    "enumeration": {"sampling": Sampling(tools=({"function": {"parameters": {"enum": [KEY]}}},))},
+    "field": {"sampling": Sampling(tools=({"function": {"parameters": {"properties": {KEY: {}}}}},))},
+    "choice": {"sampling": Sampling(tool_choice={"type": "function", "note": KEY})},
+    "format": {"sampling": Sampling(response_format={"json_schema": {"schema": {"default": KEY}}})},
+    "parts": {
+        "messages": (
+            {"role": "user", "content": [{"type": "text", "text": one} for one in (KEY[:9], KEY[9:])]},
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_secret_in_any_place_refuses_a_prompt_that_may_hold_none(place: str) -> None:
+    """Also where nothing is masked, as answers are made of it."""
+    asked = request(
+        **{"messages": ({"role": "user", "content": "hi"},), "sampling": Sampling()} | PLACES[place]
+    )
+    assert (await protected(asked, secrets="block")).secrets
+    assert (await protected(asked, secrets="allow")).secrets == ()
