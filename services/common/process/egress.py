@@ -19,6 +19,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SPECIAL = tuple(
+    ipaddress.ip_network(one)
+    for one in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
+)
+"""Of the IANA registries of special addresses, what Pythons before 3.13 take for public;
+192.0.0.192 has a cloud's metadata.
+"""
 
 
 class AddressRefusedError(OSError):
@@ -122,4 +129,5 @@ def _meanings(address: Address) -> Iterable[Address]:
 def _is_public(address: Address) -> bool:
     is_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
     is_special = address.is_multicast or address.is_reserved or address.is_unspecified
-    return address.is_global and not (is_local or is_special)
+    is_listed = any(address.version == one.version and address in one for one in _SPECIAL)
+    return address.is_global and not (is_local or is_special or is_listed)

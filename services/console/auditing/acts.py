@@ -65,7 +65,7 @@ GIVING: Mapping[Route, Act] = {
     ("GET", "/api/quality/satisfaction"): Act("satisfaction.read", "feedback"),
     ("GET", "/api/admin/audit"): Act("audit.read", "audit"),
     ("GET", "/api/admin/budgets/{budget_id}/spend"): Act("budget.spend_read", "budget", ("budget_id",)),
-    ("GET", "/api/privacy/subjects/{user:path}/export"): Act("subject.exported", SUBJECT),
+    ("GET", "/api/privacy/subjects/{user:whole}/export"): Act("subject.exported", SUBJECT),
     ("GET", "/api/privacy/receipts"): Act("erasure.listed", "erasure"),
     ("GET", "/api/privacy/receipts/{receipt_id}"): Act("erasure.read", "erasure", ("receipt_id",)),
     ("POST", "/api/security/analyze"): Act("prompt.analyzed", "prompt"),
@@ -82,7 +82,7 @@ GIVING: Mapping[Route, Act] = {
 
 CHANGES: Mapping[Route, Act] = {
     **_changes_of_kinds(),
-    ("DELETE", "/api/privacy/subjects/{user:path}"): Act("subject.erasure_requested", SUBJECT),
+    ("DELETE", "/api/privacy/subjects/{user:whole}"): Act("subject.erasure_requested", SUBJECT),
     ("POST", "/api/me/keys/{key_id}/rotate"): Act("key.rotated", "key", ("key_id",)),
     ("POST", "/api/me/keys/{key_id}/revoke"): Act("key.revoked", "key", ("key_id",)),
 }

@@ -53,7 +53,7 @@ def query_of(model: type[BaseModel], known: Collection[str]) -> dict[str, Any]:
 
 def path_of(path: str) -> dict[str, Any]:
     """The parameters of a path that the route reads itself."""
-    names = re.findall(r"{(\w+)(?::path)?}", path)
+    names = re.findall(r"{(\w+)(?::\w+)?}", path)
     return {
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names

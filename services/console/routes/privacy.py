@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -42,6 +43,17 @@ from services.console.routes.documentation import path_of, problems, query_of
 
 _MOST = 500
 _SOON_S = 30
+
+
+class _WholeName(PathConvertor):
+    """A name that may have line breaks and slashes: whoever calls names users as they
+    like. Starlette's own `path` ends before a line break.
+    """
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("whole", _WholeName())
 
 
 class EraseParameters(BaseModel, extra="forbid"):
@@ -249,13 +261,13 @@ def privacy_router(
     """Erasure, receipts, export."""
     router = APIRouter(prefix="/api/privacy", tags=["Privacy"])
     privacy = _Privacy(admins, service, export, pepper)
-    at_user = path_of("{user:path}")["parameters"]
+    at_user = path_of("{user:whole}")["parameters"]
 
     def with_query(model: type[BaseModel], parameters: list[Any]) -> dict[str, Any]:
         return {"parameters": [*parameters, *query_of(model, model.model_fields)["parameters"]]}
 
     router.add_api_route(
-        "/subjects/{user:path}/export",
+        "/subjects/{user:whole}/export",
         privacy.tell_all,
         methods=["GET"],
         operation_id="export_subject",
@@ -265,7 +277,7 @@ def privacy_router(
         openapi_extra=with_query(SubjectParameters, at_user),
     )
     router.add_api_route(
-        "/subjects/{user:path}",
+        "/subjects/{user:whole}",
         privacy.erase,
         methods=["DELETE"],
         operation_id="erase_subject",

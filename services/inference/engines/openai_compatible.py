@@ -86,6 +86,10 @@ class _TryAgainError(EngineFailedError):
         super().__init__(message)
         self.after_s = after_s
 
+    def __repr__(self) -> str:
+        """What the log of retries tells: an upstream's own words may quote a prompt."""
+        return f"{type(self).__name__}(after_s={self.after_s})"
+
 
 @dataclass(slots=True)
 class _OpenStream:

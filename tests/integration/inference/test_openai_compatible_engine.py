@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.common.errors import ConfigError
 from services.common.requests.model_catalogue import Continuation, ModelConfig
@@ -234,6 +235,19 @@ async def test_upstream_that_quotes_our_key_is_told_without_it(
             await answer(engine, asked())
     assert upstream.authorizations == ["Bearer up-key-4711"]
     assert "4711" not in str(raised.value)
+
+
+async def test_upstream_that_quotes_a_prompt_is_not_quoted_in_the_log_of_retries() -> None:
+    """Its words come before the first token, so it is asked again."""
+    with capture_logs() as logs:
+        async with (
+            Upstream(Act((b"data: jean.dupont@example.fr said {oops\n\n",))).running() as upstream,
+            engine_on(upstream, attempts=2) as engine,
+        ):
+            with pytest.raises(EngineFailedError, match="no chunk"):
+                await answer(engine, asked())
+    assert "stamina.retry_scheduled" in {one["event"] for one in logs}
+    assert "dupont" not in str(logs)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ console PATCH  /api/admin/policies/{tenant}               401 403 403 404 200 20
 console DELETE /api/admin/policies/{tenant}               401 403 403 404 200 200
 console POST   /api/admin/policies/{tenant}/restore       401 403 403 404 409 409
 console POST   /api/admin/policies/{tenant}/purge         401 403 403 404 403 204
-console DELETE /api/privacy/subjects/{user:path}          401 403 403 400 400 400
-console GET    /api/privacy/subjects/{user:path}/export   401 403 403 200 200 200
+console DELETE /api/privacy/subjects/{user:whole}          401 403 403 400 400 400
+console GET    /api/privacy/subjects/{user:whole}/export   401 403 403 200 200 200
 console GET    /api/privacy/receipts                      401 403 403 200 200 200
 console GET    /api/privacy/receipts/{receipt_id}         401 403 403 404 200 200
 gateway POST   /v1/chat/completions                       401 400 403 400 400 400
@@ -149,7 +149,7 @@ EXCEPTIONS = {
     **{(one, "POST", "/api/auth/token"): "401" for one in SAME_AS},
     # What outlives a token is not for it.
     **{(one, "POST", "/api/me/keys/{key_id}/rotate"): "403" for one in TOKENS},
-    ("admin token", "DELETE", "/api/privacy/subjects/{user:path}"): "403",
+    ("admin token", "DELETE", "/api/privacy/subjects/{user:whole}"): "403",
     ("admin token", "PATCH", "/api/admin/tenants/{tenant}"): "403",
     ("admin token", "POST", "/api/admin/keys/{key_id}/rotate"): "403",
     **{("admin token", "POST", f"/api/admin/{plural}"): "403" for plural in PATHS},
@@ -173,7 +173,7 @@ PLATFORMS = {
     "/api/security/findings/{finding_id}/feedback": {"*"},
 }
 """Where a platform administrator is told of others than its own tenant; `*` are all."""
-EXPORT = "/api/privacy/subjects/{user:path}/export"
+EXPORT = "/api/privacy/subjects/{user:whole}/export"
 FROM_THE_STORE = frozenset(
     {*PLATFORMS, "/api/quality/satisfaction", "/api/me/usage", "/api/security/tuning", EXPORT}
 )
@@ -196,7 +196,7 @@ MODEL = "smollm2-135m"
 EXAMPLES = {
     "tenant": "acme",
     "user": "ann",
-    "user:path": "ann",
+    "user:whole": "ann",
     "receipt_id": "e",
     "budget_id": "b",
     "model": MODEL,

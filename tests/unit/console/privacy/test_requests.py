@@ -1,6 +1,7 @@
 """Who may erase whom, and what an erasure and an export tell."""
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from schemas.control import Scope, UserChanged
 from schemas.events.audit import SubjectErasure
 from services.common.identity import pseudonym
+from services.console.privacy.subject import subject_digest
 from tests.support.console.scene import BEGAN, PSEUDONYM_KEY, TENANT_ADMIN, ConsoleScene
 
 Headers = dict[str, str]
@@ -107,6 +109,16 @@ async def test_tenants_administrator_erases_neither_others_users_nor_the_platfor
     assert begun(scene) == []
     platform, _ = scene.key("default", *TENANT_ADMIN, Scope.PLATFORM)
     assert (await erase(scene, platform, "root", tenant="acme")).status_code == 202
+
+
+@pytest.mark.parametrize("user", ["jo\n", "a\nb", "\r\n", "a/b\u2028c", "jo/export", "\n/export\n"])
+async def test_user_of_any_name_can_be_erased(scene: ConsoleScene, user: str) -> None:
+    """Callers name users as they like, and the path is that user's, no other's."""
+    admin, _ = scene.key("acme", *TENANT_ADMIN)
+    answer = await erase(scene, admin, quote(user, safe=""), user)
+    assert answer.status_code == 202, answer.text
+    [erasure] = begun(scene)
+    assert erasure.subject == subject_digest(answer.json()["proof"], "acme", user)
 
 
 async def test_nobody_erases_themself(scene: ConsoleScene) -> None:
