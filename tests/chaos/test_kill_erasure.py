@@ -154,7 +154,7 @@ async def test_erasure_whose_process_is_killed_midway_ends_as_an_undisturbed_one
     receipt = await _erased(tocsin, jo, role, state)
     assert _counts(receipt) == undisturbed
     assert [
-        one for one in receipt["stores"] if one["failed"] or one["place"] == "findings" and one["left"]
+        one for one in receipt["stores"] if one["failed"] or (one["place"] == "findings" and one["left"])
     ] == []
     assert receipt["state"] == "erased"
     assert await asyncio.to_thread(_rows, tocsin, kim.key_id) == before
