@@ -269,7 +269,7 @@ class PolicyChanged(ControlEntry):
     afterwards (`observe`). `store_text` says what the store keeps; `inspection_ms` is
     the model's time for an opinion (None: as `*` has it, else the gateway's setting).
     Texts are kept for `retention_days` in the store (None: as long as their rows), but
-    for so many days in the tables that `retention_by_table` names (`RETAINED`).
+    for so many days in the tables that `retention_by_table` names (`RETAINED`; None: as all).
     """
 
     kind: Literal["policy"] = "policy"
@@ -284,7 +284,7 @@ class PolicyChanged(ControlEntry):
     store_text: Literal["masked", "none", "raw"] = "masked"
     inspection_ms: float | None = None
     retention_days: int | None = None
-    retention_by_table: dict[str, int] = Field(default_factory=dict)
+    retention_by_table: dict[str, int | None] = Field(default_factory=dict)
 
     @property
     def entry_id(self) -> str:

@@ -39,15 +39,15 @@ def _milliseconds(given: str | None) -> str | None:
     return given
 
 
-def _days(given: list[str]) -> dict[str, int]:
-    days: dict[str, int] = {}
-    for one in given if given != [DEFAULT] else ():
+def _days(given: list[str]) -> dict[str, int | None]:
+    days: dict[str, int | None] = {}
+    for one in given:
         table, _, count = one.partition("=")
-        if not table or not count.isascii() or not count.isdecimal() or table in days:
+        if not table or table in days or not (count == DEFAULT or (count.isascii() and count.isdecimal())):
             raise typer.BadParameter(
                 f"{one!r} must be a table and days, each table once, such as findings=90"
             )
-        days[table] = int(count)
+        days[table] = None if count == DEFAULT else int(count)
     return days
 
 
@@ -92,8 +92,7 @@ def _save(name: str, what: str) -> None:
             list[str] | None,
             typer.Option(
                 help="Days for one table, such as findings=90: requests, feedback, findings, breaches, "
-                "alerts or dead_letters. Repeated for each that shall differ from --retention-days; those "
-                f"that were named before are forgotten. {DEFAULT}: none differs."
+                "alerts or dead_letters; repeated for several. findings=default: as --retention-days says."
             ),
         ] = None,
         as_json: Json = False,  # noqa: FBT002 (typer's way to a flag)

@@ -221,7 +221,7 @@ def _policy(state: ControlState, policy: PolicyChanged) -> Iterator[Problem]:
     for table, days in policy.retention_by_table.items():
         if table not in RETAINED:
             yield "retention_by_table", f"{table!r} is none of {', '.join(RETAINED)}"
-        elif not 1 <= days <= _MOST_DAYS:
+        elif days is not None and not 1 <= days <= _MOST_DAYS:
             yield "retention_by_table", f"{table}={days} is not allowed; use 1 to {_MOST_DAYS} days"
 
 

@@ -191,8 +191,8 @@ class CreatePolicy(Body):
     ] = None
     retention_days: Annotated[int | None, Field(ge=1, le=10_000)] = None
     retention_by_table: Annotated[
-        dict[RetainedTable, Annotated[int, Field(ge=1, le=10_000)]],
-        Field(description="Days for what shall differ from `retention_days`. Named, it is all of it."),
+        dict[RetainedTable, Annotated[int, Field(ge=1, le=10_000)] | None],
+        Field(description="Days for tables that shall differ from `retention_days`; null: as all."),
     ] = Field(default_factory=dict)
 
 

@@ -172,8 +172,8 @@ def test_policy_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     ):
         refused = tocsin("policies", "set", "lab", "--retention", wrong)
         assert (refused.exit_code != 0, said in refused.stderr) == (True, True)
-    cleared = tocsin("policies", "set", "lab", "--retention", "default", "--json")
-    assert json.loads(cleared.stdout)["retention_by_table"] == {}
+    cleared = tocsin("policies", "set", "lab", "--retention", "findings=default", "--json")
+    assert json.loads(cleared.stdout)["retention_by_table"] == {"findings": None, "dead_letters": 7}
     assert tocsin("policies", "set", "lab", "--retention-days", "0").exit_code == 0
     assert json.loads(tocsin("policies", "show", "lab", "--json").stdout)["retention_days"] is None
     assert tocsin("policies", "delete", "lab").stdout == "the policy of lab is deleted\n"

@@ -106,4 +106,5 @@ def cuts(state: ControlState, name: str, now: datetime) -> Iterator[tuple[str, d
 
 def days_of(policy: PolicyChanged, name: str) -> int | None:
     """How long a policy keeps the texts of a table; None where it does not say."""
-    return policy.retention_by_table.get(name, policy.retention_days)
+    days = policy.retention_by_table.get(name)
+    return policy.retention_days if days is None else days
