@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from services.cli import compliance, costs, dead_letters, installation, operations, security
+from services.cli import analytics, compliance, dead_letters, installation, operations, security
 from services.cli.control import budgets, keys, models, policies, routes, tenants, thresholds, users
 
 _ADMINISTRATION = "Administration"
@@ -67,7 +67,7 @@ def _options(
 
 installation.add_to(app)
 operations.add_to(app)
-costs.add_to(app)
+analytics.add_to(app)
 app.add_typer(keys.app, name="keys", rich_help_panel=_ADMINISTRATION)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_ADMINISTRATION)
 app.add_typer(users.app, name="users", rich_help_panel=_ADMINISTRATION)

@@ -156,6 +156,21 @@ def _user(entry: Mapping[str, str]) -> User:
     )
 
 
+def check_analyst_name(name: str, tenant: str, *, needs_tenant: bool = False) -> None:
+    """Refuses what cannot be an analyst's name, or a tenant's id.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or name in list(Role):
+        raise ConfigError(
+            f"{name!r} cannot be an analyst's name: small letters, digits, `_`, `.` and `-`, a letter "
+            "first, and no name of a role"
+        )
+    if (tenant or needs_tenant) and not _TENANT.fullmatch(tenant):
+        raise ConfigError(f"{tenant!r} is no tenant's id")
+
+
 class AnalystsFile:
     """Analysts beside the one that each store has: by name, of all or of one tenant.
 
@@ -188,13 +203,7 @@ class AnalystsFile:
         Raises:
             ConfigError: the name or the tenant is none, or the name is taken.
         """
-        if not _NAME.fullmatch(name) or name in list(Role):
-            raise ConfigError(
-                f"{name!r} cannot be an analyst's name: small letters, digits, `_`, `.` and `-`, a letter "
-                "first, and no name of a role"
-            )
-        if tenant and not _TENANT.fullmatch(tenant):
-            raise ConfigError(f"{tenant!r} is no tenant's id")
+        check_analyst_name(name, tenant)
         entries = self._entries()
         if any(entry["name"] == name for entry in entries):
             raise ConfigError(

@@ -1,0 +1,14 @@
+"""Commands for analysts: saved queries, a request's life, who may read, what columns
+mean, what requests cost.
+"""
+
+import typer
+
+from services.cli.analytics import analysts, costs, queries
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands to `tocsin`."""
+    costs.add_to(app)
+    queries.add_to(app)
+    app.add_typer(analysts.app, name="analysts", rich_help_panel="Administration")
