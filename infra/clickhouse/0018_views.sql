@@ -1,4 +1,4 @@
--- What people read. Every view and column has a comment, from which docs/data_dictionary.md is made; a figure's unit is in its name, what is not known is NULL.
+-- What people read. Every view and column has a comment, from which docs/concepts/data_dictionary.md is made; a figure's unit is in its name, what is not known is NULL.
 -- Views read with the rights of whoever migrates (DEFINER), so that a tenant's analysts need no right to a table (docs/adr/0027-analytics-store.md). Each view that
 -- they may read has a column `tenant`, and a row of it tells of that tenant alone; services/common/store/tenant_views.py lists them.
 DROP VIEW IF EXISTS v_models_hourly;

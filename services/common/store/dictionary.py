@@ -1,4 +1,4 @@
-"""The data dictionary: docs/data_dictionary.md, made of the store's own comments."""
+"""The data dictionary: docs/concepts/data_dictionary.md, made of the store's own comments."""
 
 from services.common.store.client import Store
 

@@ -185,6 +185,6 @@ def test_parameters_that_are_wrong_are_refused_by_name() -> None:
 
 
 async def test_data_dictionary_is_current(known: Store) -> None:
-    """docs/data_dictionary.md is what `tocsin dictionary` prints."""
-    page = (QUERIES.parents[2] / "docs" / "data_dictionary.md").read_text(encoding="utf-8")
-    assert page == await dictionary_page(known), "run `tocsin dictionary > docs/data_dictionary.md`"
+    """docs/concepts/data_dictionary.md is what `tocsin dictionary` prints."""
+    page = (QUERIES.parents[2] / "docs" / "concepts" / "data_dictionary.md").read_text(encoding="utf-8")
+    assert page == await dictionary_page(known), "run `tocsin dictionary > docs/concepts/data_dictionary.md`"
