@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from services.embedded.clickhouse.users import AnalystsFile
 
 app = typer.Typer(
-    help="Who may read the store, of all tenants or of one (docs/concepts/analytics.md).", no_args_is_help=True
+    help="Who may read the store, of all tenants or of one (docs/concepts/analytics.md).",
+    no_args_is_help=True,
 )
 _JSON = typer.Option("--json", help="As JSON, errors too.")
 
