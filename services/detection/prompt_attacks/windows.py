@@ -28,8 +28,8 @@ _BLANK = re.compile(f"[{_CONTROLS}{FILLERS}]")
 @dataclass(frozen=True, slots=True)
 class Unpadded:
     """A text without its padding: long runs of what shows nothing, which people and
-    models read over, while rules and bounded windows do not. `starts` are the places in it where more of the
-    original was left out, `shifts` how many characters by then.
+    models read over, while rules and bounded windows do not. `starts` are the places in
+    it where more of the original was left out, `shifts` how many characters by then.
     """
 
     text: str

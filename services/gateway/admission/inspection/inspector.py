@@ -177,6 +177,7 @@ class Inspector:
             raise _not_told()
 
     def _read_at_once(self, call: _Call, texts: Iterable[str]) -> None:
+        """Reads short texts here; not one that was made to take long, nor what follows."""
         try:
             for text in texts:
                 self._take_reading(call, text, self._read(text, call.thresholds))
