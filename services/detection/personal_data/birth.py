@@ -6,6 +6,7 @@ geboren`, `… is my birthday`), or heads the column that the date stands in.
 
 import re
 from collections.abc import Iterator
+from itertools import accumulate, chain
 
 from services.detection.finding import Finding
 from services.detection.passage import Passage
@@ -55,24 +56,26 @@ def recognise(passage: Passage) -> Iterator[Finding]:
     ends = passage.hits(vocabulary("birth"))
     if not ends:
         return
+    columns = _Columns(passage)
     for end, following in zip(ends, [*ends, len(passage.text) + _REACH][1:], strict=True):
         if not (passage.text[end - 4 : end] == "NATO" or _OTHER_SENSE.match(passage.lower, end)):
-            yield from _after_word(passage, end, following)
+            yield from _after_word(passage, columns, end, following)
+    yield from columns.found()
     yield from _before_word(passage)
 
 
-def _after_word(passage: Passage, end: int, following: int) -> Iterator[Finding]:
+def _after_word(passage: Passage, columns: "_Columns", end: int, following: int) -> Iterator[Finding]:
     """The date that follows a word of birth; the nearest word before a date decides."""
     lower = passage.lower
     window_end = min(len(lower), end + _REACH + 24, following)
     if not _DIGIT.search(lower, end, window_end):
-        yield from _in_column(passage, end)
+        columns.look_under(end)
         return
     match = date_pattern().search(lower, end, window_end) or _yearless(passage, end, window_end)
     if match is None or match.start() - end > _reach_of(match):
-        yield from _in_column(passage, end)
-    elif "\n" in lower[end : match.start()] and (column := list(_in_column(passage, end))):
-        yield from column
+        columns.look_under(end)
+    elif "\n" in lower[end : match.start()] and columns.look_under(end):
+        return
     elif not _ENDS_THOUGHT.search(lower, end, match.start()) and is_date(match):
         yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.9, "date after a word of birth")
 
@@ -121,32 +124,61 @@ def _dates(lower: str, start: int, end: int) -> Iterator[re.Match[str]]:
         yield from date_pattern().finditer(lower, start, end)
 
 
-def _in_column(passage: Passage, end: int) -> Iterator[Finding]:
-    """Dates under a heading: rows of as many cells as its line has before it."""
-    lower = passage.lower
-    line_end = lower.find("\n", end, end + _LINE)
-    line_start = max(lower.rfind("\n", max(0, end - _LINE), end) + 1, end - _LINE, 0)
-    mark = max(_MARKS_OF_COLUMNS, key=lambda m: lower.count(m, line_start, line_end))
-    if line_end < 0 or mark not in lower[line_start:line_end]:
-        return
-    column, start = lower.count(mark, line_start, end), line_end + 1
-    for _ in range(_ROWS):
-        stop = lower.find("\n", start, start + _LINE)
-        stop = min(len(lower), start + _LINE) if stop < 0 else stop
-        cell_start, cell_end = _cell(lower, start, stop, mark, column)
-        if cell_start < 0 or passage.last_before(vocabulary("birth"), stop, stop - start) > start:
-            return  # no such row, or one that speaks of birth itself
-        match = date_pattern().search(lower, cell_start, cell_end)
-        if match and not lower[cell_start : match.start()].strip(' "') and is_date(match):
-            yield Finding(match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "in a column of dates of birth")
-        start = stop + 1
+class _Columns:
+    """Dates under headings. A line is cut into cells once, and a column looked through
+    once, however many words of birth its heading has.
+    """
 
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self._tables: dict[int, tuple[str, list[list[int]]]] = {}
+        self._dates: dict[tuple[int, int], tuple[Finding, ...]] = {}
 
-def _cell(text: str, start: int, stop: int, mark: str, column: int) -> tuple[int, int]:
-    """Where a row's cell stands; (-1, -1) where the row has none."""
-    for _ in range(column):
-        start = text.find(mark, start, stop) + 1
-        if start == 0:
-            return -1, -1
-    end = text.find(mark, start, stop)
-    return (start, stop if end < 0 else end) if start < stop else (-1, -1)
+    def look_under(self, end: int) -> bool:
+        """Whether there are dates under the cell in which a word ends there."""
+        lower = self._passage.lower
+        line_end = lower.find("\n", end, end + _LINE)
+        if line_end < 0:
+            return False
+        line_start = max(lower.rfind("\n", max(0, end - _LINE), end) + 1, end - _LINE, 0)
+        if line_end not in self._tables:
+            mark = max(_MARKS_OF_COLUMNS, key=lambda m: lower.count(m, line_start, line_end))
+            self._tables[line_end] = mark, list(self._rows(line_end + 1, mark))
+        mark, rows = self._tables[line_end]
+        if lower.find(mark, line_start, line_end) < 0:
+            return False
+        column = lower.count(mark, line_start, end)
+        if (line_end, column) not in self._dates:
+            self._dates[line_end, column] = tuple(self._in_column(rows, column))
+        return bool(self._dates[line_end, column])
+
+    def found(self) -> Iterator[Finding]:
+        """The dates of all columns that were looked at, each once."""
+        return chain.from_iterable(self._dates.values())
+
+    def _rows(self, start: int, mark: str) -> Iterator[list[int]]:
+        """Of each row where its cells begin, and where one more would; up to a row that
+        speaks of birth itself.
+        """
+        lower = self._passage.lower
+        for _ in range(_ROWS):
+            stop = lower.find("\n", start, start + _LINE)
+            stop = min(len(lower), start + _LINE) if stop < 0 else stop
+            if start >= stop or self._passage.last_before(vocabulary("birth"), stop, stop - start) > start:
+                return
+            cells = lower[start:stop].split(mark)
+            yield list(accumulate([len(cell) + 1 for cell in cells], initial=start))
+            start = stop + 1
+
+    def _in_column(self, rows: list[list[int]], column: int) -> Iterator[Finding]:
+        """The dates with which the cells of a column begin, up to a row without one."""
+        lower = self._passage.lower
+        for cells in rows:
+            start, end = (cells[column], cells[column + 1] - 1) if column + 1 < len(cells) else (-1, -1)
+            if start < 0 or start == cells[-1] - 1:
+                return
+            match = date_pattern().search(lower, start, end)
+            if match and not lower[start : match.start()].strip(' "') and is_date(match):
+                yield Finding(
+                    match.start(), match.end(), "DATE_OF_BIRTH", 0.88, "in a column of dates of birth"
+                )

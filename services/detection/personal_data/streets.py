@@ -85,7 +85,8 @@ _AMOUNT = re.compile(r"[0-9]{2} [0-9]{3} {1,2}[a-zà-ÿ]")  # `12 000 personnes`
 _TO_TOWN = re.compile(r"[^.!?;:0-9]{0,40}(?:(?:BP|CS|B\.P\.) ?[0-9]{1,6}[ ,\n-]{1,3})?(?:F-|FR-)?")
 _TOWN = re.compile(
     rf"(?:[0-9]{{2}} ?[0-9]{{3}}|(?!19|20)[0-9]{{4}}) {{1,2}}{CAPITALISED}"
-    rf"(?:(?:[ -](?:sur|sous|de la|de|du|des|la|le|les|en|lès|lez|aux?|et))?[ -](?:[ld]['’])?{CAPITALISED})*+"
+    rf"(?:(?:[ -](?:sur|sous|de la|de|du|des|la|le|les|en|lès|lez|aux?|et))?[ -](?:[ld]['’])?{CAPITALISED})"
+    r"{0,8}+"
     r"(?: cedex(?: [0-9]{1,2})?)?(?:,? France)?(?!\w)",
     re.IGNORECASE,
 )
@@ -115,7 +116,8 @@ def _french(passage: Passage, closings: list[int]) -> Iterator[Core]:
 
 def _town_after(text: str, way_end: int, name_end: int, closings: list[int]) -> int:
     """Where the post code and town that follow a way end; 0 when none do."""
-    for code in closings[bisect_left(closings, way_end) :][:4]:
+    first = bisect_left(closings, way_end)
+    for code in closings[first : first + 4]:
         if code > name_end + 48:
             break
         gap = None if _AMOUNT.match(text, code) else _TO_TOWN.fullmatch(text, min(name_end, code), code)

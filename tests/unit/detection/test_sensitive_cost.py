@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detection.masking import mask
+from services.detection.passage import Passage
+from services.detection.personal_data import birth
 from services.detection.sensitive import find_sensitive
 from tests.unit.detection.sensitive_texts import hostile, texts
 
@@ -47,6 +49,39 @@ def test_hostile_text_four_times_as_long_costs_about_four_times_as_much(name: st
     for text in (SMALL[name], LARGE[name]):
         find_sensitive(text)  # tables load on first use
     assert steps(LARGE[name]) <= 5 * steps(SMALL[name]) + 6 * len(LARGE[name])
+
+
+class CountedText(str):
+    """A text that adds up how much of it is counted through."""
+
+    __slots__ = ()
+    looked_through = 0
+
+    def count(self, sub: str, start: Any = 0, end: Any = None, /) -> int:
+        first, last, _ = slice(start, end).indices(len(self))
+        type(self).looked_through += max(0, last - first)
+        return super().count(sub, start, end)
+
+
+@pytest.mark.parametrize("unit", ["born 4111 ", "né le 12:", "née, 7 "])
+def test_words_of_birth_in_one_long_line_look_through_little_each(unit: str) -> None:
+    """A line without end is no heading: its cells are not counted, word by word."""
+    passage = Passage(unit * 1_000)
+    passage.lower = CountedText(passage.lower)
+    CountedText.looked_through = 0
+    assert not [one for one in birth.recognise(passage) if one.end - one.start > 12]
+    assert CountedText.looked_through <= 100 * len(passage.lower)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["xxx75001 Paris avenue ", "é75001 Lyon rue Cedex ", "rue 69003 Lyon-Sud le Port, 4000 Liège quai "],
+)
+def test_address_is_no_longer_than_people_write_them(unit: str) -> None:
+    """What looks like one town's name after another is not read on to the text's end, way
+    after way.
+    """
+    assert max(one.end - one.start for one in find_sensitive(unit * 60)) <= 200
 
 
 @given(st.one_of(st.text(max_size=400), st.binary(max_size=400).map(lambda b: b.decode("latin-1")), texts()))
