@@ -21,6 +21,7 @@ from schemas.control import KeyChanged, Scope
 RandomBytes = Callable[[int], bytes]
 
 _KEY = re.compile(r"tsn_([0-9a-z]{8})_([0-9A-Za-z_-]{43})", re.ASCII)
+_PSEUDONYM = re.compile(r"[un]_[0-9a-f]{32}", re.ASCII)
 _MOST_USER_CHARS = 128
 _DOTS = frozenset({".", ".."})
 """What no part of a path can be: clients would send another path."""
@@ -142,6 +143,16 @@ def pseudonym_of_named(key: str, *, tenant: str, user: str) -> str:
     to call, though it ends in the same 32 digits where both have one name.
     """
     return "n_" + _user_digest(key, tenant, user) if user else ""
+
+
+def pseudonyms(key: str, *, tenant: str, user: str) -> tuple[str, str]:
+    """Both: of the user who calls, and of the one whom callers name."""
+    return pseudonym(key, tenant=tenant, user=user), pseudonym_of_named(key, tenant=tenant, user=user)
+
+
+def is_pseudonym(user: str) -> bool:
+    """Whether a text is of the form that pseudonyms have."""
+    return _PSEUDONYM.fullmatch(user) is not None
 
 
 def _user_digest(key: str, tenant: str, user: str) -> str:

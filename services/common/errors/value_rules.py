@@ -40,6 +40,8 @@ _BY_FAMILY: Mapping[str, str] = {
 _UNREAD = ("_parsing", "_type", "_from_float", "_parsing_size", "_inexact", "_aware", "_object_invalid")
 _BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _PYDANTICS = ("Value error, ", "Input should be ")
+_LEFT_OUT = "'', "
+"""A parameter that may be left out is empty then, which nobody writes."""
 _DECORATION = re.compile(r"[\s€$]")
 _FRENCH = re.compile(r"[+-]?\d+,(\d{1,2}|\d{4,})")
 """A comma before three digits may stand for thousands: nobody knows what is meant."""
@@ -60,7 +62,7 @@ def rule_of(problem: Mapping[str, Any], model: type[BaseModel] | None = None) ->
     for words in _PYDANTICS:
         said = said.removeprefix(words)
     if kind in ("literal_error", "enum"):
-        return f"use {said}"
+        return f"use {said.removeprefix(_LEFT_OUT)}"
     return f"use a value {said}" if kind in _BOUNDS else said
 
 

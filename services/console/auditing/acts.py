@@ -12,6 +12,8 @@ LOOKS = ("listed", "read", "spend_read")
 """What is told of who only looks at entries."""
 SUBJECT = "subject"
 """A person: named by the route, by a pseudonym, never by the path."""
+USER_FINDINGS = "user_findings"
+"""A user of whom findings are read: the path's name is told as a pseudonym."""
 Route = tuple[str, str]
 """A method and a path as the router has it."""
 
@@ -71,7 +73,7 @@ GIVING: Mapping[Route, Act] = {
     ("POST", "/api/security/analyze"): Act("prompt.analyzed", "prompt"),
     ("GET", "/api/security/summary"): Act("findings.counted", "findings"),
     ("GET", "/api/security/findings"): Act("findings.read", "findings"),
-    ("GET", "/api/security/users/{user}/timeline"): Act("findings.read", "user_findings", ("user",)),
+    ("GET", "/api/security/users/{user:whole}/timeline"): Act("findings.read", USER_FINDINGS, ("user",)),
     ("POST", "/api/security/findings/{finding_id}/feedback"): Act(
         "finding.judged", "finding", ("finding_id",)
     ),

@@ -16,9 +16,9 @@ from services.common.control.reader import ControlReader
 from services.common.control.state import KINDS
 from services.common.http.access_log import request_id_of
 from services.common.http.forwarding import Network, client_of
-from services.common.identity import parse_key
+from services.common.identity import is_pseudonym, parse_key, pseudonym
 from services.console.administration.administrators import actor_of, truncated
-from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, Act
+from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, USER_FINDINGS, Act
 from services.console.auditing.repeats import Repeats
 from services.console.identity.callers import key_shown_to, principal_of
 
@@ -88,12 +88,14 @@ class CallRecorder:
         principal = principal_of(scope)
         if principal is None:
             return
-        asked = _asked(scope)
+        tenant, asked = self._tenant(scope, act, principal), _asked(scope)
+        if "user" in asked:
+            asked["user"] = self._pseudonymous(tenant, asked["user"])
         entry = self._entry(
             scope,
             act,
             actor=actor_of(principal, self._address(scope), self.pseudonym_key),
-            tenant=self._tenant(scope, act, principal),
+            tenant=tenant,
             after={"asked": asked} if asked else None,
         )
         who = entry.actor
@@ -158,15 +160,32 @@ class CallRecorder:
             return principal.tenant
         return self.control.state.keys[claimed].tenant if claimed else ""
 
-    def _entry(self, scope: Scope, act: Act, **fields: Any) -> AuditEntry:
+    def _entry(self, scope: Scope, act: Act, *, tenant: str, **fields: Any) -> AuditEntry:
+        object_id = _object_id(scope, act)
+        if act.object_kind == USER_FINDINGS:
+            object_id = self._pseudonymous(tenant, object_id)
         return AuditEntry.create(
             occurred_at=self.clock(),
             action=act.action,
             object_kind=act.object_kind,
-            object_id=_object_id(scope, act),
+            object_id=object_id,
             request_id=request_id_of(scope),
+            tenant=tenant,
             **fields,
         )
+
+    def _pseudonymous(self, tenant: str, user: str) -> str:
+        """A user who was asked about, by a pseudonym: the name would be in the audit for
+        ever, though the user were erased. Hidden where nobody said whose it is.
+        """
+        if not user or is_pseudonym(user):
+            return user
+        owner, slash, name = user.partition("/")
+        tenant = tenant or (owner if slash else "")
+        if not tenant:
+            return "***"
+        name = name if slash and owner == tenant else user
+        return pseudonym(self.pseudonym_key, tenant=tenant, user=name)
 
     def _address(self, scope: Scope) -> str:
         return truncated(client_of(scope, self.trusted))

@@ -4,16 +4,13 @@ Requests hold users' pseudonyms and keys' ids. Who may read the control state ma
 which entered user and which key that is.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.common.control.state import ControlState
-from services.common.identity import pseudonym, pseudonym_of_named
+from services.common.identity import is_pseudonym, pseudonym, pseudonyms
 from services.console.domain.cost_query import InvalidQueryError
-
-_PSEUDONYM = re.compile(r"[un]_[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class CostNames:
             InvalidQueryError: it is not said whose user it is.
         """
         asked, user = dict(only), only.get("user", "")
-        if not user or not self.shows_users or _PSEUDONYM.fullmatch(user):
+        if not user or not self.shows_users or is_pseudonym(user):
             return asked
         owner, slash, name = user.partition("/")
         tenant = self.tenant or asked.get("tenant", "") or (owner if slash else "")
@@ -87,10 +84,10 @@ class CostNames:
 
     def _pseudonyms(self) -> dict[str, str]:
         return {
-            name(self.pseudonym_key, tenant=one.tenant, user=one.user): one.entry_id
+            name: one.entry_id
             for one in self.state.users.values()
             if self._is_seen(one.tenant)
-            for name in (pseudonym, pseudonym_of_named)
+            for name in pseudonyms(self.pseudonym_key, tenant=one.tenant, user=one.user)
         }
 
     def _key_name(self, key_id: str) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from schemas.control import KeyChanged
 from schemas.events.audit import SubjectErasure
 from services.common.control.state import ControlState
-from services.common.identity import pseudonym, pseudonym_of_named
+from services.common.identity import pseudonyms
 from services.common.requests.sealing import seal, unseal
 
 
@@ -36,10 +36,7 @@ class Subject:
 
 def subject_of(pseudonym_key: str, state: ControlState, tenant: str, user: str) -> Subject:
     """A user, with the keys that they have now, deleted ones included."""
-    names = (
-        pseudonym(pseudonym_key, tenant=tenant, user=user),
-        pseudonym_of_named(pseudonym_key, tenant=tenant, user=user),
-    )
+    names = pseudonyms(pseudonym_key, tenant=tenant, user=user)
     return Subject(tenant, user, names, keys_of(state, tenant, user))
 
 

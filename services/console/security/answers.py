@@ -10,7 +10,6 @@ from services.console.domain.threats.tuning import TunedLevel
 from services.console.security.feedback import Verdict
 from services.console.security.findings import FILTERS, FindingQuery
 
-Level = Literal["low", "medium", "high", "critical"]
 _Text = Annotated[str, Field(max_length=200)]
 _Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
 _LONGEST_DAYS = 400
@@ -67,7 +66,7 @@ class FindingParameters(BaseModel, extra="forbid"):
     tenant: _Text = Field("", description=_TENANT)
     user: _Text = Field("", description="A pseudonym; with a tenant also the name its requests give.")
     category: _Text = Field("", description="Such as jailbreak.")
-    level: Level | Literal[""] = Field("", description="Of exactly this level.")
+    level: Literal["", "low", "medium", "high", "critical"] = Field("", description="Of exactly this level.")
     place: Literal["", "prompt", "response", "behaviour"] = ""
     action: Literal["", "allowed", "flagged", "masked", "blocked"] = ""
     request_id: _Text = ""

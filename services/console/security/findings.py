@@ -10,8 +10,9 @@ from typing import Any
 from services.common.clock import Clock
 from services.common.control.thresholds import LEVELS
 from services.common.errors import StoreUnavailableError
-from services.common.identity import pseudonym
+from services.common.identity import is_pseudonym, pseudonyms
 from services.common.store import Store
+from services.console.domain.cost_query import InvalidQueryError
 from services.console.domain.cursors import cursor_after, read_cursor
 
 FILTERS = ("tenant", "category", "level", "place", "action", "request_id", "key_id")
@@ -51,8 +52,8 @@ class FindingQuery:
 
 @dataclass(frozen=True)
 class Findings:
-    """The read model. Users are named by their pseudonym; by the name that a tenant's
-    requests give them where the tenant is known.
+    """The read model. Users are named by a pseudonym, or by their name where the tenant
+    is known: then both are meant, who calls and whom callers name so.
     """
 
     store: Store
@@ -64,6 +65,7 @@ class Findings:
 
         Raises:
             InvalidCursorError: the cursor is none.
+            InvalidQueryError: a user is named, and not whose.
             StoreUnavailableError: not now.
         """
         where, parameters = self._conditions(query)
@@ -97,7 +99,11 @@ class Findings:
         return rows[0] if rows else None
 
     async def history(self, tenant: str, user: str) -> dict[str, Any] | None:
-        """How much was found of a user in seven days; None where the store is away."""
+        """How much was found of a user in seven days; None where the store is away.
+
+        Raises:
+            InvalidQueryError: a user is named, and not whose.
+        """
         names = self._names(tenant, user)
         try:
             rows = await self.store.query(
@@ -109,7 +115,7 @@ class Findings:
         except StoreUnavailableError:
             return None
         return {
-            "user": names[-1],
+            "user": names[0],
             "findings": sum(int(one["findings"]) for one in rows),
             "highest_level": _highest([str(one["level"]) for one in rows]),
         }
@@ -152,6 +158,7 @@ class Findings:
         """What a user asked and what was found, by the hour, and the newest findings.
 
         Raises:
+            InvalidQueryError: a user is named, and not whose.
             StoreUnavailableError: not now.
         """
         now = self.clock()
@@ -170,7 +177,7 @@ class Findings:
         )
         found = await self.page(query)
         return {
-            "user": users[-1],
+            "user": users[0],
             "since": since.isoformat(),
             "until": now.isoformat(),
             "hours": hours_of(asked, found["data"]),
@@ -203,9 +210,18 @@ class Findings:
         return " AND ".join(where), parameters
 
     def _names(self, tenant: str, user: str) -> list[str]:
-        """What a user may be called: as given, and by its pseudonym."""
-        is_pseudonym = not (tenant and self.pseudonym_key) or user.startswith(("u_", "n_"))
-        return [user] if is_pseudonym else [user, pseudonym(self.pseudonym_key, tenant=tenant, user=user)]
+        if is_pseudonym(user):
+            return [user]
+        if not tenant:
+            raise InvalidQueryError(
+                "user",
+                f"{user!r} is a name: say of which tenant, or use a pseudonym (u_ or n_, and 32 digits)",
+            )
+        if not self.pseudonym_key:
+            raise InvalidQueryError(
+                "user", f"{user!r} is a name, and TOCSIN_PSEUDONYM_KEY is not set: use the pseudonym"
+            )
+        return list(pseudonyms(self.pseudonym_key, tenant=tenant, user=user))
 
 
 def summarised(

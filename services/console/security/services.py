@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.common.control.reader import ControlReader
 from services.common.control.thresholds import Thresholds, thresholds_for
+from services.common.http.problems import malformed
 from services.console.security.analyst import Analyst
 from services.console.security.feedback import FindingFeedbackService
 from services.console.security.findings import Findings
@@ -26,3 +27,12 @@ class SecurityServices:
     def thresholds(self, tenant: str) -> Thresholds:
         """Those that hold for a tenant."""
         return thresholds_for(self.control.state, tenant, self.default)
+
+    def require_tenant(self, tenant: str, *, is_known: bool) -> None:
+        """Passes a tenant that there is, or of which something is known from before.
+
+        Raises:
+            ProblemError: 400, there is none.
+        """
+        if tenant and not is_known and tenant not in self.control.state.entries("tenant"):
+            raise malformed(f"tenant: there is no tenant {tenant!r}, and nothing is known of one.", "tenant")

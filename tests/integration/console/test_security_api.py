@@ -30,7 +30,7 @@ def _finding(number: int, tenant: str, **fields: Any) -> SecurityFinding:
         "finding_id": f"{tenant}-{number:03}",
         "found_at": _NOW - timedelta(hours=1, seconds=number // 4),
         "tenant": tenant,
-        "user": f"u_{number % 2}",
+        "user": f"u_{number % 2:032}",
         "request_id": f"r{number}",
         "place": "prompt",
         "depth": "full",
@@ -80,12 +80,12 @@ async def test_findings_are_walked_filtered_and_judged(platform: Platform, clien
         cursor = page["next_cursor"]
     ids = [one["finding_id"] for one in found]
     assert ids == sorted({one.finding_id for one in events if one.tenant == "acme"}, key=_order(events))
-    only = await _get(client, admin, "findings", user="u_1", category="probing", level="high")
+    only = await _get(client, admin, "findings", user=f"u_{1:032}", category="probing", level="high")
     assert {one["finding_id"] for one in only["data"]} == {"acme-003", "acme-009"}
     assert only["data"][0]["masked_text"] == "an attack on [EMAIL_1]"
     counted = await _get(client, admin, "summary", window_hours=3)
     assert (counted["findings"], counted["by_level"]["critical"], counted["users"]) == (14, 7, 2)
-    shown = await _get(client, admin, "users/u_0/timeline", days=1)
+    shown = await _get(client, admin, f"users/u_{0:032}/timeline", days=1)
     assert sum(hour["findings"] for hour in shown["hours"]) == len(shown["findings"]) == 7
 
     for verdict in ("true_alarm", "false_alarm"):

@@ -44,7 +44,7 @@ console GET    /api/costs                                 401 403 200 200 200 20
 console POST   /api/security/analyze                      401 403 200 200 200 200
 console GET    /api/security/summary                      401 403 200 200 200 200
 console GET    /api/security/findings                     401 403 403 200 200 200
-console GET    /api/security/users/{user}/timeline        401 403 403 200 200 200
+console GET    /api/security/users/{user:whole}/timeline  401 403 403 200 200 200
 console POST   /api/security/findings/{finding_id}/feedback 401 403 403 404 404 404
 console GET    /api/security/tuning                       401 403 403 200 200 200
 console POST   /v1/feedback                               401 403 403 400 400 400
@@ -169,7 +169,7 @@ PLATFORMS = {
     "/api/admin/budgets/{budget_id}/spend": {"acme"},
     "/api/security/summary": {"*"},
     "/api/security/findings": {"*"},
-    "/api/security/users/{user}/timeline": {"*"},
+    "/api/security/users/{user:whole}/timeline": {"acme"},
     "/api/security/findings/{finding_id}/feedback": {"*"},
 }
 """Where a platform administrator is told of others than its own tenant; `*` are all."""
@@ -177,6 +177,8 @@ EXPORT = "/api/privacy/subjects/{user:whole}/export"
 FROM_THE_STORE = frozenset(
     {*PLATFORMS, "/api/quality/satisfaction", "/api/me/usage", "/api/security/tuning", EXPORT}
 )
+QUERIES = {("/api/security/users/{user:whole}/timeline", "platform"): "?tenant=acme"}
+"""What a role has to say, too: a user's name means nothing without whose."""
 OPEN = frozenset(
     {
         "/openapi.json",
@@ -296,6 +298,7 @@ class Platform:
         transport = httpx.ASGITransport(app=self.apps[service], raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             body = None if method in ("GET", "DELETE") else BODIES.get(path, {})
+            filled += QUERIES.get((path, role), "")
             answer = await client.request(method, filled, json=body, headers=headers)
             return answer.status_code
 

@@ -21,7 +21,7 @@ from services.console.security.services import SecurityServices
 Level = Literal["none", "low", "medium", "high", "critical"]
 
 
-class AnalyzeBody(BaseModel):
+class AnalyzeBody(BaseModel, extra="forbid"):
     """A text that nobody is served."""
 
     prompt: str = Field(description=f"At most {MAX_PROMPT_BYTES} bytes of UTF-8.")

@@ -2,6 +2,8 @@
 follow.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter
@@ -17,6 +19,7 @@ from services.console.administration.administrators import Administrators
 from services.console.administration.authorisation import tenant_asked
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
+from services.console.domain.cost_query import InvalidQueryError
 from services.console.domain.cursors import InvalidCursorError
 from services.console.routes.documentation import body_of, path_of, problems, query_of
 from services.console.security.answers import (
@@ -39,7 +42,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
     """Findings."""
     router = APIRouter(prefix="/api/security", tags=["Security"])
     looks = problems(400, 401, 403, 429, 503)
-    user_path, finding_path = "/users/{user}/timeline", "/findings/{finding_id}/feedback"
+    user_path, finding_path = "/users/{user:whole}/timeline", "/findings/{finding_id}/feedback"
 
     @router.get(
         "/summary",
@@ -54,7 +57,9 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         principal = admins.principal(request, Scope.READ)
         asked = read_query(request, SummaryParameters, SummaryParameters.model_fields)
         tenant = tenant_asked(principal, asked.tenant)
-        return json_response(await security.findings.summary(tenant, asked.window_hours), headers=PRIVATE)
+        found = await security.findings.summary(tenant, asked.window_hours)
+        security.require_tenant(tenant, is_known=bool(found["requests"] or found["findings"]))
+        return json_response(found, headers=PRIVATE)
 
     @router.get(
         "/findings",
@@ -67,10 +72,10 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         principal = admins.principal(request)
         asked = read_query(request, FindingParameters, FindingParameters.model_fields)
         asked = asked.model_copy(update={"tenant": tenant_asked(principal, asked.tenant)})
-        try:
-            return json_response(await security.findings.page(asked.query), headers=PRIVATE)
-        except InvalidCursorError as error:
-            raise malformed(f"{error}.", "cursor") from error
+        with _wrong_values():
+            found = await security.findings.page(asked.query)
+        security.require_tenant(asked.tenant, is_known=bool(found["data"] or asked.cursor))
+        return json_response(found, headers=PRIVATE)
 
     @router.get(
         user_path,
@@ -85,7 +90,10 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         principal = admins.principal(request)
         asked = read_query(request, TimelineParameters, TimelineParameters.model_fields)
         tenant, user = tenant_asked(principal, asked.tenant), str(request.path_params["user"])
-        return json_response(await security.findings.timeline(tenant, user, asked.days), headers=PRIVATE)
+        with _wrong_values():
+            found = await security.findings.timeline(tenant, user, asked.days)
+        security.require_tenant(tenant, is_known=bool(found["hours"]))
+        return json_response(found, headers=PRIVATE)
 
     @router.post(
         finding_path,
@@ -120,6 +128,7 @@ def investigation_router(admins: Administrators, security: SecurityServices, lim
         present = security.thresholds(tenant)
         wanted = TuningRequest(asked.level, asked.target, asked.confidence, asked.days)
         advice = await security.tuning.advise(tenant, present, wanted)
+        security.require_tenant(tenant, is_known=bool(advice["findings"]))
         return json_response(advice | _changes(security.control.state, tenant, advice), headers=PRIVATE)
 
     return router
@@ -141,6 +150,21 @@ def _changes(state: ControlState, tenant: str, advice: dict[str, Any]) -> dict[s
     if own.deleted_at is not None:
         return {"apply": [restore, change], "revert": [delete]}
     return {"apply": [change], "revert": [back]}
+
+
+@contextlib.contextmanager
+def _wrong_values() -> Iterator[None]:
+    """Tells which value was wrong.
+
+    Raises:
+        ProblemError: 400.
+    """
+    try:
+        yield
+    except InvalidCursorError as error:
+        raise malformed(f"{error}.", "cursor") from error
+    except InvalidQueryError as error:
+        raise malformed(f"{error.name}: {error}.", error.name) from error
 
 
 def _both(*parts: dict[str, Any]) -> dict[str, Any]:

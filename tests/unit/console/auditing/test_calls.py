@@ -1,14 +1,16 @@
 """What the audit is told of calls to the console, and what is not answered without."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from fastapi.routing import iter_route_contexts
 
 from schemas.control import Scope, UserChanged
 from schemas.events.audit import AuditEntry
+from services.common.identity import pseudonym
 from services.console.auditing.acts import CHANGES, EXEMPT, GIVING
-from tests.support.console.scene import BEGAN, TENANT_ADMIN, ConsoleScene
+from tests.support.console.scene import BEGAN, PSEUDONYM_KEY, TENANT_ADMIN, ConsoleScene
 from tests.unit.console.test_authorisation_matrix import MODEL, Platform, fastapi_of
 
 _READS = sorted(path for method, path in GIVING if method == "GET")
@@ -94,6 +96,28 @@ async def test_own_matters_and_changes_leave_no_entry_of_the_call(platform: Plat
     ):
         await platform.status("console", method, path, "platform")
     assert scene.recorded == []
+
+
+@pytest.mark.parametrize("name", ["jo", "a/b", "u_1", "Ann Arbor"])
+async def test_user_who_was_asked_about_is_told_by_a_pseudonym(scene: ConsoleScene, name: str) -> None:
+    """Also where the answer is refused: a name would stay in the audit after an erasure."""
+    admin, _ = scene.key("acme", *TENANT_ADMIN)
+    reader, _ = scene.key("acme", Scope.READ)
+    wanted = pseudonym(PSEUDONYM_KEY, tenant="acme", user=name)
+    scene.have(UserChanged.model_construct(tenant="acme", user=name, created_at=BEGAN, version=1))
+    one = quote(name, safe="")
+    for headers, path in (
+        (admin, f"security/users/{one}/timeline"),
+        (reader, f"security/users/{one}/timeline"),
+        (admin, f"security/findings?user={one}"),
+        (admin, f"costs?days=3&user={one}"),
+    ):
+        await scene.client.get(f"/api/{path}", headers=headers)
+    platform, _ = scene.key("default", *Scope)
+    await scene.client.get(f"/api/costs?days=4&user=acme%2F{one}", headers=platform)
+    told = [entry.model_dump_json() for entry in await _denied(scene)]
+    assert len([one for one in told if wanted in one]) == 5
+    assert not [one for one in told if f'"{name}"' in one or f'"acme/{name}"' in one]
 
 
 async def test_whose_data_was_read_is_told(platform: Platform) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.control import Scope, ThresholdsChanged
 from schemas.events.security import FindingFeedback
-from services.common.identity import pseudonym
+from services.common.identity import pseudonym, pseudonyms
 from tests.support.console.scene import PSEUDONYM_KEY, TENANT_ADMIN, ConsoleScene
 
 FINDING = {
@@ -114,6 +114,62 @@ async def test_history_of_a_user_is_for_administrators(scene: ConsoleScene) -> N
     scene.store.is_away = True
     answer = await scene.client.post("/api/security/analyze", json=body, headers=admin)
     assert (answer.status_code, answer.json()["user_history"]) == (200, None)
+
+
+@pytest.mark.parametrize("field", ["user", "userid", "text"])
+async def test_field_that_is_not_known_is_refused(scene: ConsoleScene, field: str) -> None:
+    """A misspelt user would look like one of whom nothing is known."""
+    headers, _ = scene.key("acme", *TENANT_ADMIN)
+    body = {"prompt": "x", field: "ann"}
+    answer = await scene.client.post("/api/security/analyze", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["param"], scene.store.asked) == (400, field, [])
+
+
+@pytest.mark.parametrize("path", ["users/{user}/timeline?", "findings?user={user}&"])
+async def test_name_of_a_user_is_looked_up_as_who_calls_and_as_whom_callers_name(
+    scene: ConsoleScene, path: str
+) -> None:
+    """Of one tenant: to an administrator of all a name alone would look like a user of
+    whom nothing is known.
+    """
+    platform, _ = scene.key("default", *Scope)
+    admin, _ = scene.key("acme", *TENANT_ADMIN)
+    names = list(pseudonyms(PSEUDONYM_KEY, tenant="acme", user="u_1"))
+    for headers, query in ((admin, ""), (platform, "tenant=acme")):
+        answer = await scene.client.get(f"/api/security/{path.format(user='u_1')}{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+    assert [given["users"] for _, given in scene.store.asked if "users" in given].count(names) >= 2
+    scene.store.asked.clear()
+    refused = await scene.client.get(f"/api/security/{path.format(user='u_1')}", headers=platform)
+    assert (refused.status_code, refused.json()["param"], scene.store.asked) == (400, "user", [])
+    assert "say of which tenant" in refused.json()["detail"]
+    told = await scene.client.get(f"/api/security/{path.format(user=names[1])}", headers=platform)
+    assert told.status_code == 200
+    assert {tuple(given["users"]) for _, given in scene.store.asked if "users" in given} == {(names[1],)}
+
+
+@pytest.mark.parametrize("path", ["summary", "findings", "tuning", "users/ann/timeline"])
+async def test_tenant_that_there_is_not_is_refused_unless_something_is_known_of_it(
+    scene: ConsoleScene, path: str
+) -> None:
+    """A misspelt tenant would look like a quiet one; a purged one has its rows."""
+    platform, _ = scene.key("default", *Scope)
+    address = f"/api/security/{path}?tenant=acmee"
+    refused = await scene.client.get(address, headers=platform)
+    assert (refused.status_code, refused.json()["param"]) == (400, "tenant")
+    if path == "summary":
+        scene.store.answer = lambda sql, _given: [{"requests": 3}] if "inference_events" in sql else []
+        assert (await scene.client.get(address, headers=platform)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["level", "place", "action", "feedback"])
+async def test_value_that_is_none_of_a_list_is_told_the_list_once(scene: ConsoleScene, name: str) -> None:
+    """Without the empty text, which stands for no such parameter."""
+    headers, _ = scene.key("acme", *TENANT_ADMIN)
+    answer = await scene.client.get(f"/api/security/findings?{name}=crit", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].count(f"{name}: use '") == 1
+    assert "''" not in answer.json()["detail"]
 
 
 async def test_feedback_is_an_event_with_who_and_when(scene: ConsoleScene) -> None:
