@@ -39,6 +39,12 @@ class Settings(AccessSettings):
     erasure_patience_s: float = Field(
         30.0, gt=0, description="After so long without progress another console goes on with an erasure."
     )
+    erasure_compact_every_s: float = Field(
+        3600.0,
+        ge=1,
+        le=3600,
+        description="How often compacted topics are written to, so that Kafka forgets what erasures removed.",
+    )
     retention_every_s: float = Field(
         3600.0, ge=1, description="How often texts are removed that a policy's retention_days keep no longer."
     )

@@ -20,7 +20,10 @@ Write = Callable[[Change], Awaitable[AnyEntry | None]]
 """Makes a change, as `ControlWriter.apply` does."""
 _POLL_S = 0.02
 _MOST_POLLS = 250
-_KEPT = "the empty records that removed them, for a day; their keys' ids in `changed_by` of what they changed"
+_KEPT = (
+    "removed records, and the empty ones that removed them, until the bus has compacted them (`bus`); "
+    "their keys' ids in `changed_by` of what they changed"
+)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ BEYOND = (
         "backups, exports and what was sent to other systems (upstream models, OTLP, alert channels), which "
         "are their owners' to erase"
     ),
+    (
+        "the services' logs, which have the public ids of the subject's keys beside the times of calls, and "
+        "neither names nor texts, until their files are rotated"
+    ),
     "text that somebody else wrote about the subject, and names within texts, which nothing finds",
 )
 """What an erasure does not reach, as each receipt says."""

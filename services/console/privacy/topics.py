@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.console.privacy.subject import Subject
 
-COMPACTED_WITHIN = timedelta(hours=26)
-"""Segments close after an hour and with the next record, and are compacted within a day
-(`services/common/bus/administration`); rounds write a record again."""
+COMPACTED_WITHIN = timedelta(hours=80)
+"""When the last trace of a record is gone that an empty one replaced. A segment closes
+after an hour and with the next record (2 h: `elsewhere/compacted_topics.py` writes one an
+hour), is compacted within a day of that (26 h); the empty record, whose key may be a name,
+is kept for a day more (50 h), and goes with the next compaction (78 h)."""
 
 HOLDS: Mapping[str, str] = {
     "inference.requests.{model}.{lane}.v1": "prompts as they came, the pseudonym",

@@ -14,6 +14,7 @@ from services.common.control.writer import ControlWriter
 from services.common.process.egress import Egress
 from services.common.store import Store
 from services.console.privacy.control import ControlErasure
+from services.console.privacy.elsewhere.compacted_topics import CompactedTopics
 from services.console.privacy.elsewhere.langfuse import Langfuse
 from services.console.privacy.elsewhere.security_memory import SecurityMemory
 from services.console.privacy.log import ErasureLog
@@ -71,6 +72,9 @@ class Privacy:
             settings.erasure_patience_s,
         )
         self.retention = Retention(control, rows, utc_now, settings.retention_every_s)
+        self.compacted = CompactedTopics(
+            self.log, send, partitions, utc_now, settings.erasure_compact_every_s
+        )
         self.service.begun.append(self.worker.begun_here.add)
 
     async def start(self) -> None:
@@ -87,6 +91,7 @@ class Privacy:
             tasks.create_task(self.log.run())
             tasks.create_task(self.worker.run())
             tasks.create_task(self.retention.run())
+            tasks.create_task(self.compacted.run())
 
     async def close(self) -> None:
         """Disconnects."""

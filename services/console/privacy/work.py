@@ -14,10 +14,23 @@ import structlog
 
 from schemas.events.audit import ErasedPlace, SubjectErasure
 from services.common.clock import Clock
-from services.common.errors import BusUnavailableError, TocsinError
+from services.common.control.errors import ChangeRefusedError
+from services.common.errors import (
+    BusUnavailableError,
+    StoreRejectedError,
+    StoreUnavailableError,
+    TocsinError,
+)
 from services.common.process import metrics
 from services.common.retry import Pauses
 from services.console.privacy.control import ControlErasure, entries_of
+from services.console.privacy.elsewhere.langfuse import (
+    LangfuseAddressRefusedError,
+    LangfuseAwayError,
+    LangfuseNotUnderstoodError,
+    LangfuseRefusesKeysError,
+)
+from services.console.privacy.elsewhere.security_memory import SecurityRoleBehindError
 from services.console.privacy.log import ErasureLog
 from services.console.privacy.stored.rows import Counted, Rows, Step, Work
 from services.console.privacy.stored.special_tables import special_steps
@@ -28,6 +41,19 @@ from services.console.privacy.topics import copies
 log = structlog.get_logger(__name__)
 
 ENTRIES = "control state"
+_FAILED: Mapping[type, str] = {
+    StoreUnavailableError: "The store (ClickHouse) was away, or too busy to finish a statement in time.",
+    StoreRejectedError: "The store (ClickHouse) refused a statement; the console's log says which.",
+    SecurityRoleBehindError: "The analyzer's security role had not read in time whom it is to forget.",
+    LangfuseAwayError: "Langfuse did not answer, or answered that it could not at that time.",
+    LangfuseRefusesKeysError: "Langfuse refused the keys (TOCSIN_LANGFUSE_PUBLIC_KEY and ..._SECRET_KEY).",
+    LangfuseAddressRefusedError: "Langfuse's address is not public, and TOCSIN_EGRESS_ALLOWED does not name "
+    "its network.",
+    LangfuseNotUnderstoodError: "Langfuse answered something else than its documented API does.",
+    ChangeRefusedError: "An entry of the control state was changed by somebody else at the same moment.",
+    Exception: "It failed in a way that is not foreseen; the console's log says how.",
+}
+"""What a receipt says by the kind of an error."""
 
 
 @dataclass
@@ -159,9 +185,15 @@ class ErasureWorker:
             counted = await step.erase(work)
         except BusUnavailableError:
             raise
-        except TocsinError as error:
-            log.warning("erasure_step_waits", erasure=erasure_id, place=place, error=type(error).__name__)
-            await self._tell(erasure_id, known.model_copy(update={"failed": type(error).__name__}))
+        except Exception as error:
+            log.warning(
+                "erasure_step_waits",
+                erasure=erasure_id,
+                place=place,
+                error=type(error).__name__,
+                exc_info=not isinstance(error, TocsinError),
+            )
+            await self._tell(erasure_id, known.model_copy(update={"failed": what_failed(error)}))
             return False
         await self._tell(erasure_id, _after(known, counted, erasure.rounds + 1, repeats=step.repeats))
         metrics.ERASED.labels(place).inc(counted.erased)
@@ -186,6 +218,14 @@ class ErasureWorker:
             told |= {"state": "complete", "completed_at": now, "sealed": ""}
         await self.log.publish(erasure.model_copy(update=told))
         log.info("erasure_round_done", erasure=erasure_id, rounds=rounds, state=told["state"])
+
+
+def what_failed(error: Exception) -> str:
+    """A sentence for the receipt: what a place waits for, without addresses or
+    statements, which are the operator's matter and in the log.
+    """
+    kind = next((one for one in type(error).__mro__ if one in _FAILED), Exception)
+    return f"{_FAILED[kind]} It is tried again until it is done."
 
 
 def _after(known: ErasedPlace, counted: Counted, rounds: int, *, repeats: bool) -> ErasedPlace:

@@ -146,6 +146,9 @@ class BudgetWarner:
             self._tail = tail
         async for records in self._tail.read_to_end(poll_s=0.05):
             for record in records:
+                if record.value is None:  # the budget's owner was erased
+                    self._warned.pop((record.key or b"").decode(errors="replace"), None)
+                    continue
                 warned = self._reader.read(record)
                 if warned is not None:
                     self._warned[warned.budget_id] = warned

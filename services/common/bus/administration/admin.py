@@ -78,7 +78,8 @@ def topic_settings(topic: Topic) -> dict[str, str]:
             "cleanup.policy": "compact",
             "segment.ms": "3600000",
             "min.cleanable.dirty.ratio": "0.1",
-            "max.compaction.lag.ms": "86400000",  # receipts of erasures rest on it
+            "max.compaction.lag.ms": "86400000",  # receipts of erasures rest on these two
+            "delete.retention.ms": "86400000",
         }
     return {
         "cleanup.policy": "delete",

@@ -1,6 +1,7 @@
 """Which erasures a console works at, and what it tells of a place that is away."""
 
 import asyncio
+import re
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,13 +10,16 @@ import pytest
 
 from schemas.events.audit import ErasedPlace, SubjectErasure
 from services.common.bus import Outgoing
+from services.common.control.errors import ConflictError
 from services.common.control.reader import ControlReader
-from services.common.errors import StoreUnavailableError
+from services.common.errors import StoreRejectedError, StoreUnavailableError
 from services.common.retry import Pauses
 from services.console.privacy.control import ControlErasure
+from services.console.privacy.elsewhere.langfuse import LangfuseRefusesKeysError
+from services.console.privacy.elsewhere.security_memory import SecurityRoleBehindError
 from services.console.privacy.log import ErasureLog
-from services.console.privacy.stored.rows import Rows
-from services.console.privacy.work import ErasureWorker
+from services.console.privacy.stored.rows import Counted, Rows, Step, Work
+from services.console.privacy.work import ErasureWorker, what_failed
 from tests.support.console.answering_store import AnsweringStore
 from tests.support.console.scene import BEGAN
 from tests.unit.console.privacy.test_receipts import IDENTITIES, erasure
@@ -157,3 +161,46 @@ async def test_erasure_of_another_pepper_is_left_alone() -> None:
     assert scene.worker._due() == []
     assert scene.told == []
     assert scene.log.known["e1"].rounds == 0
+
+
+_SECRET = "http://store-7.internal:8123 said UPDATE inference_events"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreUnavailableError(_SECRET), "The store (ClickHouse) was away"),
+        (StoreRejectedError(_SECRET), "The store (ClickHouse) refused a statement"),
+        (SecurityRoleBehindError(_SECRET), "The analyzer's security role had not read in time"),
+        (LangfuseRefusesKeysError(_SECRET), "Langfuse refused the keys"),
+        (ConflictError(_SECRET), "An entry of the control state was changed"),
+        (ValueError(_SECRET), "It failed in a way that is not foreseen"),
+    ],
+)
+def test_receipt_says_in_a_sentence_what_failed(error: Exception, said: str) -> None:
+    """No name of a class, no address, no statement."""
+    told = what_failed(error)
+    assert told.startswith(said)
+    assert told.endswith(".")
+    assert not re.search(r"Error\b|UPDATE|internal:", told)
+
+
+async def test_place_that_fails_in_an_unforeseen_way_is_told_and_others_go_on() -> None:
+    """The receipt says so while it is tried again; once it is done it says nothing."""
+    scene = Scene(due())
+    failures = [KeyError("jo"), KeyError("jo")]
+
+    async def count(_: Work) -> int:
+        if failures:
+            raise failures.pop()
+        return 0
+
+    async def erase(_: Work) -> Counted:
+        return Counted()
+
+    scene.worker.elsewhere = {"a place": Step(count, erase)}
+    done = await scene.works(lambda one: one.rounds == 1)
+    told = [one.failed for record in scene.told for one in record.places if one.place == "a place"]
+    assert [one for one in told if one.startswith("It failed in a way that is not foreseen")]
+    assert not [one for one in done.places if one.failed]
+    assert "jo" not in str(told)

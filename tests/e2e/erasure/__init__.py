@@ -1,0 +1,1 @@
+"""Erasures on a whole installation, looked for in all that it has."""
