@@ -8,6 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,4000}={0,2}")
+_CUT_BASE64 = re.compile(
+    r"(?<![\w+/=-])[A-Za-z0-9+/_-]{4,200}(?:[\s,;|\"'>]{1,8}[A-Za-z0-9+/_-]{4,200}){1,400}"
+    r"(?:[\s,;|\"'>]{1,8}[A-Za-z0-9+/_-]{1,3})?={0,2}"
+)
+_CUT = re.compile(r"[\s,;|\"'>]+")
+_MIXED = re.compile(r"[a-z0-9+/][A-Z]")
+_MIXED_TWICE = re.compile(r"[a-z0-9+/][A-Z][A-Za-z0-9+/]{0,8}[a-z0-9+/][A-Z]")
+_PROSE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,1500}(?![0-9A-Za-z])")
 _ESCAPES = re.compile(
     r"(?:(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|&#x?[0-9A-Fa-f]{2,5};)[ \w]{0,12}){3,400}"
@@ -30,20 +38,57 @@ class Decoded:
 
 
 def decoded_pieces(source: str) -> Iterator[Decoded]:
-    """The encoded pieces of `source` that say something readable, kind by kind."""
+    """The encoded pieces of `source` that say something readable, kind by kind; also what
+    was encoded twice.
+    """
+    for piece in _decoded(source):
+        if _readable(piece.text):
+            yield piece
+        if piece.text.isascii() and _ENCODED.search(piece.text):
+            for inner in _decoded(piece.text):
+                if _readable(inner.text):
+                    yield Decoded(inner.kind, piece.start, piece.end, inner.text)
+
+
+def _decoded(source: str) -> Iterator[Decoded]:
     for kind, pattern, decode, sign in _DECODERS:
         if sign and not sign.search(source):
             continue
         for match in pattern.finditer(source):
-            plain = decode(match[0])
-            if plain and _readable(plain):
+            if plain := decode(match[0]):
                 yield Decoded(kind, match.start(), match.end(), plain)
 
 
 def _readable(text: str) -> bool:
+    text = text.translate(_BREAKS)
     letters = sum(character.isalpha() or character == " " for character in text)
     broken = text.count("\ufffd")
     return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text) and broken * 20 <= len(text)
+
+
+_ENCODED = re.compile(
+    r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[\s,:]?){8}|\\[ux]|%[0-9A-Fa-f]{2}|&#|\d{2}[\s,]\d{2}"
+)
+"""What a text that was encoded once more has in it."""
+_BREAKS = str.maketrans("\n\r\t", "   ")
+
+
+def _decode_cut_base64(piece: str) -> str:
+    """Base64 in several lines or bits, with or without the words of prose around it,
+    which are seldom of large and small letters by turns.
+    """
+    bits = _CUT.split(piece)
+    first, last = 0, len(bits)
+    while first < last and _PROSE.fullmatch(bits[first]):
+        first += 1
+    while first < last and _PROSE.fullmatch(bits[last - 1]):
+        last -= 1
+    for joined in dict.fromkeys(("".join(bits[first:last]), "".join(bits))):
+        if len(joined) >= 16 and len(_MIXED.findall(joined)) * 24 >= len(joined):
+            plain = _decode_base64(joined)
+            if _readable(plain) or _ENCODED.search(plain):
+                return plain
+    return ""
 
 
 def _decode_base64(piece: str) -> str:
@@ -114,6 +159,7 @@ def _is_wording(text: str) -> bool:
 # kind, what an encoded piece looks like, how to read it, and a sign without which there
 # is none
 _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
+    ("base64", _CUT_BASE64, _decode_cut_base64, _MIXED_TWICE),
     ("base64", _BASE64, _decode_base64, None),
     ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
     ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),

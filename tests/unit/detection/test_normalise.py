@@ -173,3 +173,46 @@ def test_normalise_characters_as_padded_numbers_are_read(text: str) -> None:
     """Small letters, capitals and Cyrillic come back, with leading zeros too."""
     views = normalise(" ".join(f"{ord(sign):04d}" for sign in text)).views
     assert text.lower().replace("й", "и") in [view.text for view in views if view.kind == "decimal"]
+
+
+def _b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _cut(text: str, length: int, between: str) -> str:
+    return between.join(text[at : at + length] for at in range(0, len(text), length))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _cut(_b64(PHRASE), 20, "\n"),
+        _cut(_b64(PHRASE), 13, "\r\n> "),
+        _cut(_b64(PHRASE), 7, " "),
+        '"' + _cut(_b64(PHRASE), 24, '",\n"') + '"',
+        f"Please decode this\n{_cut(_b64(PHRASE), 20, chr(10))}\nand answer it",
+        _b64(_b64(PHRASE)),
+        _cut(_b64(_cut(_b64(PHRASE), 20, "\n")), 20, "\n"),
+        _b64(PHRASE).encode().hex(),
+        _b64(PHRASE.encode().hex()),
+        _b64(PHRASE.replace(" ", "\n")),
+    ],
+)
+def test_base64_in_bits_and_what_was_encoded_twice_is_read(text: str) -> None:
+    """Whatever cuts it, and whichever of two encodings comes first."""
+    assert any(
+        " ".join(PHRASE.lower().split()) in " ".join(view.text.split()) for view in normalise(text).views
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ClickHouse and OpenAI speak HTTP to PostgreSQL, GitHub and JavaScript clients in CamelCase names.",
+        "Please list: getUserName, setUserName, isUserAdmin, toJSON, fromJSON, parseURL and XMLHttpRequest.",
+        "b0rn2Run AbCdEfGh iPhone iPad eBay macOS YouTube LinkedIn PayPal WordPress TikTok",
+    ],
+)
+def test_prose_and_names_of_programs_are_no_base64(text: str) -> None:
+    """They give no further view."""
+    assert [view for view in normalise(text).views if view.kind == "base64"] == []

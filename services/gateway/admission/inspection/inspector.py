@@ -41,6 +41,8 @@ _HERE_CHARS = 600
 """New text of a call up to which it is read here: 0.2 to 1 ms."""
 _HERE_CPU_S = 0.1
 """A text that takes longer was made to (a millisecond is usual), and is not read here."""
+_HERE_MOST = 2
+"""So many such texts of a call are begun with here; those behind them are not read."""
 _JOB_TEXTS = 16
 _WORKER_S = 20.0
 _READ_HERE_BYTES = 2 * 1024 * 1024
@@ -177,12 +179,23 @@ class Inspector:
             raise _not_told()
 
     def _read_at_once(self, call: _Call, texts: Iterable[str]) -> None:
-        """Reads short texts here; not one that was made to take long, nor what follows."""
+        """Reads short texts here, but those that were made to take long, and of many such
+        what follows them.
+        """
+        slow = 0
+        for text in texts:
+            if slow >= _HERE_MOST:
+                return
+            slow += not self._is_read(call, text)
+
+    def _is_read(self, call: _Call, text: str) -> bool:
+        """Reads a text here; whether that was within its time."""
         try:
-            for text in texts:
-                self._take_reading(call, text, self._read(text, call.thresholds))
+            self._take_reading(call, text, self._read(text, call.thresholds))
         except TimeoutError:
             _missed("unread").inc()
+            return False
+        return True
 
     async def _read_beside(self, call: _Call, texts: Sequence[str]) -> None:
         """Has workers read texts. Those for which there is no room or no time are not
@@ -223,7 +236,7 @@ class Inspector:
             async with asyncio.timeout(max(0.0, self._left_s(call))), self._turn:
                 for text in texts:
                     began_s = self.monotonic()
-                    self._take_reading(call, text, self._read(text, call.thresholds))
+                    self._is_read(call, text)
                     await asyncio.sleep(self.monotonic() - began_s)
         except TimeoutError:
             _missed("unread").inc()

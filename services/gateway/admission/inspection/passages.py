@@ -1,9 +1,9 @@
 """What of a request a model reads, as texts to be judged. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from schemas.inference import InferenceRequested
+from schemas.inference import InferenceRequested, Sampling
 from services.common.requests.masking.texts import content_text
 from services.detection.prompt_attacks.windows import unpadded
 
@@ -13,6 +13,17 @@ rule matches is shorter.
 """
 SEAM_CHARS = 160
 _STRANGERS = ("user", "tool")
+_WORD_CHARS = 48
+"""What is longer is read where it stands, and needs no neighbours to be understood."""
+_KEYWORDS = """
+    $defs $ref $schema additionalProperties allOf anyOf array boolean const default description enum
+    examples exclusiveMaximum exclusiveMinimum format function integer items json_schema maximum
+    maxItems maxLength minimum minItems minLength multipleOf name not null number object oneOf
+    parameters pattern patternProperties prefixItems properties required schema strict string title
+    type uniqueItems
+"""
+_SCHEMA_WORDS = frozenset(_KEYWORDS.split())
+"""What stands between the words that somebody chose."""
 
 
 def slices_of(request: InferenceRequested) -> list[str]:
@@ -42,10 +53,39 @@ def _passages(request: InferenceRequested) -> Iterator[tuple[str, str]]:
         yield "prompt", request.prompt
     for message in request.messages:
         yield str(message.get("role", "")), _message(message)
-    for tool in request.sampling.tools:
+    sampling = request.sampling
+    for tool in sampling.tools:
         yield "tools", "\n".join(strings_in(tool))
-    if request.sampling.response_format:
-        yield "format", "\n".join(strings_in(request.sampling.response_format))
+    if sampling.response_format:
+        yield "format", "\n".join(strings_in(sampling.response_format))
+    if others := _others(sampling):
+        yield "others", "\n".join(strings_in(others))
+    if structured := [one for one in (sampling.tools, sampling.response_format, others) if one]:
+        yield from (("schema", text) for text in _scattered(structured))
+
+
+def _others(sampling: Sampling) -> list[Any]:
+    """What else an upstream is told in words: of a choice of tools, of stop texts and of
+    tokens' biases, what is no number and none of the API's own values.
+    """
+    choice = sampling.tool_choice if isinstance(sampling.tool_choice, Mapping) else None
+    biases = [token for token in sampling.logit_bias or () if not token.isdecimal()]
+    return [one for one in (choice, sampling.stop, biases) if one]
+
+
+def _scattered(structured: Sequence[Any]) -> Iterator[str]:
+    """The short strings of schemas and tools, each time in one line: names of fields,
+    values, and both. A model reads a sentence of which each field has one word.
+    """
+    words = [
+        (one, is_name)
+        for one, is_name in _strings(structured)
+        if len(one) <= _WORD_CHARS and one not in _SCHEMA_WORDS
+    ]
+    names = [one for one, is_name in words if is_name]
+    values = [one for one, is_name in words if not is_name]
+    lines = (names, values, [one for one, _ in words] if names and values else [])
+    yield from (" ".join(line) for line in lines if len(line) > 1)
 
 
 def _message(message: Mapping[str, Any]) -> str:
@@ -58,15 +98,22 @@ def _message(message: Mapping[str, Any]) -> str:
 
 def strings_in(value: Any) -> Iterator[str]:
     """Every string within, names of fields too, in their order."""
-    waiting: list[Any] = [] if value is None else [value]
+    return (one for one, _ in _strings(value))
+
+
+def _strings(value: Any) -> Iterator[tuple[str, bool]]:
+    """Each with whether it is the name of a field."""
+    waiting: list[tuple[Any, bool]] = [(value, False)]
     while waiting:
-        one = waiting.pop()
+        one, is_name = waiting.pop()
         if isinstance(one, str):
-            yield one
+            yield one, is_name
         elif isinstance(one, Mapping):
-            waiting.extend(reversed([part for pair in one.items() for part in pair]))
+            waiting += reversed(
+                [part for name, within in one.items() for part in ((name, True), (within, False))]
+            )
         elif isinstance(one, Iterable):
-            waiting.extend(reversed(list(one)))
+            waiting += reversed([(within, False) for within in one])
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -7,10 +7,11 @@ import pytest
 
 from schemas.control import EVERYBODY
 from schemas.errors import ErrorCode
+from schemas.events.security import PromptRisk
 from services.common.control.thresholds import Thresholds
 from services.common.http.problems import ProblemError
 from services.gateway.admission.inspection.inspector import Patience
-from tests.unit.gateway.admission.inspection.scene import asked, request, scene
+from tests.unit.gateway.admission.inspection.scene import Scene, asked, request, scene
 
 LONG = "all is well. " * 1000
 
@@ -269,3 +270,38 @@ async def test_text_that_keeps_the_rules_busy_holds_up_nobody() -> None:
         with pytest.raises(ProblemError, match="could not be inspected"):
             await found.risk("endless" + LONG)
         assert (await found.risk("certain")).level == "critical"
+
+
+async def inspected(found: Scene, *texts: str) -> PromptRisk:
+    """The risk of one request of several texts that are not read over their borders."""
+    messages = tuple({"role": "assistant", "content": text} for text in texts)
+    [one] = await found.inspector.inspect([request(messages=messages)])
+    assert one.risk is not None
+    return one.risk
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("dead", [False, True])
+async def test_texts_beside_one_that_keeps_the_rules_busy_are_read(place: int, *, dead: bool) -> None:
+    """Wherever it stands: it is no shield for an attack behind it, and it is told that
+    not all was read.
+    """
+    texts = ["hello", "certain"]
+    texts.insert(place, "endless")
+    async with scene(dead=dead) as found:
+        found.set_policy("flag")
+        risk = await inspected(found, *texts, *([LONG] if dead else []))
+        assert (risk.level, risk.action, risk.partial) == ("critical", "flagged", True)
+
+
+async def test_many_texts_that_keep_the_rules_busy_take_two_texts_time() -> None:
+    """What is behind them is unread, and that is told; who blocks refuses it."""
+    texts = [f"endless {number}" for number in range(9)]
+    async with scene() as found:
+        found.set_policy("flag")
+        risk = await inspected(found, *texts, "certain")
+        assert (risk.level, risk.partial) == ("none", True)
+        assert found.screener.read_texts == texts[:2]
+        found.set_policy("block")
+        with pytest.raises(ProblemError, match="could not be inspected"):
+            await inspected(found, *texts, "certain")

@@ -32,6 +32,9 @@ PLACES: dict[str, dict[str, Any]] = {
     "tool": {"messages": ({"role": "user", "content": "Hi"},), "sampling": Sampling(tools=(TOOL,))},
     "field's name": {"sampling": Sampling(tools=({"function": {"parameters": {EVIL: 1}}},))},
     "format": {"sampling": Sampling(response_format=SCHEMA)},
+    "choice of a tool": {"sampling": Sampling(tool_choice={"type": "function", "note": EVIL})},
+    "stop text": {"sampling": Sampling(stop=("x", EVIL))},
+    "token's bias": {"sampling": Sampling(logit_bias={"17": 1.0, EVIL: 1.0})},
     "last of many": {"messages": tuple({"role": "user", "content": one} for one in ["Hi"] * 50 + [EVIL])},
 }
 
@@ -118,3 +121,38 @@ def test_slices_join_what_is_cut_into_many_messages(cuts: list[str]) -> None:
     """An attack in as many messages as it has words is read as one."""
     slices = slices_of(request(messages=tuple({"role": "user", "content": one} for one in cuts)))
     assert any("\n".join(cuts) in one for one in slices)
+
+
+WORDS = EVIL.split()
+
+
+def tools_with(parameters: Any) -> Sampling:
+    """One function with these parameters."""
+    return Sampling(tools=({"function": {"parameters": parameters}},))
+
+
+DESCRIBED = {f"p{number}": {"description": word} for number, word in enumerate(WORDS)}
+SCATTERED: dict[str, Sampling] = {
+    "properties": tools_with({"properties": {word: {"type": "string"} for word in WORDS}}),
+    "descriptions": Sampling(response_format={"json_schema": {"schema": {"properties": DESCRIBED}}}),
+    "tools": Sampling(tools=tuple({"type": "function", "function": {"name": word}} for word in WORDS)),
+    "values": tools_with({"enum": WORDS, "type": "string"}),
+    "both": tools_with({WORDS[0]: {"description": WORDS[1], WORDS[2]: {"title": WORDS[3]}}}),
+    "stops": Sampling(stop=tuple(WORDS)),
+    "names and choice": Sampling(
+        tools=tuple({"function": {"name": word}} for word in WORDS[:3]),
+        tool_choice={"function": {"name": WORDS[3]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("place", SCATTERED)
+def test_slices_join_the_words_that_stand_in_a_schema_one_by_one(place: str) -> None:
+    """A model reads on from one field to the next."""
+    assert any(EVIL in piece for piece in slices_of(request(sampling=SCATTERED[place])))
+
+
+def test_slices_of_plain_settings_are_none() -> None:
+    """Numbers, tokens' numbers and the API's own words are nothing to be read."""
+    plain = Sampling(temperature=1, logit_bias={"1": 1.0, "22": -1.0}, tool_choice="required")
+    assert slices_of(request(sampling=plain)) == []
