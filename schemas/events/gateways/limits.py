@@ -17,6 +17,12 @@ class LimitShares(Message):
     tokens, reserved money), 0 where it holds nothing any more; only what changed is
     told, and again from time to time. `incarnation` changes with a restart, and nothing
     of the former one is held any more.
+
+    `serial` counts the records of an incarnation. `read_to` is the offset of the last
+    record of this topic that it had read, given only where this record and those before
+    it tell all that is held. `ends_read` tells, by partition of `inference.completed`,
+    up to which offset (exclusive) it has counted what requests cost; nothing where it
+    counts none. `answer_soon`: another gateway's next record is waited for.
     """
 
     gateway_id: str
@@ -24,3 +30,7 @@ class LimitShares(Message):
     used: dict[str, Finite] = Field(default_factory=dict)
     held: dict[str, Finite] = Field(default_factory=dict)
     stopping: bool = False
+    serial: int | None = None
+    read_to: int | None = None
+    ends_read: dict[int, int] | None = None
+    answer_soon: bool = False

@@ -40,6 +40,15 @@ _DEAREST = 1_000_000
 _NOTHING = Decimal(0)
 
 
+class End(NamedTuple):
+    """A request's end, what it cost, and where it lies."""
+
+    request_id: str
+    usd: Decimal
+    partition: int
+    offset: int
+
+
 class _Asked(NamedTuple):
     """What the store says that these have spent, by the records up to `through`."""
 
@@ -64,7 +73,9 @@ class SpendFollower:
     spending: Spending
     clock: Clock
     on_round: Callable[[], bool] = field(default=lambda: True)
-    on_end: Callable[[str, Decimal], None] = field(default=lambda _request_id, _usd: None)
+    on_end: Callable[[End], None] = field(default=lambda _end: None)
+    counted: dict[int, int] | None = field(default=None, init=False)
+    """By partition, up to which offset (exclusive) ends are counted; None while none are."""
     _ready: set[SpendKey] = field(default_factory=set, init=False)
     _awaited: dict[int, int] = field(default_factory=dict, init=False)
     _waiting: set[SpendKey] = field(default_factory=set, init=False)
@@ -131,7 +142,9 @@ class SpendFollower:
         """Counts the ends in these records; unreadable ones are counted as passed over."""
         for record in records:
             usd = self._count(record) if _tenant(record) in self.book.tenants else _NOTHING
-            self.on_end((record.key or b"").decode(errors="replace"), usd)
+            self._note_counted(record.partition, record.offset + 1)
+            request_id = (record.key or b"").decode(errors="replace")
+            self.on_end(End(request_id, usd, record.partition, record.offset))
 
     def _count(self, record: Record) -> Decimal:
         try:
@@ -156,12 +169,20 @@ class SpendFollower:
             return
         await self.tail.start(None, Start.END)
         self._partitions = tuple(range(await self.tail.partitions(COMPLETED.name)))
+        for partition in self._partitions:
+            self._note_counted(partition, await self.tail.position(COMPLETED.name, partition))
+
+    def _note_counted(self, partition: int, offset: int) -> None:
+        """What was read before, and is read again for a new budget, stays counted."""
+        counted = self.counted = self.counted or {}
+        counted[partition] = max(counted.get(partition, 0), offset)
 
     async def _stop(self) -> None:
         """Reads no more until a budget is made again, which then is begun anew."""
         if not self._partitions:
             return
         self._partitions = ()
+        self.counted = None
         self._opened = frozenset()
         self._ready.clear()
         self._waiting.clear()

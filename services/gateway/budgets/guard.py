@@ -17,12 +17,13 @@ from services.common.requests.pricing import PriceList
 from services.gateway.budgets.book import Budget, BudgetBook
 from services.gateway.budgets.decision import Admit, BudgetStatus, Reject, RetryLater, decide
 from services.gateway.budgets.estimates import Estimate, estimate
-from services.gateway.budgets.follower import SpendFollower
+from services.gateway.budgets.follower import End, SpendFollower
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from services.gateway.limits.peer_usage import PeerUsage
 
-UNHEARD_S = 0.5
+_UNCOUNTED_S = 0.5
+"""So long a gateway that begins to follow a budget may take to tell what it counts."""
 _NEWS_SHARE = 0.1
 """What the other gateways should know soon: so much of what is left of a budget."""
 _READ_S = 2.0
@@ -44,8 +45,9 @@ takeover.
 class BudgetGuard:
     """Reserves before a request is published; the reservation ends with the request's
     own end, as all gateways read it, so that what it cost is spent before it is free: here
-    at once, for the others a little later, as they may read the end later.
-    `read_book` brings the book up to date.
+    at once, for the others when they have told that they counted it.
+    `read_book` brings the book up to date; `on_news` has the other gateways told soon,
+    and asks them to tell that they have read it.
     """
 
     book: BudgetBook
@@ -91,16 +93,19 @@ class BudgetGuard:
         """Nothing came of the request."""
         self._tell(self.reservations.release(request_id))
 
-    def on_end(self, request_id: str, usd: Decimal) -> None:
+    def on_end(self, end: End) -> None:
         """The request's end was read, and what it cost is spent."""
-        self._tell(self.reservations.end(request_id, usd, self.monotonic()))
+        self._tell(self.reservations.end(*end, now_s=self.monotonic()))
 
     def on_round(self) -> bool:
         """Brings the book up to date, and says whether ends must be known: for a budget,
         or for what requests under way still have reserved.
         """
         self.read_book()
-        self._tell(self.reservations.forget_ended(self.monotonic()))
+        self.peer_usage.ends_read = self.follower.counted
+        self._tell(
+            self.reservations.forget_ended(self.peer_usage.have_counted, self.monotonic() - _UNCOUNTED_S)
+        )
         self.expire()
         return bool(self.book.spend_keys or len(self.reservations))
 
@@ -134,6 +139,7 @@ class BudgetGuard:
                 return decision
             if self.monotonic() >= give_up_s or not self._may_wait:
                 raise self._not_yet()
+            self.on_news()
             self._waiting += 1
             try:
                 await asyncio.sleep(_TRY_EVERY_S)
@@ -143,8 +149,8 @@ class BudgetGuard:
     def _not_yet(self) -> ProblemError:
         if self.peer_usage.peers(self.monotonic()) is None:
             return unavailable(
-                "This gateway has not heard over the message bus yet which other gateways there are, so it "
-                "keeps no hard budget. Try again.",
+                "This gateway has not heard lately over the message bus which other gateways there are, so "
+                "it keeps no hard budget. Try again.",
                 code=ErrorCode.BUS_UNAVAILABLE,
             )
         return unavailable(
@@ -158,14 +164,14 @@ class BudgetGuard:
         return self._waiting < _MOST_WAITING
 
     def _statuses(self, budgets: Iterable[Budget]) -> list[BudgetStatus]:
-        now, now_s = self.clock(), self.monotonic()
-        peers = self.peer_usage.peers(now_s)
+        now = self.clock()
+        peers, known_serial = self.peer_usage.peers(self.monotonic()), self.peer_usage.known_serial
         return [
             BudgetStatus(
                 one,
                 self.spending.spent(one.spend_key, now),
                 self.reservations.held(one.id),
-                self.reservations.lately(one.id, now_s),
+                self.reservations.lately(one.id, known_serial),
                 to_dollars(self.peer_usage.others(share_name(one.id))) if peers != 0 else _NOTHING,
                 peers,
             )
@@ -185,10 +191,15 @@ class BudgetGuard:
         return request.model_copy(update={"sampling": sampling})
 
     def _take(self, request: InferenceRequested, usd: Decimal, budgets: tuple[Budget, ...]) -> None:
-        now_s = self.monotonic()
         ids = tuple(one.id for one in budgets)
         lives_s = (request.deadline + _MARGIN - self.clock()).total_seconds()
-        self.reservations.take(request.request_id, ids, usd, now_s=now_s, until_s=now_s + max(0.0, lives_s))
+        self.reservations.take(
+            request.request_id,
+            ids,
+            usd,
+            serial=self.peer_usage.next_serial,
+            until_s=self.monotonic() + max(0.0, lives_s),
+        )
         self._tell(ids)
 
     def _tell(self, budget_ids: Collection[str]) -> None:

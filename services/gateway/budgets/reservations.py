@@ -1,8 +1,10 @@
-"""What requests under way may still spend. Pure; time is the monotonic clock's (s)."""
+"""What requests under way may still spend, and which gateways know it. Pure; time is the
+monotonic clock's (s).
+"""
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -17,16 +19,26 @@ class _Reservation(NamedTuple):
     until_s: float
 
 
+class _Ended(NamedTuple):
+    """A request's end that others may not have counted yet, and where it lies."""
+
+    partition: int
+    offset: int
+    read_s: float
+    budget_ids: tuple[str, ...]
+    usd: Decimal
+
+
 @dataclass(slots=True)
 class _BudgetTotals:
     """Of one budget, in dollars: what is reserved now (`usd`), what those cost whose ends
-    were read in the last `unheard_s` (`ended_usd`), and what was reserved in the last
-    `unheard_s`, each reservation with its time, released ones too (`lately`).
+    others may not have counted (`ended_usd`), and what others may not know to be
+    reserved, each with the record that tells it, released ones too (`lately`).
     """
 
     usd: Decimal = _NOTHING
     ended_usd: Decimal = _NOTHING
-    lately: "deque[tuple[float, Decimal]]" = field(default_factory=deque)
+    lately: "deque[tuple[int, Decimal]]" = field(default_factory=deque)
     lately_usd: Decimal = _NOTHING
 
 
@@ -35,15 +47,13 @@ class Reservations:
     """Dollars by request and by budget.
 
     A reservation ends with its request, or once nothing can come of that any more.
-    `unheard_s` is how long the other gateways may take to hear of one, and to read the
-    end that is read here.
+    `serial` numbers the records that tell the other gateways what is reserved.
     """
 
-    unheard_s: float
     _held: dict[str, _BudgetTotals] = field(default_factory=dict, init=False)
     _by_request: dict[str, _Reservation] = field(default_factory=dict, init=False)
     _ends: list[tuple[float, str]] = field(default_factory=list, init=False)
-    _ended: deque[tuple[float, tuple[str, ...], Decimal]] = field(default_factory=deque, init=False)
+    _ended: deque[_Ended] = field(default_factory=deque, init=False)
     _total_usd: Decimal = field(default=_NOTHING, init=False)
 
     def __contains__(self, request_id: object) -> bool:
@@ -53,9 +63,11 @@ class Reservations:
         return len(self._by_request)
 
     def take(
-        self, request_id: str, budget_ids: tuple[str, ...], usd: Decimal, *, now_s: float, until_s: float
+        self, request_id: str, budget_ids: tuple[str, ...], usd: Decimal, *, serial: int, until_s: float
     ) -> None:
-        """Reserves for a request, until it ends or till `until_s`."""
+        """Reserves for a request, until it ends or till `until_s`; the record `serial` is
+        the first that tells it.
+        """
         self._by_request[request_id] = _Reservation(budget_ids, usd, until_s)
         self._total_usd += usd
         heapq.heappush(self._ends, (until_s, request_id))
@@ -65,8 +77,12 @@ class Reservations:
         for one in budget_ids:
             held = self._held.setdefault(one, _BudgetTotals())
             held.usd += usd
-            held.lately.append((now_s, usd))
             held.lately_usd += usd
+            if held.lately and held.lately[-1][0] == serial:
+                usd_before = held.lately.pop()[1]
+                held.lately.append((serial, usd_before + usd))
+            else:
+                held.lately.append((serial, usd))
 
     def release(self, request_id: str) -> tuple[str, ...]:
         """The request's end is known: the budgets of which less is reserved now."""
@@ -79,27 +95,36 @@ class Reservations:
                 held.usd -= found.usd
         return found.budget_ids
 
-    def end(self, request_id: str, usd: Decimal, now_s: float) -> tuple[str, ...]:
-        """The same, where its end was read: what it cost is told for a while longer, since
-        another gateway that reads the end later than this one would else take it for
-        neither reserved nor spent.
+    def end(
+        self, request_id: str, usd: Decimal, partition: int, offset: int, *, now_s: float
+    ) -> tuple[str, ...]:
+        """The same, where its end was read: what it cost is told until the others have
+        counted it, since one that reads the end later than this one would else take it
+        for neither reserved nor spent.
         """
         budget_ids = self.release(request_id)
         if usd and budget_ids:
-            self._ended.append((now_s, budget_ids, usd))
+            self._ended.append(_Ended(partition, offset, now_s, budget_ids, usd))
             for one in budget_ids:
                 if (held := self._held.get(one)) is not None:
                     held.ended_usd += usd
         return budget_ids
 
-    def forget_ended(self, now_s: float) -> set[str]:
-        """The others have read by now what ended here; of which budgets less is told."""
+    def forget_ended(self, have_counted: Callable[[int, int], bool | None], before_s: float) -> set[str]:
+        """What the others have counted is told no longer; of which budgets less is told.
+        `have_counted` says that of a partition and an offset: where it does not know,
+        they are taken to have counted what was read here before `before_s`.
+        """
         changed: set[str] = set()
-        while self._ended and self._ended[0][0] <= now_s - self.unheard_s:
-            _, budget_ids, usd = self._ended.popleft()
-            for one in budget_ids:
+        while self._ended:
+            first = self._ended[0]
+            counted = have_counted(first.partition, first.offset)
+            if not (counted or (counted is None and first.read_s <= before_s)):
+                break
+            self._ended.popleft()
+            for one in first.budget_ids:
                 if (held := self._held.get(one)) is not None:
-                    held.ended_usd -= usd
+                    held.ended_usd -= first.usd
                     changed.add(one)
         return changed
 
@@ -123,12 +148,14 @@ class Reservations:
         known = self._held.get(budget_id)
         return _NOTHING if known is None else known.usd + known.ended_usd
 
-    def lately(self, budget_id: str, now_s: float) -> Decimal:
-        """What was reserved so lately that others may not have heard of it."""
+    def lately(self, budget_id: str, known_serial: int) -> Decimal:
+        """What was reserved so lately that others may not have heard of it: they have of
+        what the records up to `known_serial` tell.
+        """
         known = self._held.get(budget_id)
         if known is None:
             return _NOTHING
-        while known.lately and known.lately[0][0] <= now_s - self.unheard_s:
+        while known.lately and known.lately[0][0] <= known_serial:
             known.lately_usd -= known.lately.popleft()[1]
         return known.lately_usd
 

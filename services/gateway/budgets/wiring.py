@@ -9,7 +9,7 @@ from services.common.requests.pricing import PriceList
 from services.common.store import Store
 from services.gateway.budgets.book import BudgetBook
 from services.gateway.budgets.follower import SpendFollower
-from services.gateway.budgets.guard import UNHEARD_S, BudgetGuard
+from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from services.gateway.budgets.warner import BudgetWarner
@@ -32,7 +32,7 @@ def make_budgets(
     """The budgets: what keeps them, and what warns of them."""
     url, name = settings.kafka_url, f"gateway-{settings.instance}"
     pseudonym_key = settings.pseudonym_key.get_secret_value()
-    spending, reservations = Spending(), Reservations(UNHEARD_S)
+    spending, reservations = Spending(), Reservations()
     book = BudgetBook(
         lambda entry: spend_key_of(entry, pseudonym_key=pseudonym_key, model_name=catalogue.canonical_name)
     )
@@ -62,7 +62,7 @@ def make_budgets(
         monotonic_s,
         follower,
         lambda: book.read(control.state.budgets),
-        usage_exchange.publish_soon,
+        usage_exchange.ask_soon,
     )
     follower.on_round, follower.on_end = guard.on_round, guard.on_end
     warner = BudgetWarner(

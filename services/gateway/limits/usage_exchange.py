@@ -14,11 +14,11 @@ from pydantic import TypeAdapter
 
 from schemas.events.gateways.limits import LimitShares
 from schemas.topics import LIMIT_SHARES
-from services.common.bus import Acknowledged, MessageReader, Outgoing, Producer, Record, Start, Tail
+from services.common.bus import MessageReader, Outgoing, Producer, Record, Start, Tail
 from services.common.clock import MonotonicClock
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.process import metrics
-from services.gateway.limits.peer_usage import PeerUsage
+from services.gateway.limits.peer_usage import REPEAT_S, PeerUsage
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ _SHORTEST_S = 0.025
 _SIGN_OF_LIFE_S = 1.0
 _READ_BACK_S = 3600.0
 _READ_BACK_TIMEOUT_S = 15.0
-_SEND_TIMEOUT_S = 2.0
+_FINAL_SEND_TIMEOUT_S = 2.0
 
 
 @dataclass
@@ -56,6 +56,12 @@ class UsageExchange:
         if self.peer_usage.live:
             self._hurried.set()
 
+    def ask_soon(self) -> None:
+        """The same, and the others shall tell soon that they have read it."""
+        if self.peer_usage.live:
+            self.peer_usage.wants_answer = True
+            self._hurried.set()
+
     async def start(self) -> None:
         """Connects, and reads what was used in the last hour, where that can be had in
         time: else it is forgotten, since read later, as if it were used then, it would
@@ -77,10 +83,12 @@ class UsageExchange:
         except TimeoutError:
             for partition, offset in ends.items():
                 self.tail.seek(LIMIT_SHARES.name, partition, offset)
+            self.peer_usage.complete_from_s = self.monotonic() + REPEAT_S
             log.warning(
                 "limits_not_read_back",
                 timeout_s=self.read_back_timeout_s,
-                effect="what was used before this start, and not read by now, counts no more",
+                effect="what was used before this start, and not read by now, counts no more; hard budgets "
+                "let nothing in until the other gateways have told again what they hold",
             )
 
     async def run(self) -> None:
@@ -92,12 +100,18 @@ class UsageExchange:
     async def close(self) -> None:
         """Tells the others that nothing is held here any more, and disconnects."""
         with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
-            await self._send(self.peer_usage.final_record())
+            async with asyncio.timeout(_FINAL_SEND_TIMEOUT_S):
+                await self._send(self.peer_usage.final_record())
         await self.tail.close()
 
     async def _follow(self) -> None:
         while True:
-            self._take(await self.tail.poll(), None)
+            records = await self.tail.poll()
+            if records:
+                self.peer_usage.resume(self.monotonic())
+            self._take(records, None)
+            if self.peer_usage.owes_answer:
+                self._hurried.set()
             metrics.LIMITS_SHARES.set(self.peer_usage.live + 1)
             if self.peer_usage.passed_over:
                 metrics.LIMITS_PASSED_OVER.labels("peers").inc(self.peer_usage.passed_over)
@@ -112,7 +126,7 @@ class UsageExchange:
             told = self._messages.read(record)
             if told is not None:
                 at_s = now_s if now_ms is None else now_s - max(0, now_ms - record.timestamp) / 1000
-                for name, seconds in self.peer_usage.apply(told, at_s).items():
+                for name, seconds in self.peer_usage.apply(told, at_s, record.offset).items():
                     self.on_used(name, seconds, at_s)
 
     async def _publish(self) -> None:
@@ -120,30 +134,24 @@ class UsageExchange:
         while True:
             if self.peer_usage.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
                 told_s = self.monotonic()
-                with contextlib.suppress(BusUnavailableError, PermanentError, TimeoutError):
+                self._hurried.clear()
+                with contextlib.suppress(BusUnavailableError, PermanentError):
                     await self._send(self.peer_usage.take(told_s))
-            self._hurried.clear()
             await asyncio.sleep(_SHORTEST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_S - _SHORTEST_S):
                     await self._hurried.wait()
 
     async def _send(self, record: LimitShares) -> None:
-        """Hands a record to the producer; what it does not take, or the broker refuses,
-        comes with a later one.
+        """Sends a record, and waits until the bus has it: what the bus does not take
+        comes with the next, which therefore is not made before.
         """
         try:
-            async with asyncio.timeout(_SEND_TIMEOUT_S):
-                sent = await self.producer.send_soon(
-                    Outgoing(LIMIT_SHARES.name, record, subject=record.gateway_id, tenant="", partition=0)
-                )
-        except (BusUnavailableError, PermanentError, TimeoutError):
+            sent = await self.producer.send_soon(
+                Outgoing(LIMIT_SHARES.name, record, subject=record.gateway_id, tenant="", partition=0)
+            )
+            await sent
+        except (BusUnavailableError, PermanentError):
             metrics.LIMITS_UNTOLD.inc()
             self.peer_usage.requeue(record)
             raise
-        sent.add_done_callback(lambda done: self._note(record, done))
-
-    def _note(self, record: LimitShares, sent: "asyncio.Future[Acknowledged]") -> None:
-        if not sent.cancelled() and sent.exception() is not None:
-            metrics.LIMITS_UNTOLD.inc()
-            self.peer_usage.requeue(record)

@@ -203,7 +203,7 @@ async def test_prompts_of_one_call_wait_for_a_budget_once() -> None:
     """
     stage = make_stage()
     serving = serving_of(stage, 99, budgets=(budget(),))
-    serving.budgets.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
+    serving.budgets.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1", serial=1), 1.0, 1)
     began = serving.budgets.clock()
     body = CompletionBody(model="m", prompt=["a"] * 16, max_tokens=100)
     with contextlib.suppress(ProblemError):

@@ -11,7 +11,7 @@ from services.common.control.state import ControlState
 from services.common.requests.model_catalogue import ModelConfig, Price
 from services.common.requests.pricing import PriceList
 from services.gateway.budgets.book import spenders
-from services.gateway.budgets.guard import UNHEARD_S, BudgetGuard
+from services.gateway.budgets.guard import BudgetGuard
 from services.gateway.budgets.reservations import Reservations
 from services.gateway.budgets.spending import Spending
 from services.gateway.limits.peer_usage import PeerUsage
@@ -26,6 +26,7 @@ class FakeFollower:
     """Knows what was spent, or does not."""
 
     ready: bool = True
+    counted: dict[int, int] | None = None
 
     def is_ready(self, _meters: Iterable[SpendKey]) -> bool:
         """As it is set."""
@@ -38,7 +39,7 @@ class FakeFollower:
 
 @dataclass
 class BudgetScene:
-    """A gateway with these budgets; `known`: it is not the first second of its life."""
+    """A gateway with these budgets; `known`: the others have heard of it, for ever."""
 
     entries: tuple[BudgetChanged, ...] = ()
     price: Price = PRICE
@@ -54,7 +55,7 @@ class BudgetScene:
     def __post_init__(self) -> None:
         self.peer_usage = PeerUsage(self.gateway_id, f"{self.gateway_id}/1")
         if self.known:
-            self.peer_usage.apply(self.peer_usage.take(0.0), 0.0)
+            self.peer_usage.apply(self.peer_usage.take(now_s=1e9), heard_s=1000.0, offset=0)
         spending = Spending()
         for entry in self.entries:
             spending.open(spend_key(entry), [], {}, NOW)
@@ -62,7 +63,7 @@ class BudgetScene:
         self.admission = BudgetGuard(
             known,
             spending,
-            Reservations(UNHEARD_S),
+            Reservations(),
             self.peer_usage,
             PriceList({"m": self.price}, ControlState),
             {"m": ModelConfig(name="m", engine="scripted", context_length=4000)},

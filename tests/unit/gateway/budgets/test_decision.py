@@ -160,11 +160,11 @@ def test_request_without_a_known_price_has_no_estimate(price: Price) -> None:
 
 def test_reservations_end_with_their_request_or_when_it_cannot_end_any_more() -> None:
     """Each counts under all its budgets; ended twice, it ends once."""
-    held = Reservations(unheard_s=0.5)
-    held.take("r1", ("b1", "b2"), DOLLAR, now_s=0, until_s=100)
-    held.take("r2", ("b1",), 2 * DOLLAR, now_s=0.4, until_s=50)
+    held = Reservations()
+    held.take("r1", ("b1", "b2"), DOLLAR, serial=1, until_s=100)
+    held.take("r2", ("b1",), 2 * DOLLAR, serial=2, until_s=50)
     assert [held.held(one) for one in ("b1", "b2", "b3")] == [3, 1, 0]
-    assert (held.lately("b1", 0.45), held.lately("b1", 0.6), held.lately("b1", 0.9)) == (3, 2, 0)
+    assert (held.lately("b1", 0), held.lately("b1", 1), held.lately("b1", 2)) == (3, 2, 0)
     assert (held.total(), len(held)) == (3, 2)
     assert held.release("r1") == ("b1", "b2")
     assert held.release("r1") == ()
@@ -177,13 +177,26 @@ def test_reservations_end_with_their_request_or_when_it_cannot_end_any_more() ->
 
 def test_reservations_take_no_more_memory_the_more_requests_have_ended() -> None:
     """Long before they could not end any more; those that are left still expire."""
-    held = Reservations(unheard_s=0.5)
-    held.take("first", ("b1",), DOLLAR, now_s=0, until_s=400)
+    held = Reservations()
+    held.take("first", ("b1",), DOLLAR, serial=1, until_s=400)
     for number in range(20_000):
-        held.take(f"r{number}", ("b1",), DOLLAR, now_s=number / 1000, until_s=500 + number / 1000)
-        held.lately("b1", number / 1000)
+        held.take(f"r{number}", ("b1",), DOLLAR, serial=1 + number // 500, until_s=500 + number / 1000)
         held.release(f"r{number}")
     assert len(held._ends) <= 2048
-    assert len(held._held["b1"].lately) <= 501
+    assert len(held._held["b1"].lately) == 40
     assert held.expire(400) == {"b1"}
     assert (held.held("b1"), held.total(), len(held)) == (0, 0, 0)
+
+
+def test_cost_of_what_ended_is_told_until_the_others_have_counted_it() -> None:
+    """In the order in which ends were read; where nobody says, for a while."""
+    held = Reservations()
+    for number, cents in enumerate((3, 4)):
+        held.take(f"r{number}", ("b1",), DOLLAR, serial=1, until_s=100)
+        held.end(f"r{number}", Decimal(cents), partition=number, offset=7, now_s=float(number))
+    assert (held.held("b1"), held.told("b1")) == (0, 7)
+    assert held.forget_ended(lambda partition, _offset: partition == 1, 99.0) == set()
+    assert held.forget_ended(lambda _partition, _offset: None, 0.5) == {"b1"}
+    assert held.told("b1") == 4
+    assert held.forget_ended(lambda partition, offset: (partition, offset) == (1, 7), 0.0) == {"b1"}
+    assert held.told("b1") == 0

@@ -134,7 +134,7 @@ class Scene:
     log: FakeLog = field(default_factory=FakeLog)
     entries: dict[str, Any] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
-    held: Reservations = field(default_factory=lambda: Reservations(0.5))
+    held: Reservations = field(default_factory=Reservations)
 
     def __post_init__(self) -> None:
         self.book = BudgetBook(spend_key)
@@ -145,7 +145,7 @@ class Scene:
             Spending(),
             lambda: NOW,
             self._on_round,
-            lambda request_id, _usd: self.ended.append(request_id),
+            lambda one: self.ended.append(one.request_id),
         )
 
     def _on_round(self) -> bool:
@@ -265,7 +265,7 @@ async def test_store_that_fails_late_is_asked_again() -> None:
 async def test_end_tells_what_it_cost_where_its_tenant_has_a_budget() -> None:
     """Of others nobody asks."""
     scene, told = Scene(), []
-    scene.follower.on_end = lambda request_id, usd: told.append((request_id, usd))
+    scene.follower.on_end = lambda one: told.append((one.request_id, one.usd))
     scene.make("acme")
     await scene.follower.round()
     scene.log.append(3, "acme")
@@ -274,6 +274,29 @@ async def test_end_tells_what_it_cost_where_its_tenant_has_a_budget() -> None:
     for _ in range(2):
         await scene.follower.round()
     assert sorted(told) == [("r3", 8), ("r4", 0), ("r5", 0)]
+
+
+async def test_follower_tells_up_to_where_it_has_counted() -> None:
+    """From its beginning on; what is read again for a new budget was counted already, and
+    without a budget nothing is.
+    """
+    scene = Scene()
+    scene.log.append(0, "acme")
+    assert scene.follower.counted is None
+    scene.make("acme")
+    await scene.follower.round()
+    assert scene.follower.counted == {0: 1, 1: 0}
+    for number in (1, 2, 4):
+        scene.log.append(number, "acme")
+    await scene.follower.round()
+    assert scene.follower.counted == {0: 3, 1: 1}
+    scene.make("globex")
+    await scene.follower.round()
+    assert scene.follower.counted == {0: 3, 1: 1}
+    for tenant in ("acme", "globex"):
+        scene.make(tenant)
+    await scene.follower.round()
+    assert scene.follower.counted is None
 
 
 async def test_ends_without_a_cost_and_unreadable_ones_free_what_was_reserved() -> None:
@@ -312,11 +335,11 @@ async def test_end_read_while_its_budget_is_away_frees_what_was_reserved(
     """
     scene = Scene()
     held = scene.held
-    scene.follower.on_end = lambda request_id, usd: held.end(request_id, usd, 0.0)
+    scene.follower.on_end = lambda one: held.end(*one, now_s=0.0)
     for tenant in ("acme", *others):
         scene.make(tenant)
     await scene.follower.round()
-    held.take("r0", ("acme",), Decimal(3), now_s=0, until_s=1000)
+    held.take("r0", ("acme",), Decimal(3), serial=1, until_s=1000)
     scene.make("acme")
     await scene.follower.round()
     scene.log.append(0, "acme")
@@ -336,7 +359,7 @@ async def test_follower_without_budgets_reads_nothing_until_there_is_one_again()
     scene = Scene()
     scene.make("acme")
     await scene.follower.round()
-    scene.held.take("r0", ("acme",), Decimal(3), now_s=0, until_s=1000)
+    scene.held.take("r0", ("acme",), Decimal(3), serial=1, until_s=1000)
     scene.make("acme")
     await scene.follower.round()
     assert scene.log.begun

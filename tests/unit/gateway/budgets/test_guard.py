@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 
 import pytest
 
@@ -12,8 +13,9 @@ from schemas.inference import InferenceRequested, Sampling
 from services.common.http.problems import Problem, ProblemError
 from services.common.requests.pricing import FREE, UNKNOWN
 from services.gateway.app import make_serving
+from services.gateway.budgets.follower import End
 from services.gateway.budgets.guard import share_name
-from services.gateway.limits.peer_usage import KNOWN_AFTER_S
+from services.gateway.limits.peer_usage import PeerUsage
 from services.gateway.settings import Settings
 from tests.unit.gateway.budgets import NOW, budget
 from tests.unit.gateway.budgets.scene import BudgetScene
@@ -128,27 +130,33 @@ async def test_reservations_elsewhere_count_while_their_gateway_lives() -> None:
     """Amounts that nobody can hold count as none."""
     scene = BudgetScene((budget(),))
     told = LimitShares(gateway_id="g2", incarnation="g2/1", held={share_name("b1"): 9.5})
-    scene.peer_usage.apply(told, 1.0)
+    scene.peer_usage.apply(told, 1000.0, 1)
     assert (await refused(scene, asking())).code == "insufficient_quota"
     await scene.admission.admit([asking(400)])
-    scene.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1", stopping=True), 1.1)
+    scene.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1", stopping=True), 1000.1, 2)
     await scene.admission.admit([asking(number=2)])
-    scene.peer_usage.apply(told.model_copy(update={"held": {share_name("b1"): 1e300}}), 1.2)
+    scene.peer_usage.apply(told.model_copy(update={"held": {share_name("b1"): 1e300}}), 1000.2, 3)
     await scene.admission.admit([asking(number=3)])
 
 
 async def test_request_waits_its_turn_where_gateways_may_not_know_of_each_other() -> None:
     """For a moment, then it is let in; no client hears that its budget is exhausted."""
     scene = BudgetScene((budget(limit_usd=3 * DOLLAR),))
-    scene.peer_usage.apply(LimitShares(gateway_id="g2", incarnation="g2/1"), 1.0)
+    peer = PeerUsage("g2", "g2/1")
+    peer.apply(scene.peer_usage.take(1e9), 1000.0, 1)
+    scene.peer_usage.apply(peer.take(0.0), 1000.0, 2)
     await scene.admission.admit([asking(number=1)])
-    began = scene.seconds
-    await scene.admission.admit([asking(number=2)])
-    assert scene.seconds > began
-    scene.admission.reservations.unheard_s = 1e9
-    problem = await refused(scene, asking(number=3))
+    problem = await refused(scene, asking(number=2))
     assert (problem.status, problem.code) == (503, "overloaded")
     assert "at several gateways at once" in problem.message
+    assert scene.told > 1
+    waiting = asyncio.create_task(scene.admission.admit([asking(number=2)]))
+    await asyncio.sleep(0)
+    told = scene.peer_usage.take(1e9)
+    for one in (scene.peer_usage, peer):
+        one.apply(told, 1000.0, 3)
+    scene.peer_usage.apply(peer.take(0.0), 1000.0, 4)
+    assert len(await waiting) == 1
 
 
 async def test_gateway_that_just_started_lets_nothing_in_before_all_know_of_it() -> None:
@@ -161,10 +169,14 @@ async def test_gateway_that_just_started_lets_nothing_in_before_all_know_of_it()
     assert (await refused(scene, asking(4000))).code == "insufficient_quota"
     free = BudgetScene((budget(),), price=FREE, known=False)
     assert await free.admission.admit([asking()]) == [asking()]
-    began = scene.seconds
-    scene.peer_usage.apply(scene.peer_usage.take(0.0), 1000.0 + began)
+    peer = PeerUsage("g2", "g2/1")
+    scene.peer_usage.apply(peer.take(0.0), 1000.0, 1)
+    first = scene.peer_usage.take(1e9)
+    scene.peer_usage.apply(first, 1000.0, 2)
+    assert (await refused(scene, asking(number=2))).code == "bus_unavailable"
+    peer.apply(first, 1000.0, 2)
+    scene.peer_usage.apply(peer.take(0.0), 1000.0, 3)
     await scene.admission.admit([asking(number=2)])
-    assert began + KNOWN_AFTER_S <= scene.seconds <= began + KNOWN_AFTER_S + 0.5
 
 
 @pytest.mark.parametrize("gateways", [2, 5])
@@ -176,12 +188,14 @@ async def test_gateways_that_start_together_overshoot_by_one_request_of_each_oth
     ]
 
     async def exchange() -> None:
+        offset = 0
         while True:
-            records = [one.peer_usage.take(one.seconds) for one in scenes]
+            records = [one.peer_usage.take(1000.0 + one.seconds) for one in scenes]
             for one in scenes:
                 one.seconds += 0.02
-                for record in records:
-                    one.peer_usage.apply(record, 1000.0 + one.seconds)
+                for number, record in enumerate(records):
+                    one.peer_usage.apply(record, 1000.0 + one.seconds, offset + number)
+            offset += len(records)
             await asyncio.sleep(0.01)
 
     calls = [one.admission.admit([asking(number=number)]) for one in scenes for number in range(4)]
@@ -233,26 +247,38 @@ async def test_ends_are_followed_while_a_budget_is_there_or_a_request_still_has_
 
 @pytest.mark.parametrize("cost", ["1.9", "0.4"])
 async def test_gateway_that_reads_an_end_later_than_another_takes_it_for_no_money_left(cost: str) -> None:
-    """What a request cost is told by who reserved for it until the others have read its
-    end, half a second, so that in no order of reading anybody may spend it again.
+    """What a request cost is told by who reserved for it until the others say that they
+    counted it, however long that takes, so that in no order of reading anybody may spend
+    it again.
     """
     one, other = (BudgetScene((budget(limit_usd=2 * DOLLAR),), gateway_id=name, look_s=0.01) for name in "ab")
 
+    offsets = count()
+
     def tell() -> None:
-        one.admission.on_round()
-        other.peer_usage.apply(one.peer_usage.take(0), 0.0)
+        for scene in (one, other):
+            scene.admission.on_round()
+        for teller in (other, one):
+            told, offset = teller.peer_usage.take(1e9), next(offsets)
+            for scene in (one, other):
+                scene.peer_usage.apply(told, 1000.0, offset)
+
+    other.follower.counted = {0: 0}
+    tell()
 
     await one.admission.admit([asking(1900, number=1)])
     tell()
     one.spend(Decimal(cost))
-    one.admission.on_end("r1", Decimal(cost))
+    one.admission.on_end(End("r1", Decimal(cost), partition=0, offset=0))
+    one.seconds += 100.0
     tell()
     assert one.admission.reservations.total() == 0
     assert one.peer_usage.held(share_name("b1")) == float(cost)
     left = 2 * DOLLAR - Decimal(cost)
     assert (await refused(other, asking(int(left * 1000) + 1, number=2))).code == "insufficient_quota"
     other.spend(Decimal(cost))
-    one.seconds += 0.5
+    other.follower.counted = {0: 1}
+    tell()
     tell()
     assert len(await other.admission.admit([asking(int(left * 1000), number=2)])) == 1
 

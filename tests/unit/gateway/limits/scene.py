@@ -95,6 +95,6 @@ class LimitsScene:
         everybody = (self, *others)
         records = [one.peer_usage.take(one.time_s) for one in everybody]
         for one in everybody:
-            for record in records:
-                for name, seconds in one.peer_usage.apply(record, one.time_s).items():
+            for offset, record in enumerate(records):
+                for name, seconds in one.peer_usage.apply(record, one.time_s, offset).items():
                     one.limiter.on_used(name, seconds, one.time_s)
