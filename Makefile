@@ -6,7 +6,7 @@ BIN := .venv/bin
 OUT ?=
 SECONDS_ := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
-.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-inspection bench-pii bench-budgets bench-drift train-detection tune-detection chaos schemas lock sbom vulnerabilities clean
+.PHONY: help setup up down status demo clients test lint fmt types bench bench-http bench-detection bench-inspection bench-pii bench-budgets bench-drift bench-forecast train-detection tune-detection chaos schemas lock sbom vulnerabilities clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
@@ -89,6 +89,9 @@ bench-budgets: .venv/.dev ## Measure how far three gateways overshoot a hard bud
 
 bench-drift: .venv/.dev ## Measure the drift tests' power and false alarms (OUT=file.json [DATA=file.jsonl])
 	@$(BIN)/python -m tests.benchmarks.drift $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out $(OUT))
+
+bench-forecast: .venv/.dev ## Measure forecasts against seasonal-naive ones, and their intervals (OUT=file.json)
+	@$(BIN)/python -m tests.benchmarks.analytics.forecast $(if $(OUT),--out $(OUT))
 
 train-detection: .venv/.dev ## Train the prompt detector anew (DATA="a.jsonl b.jsonl" TUNED=folder of services.detection.training.tuning)
 	@$(BIN)/python -m services.detection.training --data $(DATA) --tuned "$(TUNED)"

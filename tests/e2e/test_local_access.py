@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from services.common.kafka_address import KafkaAddress, connection_options
+from services.common.process.kafka_address import KafkaAddress, connection_options
 from services.embedded.installation.home import Home
 from services.embedded.supervision.process_sessions import session_members
 from tests.support.installation import Installation

@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import without_password
+from services.common.process.kafka_address import without_password
 
 _CONNECTING_S = 2.0
 

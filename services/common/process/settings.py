@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.errors import ConfigError
 from services.common.errors.value_rules import rule_of
-from services.common.kafka_address import KafkaAddress
+from services.common.process.kafka_address import KafkaAddress
 from services.common.process.secret_files import secret_of
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from services.common.statistics.hourly_counts import Expected, fit, forecast
 from services.common.store import Store
 from services.console.domain.threats.backtest import Backtest, backtest
-from services.console.domain.threats.hourly import Expected, fit, forecast
 from services.console.domain.threats.turning import (
     Example,
     Found,

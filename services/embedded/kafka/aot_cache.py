@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.common.errors import TocsinError
-from services.common.kafka_address import connection_options
+from services.common.process.kafka_address import connection_options
 from services.embedded.kafka.broker import EmbeddedKafka, find_distribution
 
 _TRAFFIC_TIMEOUT_S = 60.0

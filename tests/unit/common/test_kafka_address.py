@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import ConfigError
-from services.common.kafka_address import KafkaAddress, connection_options, without_password
+from services.common.process.kafka_address import KafkaAddress, connection_options, without_password
 from services.common.process.settings import CommonSettings
 
 

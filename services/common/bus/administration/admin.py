@@ -16,7 +16,7 @@ from schemas.topics import REQUESTS, TOPICS, Topic, dead_letter_topic, requests_
 from services.common.bus.connecting import start_driver
 from services.common.bus.coordinates import CommittedOffset, TopicPartition
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options
+from services.common.process.kafka_address import connection_options
 from services.common.requests.model_catalogue import ModelConfig
 from services.common.retry import retry
 

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from services.common.bus.administration.admin import admin, committed_offsets, topics_for
 from services.common.bus.coordinates import TopicPartition
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options, without_password
+from services.common.process.kafka_address import connection_options, without_password
 from services.common.requests.model_catalogue import ModelConfig
 
 

@@ -23,7 +23,7 @@ from services.common.bus.consumers.leader import LeaderAssignor
 from services.common.bus.coordinates import CommittedOffset, Record, TopicPartition
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options
+from services.common.process.kafka_address import connection_options
 from services.common.retry import retry
 
 _STALL_S = 60.0

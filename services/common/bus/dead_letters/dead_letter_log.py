@@ -23,7 +23,7 @@ from schemas.topics import TOPICS, dead_letter_name
 from services.common.bus.administration.inspection import partition_counts
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.errors import BusUnavailableError, ConfigError
-from services.common.kafka_address import connection_options, without_password
+from services.common.process.kafka_address import connection_options, without_password
 
 _GROUP = "tocsin-dlq"
 _CONNECT_S = 15.0

@@ -23,8 +23,8 @@ from services.common.bus.coordinates import CommittedOffset, LogPosition, TopicP
 from services.common.bus.log_rate_limit import limit_log_rate
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError, PermanentError, RecordTooLargeError
-from services.common.kafka_address import connection_options, without_password
 from services.common.process import metrics
+from services.common.process.kafka_address import connection_options, without_password
 from services.common.retry import retry
 
 log = structlog.get_logger(__name__)

@@ -25,8 +25,8 @@ from services.common.bus.subscriber.delivery import Delivery, Event
 from services.common.bus.subscriber.subscription import Consumption, Subscription
 from services.common.clock import Clock, utc_now
 from services.common.errors import BusUnavailableError
-from services.common.kafka_address import connection_options
 from services.common.process.health import Reporter
+from services.common.process.kafka_address import connection_options
 from services.common.retry import retry
 
 _POLL_MS = 100

@@ -5,7 +5,7 @@ that it will be as a day or a week ago.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.console.domain.threats.hourly import fit, forecast
+from services.common.statistics.hourly_counts import fit, forecast
 
 _DAY, _WEEK = 24, 168
 _LEAST_HISTORY = 3 * _DAY

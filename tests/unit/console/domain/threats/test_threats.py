@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from services.common.statistics.hourly_counts import Fitted, fit, forecast
+from services.common.statistics.negative_binomial import log_chance, quantile
 from services.console.domain.threats import turning
 from services.console.domain.threats.backtest import backtest
-from services.console.domain.threats.hourly import Fitted, fit, forecast
-from services.console.domain.threats.negative_binomial import log_chance, quantile
 from services.console.domain.threats.turning import DAY_S, Example, Found, examples, features, learn
 from services.console.read_models.threats import outlook_of
 from tests.benchmarks.security.threats import _drawn, _histories, _season

@@ -6,8 +6,10 @@ _LARGE = 2000.0
 _MOST_TERMS = 100_000
 
 
-def log_chance(count: int, mean: float, shape: float) -> float:
-    """The logarithm of the chance of exactly so many."""
+def log_chance(count: float, mean: float, shape: float) -> float:
+    """The logarithm of the chance of exactly so many; of what is no count, its density by
+    the same formula.
+    """
     if mean <= 0:
         return 0.0 if count == 0 else -math.inf
     return (

@@ -1,4 +1,4 @@
-"""How many threats are to be expected in each of the next hours, with an interval.
+"""How many events are to be expected in each of the next hours, with an interval.
 
 Counts are negative binomial around a level times what is usual at that hour of the day
 and on that day of the week. The level is a Gamma rate that is discounted from hour to
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from services.console.domain.threats.negative_binomial import log_chance, quantile
+from services.common.statistics.negative_binomial import log_chance, quantile
 
 HOURS_OF_WEEK = 168
 _SHARE_LOW, _SHARE_HIGH = 0.1, 0.9
-_DISCOUNTS = (0.97, 0.99, 0.995, 0.999)
+_DISCOUNTS = (0.9, 0.97, 0.99, 0.995, 0.999)
 _SHAPES = (0.5, 1.0, 2.0, 5.0, 20.0, 100.0)
 _HALF_LIFE_HOURS = 14 * 24.0
 _PRIOR_HOURS, _PRIOR_DAYS = 2.0, 8.0
@@ -51,18 +51,32 @@ class Fitted:
     next_hour: int
 
 
-def fit(counts: Sequence[int], first_hour: int) -> Fitted:
+def fit(
+    counts: Sequence[float],
+    first_hour: int,
+    *,
+    slots: Sequence[int] | None = None,
+    alike: Fitted | None = None,
+) -> Fitted:
     """The model of a history: a count for each hour, without a gap, the first being of
-    `first_hour` since 1970.
+    `first_hour` since 1970. `slots` are the hours of the week where they are not UTC's;
+    discount and scatter are taken from `alike`, the model of about the same history,
+    where it is given, which is six times as fast.
 
     Raises:
         ValueError: there is no history, or a count is negative.
     """
     if not counts or min(counts) < 0:
         raise ValueError("a forecast needs the count of at least one hour, none of them negative")
-    seasons = _seasons(counts, first_hour)
-    usual = [seasons[(first_hour + place) % HOURS_OF_WEEK] for place in range(len(counts))]
-    best = max(product(_DISCOUNTS, _SHAPES), key=lambda one: (_likelihood(counts, usual, *one), one))
+    if slots is None:
+        slots = [(first_hour + place) % HOURS_OF_WEEK for place in range(len(counts))]
+    seasons = _seasons(counts, slots)
+    usual = [seasons[slot] for slot in slots]
+    best = (
+        max(product(_DISCOUNTS, _SHAPES), key=lambda one: (_likelihood(counts, usual, *one), one))
+        if alike is None
+        else (alike.discount, alike.scatter)
+    )
     shape, exposure = _level(counts, usual, best[0])[-1]
     return Fitted(seasons, shape, exposure, *best, first_hour + len(counts))
 
@@ -81,7 +95,7 @@ def forecast(fitted: Fitted, hours: int = 24) -> tuple[Expected, ...]:
     return tuple(found)
 
 
-def _seasons(counts: Sequence[int], first_hour: int) -> tuple[float, ...]:
+def _seasons(counts: Sequence[float], slots: Sequence[int]) -> tuple[float, ...]:
     """What is usual at each hour of the week, 1 being the mean: a factor of the hour of
     the day times one of the day of the week, both drawn to 1 where little is known. An
     outbreak of an hour counts as the 98th percentile.
@@ -93,9 +107,9 @@ def _seasons(counts: Sequence[int], first_hour: int) -> tuple[float, ...]:
     if mean <= 0:
         return (1.0,) * HOURS_OF_WEEK
     relative = [count / mean for count in capped]
-    by_hour = _factors(relative, [1.0] * len(counts), weights, _Cycle(1, 24, _PRIOR_HOURS), first_hour)
-    usual = [by_hour[(first_hour + place) % 24] for place in range(len(counts))]
-    by_day = _factors(relative, usual, weights, _Cycle(24, 7, _PRIOR_DAYS), first_hour)
+    by_hour = _factors(relative, [1.0] * len(counts), weights, _Cycle(1, 24, _PRIOR_HOURS), slots)
+    usual = [by_hour[slot % 24] for slot in slots]
+    by_day = _factors(relative, usual, weights, _Cycle(24, 7, _PRIOR_DAYS), slots)
     return tuple([by_hour[hour % 24] * by_day[hour // 24 % 7] for hour in range(HOURS_OF_WEEK)])
 
 
@@ -115,20 +129,20 @@ def _factors(
     usual: Sequence[float],
     weights: Sequence[float],
     cycle: _Cycle,
-    first_hour: int,
+    slots: Sequence[int],
 ) -> list[float]:
     """How much more than usual comes in each part of a cycle."""
     seen, expected = [cycle.prior] * cycle.length, [cycle.prior] * cycle.length
-    for place, (count, weight) in enumerate(zip(relative, weights, strict=True)):
-        part = (first_hour + place) // cycle.width % cycle.length
+    for count, weight, season, slot in zip(relative, weights, usual, slots, strict=True):
+        part = slot // cycle.width % cycle.length
         seen[part] += weight * count
-        expected[part] += weight * usual[place]
+        expected[part] += weight * season
     factors = [one / other for one, other in zip(seen, expected, strict=True)]
     scale = sum(factors) / cycle.length
     return [one / scale for one in factors]
 
 
-def _level(counts: Sequence[int], usual: Sequence[float], discount: float) -> list[tuple[float, float]]:
+def _level(counts: Sequence[float], usual: Sequence[float], discount: float) -> list[tuple[float, float]]:
     """The level's shape and exposure before each hour, and after the last."""
     shape, exposure = 1.0, 1.0 / (sum(counts) / len(counts) + 0.1)
     found = [(shape, exposure)]
@@ -138,7 +152,7 @@ def _level(counts: Sequence[int], usual: Sequence[float], discount: float) -> li
     return found
 
 
-def _likelihood(counts: Sequence[int], usual: Sequence[float], discount: float, scatter: float) -> float:
+def _likelihood(counts: Sequence[float], usual: Sequence[float], discount: float, scatter: float) -> float:
     """The logarithm of the chance of the history, each hour predicted by those before;
     the first two days only teach, where there are more.
     """

@@ -1,4 +1,4 @@
-"""What letting somebody in costs; `python -m tests.benchmarks.identity`.
+"""What letting somebody in costs; `python -m tests.benchmarks.security.identity`.
 
 A known key must cost at most 20 µs of CPU, with 10,000 of them in the state and each
 asking in turn.

@@ -1,0 +1,1 @@
+"""Forecasts and capacity advice from plain arrays. Pure."""

@@ -1,0 +1,1 @@
+"""Forecasts, anomalies and capacity advice, measured."""
