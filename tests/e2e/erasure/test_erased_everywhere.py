@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 from schemas.topics import COMPLETED
 from services.common.bus.administration.admin import admin, topic_settings, topics_for
 from services.common.identity import pseudonym, pseudonym_of_named
-from services.common.kafka_address import connection_options
+from services.common.process.kafka_address import connection_options
 from services.common.requests.model_catalogue import load_models
 from services.embedded.installation.home import Home
 from tests.chaos.test_kill import kill
