@@ -10,11 +10,20 @@ from schemas.events.security import (
     AnyObservation,
     CheckpointRemembered,
     EffectsRemembered,
+    RequestObserved,
 )
 from schemas.topics import FINDINGS, OBSERVATIONS, RISK, SUBJECTS
 from services.analyzer.security.domain.population import FORMAT, Effects
 from services.analyzer.security.keeper import Change, Observed, Remembered
-from services.common.bus import MessageReader, Outgoing, Record, Start, Tail, TransactionalProducer
+from services.common.bus import (
+    MessageReader,
+    Outgoing,
+    Record,
+    Start,
+    Tail,
+    TransactionalProducer,
+    not_later,
+)
 
 _CHECKPOINT, _EFFECTS = "checkpoint", "effects"
 
@@ -67,7 +76,7 @@ class BusMemory:
                 for record in records:
                     seen = self._observations.read(record) if record.offset < end else None
                     if seen is not None:
-                        yield record.offset, seen
+                        yield record.offset, in_its_time(seen, record)
         finally:
             await tail.close()
 
@@ -140,6 +149,15 @@ class _Kept:
             self.subjects[found.subject] = found.state
         else:
             self.subjects.pop(key.removeprefix(self.prefix), None)
+
+
+def in_its_time(seen: AnyObservation, record: Record) -> AnyObservation:
+    """An observation that is not from the future. Time as it is remembered never goes
+    back: one of next year would let all that is suspected of anybody wane at once.
+    """
+    if not isinstance(seen, RequestObserved):
+        return seen
+    return seen.model_copy(update={"at": not_later(seen.at, record)})
 
 
 def _told(effects: Effects) -> list[Outgoing]:

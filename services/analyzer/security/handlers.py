@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from schemas.events.security import AnyObservation, RequestObserved
 from schemas.inference import InferenceCompleted
 from schemas.topics import OBSERVATIONS
+from services.analyzer.security.bus_memory import in_its_time
 from services.analyzer.security.inspector import Inspector
 from services.analyzer.security.keeper import Keeper
-from services.common.bus import Outgoing
+from services.common.bus import Outgoing, not_later
 from services.common.bus.subscriber import Event
 
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
@@ -37,7 +38,7 @@ class RequestWatcher:
         Raises:
             BusUnavailableError: not all observations were acknowledged.
         """
-        seen = await self.inspector.inspect([event.message for event in events])
+        seen = await self.inspector.inspect([_in_its_time(event) for event in events])
         await self.publish([_outgoing(one) for one in seen])
 
 
@@ -60,12 +61,20 @@ class BehaviourWatcher:
         for partition, some in by_partition.items():
             if partition not in self._keepers:
                 self._keepers[partition] = self.make_keeper(partition)
-            await self._keepers[partition].take([(one.record.offset, one.message) for one in some])
+            await self._keepers[partition].take(
+                [(one.record.offset, in_its_time(one.message, one.record)) for one in some]
+            )
 
     async def close(self) -> None:
         """Disconnects."""
         for keeper in self._keepers.values():
             await keeper.close()
+
+
+def _in_its_time(event: Event[InferenceCompleted]) -> InferenceCompleted:
+    """An end that is not from the future: what is found is told of its time."""
+    at = not_later(event.message.completed_at, event.record)
+    return event.message.model_copy(update={"completed_at": at})
 
 
 def _outgoing(seen: RequestObserved) -> Outgoing:

@@ -20,6 +20,7 @@ from services.common.bus.coordinates import (
     Record,
     TopicPartition,
     is_appended_after,
+    not_later,
     position_of,
 )
 from services.common.bus.producers.producer import FencedError, Outgoing, Producer, TransactionalProducer
@@ -43,6 +44,7 @@ __all__ = [
     "Unknown",
     "Unreadable",
     "is_appended_after",
+    "not_later",
     "parse_known",
     "position_of",
 ]

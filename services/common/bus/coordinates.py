@@ -5,7 +5,7 @@ this package's door.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from schemas.inference import LogPosition
@@ -18,6 +18,7 @@ __all__ = [
     "Record",
     "TopicPartition",
     "is_appended_after",
+    "not_later",
     "partition_of",
     "position_of",
 ]
@@ -55,6 +56,7 @@ class Located(Protocol):
         """The offset."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 APPENDED = 1
 """A timestamp's type: the broker's clock, not the writer's."""
 
@@ -92,6 +94,15 @@ def is_appended_after(done: Acknowledged, by: datetime | None) -> bool:
     times are its producers'.
     """
     return by is not None and done.timestamp_type == APPENDED and done.timestamp > by.timestamp() * 1000
+
+
+def not_later(at: datetime, than: Acknowledged) -> datetime:
+    """A time, but not a later one than that at which the broker appended the record that
+    tells it: somebody's clock may be wrong by years. One without a time zone stays.
+    """
+    if than.timestamp_type != APPENDED or at.tzinfo is None:
+        return at
+    return min(at, _EPOCH + timedelta(milliseconds=than.timestamp))
 
 
 def position_of(located: Located) -> LogPosition:

@@ -5,6 +5,7 @@ themselves, whether or not anybody assesses the user anew.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,21 +14,25 @@ from services.common.control.limits import Rule, hourly_rule
 from services.common.control.state import ControlState
 
 _CAPACITY = 100_000
+_NONE: Mapping[str, UserRisk] = {}
 
 
 @dataclass
 class RiskTable:
-    """The newest assessment of each user, of at most `capacity` users: those that were
-    assessed longest ago go first.
+    """The newest assessment of each user, of at most `capacity` users. Names may be made
+    up, so room is taken from the tenant that takes most of it: of its users those that
+    were assessed longest ago go first.
     """
 
     half_life_s: float
     capacity: int = _CAPACITY
     forgotten: int = 0
-    _risks: "OrderedDict[str, UserRisk]" = field(default_factory=OrderedDict, init=False)
+    _risks: "dict[str, OrderedDict[str, UserRisk]]" = field(default_factory=dict, init=False)
+    """By tenant, then by `tenant/user`."""
+    _count: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return len(self._risks)
+        return self._count
 
     def take(self, subject: str, risk: UserRisk | None) -> None:
         """The newest record of `tenant/user`; None ends it. One that tells of another
@@ -35,17 +40,24 @@ class RiskTable:
         """
         if risk is not None and subject != f"{risk.tenant}/{risk.user}":
             return
-        self._risks.pop(subject, None)
-        if risk is None:
-            return
-        self._risks[subject] = risk
-        if len(self._risks) > self.capacity:
-            self._risks.popitem(last=False)
+        tenant = _tenant_of(subject)
+        of_tenant = self._risks.setdefault(tenant, OrderedDict())
+        self._count -= of_tenant.pop(subject, None) is not None
+        if risk is not None:
+            of_tenant[subject] = risk
+            self._count += 1
+        if self._count > self.capacity:
+            tenant, of_tenant = max(self._risks.items(), key=lambda one: (len(one[1]), one[0]))
+            of_tenant.popitem(last=False)
+            self._count -= 1
             self.forgotten += 1
+        if not of_tenant:
+            del self._risks[tenant]
 
     def findings_of(self, tenant: str, user: str, now: datetime) -> int:
         """What was found of a user, waned; 0 where nothing was."""
-        risk = self._risks.get(f"{tenant}/{user}")
+        subject = f"{tenant}/{user}"
+        risk = self._risks.get(_tenant_of(subject), _NONE).get(subject)
         if risk is None or risk.findings <= 0:
             return 0
         age_s = max(0.0, (now - risk.assessed_at).total_seconds())
@@ -63,3 +75,7 @@ class RiskTable:
         none, some, many = state.requests_per_hour_of(tenant)
         limit = none if not findings else some if findings <= 3 else many
         return () if limit is None else (hourly_rule(tenant, user, limit),)
+
+
+def _tenant_of(subject: str) -> str:
+    return subject.partition("/")[0]

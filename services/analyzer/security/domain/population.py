@@ -96,6 +96,8 @@ class Population:
     repeated: int = 0
     changed: set[str] = field(default_factory=set, init=False)
     removed: set[str] = field(default_factory=set, init=False)
+    _unwatched: list[str] = field(default_factory=list, init=False)
+    """Forgotten for others while a risk was told: nobody else would end it."""
     _states: Subjects[AnyState] = field(init=False)
     _seen: "OrderedDict[str, None]" = field(default_factory=OrderedDict, init=False)
     _offset: int = field(default=-1, init=False)
@@ -118,12 +120,15 @@ class Population:
         if len(self._seen) > _SEEN:
             self._seen.popitem(last=False)
         self._offset = offset
-        of_key = self._observe_key(seen)
-        if not seen.user:
-            return Effects(tuple(of_key))
-        of_user, risk = self._observe_user(seen)
-        risks = ((f"{seen.tenant}/{seen.user}", risk),) if risk is not None else ()
-        return Effects((*of_user, *of_key), risks)
+        findings = self._observe_key(seen)
+        risks: list[tuple[str, UserRisk | None]] = []
+        if seen.user:
+            of_user, risk = self._observe_user(seen)
+            findings = [*of_user, *findings]
+            risks += [(f"{seen.tenant}/{seen.user}", risk)] if risk is not None else []
+        risks += [(user, None) for user in self._unwatched]
+        self._unwatched.clear()
+        return Effects(tuple(findings), tuple(risks))
 
     def forget(self, whom: SubjectForgotten) -> Effects:
         """Forgets a person who was erased, and ends their risk. Who came again since then
@@ -198,7 +203,7 @@ class Population:
             for subject, state in subjects.items()
         }
         for subject in sorted(states, key=lambda one: (states[one].touched, one)):
-            self._states.put(subject, states[subject], suspected=states[subject].suspected)
+            self._forgot(self._states.put(subject, states[subject], suspected=states[subject].suspected))
         self._seen = OrderedDict.fromkeys(seen)
 
     def _observe_key(self, seen: RequestObserved) -> list[SecurityFinding]:
@@ -328,11 +333,17 @@ class Population:
             state = replace(state, suspected=not state.suspected)
         self.changed.add(subject)
         self.removed.discard(subject)
-        forgotten = self._states.put(subject, state, suspected=state.suspected)
-        if forgotten is not None:
-            self.changed.discard(forgotten)
-            self.removed.add(forgotten)
-            self.forgotten += 1
+        self._forgot(self._states.put(subject, state, suspected=state.suspected))
+
+    def _forgot(self, found: tuple[str, AnyState] | None) -> None:
+        if found is None:
+            return
+        subject, state = found
+        self.changed.discard(subject)
+        self.removed.add(subject)
+        self.forgotten += 1
+        if isinstance(state, UserState) and state.risk_told:
+            self._unwatched.append(subject.partition(":")[2])
 
     def _replace(self, subject: str, state: AnyState) -> None:
         self._states.replace(subject, state)

@@ -49,8 +49,10 @@ class Subjects(Generic[State]):
         found = tenant.suspect.get(subject)
         return tenant.calm.get(subject) if found is None else found
 
-    def put(self, subject: str, state: State, *, suspected: bool) -> str | None:
-        """Remembers a subject as the latest that was touched; who is forgotten for it."""
+    def put(self, subject: str, state: State, *, suspected: bool) -> tuple[str, State] | None:
+        """Remembers a subject as the latest that was touched; who is forgotten for it, and
+        what was remembered of them.
+        """
         tenant = self._tenants.setdefault(_tenant_of(subject), _Tenant())
         known = tenant.calm.pop(subject, None) or tenant.suspect.pop(subject, None)
         (tenant.suspect if suspected else tenant.calm)[subject] = state
@@ -80,9 +82,9 @@ class Subjects(Generic[State]):
         tenant = self._tenants.get(name)
         return [] if tenant is None else [*tenant.calm.items(), *tenant.suspect.items()]
 
-    def _forget(self) -> str:
+    def _forget(self) -> tuple[str, State]:
         name, tenant = max(self._tenants.items(), key=lambda one: (len(one[1]), one[0]))
-        forgotten, _ = (tenant.calm or tenant.suspect).popitem(last=False)
+        forgotten = (tenant.calm or tenant.suspect).popitem(last=False)
         if not tenant:
             del self._tenants[name]
         self._count -= 1

@@ -1,12 +1,12 @@
 """What the role does on each event, and what it tells of itself."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 
 from schemas.events.security import RequestObserved
-from schemas.inference import LogPosition
 from schemas.topics import OBSERVATIONS
 from services.analyzer.security.domain.inspection import Wanted
 from services.analyzer.security.domain.population import Rules
@@ -18,13 +18,16 @@ from services.common.bus.subscriber import Event
 from services.common.errors import BusUnavailableError
 from tests.support.analyzer.audit_fakes import envelope
 from tests.support.analyzer.recording import completed
-from tests.support.analyzer.security import THRESHOLDS, FakeLog, attack
+from tests.support.analyzer.security import NOON, THRESHOLDS, FakeLog, attack
+from tests.support.bus.records import record
 from tests.unit.analyzer.security.test_inspection import ended, verdict
 
+_APPENDED_MS = 4_000_000_000_000
 
-def _events(messages: Sequence[object], partition: int = 0) -> list[Event[object]]:
+
+def _events(messages: Sequence[object], appended_ms: int = _APPENDED_MS) -> list[Event[object]]:
     return [
-        Event(one, envelope(place), LogPosition(topic="t", partition=partition, offset=place))  # type: ignore[arg-type]
+        Event(one, envelope(place), record(b"", offset=place, timestamp_ms=appended_ms))
         for place, one in enumerate(messages)
     ]
 
@@ -53,6 +56,46 @@ async def test_ends_become_observations_in_their_tenants_order() -> None:
     first = sent[0].value
     assert isinstance(first, RequestObserved)
     assert len(first.findings) == 1
+
+
+@pytest.mark.parametrize("years", [0.01, 1, 900])
+async def test_end_from_the_future_is_of_the_time_when_it_came_to_the_log(years: float) -> None:
+    """A clock that is wrong puts no finding into next year."""
+    sent: list[Outgoing] = []
+
+    async def publish(records: Sequence[Outgoing]) -> None:
+        sent.extend(records)
+
+    inspector = _inspector()
+    await inspector.start()
+    early = ended(("user", "an attack"))
+    late = early.model_copy(update={"completed_at": NOON + timedelta(days=365 * years)})
+    came_ms = int(NOON.timestamp() * 1000) + 5
+    events = [*_events([late], came_ms), *_events([late.model_copy(update={"completed_at": NOON})], came_ms)]
+    await RequestWatcher(inspector, publish).on_inference_completed(events)  # type: ignore[arg-type]
+    inspector.close()
+    came = NOON + timedelta(milliseconds=5)
+    seen = [one.value for one in sent if isinstance(one.value, RequestObserved)]
+    assert [one.at for one in seen] == [came, NOON]
+    assert [found.finding.found_at for one in seen for found in one.findings] == [came, NOON]
+
+
+@pytest.mark.parametrize("whose", ["u_anna", "u_other"])
+async def test_observation_from_the_future_lets_nothing_wane(whose: str) -> None:
+    """Neither what is suspected of others nor, from then on, of its own user."""
+    log = FakeLog()
+    ours = [attack(n, at_s=float(n)) for n in range(3)]
+    odd = attack(99, user=whose, at_s=86400.0 * 400)
+    after = [attack(n, at_s=float(n)) for n in range(100, 103)]
+    watcher = BehaviourWatcher(
+        lambda partition: Keeper(partition, log.memory(), Rules(), lambda _: THRESHOLDS, checkpoint_every=2)
+    )
+    await watcher.on_requests_observed(_events([*ours, odd, *after], int(NOON.timestamp() * 1000) + 200_000))  # type: ignore[arg-type]
+    await watcher.close()
+    risk = log.risks["acme/u_anna"]
+    assert risk is not None
+    assert risk.findings >= 6
+    assert risk.assessed_at <= NOON + timedelta(seconds=200)
 
 
 async def test_observations_that_are_not_acknowledged_are_made_again() -> None:

@@ -279,6 +279,30 @@ def test_made_up_names_push_out_neither_a_suspect_nor_another_tenant() -> None:
     assert len(kept) == 50
 
 
+def test_risk_of_a_suspect_who_is_forgotten_for_others_is_ended() -> None:
+    """Nobody would end it any more: it would stay on the bus, and in each gateway, for good.
+    Those who are still remembered keep theirs.
+    """
+    crowd = Crowd(most_subjects=20)
+    told: dict[str, UserRisk | None] = {}
+    for n in range(60):
+        told |= dict(crowd.see(attack(n, user=f"u_{n}", key_id=f"k{n % 3}", at_s=float(n))).risks)
+    known = {subject.partition(":")[2] for subject in _dumped(crowd) if subject.startswith("user:")}
+    assert {user for user, risk in told.items() if risk is not None} == known
+    assert len(told) == 60
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_risk_of_who_is_forgotten_at_once_is_told_as_ended(most: int) -> None:
+    """Also where a tenant's only user is the one for whom there is no room."""
+    crowd = Crowd(most_subjects=most)
+    told: dict[str, UserRisk | None] = {}
+    for n in range(9):
+        told |= dict(crowd.see(attack(n, user="u", tenant=f"t{8 - n}", at_s=float(n))).risks)
+    known = {subject.partition(":")[2] for subject in _dumped(crowd) if subject.startswith("user:")}
+    assert {user for user, risk in told.items() if risk is not None} == known
+
+
 def test_state_of_a_user_has_a_bound() -> None:
     """However much a user sends."""
     crowd = Crowd()

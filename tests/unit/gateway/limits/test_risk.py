@@ -159,6 +159,36 @@ def test_table_is_bounded_and_takes_no_record_under_a_wrong_key() -> None:
     assert (len(table), table.findings_of("acme", "u4", NOW)) == (2, 0)
 
 
+def test_flood_of_one_tenants_users_forgets_no_other_tenants() -> None:
+    """Room is taken from who takes most of it, one of each tenant stays."""
+    table = RiskTable(3600.0, capacity=50)
+    for number in range(10):
+        table.take(f"globex/u{number}", risk(9, f"u{number}", tenant="globex"))
+    table.take(f"acme/{ANN}", risk(9))
+    for number in range(500):
+        table.take(f"evil/u{number}", risk(9, f"u{number}", tenant="evil"))
+    assert (len(table), table.forgotten) == (50, 461)
+    assert table.findings_of("acme", ANN, NOW) > 0
+    assert all(table.findings_of("globex", f"u{number}", NOW) for number in range(10))
+    assert table.findings_of("evil", "u499", NOW) > 0
+    for number in range(500):
+        table.take(f"evil/u{number}", None)
+    assert len(table) == 11
+
+
+@given(
+    takes=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), max_size=60),
+    capacity=st.integers(1, 5),
+)
+def test_table_knows_how_many_it_holds(takes: list[tuple[str, str, bool]], capacity: int) -> None:
+    """Whatever is taken, ended and forgotten in whatever order."""
+    table = RiskTable(3600.0, capacity=capacity)
+    for tenant, user, ends in takes:
+        table.take(f"{tenant}/{user}", None if ends else risk(9, user, tenant=tenant))
+        held = [1 for one in "abc" for name in "xyz" if table.findings_of(one, name, NOW)]
+        assert len(table) == len(held) <= capacity
+
+
 @given(findings=st.integers(-(2**60), 2**60), age_s=st.floats(-1e9, 1e9))
 def test_waned_findings_are_a_count_whatever_was_recorded(findings: int, age_s: float) -> None:
     """From the future, a thousand years old, negative: never an error, never more."""
