@@ -1,4 +1,6 @@
-"""A figure crossed its threshold, or came back: kpi.breaches."""
+"""A figure crossed its threshold, or came back: kpi.breaches; and what the KPI role
+remembers of it: kpi.state.
+"""
 
 from enum import StrEnum
 
@@ -41,3 +43,33 @@ class KpiBreached(Message):
     examples: tuple[str, ...] = ()
     summary: str = ""
     detected_at: AwareDatetime
+
+
+class OpenBreach(Message):
+    """A breach that was told and has not ended.
+
+    `clear_since` is the end of the first of the windows in which the figure was well on
+    the good side; None where it is not. `ends_at` is when one ends by itself.
+    """
+
+    breach_id: str
+    metric: str
+    tenant: str = ""
+    model: str = ""
+    severity: Severity
+    threshold: Finite
+    direction: str
+    window_start: AwareDatetime
+    window_end: AwareDatetime
+    clear_since: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+
+
+class KpiStateRemembered(Message):
+    """What was told: every window that ends by `evaluated_to` was judged, and these
+    breaches are open.
+    """
+
+    group: str
+    evaluated_to: AwareDatetime
+    open: tuple[OpenBreach, ...] = ()

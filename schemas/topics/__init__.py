@@ -25,7 +25,15 @@ from schemas.topics.inference import (
     model_slug,
     requests_topic,
 )
-from schemas.topics.insight import ALERTS, BREACHES, DRIFT, FEEDBACK, RETRAINING_REQUESTS, RETRAINING_RESULTS
+from schemas.topics.insight import (
+    ALERTS,
+    BREACHES,
+    DRIFT,
+    FEEDBACK,
+    KPI_STATE,
+    RETRAINING_REQUESTS,
+    RETRAINING_RESULTS,
+)
 from schemas.topics.security import (
     AUDIT,
     AUDIT_ANCHORS,
@@ -55,6 +63,7 @@ __all__ = [
     "IDEMPOTENCY_ANSWERS",
     "IDEMPOTENCY_CLAIMS",
     "KEY_USES",
+    "KPI_STATE",
     "LIMIT_SHARES",
     "OBSERVATIONS",
     "REPLIES",
@@ -98,6 +107,7 @@ TOPICS: tuple[Topic, ...] = (
     OBSERVATIONS,
     SUBJECTS,
     BREACHES,
+    KPI_STATE,
     DRIFT,
     ALERTS,
     BUDGETS_WARNED,

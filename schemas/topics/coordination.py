@@ -64,6 +64,6 @@ BUDGETS_WARNED = Topic(
     1,
     None,
     ("gateway",),
-    ("gateway",),
+    ("gateway", "kpi"),
     "Shares of budgets that were spent; a budget's newest record says what was warned of.",
 )

@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 from schemas.events.alerts import AlertRaised
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
-from schemas.events.kpi import KpiBreached
+from schemas.events.kpi import KpiBreached, KpiStateRemembered
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.topics.topic import WEEK, Topic
 
@@ -33,6 +33,16 @@ BREACHES = Topic(
     "Figures that crossed their thresholds, and that came back.",
     ledger=True,
     dead_letters=True,
+)
+KPI_STATE = Topic(
+    "kpi.state.v1",
+    TypeAdapter(KpiStateRemembered),
+    "group",
+    1,
+    None,
+    ("kpi",),
+    ("kpi",),
+    "Up to when the KPI role has judged windows, and which breaches are open.",
 )
 DRIFT = Topic(
     "drift.reports.v1",

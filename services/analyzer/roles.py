@@ -10,6 +10,7 @@ from schemas.topics import AUDIT
 from services.analyzer.audit.anchors import Anchoring, AnchorLog
 from services.analyzer.audit.handlers import AuditChainer
 from services.analyzer.audit.table import StoredAuditTable
+from services.analyzer.kpi.role import KpiRole
 from services.analyzer.recorder.interfaces import StoreTables
 from services.analyzer.recorder.recorder import Batching, Recorder
 from services.analyzer.recorder.tables import RECORDINGS
@@ -195,6 +196,7 @@ ROLES: Mapping[str, Callable[[Settings, Reporter], Role]] = {
     "recorder": RecorderRole,
     "audit": AuditRole,
     "security": SecurityRole,
+    "kpi": KpiRole,
 }
 
 

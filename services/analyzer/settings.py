@@ -1,6 +1,6 @@
 """What the analyzer needs to know."""
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS, RiskThresholds
 from services.common.process.settings import CommonSettings
@@ -10,8 +10,8 @@ class Settings(CommonSettings):
     """The analyzer's settings; each is a `TOCSIN_*` variable."""
 
     analyzer_roles: str = Field(
-        "recorder,audit,security",
-        description="What this process does, separated by commas: recorder, audit, security.",
+        "recorder,audit,security,kpi",
+        description="What this process does, separated by commas: recorder, audit, security, kpi.",
     )
     audit_group: str = Field(
         "audit", description="The consumer group that chains audit entries; those of one store share it."
@@ -40,6 +40,40 @@ class Settings(CommonSettings):
         description="What was found about a user counts half after so long, here as at the gateways.",
     )
     risk_thresholds: RiskThresholds = DEFAULT_RISK_THRESHOLDS
+    kpi_group: str = Field(
+        "kpi",
+        pattern="^[A-Za-z0-9._-]{1,100}$",
+        description="The consumer group of which one member judges windows; those of one installation "
+        "share it.",
+    )
+    alert_security_threshold: float = Field(
+        5,
+        gt=0,
+        validation_alias=AliasChoices("alert_security_threshold", "TOCSIN_ALERT_SECURITY_THRESHOLD"),
+        description="Requests of a tenant with findings of medium and more, in five minutes, that are a "
+        "breach.",
+    )
+    alert_latency_threshold: float = Field(
+        5.0,
+        gt=0,
+        validation_alias=AliasChoices("alert_latency_threshold", "TOCSIN_ALERT_LATENCY_THRESHOLD"),
+        description="Latency (s, the 95th percentile of five minutes) of a model or tenant that is a breach.",
+    )
+    alert_error_rate_threshold: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        validation_alias=AliasChoices("alert_error_rate_threshold", "TOCSIN_ALERT_ERROR_RATE_THRESHOLD"),
+        description="Share of failed and expired requests of a model or tenant, in five minutes, that is a "
+        "breach.",
+    )
+    alert_satisfaction_threshold: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        validation_alias=AliasChoices("alert_satisfaction_threshold", "TOCSIN_ALERT_SATISFACTION_THRESHOLD"),
+        description="Share of good ratings of a model, in a day, below which it is a breach.",
+    )
     audit_anchor_interval_s: float = Field(
         3600.0,
         ge=0.1,

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from schemas.export import HOME
-from schemas.topics import TOPICS
+from schemas.topics import BUDGETS_WARNED, TOPICS
 from services.analyzer.app import build
 from services.analyzer.settings import Settings
 from services.common.bus.subscriber.asyncapi import merged
@@ -20,7 +20,7 @@ def test_what_is_consumed_is_in_our_document_with_the_same_schema() -> None:
     """FastStream's document has no topic, message or field that ours does not have."""
     generated = build(Settings()).asyncapi()
     consumed = {channel["address"] for one in generated for channel in one["channels"].values()}
-    assert consumed == {
+    assert consumed == {BUDGETS_WARNED.name} | {
         topic.name for topic in TOPICS if {"audit", "security"} & {*topic.consumers} and topic.retention
     }
     for one in generated:
@@ -46,6 +46,7 @@ def test_merged_document_adds_the_groups_and_changes_nothing_of_ours() -> None:
     added = document["operations"].keys() - _OURS["operations"].keys()
     assert added == {
         "audit_consumes_audit_entries_v1",
+        "kpi_consumes_budgets_warned_v1",
         "security_consumes_inference_completed_v1",
         "security-behaviour_consumes_security_observations_v1",
     }
@@ -65,5 +66,5 @@ def test_merge_with_a_topic_that_is_not_listed_says_so() -> None:
 @pytest.mark.parametrize("roles", ["", "recorder,nonsense", " , "])
 def test_build_with_unknown_roles_says_which_there_are(roles: str) -> None:
     """Nothing runs half."""
-    with pytest.raises(ConfigError, match="recorder, audit, security"):
+    with pytest.raises(ConfigError, match="recorder, audit, security, kpi"):
         build(Settings(analyzer_roles=roles))

@@ -1,14 +1,15 @@
 """Commands for analysts: saved queries, a request's life, who may read, what columns
-mean, what requests cost.
+mean, what requests cost, how models do now.
 """
 
 import typer
 
-from services.cli.analytics import analysts, costs, queries
+from services.cli.analytics import analysts, costs, kpi, queries
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to `tocsin`."""
     costs.add_to(app)
+    kpi.add_to(app)
     queries.add_to(app)
     app.add_typer(analysts.app, name="analysts", rich_help_panel="Administration")

@@ -34,7 +34,7 @@ def ask(name: str, given: Sequence[str], form: str) -> int:
     if name not in saved:
         raise ConfigError(f"there is no saved query {name!r}; `tocsin query` lists them")
     values = saved[name].values(_pairs(given), utc_now())
-    _print(asyncio.run(_rows(saved[name], values)), form)
+    _print(asyncio.run(rows_of(saved[name], values)), form)
     return 0
 
 
@@ -88,7 +88,13 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-async def _rows(saved: SavedQuery, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def rows_of(saved: SavedQuery, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the analyst is told.
+
+    Raises:
+        ConfigError: nobody says where the store is.
+        StoreUnavailableError: not now.
+    """
     store = Store(analyst_url(), name="tocsin-cli", timeout_s=_TIMEOUT_S)
     try:
         return await store.query(saved.limited, values)
@@ -98,28 +104,30 @@ async def _rows(saved: SavedQuery, values: Mapping[str, Any]) -> list[dict[str, 
 
 def _print(rows: list[dict[str, Any]], form: str) -> None:
     if form == "json":
-        print(json.dumps([{name: _plain(one) for name, one in row.items()} for row in rows]))
+        print(json.dumps([{name: plain_of(one) for name, one in row.items()} for row in rows]))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerows([list(rows[0])] if rows else [])
-        writer.writerows([_text(one) for one in row.values()] for row in rows)
+        writer.writerows([text_of(one) for one in row.values()] for row in rows)
     else:
         print(
-            *(table([{name: _text(one) for name, one in row.items()} for row in rows]) or ["none"]), sep="\n"
+            *(table([{name: text_of(one) for name, one in row.items()} for row in rows]) or ["none"]),
+            sep="\n",
         )
 
 
-def _plain(value: Any) -> Any:
+def plain_of(value: Any) -> Any:
+    """The same for JSON."""
     if value is None or isinstance(value, bool | int | float):
         return value
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else _shown(value)
+    return [plain_of(one) for one in value] if isinstance(value, list | tuple) else _shown(value)
 
 
 def _shown(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """For a terminal or a sheet: no control characters, and no text that a sheet would
     take for a formula.
     """

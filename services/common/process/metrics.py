@@ -36,7 +36,7 @@ INFERENCE_LATENCY_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 MODEL_PERFORMANCE_SCORE = Gauge(
-    "model_performance_score", "How well a model does, from 0 to 1, as its KPIs have it.", ["model"]
+    "model_performance_score", "How well a model does, from 0 to 100: docs/concepts/kpi.md.", ["model"]
 )
 
 # The bus.
@@ -326,6 +326,29 @@ SECURITY_REPEATED = Counter(
 )
 SECURITY_REPLAYED = Counter(
     "tocsin_security_replayed_total", "Observations that were read again to know what was known before."
+)
+
+# The analyzer's KPI role. `metric` and `figure` are of fixed lists.
+KPI = Gauge(
+    "tocsin_kpi",
+    "Figures of the last five minutes, by model; those of docs/concepts/kpi.md.",
+    ["figure", "model"],
+)
+KPI_SCORE = Gauge("tocsin_model_performance_score", "The same as model_performance_score.", ["model"])
+KPI_WINDOWS = Counter("tocsin_kpi_windows_total", "Windows that were judged.")
+KPI_BREACHES = Counter(
+    "tocsin_kpi_breaches_total", "Breaches that were told: breached, recovered.", ["metric", "state"]
+)
+KPI_BREACHES_OPEN = Gauge("tocsin_kpi_breaches_open", "Breaches that have not ended.", ["metric"])
+KPI_BREACHES_PASSED_OVER = Counter(
+    "tocsin_kpi_breaches_passed_over_total", "Breaches that were not told, as 500 are open."
+)
+KPI_LATE = Counter(
+    "tocsin_kpi_late_total", "Requests that were recorded more than ten seconds after they had ended."
+)
+KPI_BEHIND_SECONDS = Gauge("tocsin_kpi_behind_seconds", "Age of the end of the last window that was judged.")
+KPI_PASSED_OVER_SECONDS = Counter(
+    "tocsin_kpi_passed_over_seconds_total", "Time whose windows were never judged: nobody did for an hour."
 )
 
 # Privacy.

@@ -38,6 +38,7 @@ HOLDS: Mapping[str, str] = {
     "security.observations.v1": "the pseudonym, sketches that tell how like texts are, findings",
     "security.subjects.v1": "the pseudonym, figures of behaviour",
     "kpi.breaches.v1": "the pseudonym",
+    "kpi.state.v1": "",
     "drift.reports.v1": "",
     "alerts.raised.v1": "the pseudonym",
     "budgets.warned.v1": "the name, of budgets that were purged",

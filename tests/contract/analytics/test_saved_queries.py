@@ -45,6 +45,9 @@ _ROWS = (
     VALUES
     ('2026-11-17 10:01:00', 'b1', 'breached', 'latency_p95_s', 6, 5, 'acme', ['r3']),
     ('2026-11-17 10:06:00', 'b1', 'recovered', 'latency_p95_s', 2, 5, 'acme', [])""",
+    """INSERT INTO kpi_breaches (detected_at, breach_id, state, metric, severity, value, threshold, tenant,
+       examples, summary) VALUES
+    ('2026-11-19 10:01:00', 'b2', 'breached', 'threats', 'warning', 7, 5, 'globex', ['r4'], 'seven')""",
 )
 KNOWN: dict[str, list[tuple[Any, ...]]] = {
     "usage/totals": [(4, 0.25, 2251.25, 500, "0.002")],
@@ -96,8 +99,36 @@ KNOWN: dict[str, list[tuple[Any, ...]]] = {
         ("2026-11-17T10:01:00", "breach", "latency_p95_s breached", 6, ""),
         ("2026-11-17T10:05:00", "rated", "bad", -1, "rating"),
     ],
-    "operations/breaches": [("2026-11-17T10:01:00", "latency_p95_s", 6, 5, "2026-11-17T10:06:00")],
+    "operations/window": [
+        (
+            *("m1", 1, 3, 3 / 604800, 1, 1, 1 / 3, "{'policy_blocked': 1, 'replica_lost': 1}"),
+            *[pytest.approx(1000, rel=0.02)] * 3,
+            *[pytest.approx(300, rel=0.02)] * 3,
+            *[None] * 3,
+            *[pytest.approx(100, rel=0.02)] * 3,
+            *(50 / 604800, "0.002", 0.002 * 3600 / 604800, 0, "{}", None, 1, 1),
+        ),
+        (
+            *("m2", 1, 1, 1 / 604800, 1, 0, 0, "{}"),
+            *[pytest.approx(6000, rel=0.02)] * 3,
+            *[pytest.approx(1500, rel=0.02)] * 3,
+            *[None] * 3,
+            *[pytest.approx(500, rel=0.02)] * 3,
+            *(100 / 604800, "0", 0, 0, "{}", None, 1, 0),
+        ),
+    ],
+    "quality/model_scores": [],
+    "operations/open_breaches": [
+        ("2026-11-19T10:01:00", "threats", 7, 5, "warning", "", "globex", "seven", "['r4']")
+    ],
+    "operations/breaches": [
+        ("2026-11-19T10:01:00", "threats", 7, 5, None),
+        ("2026-11-17T10:01:00", "latency_p95_s", 6, 5, "2026-11-17T10:06:00"),
+    ],
 }
+
+_GIVEN = {"request_id": "r3", "by": "model"}
+"""Parameters without a default."""
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +169,7 @@ def _equal(told: Any, expected: Any) -> bool:
 @pytest.mark.parametrize("name", sorted(SAVED))
 async def test_saved_query_tells_what_is_known(known: Store, name: str) -> None:
     """To the row, the order and the figure."""
-    given = {"request_id": "r3"} if "request_id" in SAVED[name].parameters else {}
+    given = {one: _GIVEN[one] for one in SAVED[name].parameters if one in _GIVEN}
     rows = await known.query(SAVED[name].limited, SAVED[name].values(given, NOW))
     told = [tuple(_plain(one) for one in row.values()) for row in rows]
     assert len(told) == len(KNOWN[name]), told
@@ -154,10 +185,12 @@ async def test_saved_queries_of_another_tenant_or_time_tell_nothing(known: Store
             asked = {"tenant": "nobody"}
         elif "request_id" in saved.parameters:
             asked = {"request_id": "none"}
+        asked |= {"by": "all"} if "by" in saved.parameters else {}
         rows = await known.query(saved.limited, saved.values(asked, NOW))
         assert not rows or set(rows[0].values()) <= {0, None} or name == "usage/totals", name
         if "from" in saved.parameters:
             old = {"from": "2020-01-01", "to": "2020-01-02"}
+            old |= {"by": "all"} if "by" in saved.parameters else {}
             rows = await known.query(saved.limited, saved.values(old, NOW))
             assert not rows or name == "usage/totals", name
 

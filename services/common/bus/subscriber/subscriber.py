@@ -156,6 +156,10 @@ class Subscriber:
             consumption.stopping = True
         await self._broker.stop()
 
+    def holds_any(self, subscription: Subscription) -> bool:
+        """Whether this member of the group has partitions of the topic now."""
+        return self._consumptions[subscription.group, subscription.topic.name].holds_any
+
     def asyncapi(self) -> dict[str, Any]:
         """What FastStream's generator says of these consumers: an AsyncAPI 3 document."""
         document = AsyncAPI(self._broker, title=self._name, version="1.0.0").to_specification()

@@ -94,6 +94,11 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]
     _oldest_ms: int | None = field(default=None, init=False)
     _working: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether partitions are ours now."""
+        return bool(self._tokens)
+
     async def on_partitions_assigned(self, assigned: set[DriverPartition]) -> None:
         """These are ours from now on."""
         for one in assigned:

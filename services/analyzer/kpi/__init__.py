@@ -1,0 +1,1 @@
+"""Figures of windows of event time against their thresholds (docs/adr/0029)."""

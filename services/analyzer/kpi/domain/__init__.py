@@ -1,0 +1,1 @@
+"""Pure: which windows are due, and what begins and ends in them."""

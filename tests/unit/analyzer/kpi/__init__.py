@@ -1,0 +1,1 @@
+"""The KPI role without a bus and a store."""
