@@ -11,11 +11,9 @@ Forecasting, JASA 80, 1985, section 4). Two departures, both against false alarm
   bursts, and a Poisson prediction from a long baseline would call each one a wonder.
 """
 
-import math
 from dataclasses import dataclass, replace
 
-_TERMS = 1_000
-_NEGLIGIBLE = 1e-12
+from services.common.statistics.negative_binomial import log10_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +62,4 @@ class RateModel:
         if rate.count < 2 * mean or rate.count == 0:
             return 0.0
         shape = min(self.prior_shape + rate.shape, self.shape_cap)
-        return -_log10_tail(rate.count, shape, mean)
-
-
-def _log10_tail(count: int, shape: float, mean: float) -> float:
-    """log10 P(K >= count) of the negative binomial of this shape and mean: the
-    regularised incomplete beta function I_p(count, shape) with p = mean / (mean +
-    shape), by its continued fraction (Abramowitz, Stegun 26.5.8, evaluated as Lentz
-    does), which converges fast for a count above the mean.
-    """
-    chance = mean / (mean + shape)
-    log_front = (
-        math.lgamma(count + shape)
-        - math.lgamma(shape)
-        - math.lgamma(count + 1)
-        + shape * math.log1p(-chance)
-        + count * math.log(chance)
-    )
-    return (log_front + math.log(_beta_fraction(float(count), shape, chance))) / math.log(10)
-
-
-def _beta_fraction(a: float, b: float, x: float) -> float:
-    c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1.0))
-    found = d
-    for step in range(1, _TERMS):
-        even = step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step))
-        d = 1.0 / (1.0 + even * d)
-        c = 1.0 + even / c
-        found *= c * d
-        odd = -(a + step) * (a + b + step) * x / ((a + 2 * step) * (a + 2 * step + 1))
-        d = 1.0 / (1.0 + odd * d)
-        c = 1.0 + odd / c
-        found *= c * d
-        if abs(c * d - 1.0) < _NEGLIGIBLE:
-            break
-    return found
+        return -log10_tail(rate.count, shape, mean)

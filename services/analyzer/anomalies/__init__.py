@@ -1,0 +1,1 @@
+"""Hours that are not as they should be, and what they are due to."""

@@ -1,0 +1,1 @@
+"""Anomalies of hourly series from plain arrays. Pure."""

@@ -1,0 +1,1 @@
+"""How many slots, replicas and accelerators a forecast takes. Pure."""
