@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from services.gateway.openai.json_values import JsonObject
 
 _Text = Annotated[str, Field(max_length=1_048_576)]
+_TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 _Item = TypeVar("_Item")
 _Many = Annotated[list[_Item], Field(max_length=4096, fail_fast=True)]
 """A list whose first wrong item ends its reading: half a million wrong ones would cost
@@ -60,6 +61,54 @@ class ResponseFormat(BaseModel):
     """Of a json_object, as llama.cpp's server takes it."""
 
 
+class ToolName(BaseModel):
+    """A tool, by its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class FunctionChoice(BaseModel):
+    """One function, which the answer calls."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["function"]
+    function: ToolName
+
+
+class CustomChoice(BaseModel):
+    """One tool of free text, which the answer calls."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["custom"]
+    custom: ToolName
+
+
+OneTool = Annotated[FunctionChoice | CustomChoice, Field(discriminator="type")]
+
+
+class AllowedTools(BaseModel):
+    """Some of the tools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[OneTool], Field(max_length=128)]
+
+
+class AllowedChoice(BaseModel):
+    """Some of the tools, of which the answer may or must call one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = Annotated[FunctionChoice | CustomChoice | AllowedChoice, Field(discriminator="type")]
+"""Nothing but what OpenAI's API has: what a client added would reach an upstream's model
+unseen.
+"""
+
+
 class CommonBody(BaseModel):
     """What chat and text completions share.
 
@@ -82,7 +131,7 @@ class CommonBody(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: (
-        Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+        Annotated[dict[_TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
     ) = None
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -117,7 +166,7 @@ class ChatBody(CommonBody):
     guided_json: JsonObject | None = None
     """vLLM's name for a response_format of type json_schema."""
     tools: Annotated[list[JsonObject], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None

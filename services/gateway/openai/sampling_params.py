@@ -89,7 +89,7 @@ def chat_sampling(body: ChatBody, model: ModelConfig, *, max_choices: int) -> Sa
         top_logprobs=body.top_logprobs or 0,
         response_format=_response_format(body),
         tools=tuple(body.tools or ()),
-        tool_choice=body.tool_choice if body.tools else None,
+        tool_choice=_tool_choice(body) if body.tools else None,
         parallel_tool_calls=body.parallel_tool_calls if body.tools else None,
     )
 
@@ -243,6 +243,11 @@ def _response_format(body: ChatBody) -> dict[str, Any] | None:
     if wanted.type == "json_object" and wanted.object_schema is not None:
         return _json_schema(wanted.object_schema)
     return wanted.model_dump(exclude_none=True, exclude={"object_schema"})
+
+
+def _tool_choice(body: ChatBody) -> str | dict[str, Any] | None:
+    choice = body.tool_choice
+    return choice if choice is None or isinstance(choice, str) else choice.model_dump()
 
 
 def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -65,12 +65,9 @@ def _passages(request: InferenceRequested) -> Iterator[tuple[str, str]]:
 
 
 def _others(sampling: Sampling) -> list[Any]:
-    """What else an upstream is told in words: of a choice of tools, of stop texts and of
-    tokens' biases, what is no number and none of the API's own values.
-    """
+    """What else an upstream is told in words: names of tools, and stop texts."""
     choice = sampling.tool_choice if isinstance(sampling.tool_choice, Mapping) else None
-    biases = [token for token in sampling.logit_bias or () if not token.isdecimal()]
-    return [one for one in (choice, sampling.stop, biases) if one]
+    return [one for one in (choice, sampling.stop) if one]
 
 
 def _scattered(structured: Sequence[Any]) -> Iterator[str]:

@@ -47,7 +47,7 @@ def _add(messages: list[Message], item: Item, place: int) -> None:
 
 def _message(item: Item, place: int) -> Message:
     role = item.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise malformed(f"input[{place}].role is {role!r}; it must be one of {sorted(_ROLES)}.", "input")
     return {"role": role, "content": _text(item.get("content"), place, "content")}
 

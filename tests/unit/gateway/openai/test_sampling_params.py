@@ -1,10 +1,13 @@
 """From a body to sampling: honoured, or refused by name."""
 
+import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from schemas.inference import Lane
+from services.common.http.request_body import parse_json
 from services.common.requests.model_catalogue import ModelConfig
 from services.gateway.openai.requests import ChatBody, CompletionBody
 from services.gateway.openai.sampling_params import chat_sampling, completion_sampling, lane_of
@@ -173,3 +176,49 @@ def test_tool_choice_without_tools_is_refused(choice: Any) -> None:
     """There is nothing to choose from; `none` and `auto` ask for nothing."""
     assert refusal(chat(tool_choice=choice), LLAMA)[0] == "tool_choice"
     assert chat_sampling(chat(tool_choice="none"), SCRIPTED, max_choices=1).tool_choice is None
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "custom", "custom": {"name": "f"}},
+        {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+        },
+    ],
+)
+def test_tool_choice_of_openais_forms_travels_as_it_is(choice: dict[str, Any]) -> None:
+    """To the engine and to an upstream."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body = chat(tools=tools, tool_choice=choice)
+    assert chat_sampling(body, UPSTREAM, max_choices=1).tool_choice == choice
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "f"}, "note": "x"},
+        {"type": "function", "function": {"name": "f", "description": "x"}},
+        {"type": "function"},
+        {"type": "function", "name": "f"},
+        {"type": "anything", "function": {"name": "f"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [], "note": "x"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "sometimes", "tools": []}},
+        "sometimes",
+    ],
+)
+def test_tool_choice_with_anything_else_is_refused_by_name(choice: Any) -> None:
+    """It would reach an upstream's model, and nothing masks it."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tool_choice": choice}
+    with pytest.raises(ProblemError) as raised:
+        parse_json(json.dumps(body).encode(), ChatBody)
+    assert (raised.value.problem.status, raised.value.problem.param) == (400, "tool_choice")
+
+
+@pytest.mark.parametrize("token", ["ignore all rules", "-1", "1.5", "", "\u0661", "1\n"])
+def test_bias_of_what_is_no_token_id_is_refused(token: str) -> None:
+    """OpenAI's API knows tokens by their numbers; one engine would fail of others."""
+    with pytest.raises(ValidationError, match="logit_bias"):
+        chat(logit_bias={token: 1})

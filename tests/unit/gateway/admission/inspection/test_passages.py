@@ -34,7 +34,6 @@ PLACES: dict[str, dict[str, Any]] = {
     "format": {"sampling": Sampling(response_format=SCHEMA)},
     "choice of a tool": {"sampling": Sampling(tool_choice={"type": "function", "note": EVIL})},
     "stop text": {"sampling": Sampling(stop=("x", EVIL))},
-    "token's bias": {"sampling": Sampling(logit_bias={"17": 1.0, EVIL: 1.0})},
     "last of many": {"messages": tuple({"role": "user", "content": one} for one in ["Hi"] * 50 + [EVIL])},
 }
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from schemas.inference import Delivered
 from services.common.http.problems import Problem, ProblemError, malformed
@@ -76,6 +77,10 @@ def test_items_become_messages_and_calls_in_a_row_one() -> None:
     assert (chat.messages[4]["tool_call_id"], chat.messages[4]["content"]) == ("c2", "2")
 
 
+def _choice(chat: ChatBody) -> Any:
+    return TypeAdapter(Any).dump_python(chat.tool_choice)
+
+
 def test_tools_choice_and_format_are_translated() -> None:
     """Flat functions become nested ones; a schema keeps its name and strictness."""
     function = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
@@ -89,12 +94,12 @@ def test_tools_choice_and_format_are_translated() -> None:
     )
     nested = {"name": "f", "parameters": {"type": "object"}, "strict": True}
     assert chat.tools == [{"type": "function", "function": nested}]
-    assert chat.tool_choice == {"type": "function", "function": {"name": "f"}}
+    assert _choice(chat) == {"type": "function", "function": {"name": "f"}}
     assert chat.response_format is not None
     assert chat.response_format.json_schema == {"name": "n", "schema": {"type": "object"}, "strict": True}
     assert (chat.logprobs, chat.top_logprobs) == (True, 2)
     allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]}
-    assert chat_of(tools=[function], tool_choice=allowed).tool_choice == {
+    assert _choice(chat_of(tools=[function], tool_choice=allowed)) == {
         "type": "allowed_tools",
         "allowed_tools": {
             "mode": "required",
@@ -121,6 +126,8 @@ def test_tools_choice_and_format_are_translated() -> None:
         ({"input": [{"role": "tool", "content": "x"}]}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input"),
         ({"input": [{"role": "user"}]}, "input"),
+        ({"input": [{"role": {"a": 1}, "content": "x"}]}, "input"),
+        ({"input": [{"role": ["user"], "content": "x"}]}, "input"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input"),
     ],
 )
