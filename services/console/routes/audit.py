@@ -13,6 +13,7 @@ from services.common.control.state import KINDS
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
+from services.console.administration.authorisation import tenant_asked
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.auditing.acts import LOOKS
@@ -100,10 +101,7 @@ def audit_router(admins: Administrators, trail: AuditTrail) -> APIRouter:
         """
         principal = admins.principal(request)
         asked = read_query(request, AuditParameters, AuditParameters.model_fields)
-        if not principal.is_platform_admin and asked.tenant not in ("", principal.tenant):
-            return json_response({"data": [], "next_cursor": None}, headers=PRIVATE)
-        if not principal.is_platform_admin:
-            asked = asked.model_copy(update={"tenant": principal.tenant})
+        asked = asked.model_copy(update={"tenant": tenant_asked(principal, asked.tenant)})
         try:
             return json_response(await trail.read(asked.query), headers=PRIVATE)
         except InvalidCursorError as error:

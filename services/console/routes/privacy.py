@@ -24,7 +24,7 @@ from services.common.http.problems import (
 )
 from services.common.http.responses import json_response
 from services.console.administration.administrators import Administrators
-from services.console.administration.authorisation import not_found, require_still_good
+from services.console.administration.authorisation import not_found, require_still_good, tenant_asked
 from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.auditing.recorder import name_object
@@ -174,9 +174,7 @@ class _Privacy:
     async def list(self, request: Request) -> Response:
         principal = self.admins.principal(request)
         asked = read_query(request, ReceiptsParameters, ReceiptsParameters.model_fields)
-        tenant = asked.tenant if principal.is_platform_admin else principal.tenant
-        if asked.tenant not in ("", tenant):
-            return json_response({"data": []}, headers=PRIVATE)
+        tenant = tenant_asked(principal, asked.tenant)
         shown = newest_first(self.service.log.known.values(), tenant or None)[: asked.limit]
         return json_response({"data": [signed(one, self.pepper) for one in shown]}, headers=PRIVATE)
 
@@ -217,12 +215,10 @@ class _Privacy:
         """The user that a path names.
 
         Raises:
-            ProblemError: 404, it is another tenant's; 400, no user can be called so; 403,
-                they administer the platform.
+            ProblemError: 403, it is another tenant's, or they administer the platform; 400,
+                no user can be called so.
         """
-        tenant = named or principal.tenant
-        if tenant != principal.tenant and not principal.is_platform_admin:
-            raise not_found(f"there is no tenant {named!r}", "tenant")
+        tenant = tenant_asked(principal, named) or principal.tenant
         user = str(request.path_params["user"])
         if not 0 < len(user) <= MOST_USER_CHARS:
             raise malformed(f"user: a user is called by 1 to {MOST_USER_CHARS} characters.", "user")
