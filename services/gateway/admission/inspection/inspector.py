@@ -67,7 +67,7 @@ class Reads(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class TimeBudget:
     """How long a call waits: for the model's opinion, and, where it is to be blocked or
     not, for a decision. `thresholds` hold where an administrator set none.
     """
@@ -99,7 +99,7 @@ class Inspector:
     state: Callable[[], ControlState]
     load_screener: Callable[[], Reads]
     pool: WorkerPool
-    patience: Patience
+    time_budget: TimeBudget
     monotonic: MonotonicClock
     health: Reporter
     cache: VerdictCache = field(default_factory=VerdictCache)
@@ -142,7 +142,7 @@ class Inspector:
             return list(requests)
         texts = [slices_of(request) for request in requests]
         every = dict.fromkeys(text for one in texts for text in one)
-        thresholds = thresholds_for(self.state(), tenant, self.patience.thresholds)
+        thresholds = thresholds_for(self.state(), tenant, self.time_budget.thresholds)
         keys = self.cache.keys(every, tenant, thresholds)
         call = _Call(tenant, policy, thresholds, self.monotonic(), keys)
         await self._read_all(call)
@@ -158,7 +158,7 @@ class Inspector:
     def _budget_s(self, call: _Call) -> float:
         """The model's time: an administrator's, where one named it."""
         named_ms = self.state().inspection_ms_of(call.tenant)
-        return self.patience.budget_s if named_ms is None else named_ms / 1000
+        return self.time_budget.budget_s if named_ms is None else named_ms / 1000
 
     async def _read_all(self, call: _Call) -> None:
         unread = []
@@ -332,7 +332,7 @@ class Inspector:
         return self.monotonic() - call.began_s
 
     def _left_s(self, call: _Call) -> float:
-        return self.patience.decision_s - self._spent_s(call)
+        return self.time_budget.decision_s - self._spent_s(call)
 
     @property
     def _versions(self) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from services.common.control.state import ControlState
 from services.common.control.thresholds import parse_thresholds
 from services.common.process.health import HealthState
 from services.gateway.admission.inspection.fair_queue import FairQueue
-from services.gateway.admission.inspection.inspector import Inspector, Patience
+from services.gateway.admission.inspection.inspector import Inspector, TimeBudget
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
 from services.gateway.admission.inspection.screener import Screener
@@ -27,10 +27,10 @@ def make_inspector(settings: Settings, state: Callable[[], ControlState], health
         monotonic_s,
         lambda: spare_cpu.has_some or settings.inspect_always,
     )
-    patience = Patience(
+    time_budget = TimeBudget(
         settings.inspect_budget_ms / 1000,
         settings.inspect_patience_ms / 1000,
         parse_thresholds(settings.risk_thresholds),
     )
     health.report("inspection", ok=False, detail="reading the rules")
-    return Inspector(state, lambda: Screener.load(with_model=False), pool, patience, monotonic_s, health)
+    return Inspector(state, lambda: Screener.load(with_model=False), pool, time_budget, monotonic_s, health)

@@ -15,7 +15,7 @@ from services.common.control.thresholds import Thresholds
 from services.common.process.child.child_process import ChildLostError
 from services.common.process.health import HealthState
 from services.gateway.admission.inspection.fair_queue import FairQueue
-from services.gateway.admission.inspection.inspector import Inspector, Patience
+from services.gateway.admission.inspection.inspector import Inspector, TimeBudget
 from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import Worker
 from services.gateway.admission.inspection.reading import Judgement, Reading
@@ -153,7 +153,7 @@ class Scene:
 async def scene(
     *,
     workers: int = 1,
-    patience: Patience | None = None,
+    time_budget: TimeBudget | None = None,
     slow: bool = False,
     dead: bool = False,
     jobs: int = 64,
@@ -170,7 +170,7 @@ async def scene(
         lambda: found.state,
         lambda: screener,
         pool,
-        patience or Patience(budget_s=5.0, decision_s=5.0),
+        time_budget or TimeBudget(budget_s=5.0, decision_s=5.0),
         monotonic,
         HealthState(),
     )

@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode
 from schemas.events.security import PromptRisk
 from services.common.control.thresholds import Thresholds
 from services.common.http.problems import ProblemError
-from services.gateway.admission.inspection.inspector import Patience
+from services.gateway.admission.inspection.inspector import TimeBudget
 from tests.unit.gateway.admission.inspection.scene import Scene, asked, request, scene
 
 LONG = "all is well. " * 1000
@@ -43,14 +43,14 @@ async def test_prompt_that_rules_and_model_agree_on_is_blocked() -> None:
 
 async def test_opinion_that_takes_longer_than_the_budget_is_not_waited_for() -> None:
     """The rules' verdict stands, and the event says that a deeper look is wanted."""
-    async with scene(slow=True, patience=Patience(budget_s=0.02, decision_s=60.0)) as found:
+    async with scene(slow=True, time_budget=TimeBudget(budget_s=0.02, decision_s=60.0)) as found:
         risk = await found.risk("evil hint")
         assert (risk.level, risk.depth, risk.timed_out) == ("none", "rules", True)
 
 
 async def test_tenants_own_budget_is_its_policys() -> None:
     """An administrator gave it more time."""
-    async with scene(slow=True, patience=Patience(budget_s=0.0, decision_s=60.0)) as found:
+    async with scene(slow=True, time_budget=TimeBudget(budget_s=0.0, decision_s=60.0)) as found:
         found.set_policy("flag", inspection_ms=10_000)
         asking = asyncio.create_task(found.risk("evil hint"))
         async with asyncio.timeout(5):
@@ -62,7 +62,7 @@ async def test_tenants_own_budget_is_its_policys() -> None:
 
 async def test_policy_that_names_no_time_leaves_the_gateways_setting() -> None:
     """Whoever sets what is done about attacks has not said how long a prompt may wait."""
-    async with scene(patience=Patience(budget_s=0.0, decision_s=60.0)) as found:
+    async with scene(time_budget=TimeBudget(budget_s=0.0, decision_s=60.0)) as found:
         found.set_policy("flag")
         risk = await found.risk("evil hint")
         assert (risk.depth, risk.timed_out) == ("rules", True)
@@ -72,7 +72,7 @@ async def test_policy_that_names_no_time_leaves_the_gateways_setting() -> None:
 
 async def test_busy_model_costs_a_prompt_nothing() -> None:
     """Not even the n-grams are asked whether it is wanted; the event says so."""
-    async with scene(patience=Patience(budget_s=0.01, decision_s=60.0)) as found:
+    async with scene(time_budget=TimeBudget(budget_s=0.01, decision_s=60.0)) as found:
         pool = found.inspector.pool
         pool._job_s, pool._measured_s = 60.0, pool.monotonic()
         risk = await found.risk("evil hint")
@@ -83,7 +83,7 @@ async def test_busy_model_costs_a_prompt_nothing() -> None:
 
 async def test_tenant_that_blocks_from_high_on_has_every_suspect_decided() -> None:
     """However busy the model is: there it may make the difference alone."""
-    async with scene(patience=Patience(budget_s=0.01, decision_s=60.0)) as found:
+    async with scene(time_budget=TimeBudget(budget_s=0.01, decision_s=60.0)) as found:
         pool = found.inspector.pool
         pool._job_s, pool._measured_s = 60.0, pool.monotonic()
         found.set_policy("block", block_at="high")
@@ -108,9 +108,9 @@ async def test_rules_that_are_not_certain_block_nobody_whom_the_model_clears() -
 @pytest.mark.parametrize("why", ["slow", "dead", "full"])
 async def test_tenant_that_blocks_is_not_got_round_by_keeping_the_model_busy(why: str) -> None:
     """What may have to be blocked is refused for now; what is harmless goes on."""
-    hurry = Patience(budget_s=0.01, decision_s=0.05)
+    hurry = TimeBudget(budget_s=0.01, decision_s=0.05)
     async with scene(
-        slow=why == "slow", dead=why == "dead", patience=hurry, jobs=0 if why == "full" else 9
+        slow=why == "slow", dead=why == "dead", time_budget=hurry, jobs=0 if why == "full" else 9
     ) as found:
         with pytest.raises(ProblemError) as refused:
             await found.risk("some rules")
@@ -122,7 +122,7 @@ async def test_tenant_that_blocks_is_not_got_round_by_keeping_the_model_busy(why
 @pytest.mark.parametrize("mode", ["flag", "observe"])
 async def test_tenant_that_does_not_block_is_served_without_the_model(mode: Any) -> None:
     """Over its budget the rules' verdict stands."""
-    async with scene(slow=True, patience=Patience(budget_s=0.01, decision_s=60.0)) as found:
+    async with scene(slow=True, time_budget=TimeBudget(budget_s=0.01, decision_s=60.0)) as found:
         found.set_policy(mode)
         risk = await found.risk("some rules")
         assert (risk.level, risk.timed_out, risk.depth) == ("medium", True, "rules")
@@ -167,7 +167,7 @@ async def test_changed_thresholds_hold_at_once() -> None:
 async def test_thresholds_that_name_no_score_leave_the_installations() -> None:
     """A tenant whose users' requests were limited is judged as before."""
     async with scene() as found:
-        found.inspector.patience = Patience(thresholds=Thresholds(16, 17, 18, 30))
+        found.inspector.time_budget = TimeBudget(thresholds=Thresholds(16, 17, 18, 30))
         assert (await found.risk("evil hint")).level == "none"
         found.set_thresholds(requests_per_hour=(100, 50, 10))
         assert (await found.risk("evil hint")).level == "none"
