@@ -10,7 +10,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from services.common.process.garbage import collect_less
+from services.common.process.interpreter import collect_less
 from services.common.process.telemetry import configure_logging, configure_tracing
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.autoscaling import RUNNING, WAITING, SlotsPolicy

@@ -5,7 +5,6 @@ on, and within a share of one core, so that serving goes first on a small machin
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from schemas.inference import InferenceCompleted
 from services.analyzer.security.domain.inspection import Judge, Wanted, observe_request
 from services.common.errors import ConfigError, PermanentError
 from services.common.process import metrics
+from services.common.process.lru_cache import LruCache
 from services.detection.prompt_attacks.detector import PromptDetector, Verdict
 
 _VERDICTS = 4096
@@ -37,7 +37,7 @@ class Inspector:
     wanted: Callable[[str], Wanted]
     share: float
     _judge: Judge | None = field(default=None, init=False)
-    _verdicts: "OrderedDict[bytes, Verdict]" = field(default_factory=OrderedDict, init=False)
+    _verdicts: LruCache[bytes, Verdict] = field(default_factory=lambda: LruCache(_VERDICTS), init=False)
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="inspection"), init=False
     )
@@ -90,15 +90,13 @@ class Inspector:
         digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
         known = self._verdicts.get(digest)
         if known is not None:
-            self._verdicts.move_to_end(digest)
             metrics.SECURITY_VERDICTS_KNOWN.inc()
             return known
         if self._judge is None:
             raise RuntimeError("the inspector was not started")
         verdict = self._judge(text)
-        verdict = self._verdicts[digest] = replace(verdict, threats=verdict.threats[:_THREATS])
-        if len(self._verdicts) > _VERDICTS:
-            self._verdicts.popitem(last=False)
+        verdict = replace(verdict, threats=verdict.threats[:_THREATS])
+        self._verdicts.put(digest, verdict)
         return verdict
 
 

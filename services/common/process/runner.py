@@ -16,8 +16,8 @@ import structlog
 import uvloop
 
 from services.common.errors import ConfigError
-from services.common.process.garbage import collect_less
 from services.common.process.health import HealthServer, HealthState
+from services.common.process.interpreter import collect_less
 from services.common.process.settings import CommonSettings
 from services.common.process.telemetry import configure_logging, configure_tracing
 

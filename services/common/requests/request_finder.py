@@ -1,7 +1,6 @@
 """Finds a request in the log by its id."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from services.common.bus.coordinates import LogPosition, Record, position_of
 from services.common.clock import MonotonicClock
 from services.common.errors import TransientError
 from services.common.http.problems import Problem, ProblemError, retry_after, unavailable
+from services.common.process.lru_cache import LruCache
 from services.common.requests.request_ids import time_ms_of
 
 _PUBLISHED_WITHIN_MS = 30_000
@@ -30,7 +30,7 @@ class RequestFinder:
 
     scans: LogScans
     monotonic: MonotonicClock
-    _absent: "OrderedDict[str, float]" = field(default_factory=OrderedDict, init=False)
+    _absent: LruCache[str, float] = field(default_factory=lambda: LruCache(_REMEMBERED), init=False)
 
     async def find(
         self, request_id: str, *, tenant: str, topics: Sequence[str], now_ms: float
@@ -45,7 +45,7 @@ class RequestFinder:
                 cannot be read now.
         """
         made_at_ms = time_ms_of(request_id)
-        if made_at_ms is None or self._absent.get(request_id, 0.0) > self.monotonic():
+        if made_at_ms is None or (self._absent.get(request_id) or 0.0) > self.monotonic():
             return None
         found = await asyncio.gather(
             *(
@@ -65,14 +65,8 @@ class RequestFinder:
         for failure in failures:
             raise cannot_look_up(failure) if isinstance(failure, TransientError) else failure
         if now_ms - made_at_ms > 2 * _PUBLISHED_WITHIN_MS:
-            self._remember(request_id)
+            self._absent.put(request_id, self.monotonic() + _REMEMBERED_S)
         return None
-
-    def _remember(self, request_id: str) -> None:
-        self._absent[request_id] = self.monotonic() + _REMEMBERED_S
-        self._absent.move_to_end(request_id)
-        while len(self._absent) > _REMEMBERED:
-            self._absent.popitem(last=False)
 
 
 def cannot_look_up(error: BaseException) -> ProblemError:

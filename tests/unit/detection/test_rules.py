@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.process.cpu_limit import cpu_limit
+from services.common.process.interpreter import cpu_limit
 from services.detection.prompt_attacks.normalise import normalise
 from services.detection.prompt_attacks.rules import Rule, expand, load_rules
 

@@ -22,8 +22,8 @@ from services.common.control.state import ControlState
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds, thresholds_for
 from services.common.http.problems import unavailable
 from services.common.process import metrics
-from services.common.process.cpu_limit import cpu_limit
 from services.common.process.health import Reporter
+from services.common.process.interpreter import cpu_limit
 from services.gateway.admission.inspection.cache import VerdictCache
 from services.gateway.admission.inspection.passages import slices_of
 from services.gateway.admission.inspection.pool import WorkerPool

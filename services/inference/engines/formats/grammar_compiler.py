@@ -1,11 +1,11 @@
 """Has grammars compiled where it harms nobody, before a model's own process does."""
 
 import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from services.common.process.child.child_process import ChildLostError, ChildProcess
 from services.common.process.child.on_demand import Child, NotAnsweredError, OnDemandChild
+from services.common.process.lru_cache import LruCache
 from services.inference.engines.base import EngineFailedError
 from services.inference.engines.formats.json_grammar import Constraint, refusal
 
@@ -30,7 +30,7 @@ class GrammarCompiler:
     """
 
     child: OnDemandChild = field(default_factory=lambda: OnDemandChild(_start, _PATIENCE_S, _JOB_S))
-    _complaints: "OrderedDict[bytes, str]" = field(default_factory=OrderedDict, init=False)
+    _complaints: LruCache[bytes, str] = field(default_factory=lambda: LruCache(_REMEMBERED), init=False)
 
     async def check(self, constraint: Constraint, *, tenant: str) -> None:
         """Returns where a model may be given the grammar.
@@ -42,10 +42,8 @@ class GrammarCompiler:
         digest = hashlib.sha256(constraint.grammar.encode(errors="surrogatepass")).digest()
         complaint = self._complaints.get(digest)
         if complaint is None:
-            complaint = self._complaints[digest] = await self._ask(constraint.grammar, tenant)
-            if len(self._complaints) > _REMEMBERED:
-                self._complaints.popitem(last=False)
-        self._complaints.move_to_end(digest)
+            complaint = await self._ask(constraint.grammar, tenant)
+            self._complaints.put(digest, complaint)
         if complaint:
             raise refusal(complaint, constraint.param)
 

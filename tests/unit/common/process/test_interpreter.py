@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from services.common.process.cpu_limit import cpu_limit
+from services.common.process.interpreter import cpu_limit
 
 
 @pytest.mark.parametrize("pattern", [r"(a|aa)+$", r"(?:\w{1,9}-?){1,60}!"])
