@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from schemas.events.security import AnyObservation, RequestObserved
 from schemas.inference import InferenceCompleted
 from schemas.topics import OBSERVATIONS
-from services.analyzer.security.bus_memory import in_its_time
+from services.analyzer.security.bus_state_log import in_its_time
 from services.analyzer.security.inspector import Inspector
-from services.analyzer.security.keeper import Keeper
+from services.analyzer.security.partition_state import PartitionState
 from services.common.bus import Outgoing, not_later
 from services.common.bus.subscriber import Event
 
@@ -44,10 +44,10 @@ class RequestWatcher:
 
 @dataclass
 class BehaviourWatcher:
-    """Keeps what is known of users and keys, a keeper a partition."""
+    """Keeps what is known of users and keys, a state a partition."""
 
-    make_keeper: Callable[[int], Keeper]
-    _keepers: dict[int, Keeper] = field(default_factory=dict, init=False)
+    make_state: Callable[[int], PartitionState]
+    _states: dict[int, PartitionState] = field(default_factory=dict, init=False)
 
     async def on_requests_observed(self, events: Sequence[Event[AnyObservation]]) -> None:
         """Takes observations into account and tells what follows.
@@ -59,16 +59,16 @@ class BehaviourWatcher:
         for event in events:
             by_partition[event.record.partition].append(event)
         for partition, some in by_partition.items():
-            if partition not in self._keepers:
-                self._keepers[partition] = self.make_keeper(partition)
-            await self._keepers[partition].take(
+            if partition not in self._states:
+                self._states[partition] = self.make_state(partition)
+            await self._states[partition].take(
                 [(one.record.offset, in_its_time(one.message, one.record)) for one in some]
             )
 
     async def close(self) -> None:
         """Disconnects."""
-        for keeper in self._keepers.values():
-            await keeper.close()
+        for state in self._states.values():
+            await state.close()
 
 
 def _in_its_time(event: Event[InferenceCompleted]) -> InferenceCompleted:

@@ -5,12 +5,12 @@ import asyncio
 import structlog
 
 from schemas.topics import COMPLETED, OBSERVATIONS
-from services.analyzer.security.bus_memory import BusMemory
+from services.analyzer.security.bus_state_log import BusStateLog
 from services.analyzer.security.domain.inspection import Wanted
 from services.analyzer.security.domain.population import Rules
 from services.analyzer.security.handlers import BehaviourWatcher, RequestWatcher
 from services.analyzer.security.inspector import Inspector, load_judge
-from services.analyzer.security.keeper import Keeper
+from services.analyzer.security.partition_state import PartitionState
 from services.analyzer.settings import Settings
 from services.common.bus import Producer
 from services.common.bus.consumers.events import send_all
@@ -53,9 +53,9 @@ class SecurityRole:
             self._inspector, lambda records: send_all(self._producer, records, _SEND_TIMEOUT_S)
         )
         self._behaviour = BehaviourWatcher(
-            lambda partition: Keeper(
+            lambda partition: PartitionState(
                 partition,
-                BusMemory(settings.kafka_url, group, partition),
+                BusStateLog(settings.kafka_url, group, partition),
                 rules,
                 self._thresholds,
             )
@@ -134,7 +134,7 @@ class SecurityRole:
 def security_subscriptions(
     requests: RequestWatcher, behaviour: BehaviourWatcher, group: str
 ) -> tuple[Subscription, ...]:
-    """How the role consumes. Nothing is remembered of what was given: the keeper knows
+    """How the role consumes. Nothing is remembered of what was given: the state itself knows
     which observations it has had, also where it must read them again.
     """
     return (

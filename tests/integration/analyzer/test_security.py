@@ -83,7 +83,7 @@ async def _read(url: str, topic: str) -> list[Any]:
 
 
 async def _findings(url: str, name: str) -> list[SecurityFinding]:
-    """What keepers of that name told, in their order."""
+    """What owners of that name told, in their order."""
     model = TypeAdapter(SecurityFinding)
     return [
         model.validate_json(one.value)
@@ -103,7 +103,7 @@ async def _observations(url: str, name: str) -> list[bytes]:
 
 
 async def _risks(url: str, name: str) -> dict[str, UserRisk | None]:
-    """The newest of each user, as keepers of that name told it."""
+    """The newest of each user, as owners of that name told it."""
     model = TypeAdapter(UserRisk)
     return {
         one.key.decode(): model.validate_json(one.value) if one.value else None

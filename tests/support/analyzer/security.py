@@ -18,7 +18,7 @@ from schemas.events.security import (
 from services.analyzer.security.domain.levels import level_of
 from services.analyzer.security.domain.population import Effects
 from services.analyzer.security.domain.statistics.similarity import sketch
-from services.analyzer.security.keeper import Change, Observed, Remembered
+from services.analyzer.security.partition_state import Change, LoggedState, Observed
 from services.common.bus import FencedError
 from services.common.control.thresholds import DEFAULT_THRESHOLDS
 from services.common.errors import BusUnavailableError
@@ -97,24 +97,24 @@ class FakeLog:
         """Appends observations."""
         self.observations += [(len(self.observations) + place, one) for place, one in enumerate(some)]
 
-    def memory(self) -> "FakeMemory":
-        """What a new keeper reads and writes with."""
-        return FakeMemory(self)
+    def state_log(self) -> "FakeStateLog":
+        """What a new state reads and writes with."""
+        return FakeStateLog(self)
 
 
 @dataclass
-class FakeMemory:
-    """`Memory` over a `FakeLog`; a later one fences it."""
+class FakeStateLog:
+    """`StateLog` over a `FakeLog`; a later one fences it."""
 
     log: FakeLog
     epoch: int = -1
     closed: bool = False
 
-    async def open(self) -> Remembered:
+    async def open(self) -> LoggedState:
         """Fences the others."""
         self.log.epoch += 1
         self.epoch = self.log.epoch
-        return Remembered(
+        return LoggedState(
             self.log.checkpoint, dict(self.log.subjects), self.log.effects, len(self.log.observations)
         )
 

@@ -1,7 +1,7 @@
 """What the analyzer's security role remembers of a person, in memory and on the bus.
 
 The role is told among its observations, so that it forgets at one point of their order
-whatever dies when (`analyzer/security/keeper.py`); what it then writes takes its
+whatever dies when (`analyzer/security/partition_state.py`); what it then writes takes its
 records off the bus. Where no role of a group runs, its records are taken off here: what
 starts later reads the same line.
 """

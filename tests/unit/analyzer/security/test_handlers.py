@@ -12,7 +12,7 @@ from services.analyzer.security.domain.inspection import Wanted
 from services.analyzer.security.domain.population import Rules
 from services.analyzer.security.handlers import BehaviourWatcher, RequestWatcher
 from services.analyzer.security.inspector import Inspector
-from services.analyzer.security.keeper import Keeper
+from services.analyzer.security.partition_state import PartitionState
 from services.common.bus import Outgoing
 from services.common.bus.subscriber import Event
 from services.common.errors import BusUnavailableError
@@ -88,7 +88,9 @@ async def test_observation_from_the_future_lets_nothing_wane(whose: str) -> None
     odd = attack(99, user=whose, at_s=86400.0 * 400)
     after = [attack(n, at_s=float(n)) for n in range(100, 103)]
     watcher = BehaviourWatcher(
-        lambda partition: Keeper(partition, log.memory(), Rules(), lambda _: THRESHOLDS, checkpoint_every=2)
+        lambda partition: PartitionState(
+            partition, log.state_log(), Rules(), lambda _: THRESHOLDS, checkpoint_every=2
+        )
     )
     await watcher.on_requests_observed(_events([*ours, odd, *after], int(NOON.timestamp() * 1000) + 200_000))  # type: ignore[arg-type]
     await watcher.close()
@@ -117,7 +119,9 @@ async def test_findings_are_counted_by_category_and_level_once_they_are_told() -
     finding = odd.findings[0].finding.model_copy(update={"category": "user's own words"})
     odd = odd.model_copy(update={"findings": (odd.findings[0].model_copy(update={"finding": finding}),)})
     log.add([attack(0), odd])
-    watcher = BehaviourWatcher(lambda _n: Keeper(0, log.memory(), Rules(), lambda _tenant: THRESHOLDS))
+    watcher = BehaviourWatcher(
+        lambda _n: PartitionState(0, log.state_log(), Rules(), lambda _tenant: THRESHOLDS)
+    )
     before = [_threats("jailbreak"), _threats("other")]
     await watcher.on_requests_observed(_events([one for _, one in log.observations]))  # type: ignore[arg-type]
     assert [_threats("jailbreak") - before[0], _threats("other") - before[1]] == [1, 1]

@@ -1,4 +1,4 @@
-"""What is known of users, on the bus: read and written by one keeper a partition."""
+"""What is known of users, on the bus: read and written by one owner a partition."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from schemas.events.security import (
 )
 from schemas.topics import FINDINGS, OBSERVATIONS, RISK, SUBJECTS
 from services.analyzer.security.domain.population import FORMAT, Effects
-from services.analyzer.security.keeper import Change, Observed, Remembered
+from services.analyzer.security.partition_state import Change, LoggedState, Observed
 from services.common.bus import (
     MessageReader,
     Outgoing,
@@ -29,8 +29,8 @@ _CHECKPOINT, _EFFECTS = "checkpoint", "effects"
 
 
 @dataclass
-class BusMemory:
-    """`Memory` over Kafka."""
+class BusStateLog:
+    """`StateLog` over Kafka."""
 
     url: str = field(repr=False)
     group: str
@@ -48,7 +48,7 @@ class BusMemory:
     def _name(self) -> str:
         return f"{self.group}-{self.partition}"
 
-    async def open(self) -> Remembered:
+    async def open(self) -> LoggedState:
         """Fences whoever wrote before, which settles what it left pending, and reads
         what is there.
 
@@ -111,8 +111,8 @@ class BusMemory:
         key = f"{self.group}/{what}"
         return Outgoing(SUBJECTS.name, value, subject=key, tenant="", key=key, partition=self.partition)
 
-    async def _read(self) -> Remembered:
-        tail = Tail(self.url, f"{self._name}-memory", committed_only=True, topic=SUBJECTS.name)
+    async def _read(self) -> LoggedState:
+        tail = Tail(self.url, f"{self._name}-state", committed_only=True, topic=SUBJECTS.name)
         kept = _Kept(f"{self.group}/")
         try:
             await tail.start([self.partition], Start.BEGINNING)
@@ -122,7 +122,7 @@ class BusMemory:
             ends = await tail.end_offsets(OBSERVATIONS.name, [self.partition])
         finally:
             await tail.close()
-        return Remembered(kept.checkpoint, kept.subjects, kept.effects, ends[self.partition])
+        return LoggedState(kept.checkpoint, kept.subjects, kept.effects, ends[self.partition])
 
     def _memory(self, record: Record) -> AnyMemory | None:
         return None if record.value is None else self._memories.read(record)

@@ -4,10 +4,10 @@ how it survives.
 What follows from a batch (findings, risks) is written in one transaction with the
 offset that it follows from, `effects`. Every 1,000 observations or so, and every hour of
 their time, the subjects that changed are written in one, too: a checkpoint. Whoever
-takes the partition over fences its former keeper, reads the checkpoint, reads the
+takes the partition over fences its former owner, reads the checkpoint, reads the
 observations since then again, and tells nothing of those before `effects`. So whatever
 is killed when, each finding is told once, and what is known is what an undisturbed
-keeper would know. Whom it is to forget is told among the observations, so that holds of
+owner would know. Whom it is to forget is told among the observations, so that holds of
 it, too; a checkpoint is then written at once, which takes them off the bus.
 """
 
@@ -39,7 +39,7 @@ Observed = tuple[int, AnyObservation]
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class LoggedState:
     """What the log has of a partition: the checkpoint with the subjects' states, before
     which offset everything was told, and the offset that the next observation will have.
     """
@@ -63,10 +63,10 @@ class Change:
     removed: tuple[str, ...] = ()
 
 
-class Memory(Protocol):
-    """Where a partition's keeper reads and writes; `BusMemory`, or a fake."""
+class StateLog(Protocol):
+    """Where a partition's state reads and writes; `BusStateLog`, or a fake."""
 
-    async def open(self) -> Remembered:
+    async def open(self) -> LoggedState:
         """Fences whoever wrote before, and reads what is there."""
 
     def replay(self, begin: int, end: int) -> AsyncIterator[Observed]:
@@ -80,11 +80,11 @@ class Memory(Protocol):
 
 
 @dataclass
-class Keeper:
+class PartitionState:
     """One partition's population, from the first batch that is given on."""
 
     partition: int
-    memory: Memory
+    state_log: StateLog
     rules: Rules
     thresholds: Callable[[str], Thresholds]
     checkpoint_every: int = CHECKPOINT_EVERY
@@ -110,14 +110,14 @@ class Keeper:
             await self._take(batch)
         except FencedError as error:
             self._population = None
-            raise BusUnavailableError(f"partition {self.partition} has another keeper by now") from error
+            raise BusUnavailableError(f"partition {self.partition} has another owner by now") from error
         except BaseException:
             self._population = None
             raise
 
     async def close(self) -> None:
         """Disconnects."""
-        await self.memory.close()
+        await self.state_log.close()
 
     async def _take(self, batch: Sequence[Observed]) -> None:
         population = self._population
@@ -152,7 +152,7 @@ class Keeper:
 
     async def _load(self, first: int) -> Population:
         """What was known before `first`, from the checkpoint and what came after it."""
-        found = await self.memory.open()
+        found = await self.state_log.open()
         population = Population(self.rules, self.thresholds)
         is_same_log = max(found.effects, found.checkpoint.offset + 1 if found.checkpoint else 0) <= found.end
         checkpoint = found.checkpoint if is_same_log else None
@@ -168,7 +168,7 @@ class Keeper:
         self._forgot = False
         missed = Effects()
         if self._next < first:
-            async for offset, seen in self.memory.replay(self._next, first):
+            async for offset, seen in self.state_log.replay(self._next, first):
                 metrics.SECURITY_REPLAYED.inc()
                 missed = missed.plus(self._observe(population, offset, seen))
             self._next = max(self._next, first)
@@ -181,7 +181,7 @@ class Keeper:
     async def _write(self, population: Population, effects: Effects, *, checkpoint: bool) -> None:
         told = max(self._effects, self._next)
         change = self._change(population, told) if checkpoint else Change(told)
-        await self.memory.write(effects, change)
+        await self.state_log.write(effects, change)
         self._effects = told
         if checkpoint:
             self._checkpoint, self._checkpoint_s = self._next - 1, self._newest_s
