@@ -21,7 +21,7 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.openai.chunks import EventId
 from services.gateway.problems import no_such_request
 from services.gateway.streams.admitted import Admitted
-from services.gateway.streams.outlet.opening import outlet_of
+from services.gateway.streams.output_filter.opening import output_filter_of
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.registry import StreamRegistry
 from services.gateway.streams.reply_stream import ReplyStream
@@ -137,7 +137,7 @@ class Reattacher:
 
     async def _told_of(self, request: InferenceRequested) -> Sequence[Delivered]:
         """The choices as their client got them."""
-        outlet = outlet_of(request, self.registry.settings.key_pepper.get_secret_value())
+        output_filter = output_filter_of(request, self.registry.settings.key_pepper.get_secret_value())
         state = told = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)
         for record in await self._replies_to(request):
             heard = self.readers.own.messages.read(record)
@@ -145,10 +145,10 @@ class Reattacher:
                 continue
             step = advance(state, heard)
             state = step.state
-            if outlet is not None:
-                pieces = outlet.pass_on(step.pieces, step.end)
+            if output_filter is not None:
+                pieces = output_filter.pass_on(step.pieces, step.end)
                 told = replace(told, choices=deliver(told.choices, pieces))
-        return state.choices if outlet is None else told.choices
+        return state.choices if output_filter is None else told.choices
 
     async def _state_of(self, request: InferenceRequested) -> StreamState:
         state = new_stream(request.sampling.n, max_attempts=self.registry.settings.max_attempts)

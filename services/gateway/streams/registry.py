@@ -21,7 +21,7 @@ from services.gateway.bus.publisher import RequestPublisher
 from services.gateway.settings import Settings
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.measurements import RequestMeasurements
-from services.gateway.streams.outlet.opening import outlet_of
+from services.gateway.streams.output_filter.opening import output_filter_of
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReplyReader
 from services.gateway.streams.reply_stream import ReplyStream
@@ -137,7 +137,7 @@ class StreamRegistry:
             next_attempt=self._ask_again,
             traceparent=traceparent,
             replaying=replaying,
-            outlet=outlet_of(admitted.request, self.settings.key_pepper.get_secret_value()),
+            output_filter=output_filter_of(admitted.request, self.settings.key_pepper.get_secret_value()),
             on_cut=self._stop,
         )
         self._readers[reply_stream] = reader

@@ -13,7 +13,7 @@ from schemas.inference import AnyReply, End, InferenceRequested, LogPosition, Pi
 from services.common.http.problems import Problem, unavailable
 from services.common.process import metrics
 from services.gateway.streams.admitted import Admitted
-from services.gateway.streams.outlet.outlet import Outlet
+from services.gateway.streams.output_filter.output_filter import OutputFilter
 from services.gateway.streams.state import Phase, Step, StreamState, advance, new_stream
 
 _ARRIVAL_BYTES = 1024
@@ -46,7 +46,7 @@ class ReplyStream:
     nothing, and what comes live waits. One whose reader is behind asks for nothing
     either, until the reader has caught up.
 
-    What the client gets passes through the `outlet`; `on_cut` is called when that lets
+    What the client gets passes through the `output_filter`; `on_cut` is called when that lets
     nothing more out and the model goes on.
     """
 
@@ -60,7 +60,7 @@ class ReplyStream:
         next_attempt: NextAttempt,
         traceparent: str | None = None,
         replaying: bool = False,
-        outlet: Outlet | None = None,
+        output_filter: OutputFilter | None = None,
         on_cut: OnCut = lambda _: None,
     ) -> None:
         self.request = request = admitted.request
@@ -81,7 +81,7 @@ class ReplyStream:
         self._early: list[tuple[int, AnyReply, int]] = []
         self._unanswered: Step | None = None
         self._next_attempt = next_attempt
-        self._outlet, self._on_cut, self._cut_told = outlet, on_cut, False
+        self._output_filter, self._on_cut, self._cut_told = output_filter, on_cut, False
         self._max_buffered_bytes = max_buffered_bytes
         self._buffered_bytes = 0
         self._buffer: list[Arrival] = []
@@ -282,14 +282,14 @@ class ReplyStream:
 
     def _let_out(self, offset: int, step: Step) -> Arrival:
         """What the client gets of a step. The state goes on with what the model said."""
-        if self._outlet is None:
+        if self._output_filter is None:
             return Arrival(offset, step.pieces, step.end)
-        pieces = self._outlet.pass_on(step.pieces, step.end)
-        return Arrival(offset, pieces, step.end and self._outlet.end_of(step.end))
+        pieces = self._output_filter.pass_on(step.pieces, step.end)
+        return Arrival(offset, pieces, step.end and self._output_filter.end_of(step.end))
 
     def _tell_cut(self) -> None:
         """An answer of which no more is told need not go on."""
-        is_cut = self._outlet is not None and self._outlet.is_cut
+        is_cut = self._output_filter is not None and self._output_filter.is_cut
         if is_cut and not (self._cut_told or self._replaying or self.ended):
             self._cut_told = True
             self._on_cut(self)

@@ -35,7 +35,7 @@ from services.common.requests.masking.texts import texts_of
 from services.common.requests.model_catalogue import Price
 from services.embedded.installation.home import Home
 from services.gateway.admission.masking.protector import Protector
-from services.gateway.streams.outlet.opening import outlet_of
+from services.gateway.streams.output_filter.opening import output_filter_of
 from tests.benchmarks.load import Sample, load
 from tests.support.control import control_writer
 from tests.support.installation import Installation, installation
@@ -176,10 +176,10 @@ async def gateway() -> dict[str, float]:
         began = time.process_time()
         for request in requests:
             [protected] = await protector.protect([request])
-            outlet = outlet_of(protected.request, PEPPER)
-            for piece in pieces if outlet else ():
-                assert outlet is not None
-                outlet.pass_on((piece,), None)
+            output_filter = output_filter_of(protected.request, PEPPER)
+            for piece in pieces if output_filter else ():
+                assert output_filter is not None
+                output_filter.pass_on((piece,), None)
         found[name] = round((time.process_time() - began) / len(requests) * 1000, 3)
     return found
 
@@ -194,13 +194,13 @@ def held_back(text: str) -> dict[str, float]:
     protector = Protector(lambda: state, Masker(), PEPPER)
     request = asked(prompt_of(20, chosen, personal=True))
     [protected] = asyncio.run(protector.protect([request]))
-    outlet = outlet_of(protected.request, PEPPER)
-    assert outlet is not None
+    output_filter = output_filter_of(protected.request, PEPPER)
+    assert output_filter is not None
     given = told = 0
     held, first = [], 0
     for number, at in enumerate(range(0, len(text), 4), 1):
         given += len(text[at : at + 4])
-        told += sum(len(one.text) for one in outlet.pass_on((Piece(text=text[at : at + 4]),), None))
+        told += sum(len(one.text) for one in output_filter.pass_on((Piece(text=text[at : at + 4]),), None))
         first = first or (number if told else 0)
         held.append(max(0, given - told))
     return {

@@ -18,7 +18,7 @@ from services.common.requests.masking.texts import OPERATOR_ROLES
 from services.detection.masking import find_placeholders
 from services.detection.output_rules import said
 from services.gateway.admission.masking.prompt_texts import PromptText, other_strings, texts_in, with_texts
-from services.gateway.streams.outlet.sealing import PromptValues, seal
+from services.gateway.streams.output_filter.sealing import PromptValues, seal
 
 
 @dataclass(frozen=True, slots=True)

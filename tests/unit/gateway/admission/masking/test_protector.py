@@ -16,7 +16,7 @@ from services.common.requests.masking.masker import Masker
 from services.common.requests.masking.texts import content_text
 from services.gateway.admission.masking.prompt_texts import texts_in, with_texts
 from services.gateway.admission.masking.protector import Protected, Protector
-from services.gateway.streams.outlet.sealing import PromptValues, unseal
+from services.gateway.streams.output_filter.sealing import PromptValues, unseal
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 PEPPER = "a pepper"

@@ -7,7 +7,7 @@ from schemas.errors import ErrorCode
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, Piece, ReplyTo
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.idempotency.recording import Recorder, RecordingRoom, replayed
-from services.gateway.streams.outlet.sealing import PromptValues, seal
+from services.gateway.streams.output_filter.sealing import PromptValues, seal
 from services.gateway.streams.reply_stream import Arrival, ReplyStream
 from tests.unit.gateway.streams.stage import Stage, chunk, lost, make_stage
 

@@ -13,9 +13,9 @@ from schemas.base import AnswerHandling
 from schemas.inference import End, InferenceRequested, Lane, Outcome, Piece, ReplyTo, Sampling, Usage
 from services.common.process import metrics
 from services.common.requests.tool_calls import join_tool_calls
-from services.gateway.streams.outlet.opening import outlet_of
-from services.gateway.streams.outlet.outlet import Outlet
-from services.gateway.streams.outlet.sealing import PromptValues, seal, unseal
+from services.gateway.streams.output_filter.opening import output_filter_of
+from services.gateway.streams.output_filter.output_filter import OutputFilter
+from services.gateway.streams.output_filter.sealing import PromptValues, seal, unseal
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 PEPPER = "a pepper"
@@ -44,14 +44,14 @@ def asked(values: PromptValues = VALUES, *, n: int = 1, **handling: Any) -> Infe
     return REQUEST.model_copy(update={"answer": more, "sampling": Sampling(n=n)})
 
 
-def outlet(values: PromptValues = VALUES, *, n: int = 1, **handling: Any) -> Outlet:
-    """Its outlet, as any gateway opens it."""
-    found = outlet_of(asked(values, n=n, **handling), PEPPER)
+def output_filter(values: PromptValues = VALUES, *, n: int = 1, **handling: Any) -> OutputFilter:
+    """Its output_filter, as any gateway opens it."""
+    found = output_filter_of(asked(values, n=n, **handling), PEPPER)
     assert found is not None
     return found
 
 
-def played(out: Outlet, pieces: list[Piece], end: End | None = DONE) -> list[Piece]:
+def played(out: OutputFilter, pieces: list[Piece], end: End | None = DONE) -> list[Piece]:
     """What comes out, each piece a record of its own."""
     told = [one for piece in pieces for one in out.pass_on([piece], None)]
     return [*told, *(out.pass_on([], end) if end else ())]
@@ -59,7 +59,7 @@ def played(out: Outlet, pieces: list[Piece], end: End | None = DONE) -> list[Pie
 
 def test_what_is_only_observed_is_not_counted_as_hidden() -> None:
     """Leaks are counted once: by their findings. Here counts what clients did not get."""
-    out = outlet(leaks="mask", personal="observe")
+    out = output_filter(leaks="mask", personal="observe")
     before = [metrics.ANSWERS_HIDDEN.labels(kind)._value.get() for kind in ("secret", "personal")]
     text, _ = said(played(out, [Piece(text=f"The key is {KEY} of anna@other.example, truly so it is.")]))
     after = [metrics.ANSWERS_HIDDEN.labels(kind)._value.get() for kind in ("secret", "personal")]
@@ -86,16 +86,16 @@ def cut_up(text: str, seed: int) -> list[Piece]:
     return [*pieces, Piece(finish_reason="stop")]
 
 
-def test_request_without_handling_has_no_outlet() -> None:
+def test_request_without_handling_has_no_output_filter() -> None:
     """Nothing is done, and costs nothing."""
-    assert outlet_of(REQUEST, PEPPER) is None
+    assert output_filter_of(REQUEST, PEPPER) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_placeholder_split_over_pieces_comes_back_whole(seed: int) -> None:
     """And nothing else changes, half placeholders and strange ones neither."""
     text = "Hi [EMAIL_1], [EMAIL_9] [SECRET_1] [EMAIL_ [[EMAIL_2]] end [EMA"
-    told = played(outlet(), cut_up(text, seed))
+    told = played(output_filter(), cut_up(text, seed))
     wanted = f"Hi {MAIL}, [EMAIL_9] {SECRET} [EMAIL_ [boss@corp.example] end [EMA"
     assert said(told) == (wanted, "stop")
     assert sum(one.tokens for one in told) == len(cut_up(text, seed)) - 1
@@ -106,8 +106,8 @@ def test_placeholder_split_over_pieces_comes_back_whole(seed: int) -> None:
 def test_any_cutting_gives_the_same_text(text: str, seed: int) -> None:
     """As the whole in one piece gives."""
     for handling in ({}, {"leaks": "mask", "personal": "mask"}):
-        whole = said(played(outlet(**handling), [Piece(text=text), Piece(finish_reason="stop")]))
-        assert said(played(outlet(**handling), cut_up(text, seed))) == whole
+        whole = said(played(output_filter(**handling), [Piece(text=text), Piece(finish_reason="stop")]))
+        assert said(played(output_filter(**handling), cut_up(text, seed))) == whole
 
 
 def test_choices_are_kept_apart() -> None:
@@ -116,7 +116,7 @@ def test_choices_are_kept_apart() -> None:
         *(Piece(index=0, text="[EMA"), Piece(index=1, text="[SEC")),
         *(Piece(index=0, text="IL_1]", finish_reason="stop"), Piece(index=1, text="RET_1] x")),
     ]
-    told = played(outlet(n=2), pieces)
+    told = played(output_filter(n=2), pieces)
     assert (said(told, 0), said(told, 1)) == ((MAIL, "stop"), (f"{SECRET} x", None))
 
 
@@ -137,7 +137,7 @@ def test_arguments_of_calls_are_restored_as_json() -> None:
         call(1, '{"x": "[EMAIL_2]"}', id="b"),
         Piece(finish_reason="tool_calls"),
     ]
-    told = played(outlet(), pieces)
+    told = played(output_filter(), pieces)
     assert said(told) == ("Wait [EMAIL", "tool_calls")
     calls = join_tool_calls((), tuple(part for one in told for part in one.tool_calls or ()))
     assert calls[0]["function"]["arguments"] == (
@@ -153,7 +153,7 @@ def test_arguments_of_calls_are_restored_as_json() -> None:
 def test_words_that_are_json_get_values_as_json() -> None:
     """Where the request asks for a format."""
     request = asked().model_copy(update={"sampling": Sampling(n=1, response_format={"type": "json_object"})})
-    out = outlet_of(request, PEPPER)
+    out = output_filter_of(request, PEPPER)
     assert out is not None
     text, _ = said(played(out, [Piece(text='{"key": "[SECRET_1]"}'), Piece(finish_reason="stop")]))
     assert json.loads(text) == {"key": SECRET}
@@ -174,8 +174,8 @@ def test_words_that_are_json_get_values_as_json() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_leak_is_masked_or_ends_the_answer(answer: str, masked: str, before: str, seed: int) -> None:
     """However it is cut; what comes after the end is not told, nor that it failed."""
-    assert said(played(outlet(leaks="mask"), cut_up(answer, seed)))[0].startswith(masked)
-    out = outlet(leaks="cut")
+    assert said(played(output_filter(leaks="mask"), cut_up(answer, seed)))[0].startswith(masked)
+    out = output_filter(leaks="cut")
     told = played(out, cut_up(answer, seed))
     assert said(told) == (before, "content_filter")
     assert out.is_cut
@@ -192,7 +192,7 @@ def test_personal_data_of_others_is_told_apart_from_what_the_prompt_holds() -> N
         ("mask", text.replace("other.one@corp.example", "[REDACTED EMAIL]")),
         ("cut", text.partition("other.one")[0]),
     ):
-        told = played(outlet(values, personal=action), cut_up(text, 1))
+        told = played(output_filter(values, personal=action), cut_up(text, 1))
         assert said(told)[0] == wanted
 
 
@@ -200,23 +200,23 @@ def test_value_that_only_the_system_prompt_has_is_given_to_nobody() -> None:
     """Though it was masked: asking for it would otherwise bring it back."""
     values = PromptValues(VALUES.values, unsaid=frozenset({"[SECRET_1]"}))
     text = "I am [EMAIL_1] and the key is [SECRET_1] they say, as far as I know today."
-    told = said(played(outlet(values, leaks="mask"), cut_up(text, 3)))[0]
+    told = said(played(output_filter(values, leaks="mask"), cut_up(text, 3)))[0]
     assert told == f"I am {MAIL} and the key is [REDACTED SECRET] they say, as far as I know today."
-    told = said(played(outlet(values, leaks="cut"), cut_up(text, 3)))
+    told = said(played(output_filter(values, leaks="cut"), cut_up(text, 3)))
     assert told == (f"I am {MAIL} and the key is ", "content_filter")
 
 
 def test_placeholder_hides_no_secret_beside_it() -> None:
     """Written onto it, so that the two are found as one."""
     text = f"password = [EMAIL_1]{KEY} and then some more words follow here."
-    told = said(played(outlet(leaks="mask"), [Piece(text=text), Piece(finish_reason="stop")]))[0]
+    told = said(played(output_filter(leaks="mask"), [Piece(text=text), Piece(finish_reason="stop")]))[0]
     assert KEY not in told
     assert MAIL in told
 
 
 def test_cut_choice_leaves_the_others() -> None:
     """The answer is over when all are."""
-    out = outlet(n=2, leaks="cut")
+    out = output_filter(n=2, leaks="cut")
     told = played(
         out, [Piece(index=0, text=f"{KEY} is one of many words here "), Piece(index=1, text="Fine ")]
     )
@@ -226,7 +226,7 @@ def test_cut_choice_leaves_the_others() -> None:
 
 def test_first_piece_goes_out_at_once_though_its_text_waits() -> None:
     """The client sees that the answer has begun."""
-    [first] = outlet(leaks="mask").pass_on([Piece(text="Hel", tokens=1)], None)
+    [first] = output_filter(leaks="mask").pass_on([Piece(text="Hel", tokens=1)], None)
     assert (first.text, first.tokens) == ("", 1)
 
 
@@ -240,6 +240,6 @@ def test_values_are_for_one_request_and_one_pepper() -> None:
     assert unseal(sealed, REQUEST.model_copy(update={"request_id": "chatcmpl-2"}), PEPPER) is None
     assert unseal("nonsense", REQUEST, PEPPER) is None
     assert repr(VALUES) == "PromptValues(unsaid=frozenset())"
-    out = outlet_of(asked(), "another")
+    out = output_filter_of(asked(), "another")
     assert out is not None
     assert said(played(out, [Piece(text="[EMAIL_1]")])) == ("[EMAIL_1]", None)

@@ -13,13 +13,13 @@ from schemas.inference import End, Outcome, Piece
 from services.common.process import metrics
 from services.detection.finding import is_secret
 from services.detection.output_rules import ECHO
-from services.gateway.streams.outlet.strand import AnswerRules, Strand
+from services.gateway.streams.output_filter.text_filter import AnswerRules, TextFilter
 
 _TEXT = -1
 """In the stead of a call's index: the choice's words."""
 
 
-class Outlet:
+class OutputFilter:
     """Passes on the pieces of one request's choices.
 
     `content_is_json`: the words of a choice are JSON, as its call's arguments are.
@@ -62,7 +62,7 @@ class _Choice:
         self._index, self._words, self._arguments = index, words, arguments
         self._begun = self._over = self.is_cut = False
         self._open = _TEXT
-        self._strand = Strand(words)
+        self._filter = TextFilter(words)
 
     def take(self, piece: Piece) -> Iterator[Piece]:
         """What a piece releases. The choice's first is told even where it says nothing:
@@ -72,7 +72,7 @@ class _Choice:
             return
         if piece.text and self._open != _TEXT:
             yield from self._switch(_TEXT)
-        text = self._strand.take(piece.text) if piece.text else ""
+        text = self._filter.take(piece.text) if piece.text else ""
         told = piece.model_copy(update={"text": text, "tool_calls": None, "finish_reason": None})
         if not self._begun or text or piece.logprobs or piece.tokens:
             self._begun = True
@@ -102,7 +102,7 @@ class _Choice:
             if self._cut_short():
                 return
             function = part.get("function") or {}
-            arguments = self._strand.take(str(function.get("arguments") or ""))
+            arguments = self._filter.take(str(function.get("arguments") or ""))
             told = part | {"function": {**function, "arguments": arguments}} if function else part
             yield Piece(index=self._index, tool_calls=(told,))
 
@@ -110,10 +110,10 @@ class _Choice:
         yield from self._held()
         if not self._cut_short():
             self._open = to
-            self._strand = Strand(self._words if to == _TEXT else self._arguments)
+            self._filter = TextFilter(self._words if to == _TEXT else self._arguments)
 
     def _held(self) -> Iterator[Piece]:
-        rest = self._strand.end()
+        rest = self._filter.end()
         self._count()
         if rest and self._open == _TEXT:
             yield Piece(index=self._index, text=rest)
@@ -122,7 +122,7 @@ class _Choice:
             yield Piece(index=self._index, tool_calls=(part,))
 
     def _cut_short(self) -> bool:
-        return self._strand.is_cut
+        return self._filter.is_cut
 
     def _cut(self) -> Iterator[Piece]:
         self._count()
@@ -130,9 +130,9 @@ class _Choice:
         yield Piece(index=self._index, finish_reason=ErrorCode.CONTENT_FILTER.value)
 
     def _count(self) -> None:
-        for kind in self._strand.hidden:
+        for kind in self._filter.hidden:
             metrics.ANSWERS_HIDDEN.labels(_kind_of(kind)).inc()
-        self._strand.hidden.clear()
+        self._filter.hidden.clear()
 
 
 def _kind_of(found: str) -> str:

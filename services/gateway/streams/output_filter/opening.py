@@ -1,4 +1,4 @@
-"""The outlet of a request's answer, from what the request brings along."""
+"""The output_filter of a request's answer, from what the request brings along."""
 
 from functools import lru_cache
 
@@ -11,16 +11,16 @@ from services.common.requests.masking.texts import OPERATOR_ROLES, content_text
 from services.detection.masking import Vault
 from services.detection.output_rules import ScanRules
 from services.detection.system_prompt_echo import WatchedPrompt, watch
-from services.gateway.streams.outlet.outlet import Outlet
-from services.gateway.streams.outlet.sealing import PromptValues, unseal
-from services.gateway.streams.outlet.strand import AnswerRules
+from services.gateway.streams.output_filter.output_filter import OutputFilter
+from services.gateway.streams.output_filter.sealing import PromptValues, unseal
+from services.gateway.streams.output_filter.text_filter import AnswerRules
 
 log = structlog.get_logger(__name__)
 
 _PROMPTS = 64
 
 
-def outlet_of(request: InferenceRequested, pepper: str) -> Outlet | None:
+def output_filter_of(request: InferenceRequested, pepper: str) -> OutputFilter | None:
     """What a request's answer passes through; None where nothing is done to it."""
     handling = request.answer
     if handling is None:
@@ -31,7 +31,9 @@ def outlet_of(request: InferenceRequested, pepper: str) -> Outlet | None:
         log.error("masked_prompt_cannot_be_unsealed", request_id=request.request_id)
         values = PromptValues()
     rules = AnswerRules(Vault(values.values), _scan_of(request, handling, values))
-    return Outlet(rules, request.sampling.n, content_is_json=request.sampling.response_format is not None)
+    return OutputFilter(
+        rules, request.sampling.n, content_is_json=request.sampling.response_format is not None
+    )
 
 
 def _scan_of(request: InferenceRequested, handling: AnswerHandling, values: PromptValues) -> ScanRules | None:

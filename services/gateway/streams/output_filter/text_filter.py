@@ -30,7 +30,7 @@ class AnswerRules:
         return AnswerRules(Vault(MappingProxyType(values)), self.scan)
 
 
-class Strand:
+class TextFilter:
     """Takes a text's chunks and gives what of them may be told by now.
 
     What the scan holds back has not been judged; what is restored afterwards is no leak:
