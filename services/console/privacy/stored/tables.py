@@ -183,11 +183,11 @@ the requests themselves.
 """
 
 EXEMPT: Mapping[str, str] = {
-    "dead_letters": "erased by what is in them (dead_letters.py)",
-    "audit_log": "erased by salts, so that the chain holds (audit.py)",
-    "inference_per_minute": "its counts of users are made anew (rollups.py)",
-    "inference_per_hour": "its counts of users are made anew (rollups.py)",
-    "inference_per_day": "its counts of users are made anew (rollups.py)",
+    "dead_letters": "erased by what is in them (special_tables.py)",
+    "audit_log": "erased by salts, so that the chain holds (special_tables.py)",
+    "inference_per_minute": "its counts of users are made anew (special_tables.py)",
+    "inference_per_hour": "its counts of users are made anew (special_tables.py)",
+    "inference_per_day": "its counts of users are made anew (special_tables.py)",
     "drift_reports": "figures of all traffic; examples are ids of requests, which tell nobody once erased",
     "retraining_results": "figures of models",
     "erasing": "whom erasures are about, while they go on",
