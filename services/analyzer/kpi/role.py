@@ -39,6 +39,7 @@ class KpiRole:
         name = f"kpi-{settings.instance}"
         self._health = health
         self._ended = asyncio.Event()
+        self._is_waiting = False
         self._producer = Producer(settings.kafka_url, name)
         self._store = Store(
             settings.clickhouse_url, name="tocsin-kpi", timeout_s=settings.store_timeout_s, connections=2
@@ -134,9 +135,12 @@ class KpiRole:
             await self._figures.show_if_due()
         except (BusUnavailableError, StoreUnavailableError, StoreRejectedError) as error:
             self._health.report("windows", ok=False, detail=str(error))
-            log.warning("windows_not_judged", error=str(error))
+            if not self._is_waiting:
+                log.warning("windows_not_judged", error=str(error))
+            self._is_waiting = True
         else:
             self._health.report("windows", ok=True)
+            self._is_waiting = False
 
 
 def kpi_subscription(evaluator: Evaluator, group: str) -> Subscription:

@@ -164,11 +164,11 @@ async def _print_memory(bootstrap: str, running: RunningStore, folder: Path, rol
     )
     analyzer.start()
     try:
-        await asyncio.sleep(25)
+        await asyncio.sleep(45)
         process = psutil.Process(analyzer.pid)
         spent = _cpu_s(process)
-        await asyncio.sleep(15)
-        idle, mb = (_cpu_s(process) - spent) / 15, process.memory_info().rss / 1e6
+        await asyncio.sleep(30)
+        idle, mb = (_cpu_s(process) - spent) / 30, process.memory_info().rss / 1e6
         print(f"an analyzer of {roles}: {mb:.0f} MB, {idle:.1%} of a core where nothing happens")
     finally:
         analyzer.kill()

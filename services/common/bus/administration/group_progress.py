@@ -36,6 +36,7 @@ class GroupProgress:
     topics: Sequence[str]
     _connections: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack, init=False)
     _client: AIOKafkaAdminClient | None = field(default=None, init=False)
+    _coordinator: int | None = field(default=None, init=False)
     _asking: Tail | None = field(default=None, init=False)
     _places: tuple[TopicPartition, ...] = field(default=(), init=False)
     _before: Reached = field(default=Reached({}, {}), init=False)
@@ -56,14 +57,16 @@ class GroupProgress:
 
     async def close(self) -> None:
         """Disconnects."""
-        self._client = self._asking = None
+        self._client = self._asking = self._coordinator = None
         await self._connections.aclose()
 
     async def _read(self) -> Reached:
         client, asking = await self._connected()
         ends = await asking.ends_of(self._places)
         try:
-            found = await client.list_consumer_group_offsets(self.group)
+            if self._coordinator is None:
+                self._coordinator = await client.find_coordinator(self.group)
+            found = await client.list_consumer_group_offsets(self.group, self._coordinator)
         except KafkaError as error:
             raise BusUnavailableError(f"the offsets of {self.group} could not be read: {error!r}") from error
         committed = {TopicPartition(*place): max(0, one.offset) for place, one in found.items()}
