@@ -141,8 +141,8 @@ async def test_killed_role_tells_what_sql_says_and_nothing_twice(
     recorder = _analyzer(own_broker, url, tmp_path, "recording", TOCSIN_ANALYZER_ROLES="recorder")
     killed = _analyzer(own_broker, url, tmp_path, "killed")
     calm = _analyzer(own_broker, url, tmp_path, "calm")
-    for one in (recorder, killed, calm):
-        one.start()
+    for process in (recorder, killed, calm):
+        process.start()
     try:
         async with Store(url, timeout_s=20) as door:
             for part in (0, 3):  # of eight that are told
@@ -169,8 +169,8 @@ async def test_killed_role_tells_what_sql_says_and_nothing_twice(
     except AssertionError as error:
         raise AssertionError(f"{error}; {killed.output[-3000:]}") from error
     finally:
-        for one in (recorder, killed, calm):
-            one.kill()
+        for process in (recorder, killed, calm):
+            process.kill()
 
 
 _EXPECTED = (
@@ -209,7 +209,8 @@ async def _equals_sql(door: Store, one: KpiBreached) -> None:
     else:
         durations = row["durations"]
         exact = durations[int(0.95 * (len(durations) - 1))] / 1000
-        assert (one.value, one.samples) == (pytest.approx(exact, rel=0.011), len(durations))
+        assert one.samples == len(durations)
+        assert one.value == pytest.approx(exact, rel=0.011)
 
 
 async def _are_rows(door: Store, told: Sequence[KpiBreached]) -> bool:
