@@ -8,7 +8,7 @@ from typing import Any
 
 from services.analyzer.settings import Settings as AnalyzerSettings
 from services.cli.control.control import KeySettings
-from services.cli.figures.tuning import TuningSettings
+from services.cli.security.tuning import TuningSettings
 from services.common.control.access.settings import AccessSettings
 from services.common.process.settings import CommonSettings
 from services.console.settings import Settings as ConsoleSettings

@@ -1,1 +1,1 @@
-"""Figures in words and tables: spending, prices, thresholds that are proposed."""
+"""Figures in words and tables: spending, prices."""

@@ -87,7 +87,7 @@ def tune(
     """Propose a threshold for a share of false alarms, from what people said of findings
     (POST /api/security/findings/{finding_id}/feedback).
     """
-    from services.cli.figures.tuning import LEVELS, run_tuning
+    from services.cli.security.tuning import LEVELS, run_tuning
 
     if level not in LEVELS:
         raise typer.BadParameter(f"{level!r} must be one of {', '.join(LEVELS)}", param_hint="--level")
