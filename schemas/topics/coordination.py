@@ -66,4 +66,5 @@ BUDGETS_WARNED = Topic(
     ("gateway",),
     ("gateway", "kpi"),
     "Shares of budgets that were spent; a budget's newest record says what was warned of.",
+    dead_letters=True,
 )

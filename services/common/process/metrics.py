@@ -42,7 +42,8 @@ MODEL_PERFORMANCE_SCORE = Gauge(
 # The bus.
 BUS_SKIPPED = Counter(
     "tocsin_bus_skipped_total",
-    "Records that were passed over: a kind that this version does not know, unreadable, or stale.",
+    "Records that were passed over: a kind that this version does not know, unreadable, stale, or a key's "
+    "removal.",
     ["topic", "why"],
 )
 

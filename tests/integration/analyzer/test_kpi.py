@@ -20,6 +20,7 @@ from services.common.store import Store
 from tests.support.analyzer.recording import (
     EventSource,
     RecorderProcess,
+    Unreadable,
     completed,
     eventually,
     fresh_database,
@@ -241,6 +242,10 @@ async def test_late_requests_breach_in_their_window_and_another_analyzer_takes_o
         await eventually(lambda: _some(own_broker, "shared", 2), within_s=60, what="model and tenant")
         holder = next(one for one in both if "windows_known" in one.output)
         holder.kill()
+        for value in (None, Unreadable()):  # an erased budget's, and one that nobody can read
+            await producer.send(
+                Outgoing(BUDGETS_WARNED.name, value, subject="b0", tenant="acme", partition=0)
+            )
         await producer.send(_warning(now))
         await eventually(lambda: _some(own_broker, "shared", 3), within_s=60, what="the budget")
         failed["model"] = "later"

@@ -144,7 +144,12 @@ class Delivery:
         return None
 
     def _read(self, record: Record) -> Event[Any] | UnreadableEventError | None:
-        """The event; None where it is of a kind that this version does not know."""
+        """The event; None where it is of a kind that this version does not know, or only
+        removes a key from a compacted topic.
+        """
+        if record.value is None and self.topic.retention is None:
+            metrics.BUS_SKIPPED.labels(self.topic.name, "removed").inc()
+            return None
         try:
             envelope = Envelope.from_headers((name, value or b"") for name, value in record.headers)
         except EnvelopeError as error:

@@ -1,6 +1,7 @@
 """A batch on its way to its effect."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -221,3 +222,22 @@ def test_what_is_returned_had_its_effect_and_so_had_all_before_it(
     assert not set(handler.handled) & set(dead_letters.offsets)
     if hurry_after > 35 or all(fate != "away" for fate, _ in fates):
         assert len(done) == sum(place not in lost for _, place in fates)
+
+
+@pytest.mark.parametrize("headers", [None, (), [("ce_id", b"\xff")]])
+async def test_removal_of_a_key_of_a_compacted_topic_is_passed_over(headers: Any) -> None:
+    """An erasure empties records: that is no unreadable event, and its neighbours proceed."""
+    dead_letters, handler = FakeDeadLetters(), FakeHandler()
+    delivery = _delivery(dead_letters)
+    delivery.topic = dataclasses.replace(FEEDBACK, retention=None)
+    records = [record(0), record(1, value=None, headers=headers), record(2)]
+    done = await _give(delivery, handler, records)
+    assert (done, handler.handled) == ([0, 1, 2], [0, 2])
+    assert dead_letters.failures == []
+
+
+async def test_empty_record_of_a_topic_that_is_not_compacted_is_set_aside() -> None:
+    """There it is nobody's removal."""
+    dead_letters, handler = FakeDeadLetters(), FakeHandler()
+    await _give(_delivery(dead_letters), handler, [record(0), record(1, value=None)])
+    assert [one.record.offset for one in dead_letters.failures] == [1]
