@@ -47,6 +47,8 @@ from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
+from services.console.analytics.routes import usage_router
+from services.console.analytics.usage import Usage
 from services.console.auditing.middleware import AuditMiddleware
 from services.console.auditing.recorder import CallRecorder
 from services.console.feedback import FeedbackService
@@ -260,6 +262,7 @@ class Console:
                 self.control,
                 settings.pseudonym_key.get_secret_value(),
             ),
+            usage_router(self.callers, Usage(self._store, utc_now), utc_now),
             admin_router(self._admins, self.entries, display, settings),
             budget_spend_router(self._admins, self.entries, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),

@@ -1,7 +1,5 @@
 """/api/costs: what requests cost."""
 
-import csv
-import io
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -20,6 +18,7 @@ from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
 from services.console.domain.cost_names import CostNames
 from services.console.domain.cost_query import DIMENSIONS, CostRequest, InvalidQueryError
+from services.console.domain.csv_text import csv_text
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.costs import Costs
 from services.console.routes.documentation import problems, query_of
@@ -162,15 +161,5 @@ def _text(asked: CostParameters) -> CostRequest:
 def _csv(found: dict[str, Any]) -> str:
     """The groups, or without any the total."""
     rows = found["groups"] if found["group_by"] else [found["total"]]
-    text = io.StringIO()
     beside = [name for name in ("user_id", "key_name") if rows and name in rows[0]]
-    names = [*found["group_by"], *beside, *found["total"]]
-    writer = csv.DictWriter(text, names, lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(row[name]) for name in names} for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula is kept from being one."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return csv_text(rows, [*found["group_by"], *beside, *found["total"]])

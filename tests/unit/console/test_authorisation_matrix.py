@@ -41,6 +41,7 @@ console POST   /api/auth/token                            401 200 200 200 200 20
 console GET    /api/status                                401 403 200 200 200 200
 console GET    /api/quality/satisfaction                  401 403 200 200 200 200
 console GET    /api/costs                                 401 403 200 200 200 200
+console GET    /api/usage/analytics                       401 403 200 200 200 200
 console POST   /api/security/analyze                      401 403 200 200 200 200
 console GET    /api/security/summary                      401 403 200 200 200 200
 console GET    /api/security/findings                     401 403 403 200 200 200
@@ -165,6 +166,7 @@ TENANT_OF = {"other admin": "globex", "platform": "default"} | dict.fromkeys(
 )
 PLATFORMS = {
     "/api/costs": {"*"},
+    "/api/usage/analytics": {"*"},
     "/api/admin/audit": {"*"},
     "/api/admin/budgets/{budget_id}/spend": {"acme"},
     "/api/security/summary": {"*"},

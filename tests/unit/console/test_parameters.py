@@ -10,7 +10,7 @@ from services.console.administration.bodies import CreateBudget
 from services.console.routes.auth import TokenRequest
 from tests.support.console.scene import ConsoleScene
 
-COSTS, SATISFACTION = "/api/costs", "/api/quality/satisfaction"
+COSTS, SATISFACTION, USAGE = "/api/costs", "/api/quality/satisfaction", "/api/usage/analytics"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,13 @@ COSTS, SATISFACTION = "/api/costs", "/api/quality/satisfaction"
         (SATISFACTION, "window_hours=1&window_hours=24", "window_hours"),
         (SATISFACTION, "hours=1", "hours"),
         (SATISFACTION, "window_hours=0", "window_hours"),
+        (USAGE, "day=7", "day"),
+        (USAGE, "days=93", "days"),
+        (USAGE, "days=7&from=2026-11-01", "days"),
+        (USAGE, "from=2026-01-01&to=2026-11-01", "from"),
+        (USAGE, "time_zone=Paris", "time_zone"),
+        (USAGE, "tenant=", "tenant"),
+        (USAGE, "part=by_key", "part"),
     ],
 )
 async def test_parameter_that_is_not_understood_is_refused(place: str, query: str, param: str) -> None:

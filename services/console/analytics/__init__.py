@@ -1,0 +1,1 @@
+"""/api/usage: how the platform is used, from the store's rollups."""

@@ -1,0 +1,178 @@
+"""/api/usage/analytics: how the platform is used."""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.control import Scope
+from services.common.clock import Clock
+from services.common.http.problems import malformed
+from services.common.http.responses import json_response
+from services.console.administration.authorisation import tenant_asked
+from services.console.administration.query import read_query
+from services.console.analytics.query import UsageQuery, end_of_hour
+from services.console.analytics.usage import Usage
+from services.console.domain.cost_query import CostRequest, InvalidQueryError
+from services.console.domain.csv_text import csv_text
+from services.console.identity.callers import Caller, Callers
+from services.console.routes.documentation import problems, query_of
+
+_LONGEST_DAYS = 92
+Part = Literal["general_metrics", "by_model", "by_user", "by_hour", "by_weekday_hour"]
+
+
+class UsageFigures(BaseModel):
+    """Requests that ended, tokens and dollars; what no request has is null."""
+
+    total_requests: int
+    failed_requests: int = Field(description="Failed, or expired in the queue.")
+    blocked_requests: int = Field(description="Refused by a policy.")
+    error_rate: float | None = Field(description="Share of the failed ones, 0 to 1.")
+    avg_latency: float | None = Field(description="From the gateway taking them to their end, seconds.")
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    total_cost_usd: str = Field(description="Of those whose price is known; twelve decimals at most.")
+
+
+class LatencyFigures(UsageFigures):
+    """With percentiles of the latency, in seconds."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class GeneralMetrics(LatencyFigures):
+    """Of all."""
+
+    unique_users: int = Field(description="Users who were named; who was erased counts as one, together.")
+
+
+class ModelUsage(LatencyFigures):
+    """A model's."""
+
+    model: str
+
+
+class UserUsage(UsageFigures):
+    """A user's."""
+
+    user: str = Field(description="A pseudonym.")
+
+
+class HourUsage(UsageFigures):
+    """An hour's."""
+
+    hour: datetime = Field(description="Its beginning, in the time zone.")
+
+
+class WeekdayHourUsage(BaseModel):
+    """Of an hour of the week."""
+
+    weekday: int = Field(description="1 (Monday) to 7.")
+    hour: int
+    total_requests: int
+
+
+class UsageAnswer(BaseModel):
+    """Usage of a span of time. Hours without a request are left out."""
+
+    since: datetime
+    until: datetime
+    time_zone: str
+    general_metrics: GeneralMetrics
+    by_model: list[ModelUsage]
+    by_user: list[UserUsage] = Field(description="Those with most requests.")
+    by_hour: list[HourUsage]
+    by_weekday_hour: list[WeekdayHourUsage]
+
+
+class UsageParameters(BaseModel, extra="forbid"):
+    """A day means its beginning in the time zone; what is sent empty is refused."""
+
+    from_: str = Field(
+        "", alias="from", description="A day, or a time with its offset.", min_length=1, max_length=40
+    )
+    to: str = Field("", description="The same; left out: now.", min_length=1, max_length=40)
+    days: int = Field(
+        7,
+        ge=1,
+        le=_LONGEST_DAYS,
+        description="Instead of `from`: so many days up to now, today being one.",
+    )
+    time_zone: str = Field("UTC", max_length=64, description="A name such as Europe/Paris.")
+    tenant: str = Field("", min_length=1, max_length=200, description="Of this tenant only.")
+    model: str = Field("", min_length=1, max_length=200, description="Of this model only.")
+    users: int = Field(10, ge=0, le=1000, description="So many users at most, those with most requests.")
+    part: Part = Field("by_hour", description="What is told as CSV, with `Accept: text/csv`.")
+
+
+_NAMES = tuple(info.alias or name for name, info in UsageParameters.model_fields.items())
+
+
+def usage_router(callers: Callers, usage: Usage, clock: Clock) -> APIRouter:
+    """Usage."""
+    router = APIRouter(prefix="/api/usage", tags=["Usage"])
+
+    def reader(request: Request) -> Caller:
+        return callers.caller(request, Scope.READ)
+
+    @router.get(
+        "/analytics",
+        response_model=UsageAnswer,
+        responses=problems(400, 401, 403, 429, 503)
+        | {
+            200: {"content": {"text/csv": {}}},
+            304: {"description": "The answer is as If-None-Match has it."},
+        },
+        openapi_extra=query_of(UsageParameters, _NAMES),
+    )
+    async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
+        """Tell how the caller's tenant uses the platform: in all, by model, user, hour and
+        hour of the week. A platform administrator may ask for any tenant, or for all.
+        """
+        asked = read_query(request, UsageParameters, _NAMES)
+        only = {"tenant": tenant_asked(caller.principal, asked.tenant), "model": asked.model}
+        found = await usage.read(_query(asked, {name: one for name, one in only.items() if one}, clock()))
+        return _answer(request, found, asked.part)
+
+    return router
+
+
+def _query(asked: UsageParameters, only: dict[str, str], now: datetime) -> UsageQuery:
+    """The question.
+
+    Raises:
+        ProblemError: 400, a part of it makes no sense.
+    """
+    if asked.from_ and "days" in asked.model_fields_set:
+        raise malformed("days: leave it out where `from` says when to begin.", "days")
+    try:
+        span = CostRequest(asked.from_, asked.to, asked.days, asked.time_zone, "").query(now, only)
+    except InvalidQueryError as error:
+        raise malformed(str(error), error.name) from error
+    if (span.until - span.since).days > _LONGEST_DAYS:
+        raise malformed(f"from: at most {_LONGEST_DAYS} days are told at once; ask for fewer.", "from")
+    until = span.until if asked.to else end_of_hour(now)
+    return UsageQuery(span.since, until, span.zone, only, asked.users)
+
+
+def _answer(request: Request, found: dict[str, Any], part: Part) -> Response:
+    """As JSON or CSV, or nothing where the client has it already."""
+    wants_csv = "text/csv" in request.headers.get("accept", "")
+    rows = found[part] if isinstance(found[part], list) else [found[part]]
+    body = csv_text(rows).encode() if wants_csv else orjson.dumps(found)
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept, authorization, cookie"}
+    if tag in (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    if wants_csv:
+        return Response(body, media_type="text/csv", headers=headers)
+    return json_response(found, headers=headers)
