@@ -64,6 +64,7 @@ GIVING: Mapping[Route, Act] = {
     ("DELETE", "/api/auth/session"): Act("session.ended", "session"),
     ("POST", "/api/auth/token"): Act("token.issued", "token"),
     ("GET", "/api/costs"): Act("costs.read", "costs"),
+    ("GET", "/api/usage/analytics"): Act("usage.read", "usage"),
     ("GET", "/api/quality/satisfaction"): Act("satisfaction.read", "feedback"),
     ("GET", "/api/admin/audit"): Act("audit.read", "audit"),
     ("GET", "/api/admin/budgets/{budget_id}/spend"): Act("budget.spend_read", "budget", ("budget_id",)),
