@@ -47,11 +47,10 @@ from services.console.administration.kinds import Display
 from services.console.administration.own_keys import OwnKeys
 from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
-from services.console.analytics.routes import usage_router
-from services.console.analytics.usage import Usage
 from services.console.auditing.middleware import AuditMiddleware
 from services.console.auditing.recorder import CallRecorder
-from services.console.feedback import FeedbackService
+from services.console.feedback.request_lookup import RequestLookup
+from services.console.feedback.service import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
@@ -63,20 +62,21 @@ from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.own_matters import OwnMatters
 from services.console.read_models.processes import StatusWindow
-from services.console.read_models.request_lookup import RequestLookup
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
+from services.console.read_models.usage.reader import Usage
 from services.console.routes.admin import admin_router
 from services.console.routes.audit import audit_router
 from services.console.routes.auth import auth_router
-from services.console.routes.budget_spend import budget_spend_router
-from services.console.routes.costs import costs_router
 from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
+from services.console.routes.figures.budget_spend import budget_spend_router
+from services.console.routes.figures.costs import costs_router
+from services.console.routes.figures.quality import quality_router
+from services.console.routes.figures.usage import usage_router
 from services.console.routes.me import me_router
 from services.console.routes.privacy import privacy_router
-from services.console.routes.quality import quality_router
 from services.console.routes.security.analysis import security_router
 from services.console.routes.security.investigation import investigation_router
 from services.console.routes.status import status_router

@@ -9,7 +9,7 @@ from schemas.control import Scope
 from services.common.http.request_body import BodyLimits, read_json
 from services.common.http.responses import json_response
 from services.common.requests.feedback import FeedbackBody
-from services.console.feedback import FeedbackService
+from services.console.feedback.service import FeedbackService
 from services.console.identity.callers import Callers
 from services.console.routes.documentation import body_of, openai_errors
 

@@ -21,9 +21,9 @@ from services.console.administration.query import read_query
 from services.console.domain.cost_query import CostQuery, CostRequest, InvalidQueryError
 from services.console.read_models.own_matters import OwnMatters
 from services.console.routes.admin import NEW_KEY
-from services.console.routes.budget_spend import BudgetStatus
-from services.console.routes.costs import CostsAnswer
 from services.console.routes.documentation import body_of, path_of, problems, query_of
+from services.console.routes.figures.budget_spend import BudgetStatus
+from services.console.routes.figures.costs import CostsAnswer
 
 
 class Me(BaseModel):

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from services.common.store import Store
-from services.console.analytics.query import UsageQuery, end_of_hour
-from services.console.analytics.usage import Usage
 from services.console.domain.cost_query import CostRequest
+from services.console.read_models.usage.query import UsageQuery, end_of_hour
+from services.console.read_models.usage.reader import Usage
 from tests.support.analyzer.recording import fresh_database
 from tests.support.analyzer.traffic import Traffic, generate
 from tests.support.store import running_store

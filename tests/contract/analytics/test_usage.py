@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.common.store import Store
-from services.console.analytics.query import UsageQuery
-from services.console.analytics.usage import Usage
+from services.console.read_models.usage.query import UsageQuery
+from services.console.read_models.usage.reader import Usage
 
 END = datetime(2026, 11, 20, tzinfo=UTC)
 WHOLE = END - timedelta(days=3)

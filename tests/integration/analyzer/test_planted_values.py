@@ -28,8 +28,8 @@ from services.common.clock import utc_now
 from services.common.control import changes
 from services.common.control.principal import Principal
 from services.common.requests.feedback import FeedbackBody
-from services.console.feedback import FeedbackService
-from services.console.read_models.request_lookup import RatedRequest
+from services.console.feedback.request_lookup import RatedRequest
+from services.console.feedback.service import FeedbackService
 from services.embedded.installation.ports import free_port
 from services.gateway.app import Gateway, build
 from services.gateway.settings import Settings

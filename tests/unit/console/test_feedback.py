@@ -8,8 +8,8 @@ from services.common.bus import Outgoing
 from services.common.control.principal import Principal
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.requests.feedback import FeedbackBody
-from services.console.feedback import FeedbackService
-from services.console.read_models.request_lookup import RatedRequest
+from services.console.feedback.request_lookup import RatedRequest
+from services.console.feedback.service import FeedbackService
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 KEY = "a pseudonym key for tests"

@@ -13,9 +13,14 @@ from typing import Any
 
 from services.common.clock import Clock
 from services.common.store import Store
-from services.console.analytics.query import UsageQuery
-from services.console.analytics.sql import Statement, hours_statement, models_statement, users_statement
 from services.console.domain.dollars import dollars_text
+from services.console.read_models.usage.query import UsageQuery
+from services.console.read_models.usage.sql import (
+    Statement,
+    hours_statement,
+    models_statement,
+    users_statement,
+)
 
 Row = Mapping[str, Any]
 _NOTHING = dict.fromkeys(("n", "failed", "blocked", "prompt", "completion", "usd", "ms"), 0)

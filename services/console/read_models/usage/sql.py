@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.console.analytics.query import UsageQuery
 from services.console.domain.spans import Span, Step, spans
+from services.console.read_models.usage.query import UsageQuery
 
 Statement = tuple[str, dict[str, Any]]
 

@@ -16,11 +16,11 @@ from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
-from services.console.analytics.query import UsageQuery, end_of_hour
-from services.console.analytics.usage import Usage
 from services.console.domain.cost_query import CostRequest, InvalidQueryError
 from services.console.domain.csv_text import csv_text
 from services.console.identity.callers import Caller, Callers
+from services.console.read_models.usage.query import UsageQuery, end_of_hour
+from services.console.read_models.usage.reader import Usage
 from services.console.routes.documentation import problems, query_of
 
 _LONGEST_DAYS = 92

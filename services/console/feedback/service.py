@@ -14,7 +14,7 @@ from services.common.errors import BusUnavailableError
 from services.common.http.problems import Problem, ProblemError, unavailable
 from services.common.requests.feedback import FeedbackBody
 from services.common.requests.masking.recording import TextRecording
-from services.console.read_models.request_lookup import RatedRequest
+from services.console.feedback.request_lookup import RatedRequest
 
 
 @dataclass

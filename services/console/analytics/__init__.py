@@ -1,1 +1,0 @@
-"""/api/usage: how the platform is used, from the store's rollups."""

@@ -1,0 +1,1 @@
+"""How the platform is used, from the rollups of requests."""

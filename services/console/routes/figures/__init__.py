@@ -1,0 +1,1 @@
+"""/api/costs, /api/usage, /api/quality and what budgets have left: figures to read."""
