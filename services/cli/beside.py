@@ -8,7 +8,12 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-_OPTIONS = {"valid_from": "from", "subject": "for", "expires_at": "expires_in_days"}
+_OPTIONS = {
+    "valid_from": "from",
+    "subject": "for",
+    "expires_at": "expires_in_days",
+    "retention_by_table": "retention",
+}
 """Fields whose options are called otherwise."""
 
 
@@ -19,7 +24,7 @@ def run_beside_installation(command: Callable[[], int], *, as_json: bool = False
     The exit status is the command's; 2 for a wrong setting, where trying again would
     end the same way, 1 for any other failure.
     """
-    from services.common.errors import BusUnavailableError, ConfigError, TocsinError
+    from services.common.errors import ConfigError, TocsinError
     from services.embedded.installation.child_environment import proxy_exceptions
     from services.embedded.installation.running_installation import environment_of_running_installation
 
@@ -28,14 +33,28 @@ def run_beside_installation(command: Callable[[], int], *, as_json: bool = False
     os.environ.update(environment_of_running_installation(os.environ))
     try:
         raise typer.Exit(command())
-    except BusUnavailableError as error:
-        remedy = "`tocsin up` (or `make up`) starts an installation in this folder"
-        said = {"error": f"{error} {remedy}."}
-        typer.echo(json.dumps(said) if as_json else f"tocsin: {said['error']}", err=True)
-        raise typer.Exit(1) from error
     except TocsinError as error:
-        typer.echo(_as_json(error) if as_json else f"tocsin: {_by_option(error)}", err=True)
+        remedy = _remedy(error)
+        said = _as_json(error, remedy) if as_json else f"tocsin: {_by_option(error)}{remedy}"
+        typer.echo(said, err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _remedy(error: Exception) -> str:
+    """What to do where a part of the installation is not to be had."""
+    from services.common.errors import BusUnavailableError, MissingSettingError, StoreUnavailableError
+    from services.embedded.installation.home import Home
+
+    away = (BusUnavailableError, StoreUnavailableError)
+    if not isinstance(error, (*away, MissingSettingError)):
+        return ""
+    home = Home()
+    if not home.is_locked():
+        return (
+            f" Nothing runs in {home.root}: `tocsin up` (or `make up`) starts an installation there, "
+            "TOCSIN_HOME names another folder."
+        )
+    return " `tocsin status` shows what runs." if isinstance(error, away) else ""
 
 
 def _by_option(error: Exception) -> str:
@@ -58,13 +77,13 @@ def option_of(field: str, given: Sequence[str]) -> str:
     return field
 
 
-def _as_json(error: Exception) -> str:
+def _as_json(error: Exception, remedy: str) -> str:
     """The error as `{"error": ..., "errors": [{"field", "message"}]}`: the fields that
     are wrong, where it names any.
     """
     problems: tuple[tuple[str, str], ...] = getattr(error, "problems", ())
     fields = [{"field": name, "message": message} for name, message in problems]
-    return json.dumps({"error": str(error)} | ({"errors": fields} if fields else {}))
+    return json.dumps({"error": f"{error}{remedy}"} | ({"errors": fields} if fields else {}))
 
 
 def _keep_logs_off_the_answer() -> None:
@@ -77,5 +96,5 @@ def _keep_logs_off_the_answer() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    for name in ("aiokafka", "urllib3"):
+    for name in ("aiokafka", "urllib3", "urllib3.connectionpool"):  # clickhouse_connect sets urllib3's anew
         logging.getLogger(name).setLevel(logging.CRITICAL)

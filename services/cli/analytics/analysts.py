@@ -62,7 +62,13 @@ def _file() -> "AnalystsFile":
 
 
 def _add(name: str, tenant: str, *, as_json: bool) -> int:
-    password = _file().add(name, tenant)
+    from services.cli.control.control import require_tenant
+    from services.embedded.installation.home import Home
+
+    file = _file()
+    if Home().is_locked():
+        require_tenant(tenant)
+    password = file.add(name, tenant)
     what = f"what views tell of {tenant}" if tenant else "all tenants"
     shown = {"name": name, "tenant": tenant, "password": password}
     print(json.dumps(shown) if as_json else f"{name} may read {what}. Password: {password}")

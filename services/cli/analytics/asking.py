@@ -20,8 +20,9 @@ from services.common.store.saved_queries import SavedQuery, saved_queries
 _TIMEOUT_S = 40.0
 
 
-def ask(name: str, given: Sequence[str], form: str) -> int:
-    """Prints the rows of a saved query, or, without a name, the list of them.
+def ask(name: str, given: Sequence[str], form: str, *, nothing: str = "none") -> int:
+    """Prints the rows of a saved query, or, without a name, the list of them; `nothing`
+    where there are no rows.
 
     Raises:
         ConfigError: there is no such query, or a parameter is wrong or missing.
@@ -34,7 +35,7 @@ def ask(name: str, given: Sequence[str], form: str) -> int:
     if name not in saved:
         raise ConfigError(f"there is no saved query {name!r}; `tocsin query` lists them")
     values = saved[name].values(_pairs(given), utc_now())
-    _print(asyncio.run(rows_of(saved[name], values)), form)
+    _print(asyncio.run(rows_of(saved[name], values)), form, nothing)
     return 0
 
 
@@ -102,7 +103,7 @@ async def rows_of(saved: SavedQuery, values: Mapping[str, Any]) -> list[dict[str
         await store.close()
 
 
-def _print(rows: list[dict[str, Any]], form: str) -> None:
+def _print(rows: list[dict[str, Any]], form: str, nothing: str) -> None:
     if form == "json":
         print(json.dumps([{name: plain_of(one) for name, one in row.items()} for row in rows]))
     elif form == "csv":
@@ -111,7 +112,7 @@ def _print(rows: list[dict[str, Any]], form: str) -> None:
         writer.writerows([text_of(one) for one in row.values()] for row in rows)
     else:
         print(
-            *(table([{name: text_of(one) for name, one in row.items()} for row in rows]) or ["none"]),
+            *(table([{name: text_of(one) for name, one in row.items()} for row in rows]) or [nothing]),
             sep="\n",
         )
 

@@ -37,10 +37,9 @@ def trace(
     """Show everything that is stored of one request, in order of time."""
     from services.cli.analytics.asking import ask
 
-    given = [f"request_id={request_id}"]
-    run_beside_installation(
-        lambda: ask("operations/request", given, "json" if as_json else "table"), as_json=as_json
-    )
+    given, form = [f"request_id={request_id}"], "json" if as_json else "table"
+    nothing = f"nothing is stored of a request {request_id!r}; its record comes a second or two after its end"
+    run_beside_installation(lambda: ask("operations/request", given, form, nothing=nothing), as_json=as_json)
 
 
 def dictionary() -> None:

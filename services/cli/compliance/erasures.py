@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from services.common.clock import utc_now
 from services.common.control.audit_entries import AuditWriter
 from services.common.control.errors import InvalidChangeError, NoSuchEntryError
 from services.common.control.reader import read_control_state
+from services.common.control.state import ControlState
 from services.common.errors import BusUnavailableError, ConfigError
 from services.common.store import Store
 from services.console.privacy import receipts
@@ -50,10 +52,12 @@ def erase(user: str, *, tenant: str, confirm: str, wait: bool, as_json: bool) ->
         raise InvalidChangeError("confirm", f"type the user's name, {user!r}, again; nothing was begun")
     erasure, proof = asyncio.run(_erase(PrivacySettings.load(), user, tenant=tenant, wait=wait))
     if as_json:
-        show_json({"id": erasure.erasure_id, "state": erasure.state, "proof": proof})
+        begun = {"id": erasure.erasure_id, "tenant": tenant, "state": erasure.state, "proof": proof}
+        show_json(begun)
     else:
         print(
-            f"receipt: {erasure.erasure_id} ({erasure.state}); `tocsin privacy receipt {erasure.erasure_id}`"
+            f"{tenant}/{user}: receipt {erasure.erasure_id} ({erasure.state}); "
+            f"`tocsin privacy receipt {erasure.erasure_id}`"
         )
         print(f"proof whom it is about, told only now: {proof}")
     return 0
@@ -150,6 +154,7 @@ async def _erase(
     settings: PrivacySettings, user: str, *, tenant: str, wait: bool
 ) -> tuple[SubjectErasure, str]:
     state = await read_control_state(settings.kafka_url, connect_timeout_s=CONNECT_TIMEOUT_S)
+    _note_unknown(state, tenant)
     async with _bus(settings) as (producer, log):
         service = ErasureService(log, _identities(settings), AuditWriter(producer.send).record, utc_now)
         erasure, proof = await service.request(state, tenant, user, operator())
@@ -174,6 +179,7 @@ async def _done(log: ErasureLog, erasure_id: str) -> SubjectErasure:
 
 async def _export(settings: PrivacySettings, user: str, *, tenant: str, out: Path) -> int:
     state = await read_control_state(settings.kafka_url, connect_timeout_s=CONNECT_TIMEOUT_S)
+    _note_unknown(state, tenant)
     subject = subject_of(settings.pseudonym_key.get_secret_value(), state, tenant, user)
     with new_file(out) as file:
         await record_export(settings, "subject", object_id=subject.pseudonyms[0], tenant=tenant)
@@ -203,6 +209,14 @@ async def _bus(settings: KeySettings) -> AsyncIterator[tuple[CountingProducer, E
 
 def _identities(settings: PrivacySettings) -> Identities:
     return Identities(settings.key_pepper.get_secret_value(), settings.pseudonym_key.get_secret_value())
+
+
+def _note_unknown(state: ControlState, tenant: str) -> None:
+    """Of a tenant that was purged there may be rows, so it is gone on: but who mistyped
+    its name must not believe that this was about the person.
+    """
+    if tenant not in state.entries("tenant"):
+        print(f"note: there is no tenant {tenant!r}; only what is left of one is looked at", file=sys.stderr)
 
 
 def _require_name(user: str) -> None:

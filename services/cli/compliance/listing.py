@@ -27,6 +27,8 @@ def show(given: Mapping[str, Any], *, as_json: bool) -> int:
         return 0
     for one in page["data"]:
         print(_line(one))
+    if not page["data"]:
+        print("there is no such entry")
     if page["next_cursor"]:
         print(f"more: --cursor {page['next_cursor']}")
     return 0

@@ -31,7 +31,8 @@ def erase(
     """
     from services.cli.compliance.erasures import erase as work
 
-    again = confirm if confirm is not None else typer.prompt(f"There is no way back. Type {user!r} again")
+    question = f"All of {user!r} of the tenant {tenant!r} is erased, with no way back. Type {user!r} again"
+    again = confirm if confirm is not None else typer.prompt(question)
     run_beside_installation(
         lambda: work(user, tenant=tenant, confirm=str(again), wait=wait, as_json=as_json), as_json=as_json
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def verify(kept: Path | None, *, offline: bool, as_json: bool) -> int:
 def show_anchors(*, as_json: bool) -> int:
     """Prints the anchors of the bus."""
     found = asyncio.run(_from_bus(CommonSettings.load()))
+    if not found:
+        print("there is no anchor yet; each full hour has one, if there were entries", file=sys.stderr)
     for one in sorted(found, key=lambda anchor: (anchor.chain, anchor.position)):
         if as_json:
             print(one.model_dump_json())
@@ -61,7 +64,8 @@ def anchors_in(path: Path) -> list[ChainAnchored]:
     found = [one for number, line in enumerate(lines, 1) if (one := _anchor(path, number, line)) is not None]
     if not found:
         raise ConfigError(
-            f"--anchors {path} has no anchor; `tocsin audit anchors --json` prints what it wants"
+            f"--anchors {path} has no anchor; `tocsin audit anchors --json` prints what it wants, once there "
+            "are any"
         )
     return found
 

@@ -125,7 +125,7 @@ def _create(fields: Fields, *, as_json: bool) -> int:
     from schemas.control import BudgetChanged
     from services.cli.control.control import create_and_say
 
-    return create_and_say(BudgetChanged, fields, f"{fields['budget_id']} is there", as_json=as_json)
+    return create_and_say(BudgetChanged, fields, f"budget {fields['budget_id']} is created", as_json=as_json)
 
 
 def _edit(budget_id: str, fields: Fields, *, as_json: bool) -> int:

@@ -148,8 +148,20 @@ def entry(
     if found is None:
         tenant, slash, _ = entry_id.partition("/")
         hint = f"; of another tenant than {tenant!r} it is with --tenant" if slash else ""
-        raise NoSuchEntryError(f"there is no {kind} {entry_id!r}{hint}")
+        name = {"thresholds": "entry of thresholds for", "policy": "policy of its own for"}.get(kind, kind)
+        raise NoSuchEntryError(f"there is no {name} {entry_id!r}{hint}")
     return _with_last_uses(kind, [public_fields(found)])[0]
+
+
+def require_tenant(tenant: str) -> None:
+    """Passes a tenant that there is, deleted or not; empty stands for all.
+
+    Raises:
+        NoSuchEntryError: there is none.
+        BusUnavailableError: nobody can say now.
+    """
+    if tenant and tenant not in read_state().entries("tenant"):
+        raise NoSuchEntryError(f"there is no tenant {tenant!r}; `tocsin tenants list` shows all")
 
 
 def entries(kind: str, *, with_deleted: bool = False) -> list[dict[str, Any]]:

@@ -87,7 +87,9 @@ def _create(tenant: str, fields: dict[str, Any], *, as_json: bool) -> int:
     from schemas.control import TenantChanged
     from services.cli.control.control import create_and_say
 
-    return create_and_say(TenantChanged, fields | {"tenant": tenant}, f"{tenant} is there", as_json=as_json)
+    return create_and_say(
+        TenantChanged, fields | {"tenant": tenant}, f"tenant {tenant} is created", as_json=as_json
+    )
 
 
 def _edit(tenant: str, fields: dict[str, Any], said: str, *, as_json: bool) -> int:

@@ -93,7 +93,7 @@ def _create(fields: dict[str, Any], *, as_json: bool) -> int:
     from services.cli.control.control import create_and_say
 
     return create_and_say(
-        UserChanged, fields, f"{fields['tenant']}/{fields['user']} is there", as_json=as_json
+        UserChanged, fields, f"user {fields['tenant']}/{fields['user']} is created", as_json=as_json
     )
 
 

@@ -7,9 +7,13 @@ import typer
 
 from services.cli.beside import run_beside_installation
 
-app = typer.Typer(help="Show what security analysis found, and what it expects.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show what security analysis found, judge it, and see what is expected (docs/security.md).",
+    no_args_is_help=True,
+)
 
 _Tenant = Annotated[str, typer.Option(help="Of this tenant only.")]
+_OF_AN_HOUR = ("requests", "blocked", "highest_score", "findings", "highest_level")
 _Json = Annotated[bool, typer.Option("--json", help="As JSON, errors too.")]
 
 
@@ -18,20 +22,76 @@ def findings(
     *,
     tenant: _Tenant = "",
     user: Annotated[str, typer.Option(help="Of this user only: a pseudonym, or with --tenant a name.")] = "",
-    count: Annotated[int, typer.Option(min=1, max=1000, help="So many, the newest first.")] = 20,
+    level: Annotated[str, typer.Option(help="Of exactly this level: low, medium, high or critical.")] = "",
+    category: Annotated[str, typer.Option(help="Of this kind only, such as jailbreak.")] = "",
+    request_id: Annotated[str, typer.Option(help="Of this request only.")] = "",
+    feedback: Annotated[
+        str, typer.Option(help="Judged so only: none (by nobody), true_alarm or false_alarm.")
+    ] = "",
+    since: Annotated[str, typer.Option(help="A time with its offset.")] = "",
+    until: Annotated[str, typer.Option(help="The same; it does not count itself.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest first.")] = 20,
+    cursor: Annotated[str, typer.Option(help="Goes on after a page, which names it.")] = "",
     as_json: _Json = False,
 ) -> None:
-    """Show the newest findings."""
+    """Show the newest findings, each with why and its id, which `judge` takes."""
+    given = {
+        "tenant": tenant,
+        "user": user,
+        "level": level,
+        "category": category,
+        "request_id": request_id,
+        "feedback": feedback,
+        "since": since,
+        "until": until,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    asked = {name: value for name, value in given.items() if value}
 
     async def ask(store: Any) -> Any:
-        from services.cli.control.control import pseudonym_key
-        from services.common.clock import utc_now
-        from services.console.security.findings import FindingQuery, Findings
+        from services.cli.security.investigation import query_of
 
-        query = FindingQuery({"tenant": tenant} if tenant else {}, user, limit=count)
-        return await Findings(store, utc_now, pseudonym_key()).page(query)
+        return await _findings(store).page(query_of(asked))
 
-    run_beside_installation(lambda: _show(ask, _print_findings, as_json=as_json), as_json=as_json)
+    run_beside_installation(
+        lambda: _show(ask, _print_findings, as_json=as_json, tenant=tenant), as_json=as_json
+    )
+
+
+@app.command()
+def timeline(
+    user: Annotated[str, typer.Argument(help="A pseudonym, or with --tenant a name.")],
+    *,
+    tenant: _Tenant = "",
+    days: Annotated[int, typer.Option(min=1, max=60, help="So many up to now.")] = 7,
+    as_json: _Json = False,
+) -> None:
+    """Show what a user asked by the hour, and what was found of it."""
+
+    async def ask(store: Any) -> Any:
+        return await _findings(store).timeline(tenant, user, days)
+
+    run_beside_installation(
+        lambda: _show(ask, _print_timeline, as_json=as_json, tenant=tenant), as_json=as_json
+    )
+
+
+@app.command()
+def judge(
+    finding_id: Annotated[str, typer.Argument(help="The finding's id.")],
+    verdict: Annotated[str, typer.Argument(help="true_alarm or false_alarm.")],
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Say whether a finding was right: of several statements the last counts; `tune`
+    derives thresholds from them.
+    """
+    from services.cli.security.investigation import VERDICTS, judge_finding
+
+    if verdict not in VERDICTS:
+        raise typer.BadParameter(f"{verdict!r} must be one of {', '.join(VERDICTS)}", param_hint="verdict")
+    run_beside_installation(lambda: judge_finding(finding_id, verdict, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -85,7 +145,7 @@ def tune(
     as_json: _Json = False,
 ) -> None:
     """Propose a threshold for a share of false alarms, from what people said of findings
-    (POST /api/security/findings/{finding_id}/feedback).
+    (`judge`); the exit status is 1 where there is none to propose.
     """
     from services.cli.security.tuning import LEVELS, run_tuning
 
@@ -96,15 +156,25 @@ def tune(
 
 
 def _show(
-    ask: Callable[[Any], Coroutine[Any, Any, Any]], show: Callable[[Any], None], *, as_json: bool
+    ask: Callable[[Any], Coroutine[Any, Any, Any]],
+    show: Callable[[Any], None],
+    *,
+    as_json: bool,
+    tenant: str = "",
 ) -> int:
+    """Asks and shows; where nothing is found of a `tenant` that there is not, that is
+    an error.
+    """
     import asyncio
 
     from pydantic import TypeAdapter
 
+    from services.cli.control.control import require_tenant
     from services.common.process.settings import CommonSettings
 
     found = asyncio.run(_ask(CommonSettings.load().clickhouse_url, ask))
+    if tenant and not any(found.get(name) for name in ("data", "hours")):
+        require_tenant(tenant)
     if as_json:
         print(TypeAdapter(Any).dump_json(found).decode())
     else:
@@ -119,15 +189,41 @@ async def _ask(store_url: str, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -
         return await ask(store)
 
 
+def _findings(store: Any) -> Any:
+    from services.cli.control.control import pseudonym_key
+    from services.common.clock import utc_now
+    from services.console.security.findings import Findings
+
+    return Findings(store, utc_now, pseudonym_key())
+
+
+def _print_timeline(found: dict[str, Any]) -> None:
+    from services.cli.figures.tables import minute, table
+
+    hours = [
+        {"hour": minute(one["hour"]), **{name.replace("_", " "): str(one[name]) for name in _OF_AN_HOUR}}
+        for one in found["hours"]
+    ]
+    print(f"{found['user']}, {minute(found['since'])} to {minute(found['until'])}")
+    print(*table(hours), sep="\n", end="\n" if hours else "")
+    _print_findings({"data": found["findings"], "next_cursor": None})
+    if found["has_more_findings"]:
+        print("more findings than shown: `tocsin security findings --user` has them all")
+
+
 def _print_findings(found: dict[str, Any]) -> None:
     for one in found["data"]:
         when, whom = one["found_at"][:19].replace("T", " "), one["user"] or one["key_id"] or "-"
         judged = f"{one['level']:8} {one['score']:5.1f}  {one['category']:20}"
         print(f"{when}  {judged} {one['tenant']}/{whom}  {one['request_id']}")
+        said = one["feedback"]
+        print(f"    finding {one['finding_id']}" + (f": {said['verdict']}" if said else ""))
         for why in one["explanation"]:
             print(f"    {why}")
     if not found["data"]:
         print("nothing was found")
+    if found["next_cursor"]:
+        print(f"more: --cursor {found['next_cursor']}")
 
 
 def _print_outlook(found: Any) -> None:

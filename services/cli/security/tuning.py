@@ -11,6 +11,7 @@ from schemas.control import ThresholdsChanged
 from services.cli.control.control import change, new, read_state
 from services.common.clock import utc_now
 from services.common.control.changes import amend
+from services.common.control.errors import NoSuchEntryError
 from services.common.control.thresholds import (
     DEFAULT_RISK_THRESHOLDS,
     RiskThresholds,
@@ -37,6 +38,7 @@ def run_tuning(tenant: str, asked: tuple[Any, ...], *, apply: bool, as_json: boo
     """Proposes and says so, sets it where `apply`; 1 where nothing can be proposed.
 
     Raises:
+        NoSuchEntryError: there is no such tenant.
         BusUnavailableError: the present thresholds cannot be read, or not be set.
         StoreUnavailableError: not now.
     """
@@ -44,6 +46,8 @@ def run_tuning(tenant: str, asked: tuple[Any, ...], *, apply: bool, as_json: boo
     state = read_state()
     present = thresholds_for(state, tenant, parse_thresholds(settings.risk_thresholds))
     advice = asyncio.run(_advise(settings.clickhouse_url, tenant, present, TuningRequest(*asked)))
+    if not advice["findings"] and tenant not in state.entries("tenant"):
+        raise NoSuchEntryError(f"there is no tenant {tenant!r}; `tocsin tenants list` shows all")
     proposed = advice["proposed"]
     if proposed is not None and apply:
         scores = proposed["thresholds"]

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from schemas.control import (
@@ -28,6 +29,7 @@ from schemas.control import (
 from services.common.budgets.periods import zone_names
 from services.common.control.errors import InvalidChangeError
 from services.common.control.state import DEFAULT_TENANT, ControlState
+from services.common.control.thresholds import LEVELS
 from services.common.identity import is_user_id
 from services.common.requests.model_catalogue import MAX_PRICE_USD, PRICE_DECIMALS
 
@@ -206,8 +208,14 @@ def _route(state: ControlState, route: RouteChanged) -> Iterator[Problem]:
 def _thresholds(state: ControlState, thresholds: ThresholdsChanged) -> Iterator[Problem]:
     yield from _tenant_or_everybody(state, thresholds.tenant)
     order = [thresholds.low, thresholds.medium, thresholds.high, thresholds.critical]
-    if not all(one < other for one, other in zip([0.0, *order], [*order, float("inf")], strict=True)):
-        yield "low", f"low, medium, high and critical rise from above 0; these are {order}"
+    rise = "low, medium, high and critical rise from above 0"
+    scores = [*zip(LEVELS[1:], order, strict=True)]
+    for name, score in scores:
+        if not 0.0 < score < float("inf"):
+            yield name, f"{rise}; {name} is {score:g}"
+    for lower, upper in pairwise(scores):
+        if lower[1] >= upper[1]:
+            yield lower[0], f"{rise}; {lower[0]} is {lower[1]:g}, {upper[0]} {upper[1]:g}"
     if any(count < 0 for count in thresholds.requests_per_hour or ()):
         yield "requests_per_hour", "counts are 0 or more"
 

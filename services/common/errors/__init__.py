@@ -20,6 +20,10 @@ class ConfigError(TocsinError):
     """
 
 
+class MissingSettingError(ConfigError):
+    """A setting that must be given is not there."""
+
+
 class RecordTooLargeError(PermanentError):
     """A message does not fit into a record; no other attempt at it will."""
 

@@ -42,6 +42,8 @@ _BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_th
 _PYDANTICS = ("Value error, ", "Input should be ")
 _LEFT_OUT = "'', "
 """A parameter that may be left out is empty then, which nobody writes."""
+_NAMES = re.compile(r"'\^\((\w+(?:\|\w+)+)\)\$'")
+"""A pattern that is a list of names."""
 _DECORATION = re.compile(r"[\s€$]")
 _FRENCH = re.compile(r"[+-]?\d+,(\d{1,2}|\d{4,})")
 """A comma before three digits may stand for thousands: nobody knows what is meant."""
@@ -57,6 +59,8 @@ def rule_of(problem: Mapping[str, Any], model: type[BaseModel] | None = None) ->
         return _no_such_field(str(problem["loc"][-1]), fields_at(model, problem["loc"][:-1]))
     if kind.endswith(_UNREAD) and (rule := _BY_FAMILY.get(kind.partition("_")[0])):
         return _with_a_point(problem["input"]) or rule if rule is _NUMBER else rule
+    if kind == "string_pattern_mismatch" and (names := _NAMES.search(said)):
+        return f"use one of {', '.join(names[1].split('|'))}"
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     for words in _PYDANTICS:

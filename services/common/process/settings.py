@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common.errors import ConfigError
+from services.common.errors import ConfigError, MissingSettingError
 from services.common.errors.value_rules import rule_of
 from services.common.process.kafka_address import KafkaAddress
 from services.common.process.secret_files import secret_of
@@ -102,7 +102,9 @@ class CommonSettings(BaseSettings):
         try:
             return cls(**(given | overrides))
         except ValidationError as error:
-            raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
+            said = "\n".join(_explain(cls, problem) for problem in error.errors())
+            is_missing = any(problem["type"] == "missing" for problem in error.errors())
+            raise (MissingSettingError if is_missing else ConfigError)(said) from error
 
     @classmethod
     def secret_variables(cls) -> dict[str, tuple[str, ...]]:

@@ -82,6 +82,7 @@ class ErasureBegun(BaseModel):
     """An erasure that was begun, or is under way already."""
 
     id: str = Field(description="GET /api/privacy/receipts/{id} tells how far it came.")
+    tenant: str
     state: str
     requested_at: str
     proof: str = Field(
@@ -157,6 +158,7 @@ class _Privacy:
         erasure, proof = await self._begun(subject, admin.actor)
         body = {
             "id": erasure.erasure_id,
+            "tenant": erasure.tenant,
             "state": erasure.state,
             "requested_at": iso(erasure.requested_at),
             "proof": proof,

@@ -15,7 +15,7 @@ from services.embedded.installation.home import Home
 from services.embedded.installation.ports import LOOPBACK, free_port, is_listening
 from services.embedded.installation.private_ray import ray_environment
 from services.embedded.kafka.broker import PASSWORD_VARIABLE, Distribution, kafka_url, serves
-from services.embedded.supervision.processes import ProcessSpec, http_probe, in_thread
+from services.embedded.supervision.processes import ROOT, ProcessSpec, http_probe, in_thread
 
 DEFAULT_PORTS = {
     "gateway": 8000,
@@ -170,27 +170,23 @@ def service_environment(
     """What every service and every `tocsin` command of this installation needs to know."""
     kept = home.secrets()
     defaults = {"TOCSIN_LOG_FORMAT": "json", "TOCSIN_PARTITION_SCALE": _PARTITION_SCALE}
-    models_file = environ.get("TOCSIN_MODELS_FILE")
-    # The processes work in the checkout: a path that the user gave is relative to where
-    # the user is.
-    models = {"TOCSIN_MODELS_FILE": str(Path(models_file).resolve())} if models_file else {}
-    return (
-        {name: environ.get(name, value) for name, value in defaults.items()}
-        | models
-        | {
-            "PYTHONUNBUFFERED": "1",
-            "TOCSIN_HOME": str(home.root),
-            "TOCSIN_HOST": addresses.host,
-            "TOCSIN_KAFKA_URL": addresses.kafka_url,
-            "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
-            # Gateways, which the world reaches, only read what requests cost.
-            "TOCSIN_GATEWAY_CLICKHOUSE_URL": environ.get("TOCSIN_GATEWAY_CLICKHOUSE_URL")
-            or addresses.clickhouse_url_of("gateway", passwords.get("gateway", "")),
-            "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
-            **ray_environment(home, environ),
-            "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
-        }
-    )
+    # A path that the user gave is relative to where the user is; commands are typed
+    # anywhere, and processes work in the checkout.
+    models_file = environ.get("TOCSIN_MODELS_FILE") or ROOT / "infra/models/models.yaml"
+    return {name: environ.get(name, value) for name, value in defaults.items()} | {
+        "TOCSIN_MODELS_FILE": str(Path(models_file).resolve()),
+        "PYTHONUNBUFFERED": "1",
+        "TOCSIN_HOME": str(home.root),
+        "TOCSIN_HOST": addresses.host,
+        "TOCSIN_KAFKA_URL": addresses.kafka_url,
+        "TOCSIN_CLICKHOUSE_URL": addresses.clickhouse_url_of("service", passwords.get("service", "")),
+        # Gateways, which the world reaches, only read what requests cost.
+        "TOCSIN_GATEWAY_CLICKHOUSE_URL": environ.get("TOCSIN_GATEWAY_CLICKHOUSE_URL")
+        or addresses.clickhouse_url_of("gateway", passwords.get("gateway", "")),
+        "TOCSIN_KEY_PEPPER": environ.get("TOCSIN_KEY_PEPPER") or kept["key_pepper"],
+        **ray_environment(home, environ),
+        "TOCSIN_PSEUDONYM_KEY": environ.get("TOCSIN_PSEUDONYM_KEY") or kept["pseudonym_key"],
+    }
 
 
 def build_table(

@@ -225,6 +225,7 @@ class Installation:
         await supervisor.ready.wait()
         key = self.home.secrets().get("first_signed_key") or await self._first_key()
         values = {
+            "TOCSIN_HOME": str(self.home.root),
             "OPENAI_BASE_URL": f"{self.addresses.gateway_url}/v1",
             "OPENAI_API_KEY": key,
             "TOCSIN_KAFKA_URL": self.addresses.kafka_url,

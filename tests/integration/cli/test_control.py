@@ -43,7 +43,7 @@ def test_key_lives_through_all_its_commands(tocsin: Tocsin) -> None:
     """
     refused = tocsin("keys", "create", "--name", "n", "--tenant", "clinic")
     assert (refused.exit_code, "tocsin tenants create clinic" in refused.stderr) == (1, True)
-    assert tocsin("tenants", "create", "clinic", "--name", "Clinic").stdout == "clinic is there\n"
+    assert tocsin("tenants", "create", "clinic", "--name", "Clinic").stdout == "tenant clinic is created\n"
     again = tocsin("tenants", "create", "clinic")
     assert (again.exit_code, "is there already" in again.stderr) == (1, True)
     made = json.loads(

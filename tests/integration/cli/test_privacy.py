@@ -25,6 +25,9 @@ def test_erasure_is_asked_for_shown_and_its_receipt_proven(
     begun = json.loads(
         tocsin("privacy", "erase", "jo", "--tenant", "acme", "--confirm", "jo", "--json").stdout
     )
+    nobodys = tocsin("privacy", "erase", "jo", "--tenant", "acmee", "--confirm", "jo", "--json")
+    assert (json.loads(nobodys.stdout)["tenant"], nobodys.exit_code) == ("acmee", 0)
+    assert "there is no tenant 'acmee'" in nobodys.stderr
     listed = json.loads(tocsin("privacy", "list", "--tenant", "acme", "--json").stdout)
     assert [(one["id"], one["state"]) for one in listed if one["id"] == begun["id"]] == [
         (begun["id"], "requested")

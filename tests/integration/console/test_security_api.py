@@ -1,12 +1,16 @@
 """/api/security over rows as the recorder writes them, and a prompt really analysed."""
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
+from typer.testing import CliRunner
 
 from schemas.control import Scope
 from schemas.envelope import Envelope
@@ -15,10 +19,13 @@ from schemas.topics import FINDING_FEEDBACK, FINDINGS
 from services.analyzer.recorder.interfaces import StoreTables
 from services.analyzer.recorder.rows import process_message
 from services.analyzer.recorder.tables import RECORDINGS
+from services.cli.app import app
 from services.common.bus import Start, Tail
 from services.common.bus.coordinates import LogPosition
+from services.common.identity import pseudonyms
 from services.common.store import Store
 from tests.integration.console.conftest import READ, Platform, bearer
+from tests.support.console.scene import PSEUDONYM_KEY
 from tests.support.control import make_key
 
 pytestmark = pytest.mark.timeout(120)
@@ -109,6 +116,42 @@ async def test_findings_are_walked_filtered_and_judged(platform: Platform, clien
     assert (await _get(client, stranger, "findings", feedback="false_alarm"))["data"] == []
 
 
+async def test_operator_lists_judges_and_sees_a_users_hours(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At the command line, as over HTTP: whom callers name is found by the name, and what
+    is said of a finding is audited with the operator's name.
+    """
+    name = pseudonyms(PSEUDONYM_KEY, tenant="shop", user="team/kim")[1]
+    events = [_finding(number, "shop", user=name) for number in range(3)]
+    await _record(platform.store_url, FINDINGS.name, events, "cli-role")
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", platform.store_url)
+    monkeypatch.setenv("TOCSIN_KAFKA_URL", platform.kafka_url)
+    monkeypatch.setenv("TOCSIN_PSEUDONYM_KEY", PSEUDONYM_KEY)
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
+
+    async def run(*arguments: str) -> Any:
+        done = await asyncio.to_thread(CliRunner().invoke, app, ["security", *arguments])
+        structlog.reset_defaults()
+        return done
+
+    one = ("--tenant", "shop", "--user", "team/kim", "--limit", "1")
+    listed = await run("findings", *one)
+    assert (listed.exit_code, listed.stdout.count("    finding shop-")) == (0, 1), listed.stderr
+    cursor = listed.stdout.splitlines()[-1].removeprefix("more: --cursor ")
+    further = await run("findings", *one, "--cursor", cursor)
+    assert further.stdout.splitlines()[:2] != listed.stdout.splitlines()[:2]
+    assert (await run("timeline", "team/kim", "--tenant", "shop")).stdout.count("    finding shop-") == 3
+    judged = await run("judge", "shop-001", "false_alarm", "--json")
+    assert (judged.exit_code, json.loads(judged.stdout)["finding_id"]) == (0, "shop-001"), judged.stderr
+    (said,) = await _feedback(platform.kafka_url, "shop")
+    assert (said.verdict, said.given_by_kind) == ("false_alarm", "operator")
+    unknown = await run("judge", "shop-009", "true_alarm")
+    assert (unknown.exit_code, "there is no finding 'shop-009'" in unknown.stderr) == (1, True)
+    empty = await run("findings", "--tenant", "shopp")
+    assert (empty.exit_code, "there is no tenant 'shopp'" in empty.stderr) == (1, True)
+
+
 async def test_threshold_is_proposed_from_what_people_said(
     platform: Platform, client: httpx.AsyncClient
 ) -> None:
@@ -184,7 +227,7 @@ def _order(events: list[SecurityFinding]) -> Any:
     return lambda name: (newest - at[name], [-ord(letter) for letter in name])
 
 
-async def _feedback(url: str) -> list[FindingFeedback]:
+async def _feedback(url: str, tenant: str = "acme") -> list[FindingFeedback]:
     tail = Tail(url, "look", topic=FINDING_FEEDBACK.name)
     await tail.start(None, Start.BEGINNING)
     found = [
@@ -193,4 +236,4 @@ async def _feedback(url: str) -> list[FindingFeedback]:
         for one in batch
     ]
     await tail.close()
-    return [one for one in found if one.tenant == "acme"]
+    return [one for one in found if one.tenant == tenant]

@@ -12,8 +12,16 @@ from typer.testing import CliRunner
 
 from services.cli.app import app
 from services.cli.beside import option_of, run_beside_installation
+from services.cli.control.control import KeySettings
 from services.common.control.errors import InvalidChangeError
-from services.common.errors import ConfigError
+from services.common.errors import (
+    BusUnavailableError,
+    ConfigError,
+    MissingSettingError,
+    StoreUnavailableError,
+    TocsinError,
+)
+from services.embedded.installation.home import Home
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +61,44 @@ def test_command_with_a_wrong_setting_says_so_once_and_exits_with_2(
         run_beside_installation(command)
     assert ended.value.exit_code == 2
     assert capsys.readouterr() == ("", "tocsin: set X\n")
+
+
+@pytest.mark.parametrize("kind", [BusUnavailableError, StoreUnavailableError, MissingSettingError])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_part_that_is_not_to_be_had_is_said_with_what_to_do(
+    kind: type[TocsinError],
+    as_json: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Where nothing runs that, whatever the command missed first; not where it runs."""
+
+    def command() -> int:
+        raise kind("no such thing")
+
+    def said() -> str:
+        with pytest.raises(typer.Exit):
+            run_beside_installation(command, as_json=as_json)
+        return capsys.readouterr().err
+
+    assert f"no such thing Nothing runs in {tmp_path}: `tocsin up` (or `make up`)" in said()
+    home = Home()
+    home.create()
+    held = home.lock()
+    assert held is not None
+    with held:
+        assert "Nothing runs" not in said()
+
+
+def test_setting_that_is_missing_is_told_from_one_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a wrong one, what runs where says nothing."""
+    monkeypatch.delenv("TOCSIN_KEY_PEPPER", raising=False)
+    with pytest.raises(MissingSettingError, match="TOCSIN_KEY_PEPPER"):
+        KeySettings.load()
+    monkeypatch.setenv("TOCSIN_KEY_PEPPER", "short")
+    with pytest.raises(ConfigError) as wrong:
+        KeySettings.load()
+    assert not isinstance(wrong.value, MissingSettingError)
 
 
 def test_failure_of_a_command_with_json_is_json_on_standard_error(
@@ -103,6 +149,7 @@ def test_question_about_costs_that_makes_no_sense_is_json_where_that_is_wanted(
         ("subject.id", ["--for", "tenant:x"], "--for"),
         ("limits.requests_per_minute", ["--requests-per-minute", "-1"], "--requests-per-minute"),
         ("tenant", ["Société"], "tenant"),
+        ("retention_by_table", ["--retention", "audit=3"], "--retention"),
         ("time_zone", ["--for", "--time-zones"], "time_zone"),
     ],
 )

@@ -2,10 +2,14 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import TypeAdapter
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from services.cli.security import commands
 from services.cli.security.tuning import told
 from services.console.domain.threats.tuning import METHOD
@@ -58,13 +62,60 @@ def test_findings_are_told_with_why(capsys: pytest.CaptureFixture[str]) -> None:
     one = {
         "found_at": _NOON.isoformat(), "level": "high", "score": 13.0, "category": "rate", "tenant": "acme",
         "user": "", "key_id": "key00001", "request_id": "request-1", "explanation": ["too many"],
+        "finding_id": "f1", "feedback": None,
     }  # fmt: skip
-    commands._print_findings({"data": [one]})
-    commands._print_findings({"data": []})
+    judged = one | {"feedback": {"verdict": "false_alarm"}}
+    commands._print_findings({"data": [one], "next_cursor": "abc"})
+    commands._print_findings({"data": [judged], "next_cursor": None})
+    commands._print_findings({"data": [], "next_cursor": None})
     printed = capsys.readouterr().out
     assert printed.startswith("2026-11-02 12:00:00  high")
-    assert "acme/key00001  request-1\n    too many\n" in printed
+    assert "acme/key00001  request-1\n    finding f1\n    too many\nmore: --cursor abc\n" in printed
+    assert "    finding f1: false_alarm\n" in printed
     assert printed.endswith("nothing was found\n")
+
+
+def test_timeline_is_told_by_the_hour_with_its_findings(capsys: pytest.CaptureFixture[str]) -> None:
+    """And that there are more than are shown."""
+    hour = {"requests": 9, "blocked": 6, "highest_score": 30.0, "findings": 11, "highest_level": "critical"}
+    found = {
+        "user": "u_1",
+        "since": _NOON.isoformat(),
+        "until": _NOON.isoformat(),
+        "hours": [{"hour": _NOON.isoformat(), **hour}],
+        "findings": [],
+        "has_more_findings": True,
+    }
+    commands._print_timeline(found)
+    commands._print_timeline(found | {"hours": [], "has_more_findings": False})
+    printed = capsys.readouterr().out
+    assert "2026-11-02 12:00Z  9         6        30.0           11        critical" in printed
+    assert printed.count("u_1, 2026-11-02 12:00Z to 2026-11-02 12:00Z\n") == 2
+    assert printed.count("more findings than shown") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["judge", "f1", "false"], "must be one of true_alarm, false_alarm"),
+        (["findings", "--level", "crit"], "--level: use 'low', 'medium', 'high' or 'critical'"),
+        (["findings", "--feedback", "maybe"], "--feedback: use 'none', 'true_alarm' or 'false_alarm'"),
+        (["findings", "--since", "yesterday"], "--since: use a time with its offset"),
+        (["findings", "--user", "jo"], "'jo' is a name: say of which tenant"),
+        (["timeline", "jo"], "'jo' is a name: say of which tenant"),
+    ],
+)
+def test_value_that_is_wrong_is_refused_before_anything_is_asked(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the rules of the HTTP interface; a name without its tenant would find nothing."""
+    monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", "http://127.0.0.1:1/tocsin")
+    monkeypatch.setattr("sys.argv", ["tocsin", "security", *arguments])
+    done = CliRunner().invoke(app, ["security", *arguments])
+    structlog.reset_defaults()
+    assert done.exit_code != 0
+    assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(("applied", "had_own"), [(False, False), (True, False), (True, True)])

@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -37,13 +37,15 @@ class Bill(BaseModel):
     name: str = ""
     from_: str = Field("", alias="from")
     limits: Line | None = None
+    days: dict[Annotated[str, Field(pattern="^(requests|dead_letters)$")], int] = Field(default_factory=dict)
+    code: Annotated[str, Field(pattern="^[a-z]{2}$")] = "fr"
 
 
 def told(fields: dict[str, Any]) -> dict[str, str]:
     """What is said of each wrong field, by its path."""
     with pytest.raises(ValidationError) as refused:
         Bill.model_validate(fields)
-    found = refused.value.errors(include_url=False)
+    found = refused.value.errors(include_url=False, include_context=False)  # as answers over HTTP do
     return {".".join(map(str, one["loc"])): rule_of(one, Bill) for one in found}
 
 
@@ -94,6 +96,8 @@ def test_other_sorts_of_values_are_told_what_to_write() -> None:
         "lines": "use an array",
         "limits": "use an object",
     }
+    assert told({"days": {"audit": 1}}) == {"days.audit.[key]": "use one of requests, dead_letters"}
+    assert "pattern" in told({"code": "x|y"})["code"]
     assert told({"count": 11}) == {"count": "use a value less than or equal to 10"}
 
 

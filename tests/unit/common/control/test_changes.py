@@ -177,7 +177,7 @@ def test_tenant_that_still_owns_something_is_not_removed(other: Any) -> None:
         (RouteChanged(route="r", targets=()), "targets"),
         (RouteChanged(route="r", targets=(RouteTarget(model="m", weight=float("inf")),)), "targets"),
         (ThresholdsChanged(medium=2), "low"),
-        (ThresholdsChanged(critical=float("nan")), "low"),
+        (ThresholdsChanged(critical=float("nan")), "critical"),
         (PolicyChanged(tenant="nobody"), "tenant"),
         (PolicyChanged(retention_days=0), "retention_days"),
         (PolicyChanged(retention_by_table={"audit": 3}), "retention_by_table"),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.control import ThresholdsChanged
 from services.common.control import changes
+from services.common.control.errors import InvalidChangeError
 from services.common.control.state import ControlState
 from services.common.control.thresholds import (
     DEFAULT_THRESHOLDS,
@@ -28,6 +29,28 @@ def test_thresholds_that_are_wrong_are_refused(text: str) -> None:
     """The message says how to write them."""
     with pytest.raises(ValueError, match=r"low=3|rise"):
         parse_thresholds(text)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"high": 30}, ("high", "high is 30, critical 20")),
+        ({"low": 7}, ("low", "low is 7, medium 7")),
+        ({"low": 0}, ("low", "low is 0")),
+        ({"critical": 5}, ("high", "high is 12, critical 5")),
+        ({"critical": float("inf")}, ("critical", "critical is inf")),
+        ({"medium": float("nan")}, ("medium", "medium is nan")),
+    ],
+)
+def test_thresholds_that_do_not_rise_are_refused_by_the_first_that_is_too_high(
+    named: dict[str, float], said: tuple[str, str]
+) -> None:
+    """With both figures: somebody named one of them."""
+    made = ThresholdsChanged(tenant="*", **named)
+    with pytest.raises(InvalidChangeError) as refused:
+        after(ControlState(), changes.create(made))
+    field, text = refused.value.problems[0]
+    assert (field, text.partition("; ")[2]) == said
 
 
 @given(st.floats(0, 40))

@@ -37,7 +37,7 @@ class Route:
         (tenant("x", share=1e-320), "share"),
         (tenant("x", share=0.009), "share"),
         (PolicyChanged(inspection_ms=float("inf")), "inspection_ms"),
-        (ThresholdsChanged(critical=float("inf")), "low"),
+        (ThresholdsChanged(critical=float("inf")), "critical"),
         *(
             (budget(time_zone=one), "time_zone")
             for one in ("localtime", "Factory", "posixrules", "right/UTC")

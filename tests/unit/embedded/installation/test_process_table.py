@@ -135,6 +135,9 @@ def test_environment_with_a_relative_models_file_names_it_in_full(
         home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), {"TOCSIN_MODELS_FILE": "mine.yaml"}
     )
     assert environment["TOCSIN_MODELS_FILE"] == str(tmp_path / "mine.yaml")
+    common = service_environment(home, Addresses(DEFAULT_PORTS, NOTHING), store_passwords(home), {})
+    assert Path(common["TOCSIN_MODELS_FILE"]).is_absolute()
+    assert Path(common["TOCSIN_MODELS_FILE"]).exists()
 
 
 def test_given_in_a_shell_that_sourced_connection_env_is_nothing() -> None:
