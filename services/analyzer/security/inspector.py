@@ -1,46 +1,54 @@
-"""Looks at requests' texts in a thread of its own, so that the process's other roles go
-on, and within a share of one core, so that serving goes first on a small machine.
+"""Has requests' texts looked at in a process of its own, so that the analyzer's other
+roles go on, and within a share of one core, so that serving goes first on a small
+machine.
 """
 
 import asyncio
-import hashlib
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from schemas.events.security import RequestObserved
 from schemas.inference import InferenceCompleted
-from services.analyzer.security.domain.inspection import Judge, Wanted, observe_request
+from services.analyzer.security.child import invalid_fields, job
+from services.analyzer.security.domain.inspection import Wanted, observe_request
 from services.common.errors import ConfigError, PermanentError
 from services.common.process import metrics
-from services.common.process.lru_cache import LruCache
-from services.detection.prompt_attacks.detector import PromptDetector, Verdict
+from services.common.process.child.child_process import ChildProcess
+from services.common.process.child.on_demand import Child, NotAnsweredError, OnDemandChild
+from services.detection.prompt_attacks.detector import Verdict
 
-_VERDICTS = 4096
-_THREATS = 64
-"""The strongest rules of a verdict that are kept: a hostile text may match thousands."""
+log = structlog.get_logger(__name__)
+
+_MODULE = "services.analyzer.security.child"
+_PATIENCE_S, _JOB_S = 300.0, 60.0
+_TRIES = 2
+
+
+def _start() -> Awaitable[Child]:
+    return ChildProcess.spawn(_MODULE, OMP_NUM_THREADS="1")
+
+
+def looking_child() -> OnDemandChild:
+    """The process; it is ended over a text that takes it longer than a minute."""
+    return OnDemandChild(_start, _PATIENCE_S, _JOB_S)
 
 
 @dataclass
 class Inspector:
-    """What requests show. A text that was judged lately is not judged again: templates
-    and histories of conversations come often.
+    """What requests show. Of one whose text takes too long, or over which the process
+    dies twice, behaviour counts, and what the gateway saw.
 
     `share` of one core is used at most, on the average: after each request it rests as
     long as that takes.
     """
 
-    load: Callable[[], Judge]
     wanted: Callable[[str], Wanted]
     share: float
-    _judge: Judge | None = field(default=None, init=False)
-    _verdicts: LruCache[bytes, Verdict] = field(default_factory=lambda: LruCache(_VERDICTS), init=False)
-    _thread: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="inspection"), init=False
-    )
+    child: OnDemandChild = field(default_factory=looking_child)
 
     async def start(self) -> None:
         """Loads the model.
@@ -48,7 +56,12 @@ class Inspector:
         Raises:
             ConfigError: a file of it is missing.
         """
-        self._judge = await asyncio.get_running_loop().run_in_executor(self._thread, self.load)
+        try:
+            found = await self.child.ask({}, tenant="")
+        except NotAnsweredError as error:
+            log.warning("inspection_not_started", why=error.why)  # the first text tries again
+            return
+        _require_model(found)
 
     async def inspect(self, events: Sequence[InferenceCompleted]) -> list[RequestObserved]:
         """What each of the requests shows, in their order.
@@ -56,61 +69,68 @@ class Inspector:
         Raises:
             PermanentError: an event has a value that nothing can be made of, such as a
                 time without a time zone.
+            ConfigError: a file of the model is missing.
         """
-        try:
-            return [await self._inspect(event) for event in events]
-        except ValidationError as error:
-            names = sorted({".".join(map(str, one["loc"])) for one in error.errors(include_input=False)})
-            raise PermanentError(f"an end cannot be looked at for its {', '.join(names)}") from error
+        return [await self._inspect(event) for event in events]
 
-    def close(self) -> None:
-        """Lets go of the thread, which ends with what it has begun."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Ends the process."""
+        await self.child.close()
 
     async def _inspect(self, event: InferenceCompleted) -> RequestObserved:
         wanted = self.wanted(event.tenant)
         if not (event.prompt_text or event.response_text):
             metrics.SECURITY_INSPECTED.labels("behaviour").inc()
-            return observe_request(event, self._known_or_judged, wanted)
-        metrics.SECURITY_INSPECTED.labels("text").inc()
-        loop = asyncio.get_running_loop()
-        observed, spent_s = await loop.run_in_executor(self._thread, self._timed, event, wanted)
-        if self.share < 1:
-            await asyncio.sleep(spent_s * (1 / self.share - 1))
-        return observed
-
-    def _timed(self, event: InferenceCompleted, wanted: Wanted) -> tuple[RequestObserved, float]:
-        """In the thread: what a request shows, and how much of a core that took (s)."""
-        begun_s = time.thread_time()
+            return _behaviour(event, wanted)
         with metrics.SECURITY_INSPECTION_SECONDS.time():
-            observed = observe_request(event, self._known_or_judged, wanted)
-        return observed, time.thread_time() - begun_s
+            found = await self._look(event, wanted)
+        metrics.SECURITY_VERDICTS_KNOWN.inc(found.get("known", 0))
+        if self.share < 1:
+            await asyncio.sleep(found.get("spent_s", 0.0) * (1 / self.share - 1))
+        if "invalid" in found:
+            raise _unusable(found["invalid"])
+        if "left" in found:
+            metrics.SECURITY_INSPECTED.labels("left").inc()
+            log.warning("text_not_looked_at", request_id=event.request_id, why=found["left"])
+            return _behaviour(
+                event.model_copy(update={"prompt_text": None, "response_text": None, "prompt_parts": ()}),
+                wanted,
+            )
+        metrics.SECURITY_INSPECTED.labels("text").inc()
+        return RequestObserved.model_validate_json(found["seen"])
 
-    def _known_or_judged(self, text: str) -> Verdict:
-        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
-        known = self._verdicts.get(digest)
-        if known is not None:
-            metrics.SECURITY_VERDICTS_KNOWN.inc()
-            return known
-        if self._judge is None:
-            raise RuntimeError("the inspector was not started")
-        verdict = self._judge(text)
-        verdict = replace(verdict, threats=verdict.threats[:_THREATS])
-        self._verdicts.put(digest, verdict)
-        return verdict
+    async def _look(self, event: InferenceCompleted, wanted: Wanted) -> dict[str, Any]:
+        why = ""
+        for _ in range(_TRIES):
+            try:
+                found: dict[str, Any] = await self.child.ask(job(event, wanted), tenant=event.tenant)
+            except NotAnsweredError as error:
+                why = error.why
+            else:
+                _require_model(found)
+                return found
+        return {"left": why}
 
 
-def load_judge() -> Judge:
-    """The prompt detector in full depth.
-
-    Raises:
-        ConfigError: a file of its model is missing.
-    """
+def _behaviour(event: InferenceCompleted, wanted: Wanted) -> RequestObserved:
+    """What a request shows without its text."""
     try:
-        detector = PromptDetector.load()
-    except FileNotFoundError as error:
+        return observe_request(event, _not_judged, wanted)
+    except ValidationError as error:
+        raise _unusable(invalid_fields(error)) from error
+
+
+def _not_judged(_text: str) -> Verdict:
+    raise AssertionError("there is no text to judge")
+
+
+def _require_model(found: dict[str, Any]) -> None:
+    if missing := found.get("missing"):
         raise ConfigError(
-            f"a file of the prompt detector's model is missing: {error}; install Tocsin anew, or leave "
+            f"a file of the prompt detector's model is missing: {missing}; install Tocsin anew, or leave "
             "security out of TOCSIN_ANALYZER_ROLES"
-        ) from error
-    return lambda text: detector.inspect(text, depth="full")
+        )
+
+
+def _unusable(names: Sequence[str]) -> PermanentError:
+    return PermanentError(f"an end cannot be looked at for its {', '.join(names)}")

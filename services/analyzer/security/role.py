@@ -9,7 +9,7 @@ from services.analyzer.security.bus_state_log import BusStateLog
 from services.analyzer.security.domain.inspection import Wanted
 from services.analyzer.security.domain.population import Rules
 from services.analyzer.security.handlers import BehaviourWatcher, RequestWatcher
-from services.analyzer.security.inspector import Inspector, load_judge
+from services.analyzer.security.inspector import Inspector
 from services.analyzer.security.partition_state import PartitionState
 from services.analyzer.settings import Settings
 from services.common.bus import Producer
@@ -39,7 +39,7 @@ class SecurityRole:
         self._default = parse_thresholds(settings.risk_thresholds)
         self._producer = Producer(settings.kafka_url, name)
         self._control = ControlReader(settings.kafka_url, name)
-        self._inspector = Inspector(load_judge, self._wanted, settings.security_cpu_share)
+        self._inspector = Inspector(self._wanted, settings.security_cpu_share)
         self._subscriber = Subscriber(
             settings.kafka_url,
             name,
@@ -101,7 +101,7 @@ class SecurityRole:
         await self._behaviour.close()
         await self._control.close()
         await self._producer.close()
-        self._inspector.close()
+        await self._inspector.close()
 
     def asyncapi(self) -> Document | None:
         """What FastStream says of its consumers."""

@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.base import PromptPart
 from schemas.events.security import RequestObserved, RiskLevel, SecurityFinding, TextFinding
+from services.analyzer.security.child import load_judge
 from services.analyzer.security.domain.inspection import Wanted, observe_request
 from services.analyzer.security.domain.levels import level_of
 from services.analyzer.security.domain.population import Population, Rules
 from services.analyzer.security.domain.statistics.similarity import sketch
-from services.analyzer.security.inspector import load_judge
 from services.common.control.thresholds import DEFAULT_THRESHOLDS
 from tests.support.analyzer.recording import completed
 

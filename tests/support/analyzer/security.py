@@ -1,5 +1,6 @@
 """Requests as security analysis sees them, and a log in memory that fails where told."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from schemas.events.security import (
     TextFinding,
     UserRisk,
 )
+from services.analyzer.security.child import Looking
 from services.analyzer.security.domain.levels import level_of
 from services.analyzer.security.domain.population import Effects
 from services.analyzer.security.domain.statistics.similarity import sketch
@@ -22,6 +24,7 @@ from services.analyzer.security.partition_state import Change, LoggedState, Obse
 from services.common.bus import FencedError
 from services.common.control.thresholds import DEFAULT_THRESHOLDS
 from services.common.errors import BusUnavailableError
+from services.common.process.child.on_demand import Child, OnDemandChild
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 THRESHOLDS = DEFAULT_THRESHOLDS
@@ -154,3 +157,36 @@ class FakeStateLog:
             self.log.subjects |= {one.subject: one.state for one in change.subjects}
             for one in change.removed:
                 self.log.subjects.pop(one, None)
+
+
+@dataclass
+class FakeLooking:
+    """The process that looks at texts, here: answers as it would, after the faults."""
+
+    looking: Looking
+    faults: list[Exception] = field(default_factory=list)
+    started: int = 0
+    is_alive: bool = True
+
+    async def ask(self, asked: Any) -> Any:
+        """What a job gives, through JSON as over the socket.
+
+        Raises:
+            Exception: the next fault.
+        """
+        if asked and self.faults:
+            raise self.faults.pop(0)
+        return json.loads(json.dumps(self.looking.answer(json.loads(json.dumps(asked)))))
+
+    async def close(self) -> None:
+        """Ends it."""
+
+    @property
+    def child(self) -> OnDemandChild:
+        """As an inspector asks it."""
+
+        async def start() -> Child:
+            self.started += 1
+            return self
+
+        return OnDemandChild(start, 5.0, 60.0)

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from schemas.events.security import RequestObserved
 from schemas.topics import OBSERVATIONS
+from services.analyzer.security.child import Looking
 from services.analyzer.security.domain.inspection import Wanted
 from services.analyzer.security.domain.population import Rules
 from services.analyzer.security.handlers import BehaviourWatcher, RequestWatcher
@@ -18,7 +19,7 @@ from services.common.bus.subscriber import Event
 from services.common.errors import BusUnavailableError
 from tests.support.analyzer.audit_fakes import envelope
 from tests.support.analyzer.recording import completed
-from tests.support.analyzer.security import NOON, THRESHOLDS, FakeLog, attack
+from tests.support.analyzer.security import NOON, THRESHOLDS, FakeLog, FakeLooking, attack
 from tests.support.bus.records import record
 from tests.unit.analyzer.security.test_inspection import ended, verdict
 
@@ -34,7 +35,9 @@ def _events(messages: Sequence[object], appended_ms: int = _APPENDED_MS) -> list
 
 def _inspector() -> Inspector:
     return Inspector(
-        lambda: verdict, lambda _tenant: Wanted(prompts=True, answers=True, thresholds=THRESHOLDS), 1.0
+        lambda _tenant: Wanted(prompts=True, answers=True, thresholds=THRESHOLDS),
+        1.0,
+        FakeLooking(Looking(verdict)).child,
     )
 
 
@@ -49,7 +52,7 @@ async def test_ends_become_observations_in_their_tenants_order() -> None:
     await inspector.start()
     ends = [ended(("user", "an attack"), tenant="b"), *[completed(n, tenant="a") for n in range(2, 5)]]
     await RequestWatcher(inspector, publish).on_inference_completed(_events(ends))  # type: ignore[arg-type]
-    inspector.close()
+    await inspector.close()
     assert [(one.topic, one.key, one.tenant, one.subject) for one in sent] == [
         (OBSERVATIONS.name, one.tenant, one.tenant, one.request_id) for one in ends
     ]
@@ -73,7 +76,7 @@ async def test_end_from_the_future_is_of_the_time_when_it_came_to_the_log(years:
     came_ms = int(NOON.timestamp() * 1000) + 5
     events = [*_events([late], came_ms), *_events([late.model_copy(update={"completed_at": NOON})], came_ms)]
     await RequestWatcher(inspector, publish).on_inference_completed(events)  # type: ignore[arg-type]
-    inspector.close()
+    await inspector.close()
     came = NOON + timedelta(milliseconds=5)
     seen = [one.value for one in sent if isinstance(one.value, RequestObserved)]
     assert [one.at for one in seen] == [came, NOON]
@@ -109,7 +112,7 @@ async def test_observations_that_are_not_acknowledged_are_made_again() -> None:
     inspector = _inspector()
     with pytest.raises(BusUnavailableError):
         await RequestWatcher(inspector, publish).on_inference_completed(_events([completed(1)]))  # type: ignore[arg-type]
-    inspector.close()
+    await inspector.close()
 
 
 async def test_findings_are_counted_by_category_and_level_once_they_are_told() -> None:
