@@ -36,7 +36,9 @@ INFERENCE_LATENCY_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 MODEL_PERFORMANCE_SCORE = Gauge(
-    "model_performance_score", "How well a model does, from 0 to 100: docs/concepts/kpi.md.", ["model"]
+    "model_performance_score",
+    "How well a model does, from 0 to 100: docs/concepts/analytics/kpi.md.",
+    ["model"],
 )
 
 # The bus.
@@ -332,7 +334,7 @@ SECURITY_REPLAYED = Counter(
 # The analyzer's KPI role. `metric` and `figure` are of fixed lists.
 KPI = Gauge(
     "tocsin_kpi",
-    "Figures of the last five minutes, by model; those of docs/concepts/kpi.md.",
+    "Figures of the last five minutes, by model; those of docs/concepts/analytics/kpi.md.",
     ["figure", "model"],
 )
 KPI_SCORE = Gauge("tocsin_model_performance_score", "The same as model_performance_score.", ["model"])

@@ -218,7 +218,7 @@ async def _score(store: Store, at: datetime = NOW) -> dict[str, Any]:
 
 
 def _worked_example() -> dict[str, float]:
-    """The table of docs/concepts/kpi.md: a part's points."""
+    """The table of docs/concepts/analytics/kpi.md: a part's points."""
     rows = re.findall(r"^\| (\w[\w ]*) \|.*\| ([\d.]+) \|$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return {name: float(points) for name, points in rows}
 

@@ -1,4 +1,4 @@
--- How well each model did in the hour before, 0 to 100, against its own week before (docs/concepts/kpi.md).
+-- How well each model did in the hour before, 0 to 100, against its own week before (docs/concepts/analytics/kpi.md).
 SELECT
     model,
     if(requests >= 20, round((0.3 * ifNull(latency_part, 0) + 0.3 * errors_part + 0.2 * ifNull(satisfaction_part, 0) + 0.1 * ifNull(security_part, 0)

@@ -8,7 +8,7 @@ p-value) and, beyond what these can tell, against a chi-squared distribution.
 The covariance is of the nearer nine tenths of the hours, found in rounds (concentration
 steps of the minimum covariance determinant; Rousseeuw, Van Driessen 1999), and shrunk
 towards its diagonal. Isolation forests were measured and are worse at combinations:
-docs/concepts/anomalies.md.
+docs/concepts/analytics/anomalies.md.
 
 `train` is to be called on a schedule; `dump` gives JSON and `load` checks it: no pickle.
 """
