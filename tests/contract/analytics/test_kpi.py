@@ -22,7 +22,7 @@ from tests.support.store import RunningStore
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TRAFFIC = Traffic(requests=40_000, days=2, end=NOW, tenants=3, users=40)
 SAVED = saved_queries()
-_PAGE = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "kpi.md"
+_PAGE = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "analytics" / "kpi.md"
 
 
 @pytest.fixture(scope="module")
