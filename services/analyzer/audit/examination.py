@@ -62,10 +62,11 @@ async def examine(
 async def _examined(
     table: ExaminedTable, chain: str, published: Mapping[str, list[tuple[int, str]]], log: AuditLog | None
 ) -> Examined:
+    chained_to = 0 if log is None else await log.chained_to()  # before the rows, which are then there
     verdict, head_offset = await _read(table, chain, published.get(chain, ()))
     first_break, compared, unchained = verdict.first_break, None, 0
     if log is not None and first_break is None:
-        comparison = LogComparison(chain, head_offset)
+        comparison = LogComparison(chain, head_offset, chained_to)
         await comparison.run(log.batches, table)
         first_break, compared, unchained = comparison.first_break, comparison.compared, comparison.unchained
     return Examined(

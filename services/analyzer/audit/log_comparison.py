@@ -1,7 +1,8 @@
 """A chain held against the log that it follows from, as far back as the bus keeps it.
 
 Rows behind the newest anchor are proven by nothing else: somebody could have appended
-one, or taken the newest away before they were anchored.
+one, or taken the newest away before they were anchored. Which entries have had their row
+is what the audit role committed: only those behind that are still to be chained.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +16,8 @@ from services.analyzer.audit.domain.chain import AuditRow, Head, chain_name, lin
 from services.analyzer.audit.domain.verification import Break, Fault
 from services.analyzer.audit.table import AUDIT_ROWS
 from services.common.bus import Record, Start, Tail, parse_known
+from services.common.bus.administration.admin import committed_offsets
+from services.common.bus.coordinates import TopicPartition
 
 _AT_ONCE = 2000
 
@@ -31,6 +34,7 @@ class AuditLog:
     """The entries that the bus still has of one partition."""
 
     url: str = field(repr=False)
+    group: str
     partition: int = 0
     connect_timeout_s: float = 60.0
 
@@ -38,6 +42,17 @@ class AuditLog:
     def chain(self) -> str:
         """The chain that follows from it."""
         return chain_name(AUDIT.name, self.partition)
+
+    async def chained_to(self) -> int:
+        """The offset up to which (exclusive) the audit role has chained entries, or set
+        them aside: it commits after the store has the rows.
+
+        Raises:
+            BusUnavailableError: no broker.
+        """
+        committed = await committed_offsets(self.url, self.group)
+        place = TopicPartition(AUDIT.name, self.partition)
+        return committed[place].offset if place in committed else 0
 
     async def batches(self) -> AsyncIterator[tuple[list[Record], int]]:
         """The records up to the end as it is now, with the offset up to which each
@@ -73,12 +88,14 @@ class AuditLog:
 class LogComparison:
     """Goes through the log, batch by batch.
 
-    `compared` counts the entries that have their row, `unchained` those behind the
-    chain's newest row: the audit role is still to chain them.
+    `chained_to` is the offset up to which (exclusive) entries had their rows before these
+    were read. `compared` counts the entries that have their row, `unchained` those behind
+    it and the chain's newest row: the audit role is still to chain them.
     """
 
     chain: str
     head_offset: int
+    chained_to: int
     compared: int = field(default=0, init=False)
     unchained: int = field(default=0, init=False)
     first_break: Break | None = field(default=None, init=False)
@@ -117,10 +134,12 @@ class LogComparison:
         if row is None:
             if expected is None:
                 return None
-            if record.offset > self.head_offset:
+            if record.offset > self.head_offset and record.offset >= self.chained_to:
                 self.unchained += 1
                 return None
             reason = f"the bus's entry at offset {record.offset} has no row"
+            if record.offset > self.head_offset:
+                reason += ", and had one: the newest rows were taken away"
             return Break(self._next, Fault.MISSING, reason)
         if expected is None:
             reason = f"what the bus has at its offset {row.offset} is no audit entry"

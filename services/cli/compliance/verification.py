@@ -14,6 +14,7 @@ from services.analyzer.audit.anchors import read_anchors
 from services.analyzer.audit.examination import Examined, examine
 from services.analyzer.audit.log_comparison import AuditLog
 from services.analyzer.audit.table import StoredAuditTable
+from services.analyzer.settings import Settings
 from services.cli.compliance.exports import STORE_TIMEOUT_S
 from services.cli.control.control import CONNECT_TIMEOUT_S, show_json
 from services.common.errors import ConfigError
@@ -86,12 +87,15 @@ def _anchor(path: Path, number: int, line: str) -> ChainAnchored | None:
 
 
 async def _examine(kept: Sequence[ChainAnchored], *, offline: bool) -> list[Examined]:
-    settings = CommonSettings.load()
+    settings = Settings.load()
     anchors = [*kept] if offline else [*kept, *await _from_bus(settings)]
     logs = (
         []
         if offline
-        else [AuditLog(settings.kafka_url, number, CONNECT_TIMEOUT_S) for number in range(AUDIT.partitions)]
+        else [
+            AuditLog(settings.kafka_url, settings.audit_group, number, CONNECT_TIMEOUT_S)
+            for number in range(AUDIT.partitions)
+        ]
     )
     async with Store(settings.clickhouse_url, name="tocsin-cli", timeout_s=STORE_TIMEOUT_S) as store:
         return await examine(StoredAuditTable(store), anchors, logs)

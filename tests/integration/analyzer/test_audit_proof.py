@@ -23,6 +23,7 @@ from schemas.topics import AUDIT
 from services.analyzer.audit.anchors import read_anchors
 from services.analyzer.audit.domain.chain import AuditRow, replace_hash
 from services.analyzer.audit.examination import Examined, examine
+from services.analyzer.audit.log_comparison import AuditLog
 from services.analyzer.audit.table import AUDIT_ROWS, StoredAuditTable
 from services.cli.app import app
 from services.cli.doctor import Finding
@@ -154,7 +155,7 @@ def tocsin(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tocsin]:
 async def test_chain_is_anchored_proven_exported_and_tampering_is_found(scene: Scene, tocsin: Tocsin) -> None:
     """From entries to the exit status: by the command, with anchors of the bus and of a
     file, and by the script on an export; then a row is altered, and then all are written
-    anew, which the audit role itself finds and anchors no more.
+    anew, which the audit role itself finds and anchors no more, and at last taken away.
     """
     port = free_port()
     analyzer = scene.another_recorder(
@@ -217,6 +218,12 @@ async def test_chain_is_anchored_proven_exported_and_tampering_is_found(scene: S
         assert await read_anchors(scene.broker.bootstrap, "test") == published
         anew = await _run(tocsin, "audit", "verify", "--offline", "--anchors", str(kept))
         assert (anew.exit_code, "(not_anchored)" in anew.stdout) == (1, True), anew.output
+        await scene.store.command("TRUNCATE TABLE audit_log")
+        (bare,) = await examine(
+            StoredAuditTable(scene.store), [], [AuditLog(scene.broker.bootstrap, "audit")]
+        )
+        assert bare.first_break is not None
+        assert (bare.first_break.position, bare.first_break.fault) == (0, "missing")
         assert analyzer.terminate() == 0
     finally:
         analyzer.kill()

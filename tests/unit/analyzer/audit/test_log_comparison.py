@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
+import pytest
 from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +35,12 @@ class _Table:
 
 
 async def _compare(
-    rows: Sequence[AuditRow], records: Sequence[Record], *, at_once: int = 4, end: int = _COUNT * 3
+    rows: Sequence[AuditRow],
+    records: Sequence[Record],
+    *,
+    at_once: int = 4,
+    end: int = _COUNT * 3,
+    chained_to: int = 0,
 ) -> LogComparison:
     async def log() -> AsyncIterator[tuple[list[Record], int]]:
         for begin in range(0, len(records), at_once):
@@ -42,9 +48,33 @@ async def _compare(
             yield some, some[-1].offset
         yield [], end - 1
 
-    comparison = LogComparison("a", rows[-1].offset if rows else -1)
+    comparison = LogComparison("a", rows[-1].offset if rows else -1, chained_to)
     await comparison.run(log, _Table(rows))
     return comparison
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8])
+@pytest.mark.parametrize("at_once", [1, 5, 100])
+async def test_newest_rows_that_were_taken_away_are_missed(kept: int, at_once: int) -> None:
+    """All of them, too: the audit role had committed that they were there. What it has
+    not committed is still to be chained.
+    """
+    records = [_record(number) for number in range(_COUNT)]
+    found = await _compare(_ROWS[:kept], records, at_once=at_once, chained_to=9 * 3)
+    assert found.first_break is not None
+    assert (found.first_break.position, found.first_break.fault) == (kept, Fault.MISSING)
+    assert "taken away" in found.first_break.explanation
+    whole = await _compare(_ROWS[:9], records, at_once=at_once, chained_to=9 * 3)
+    assert (whole.first_break, whole.compared, whole.unchained) == (None, 9, 3)
+    late = await _compare(_ROWS[:11], records, at_once=at_once, chained_to=9 * 3)
+    assert (late.first_break, late.compared, late.unchained) == (None, 11, 1)
+
+
+async def test_entry_that_was_set_aside_is_not_missed() -> None:
+    """No row follows from it, though it was read."""
+    records = [*(_record(number) for number in range(9)), _record(9, b"{}")]
+    found = await _compare(_ROWS[:9], records, chained_to=10 * 3)
+    assert (found.first_break, found.compared, found.unchained) == (None, 9, 0)
 
 
 async def test_chain_that_follows_from_the_log_is_compared_whole() -> None:
