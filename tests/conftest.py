@@ -4,11 +4,12 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from _pytest.assertion.rewrite import AssertionRewritingHook
 from hypothesis import settings
 
@@ -26,6 +27,15 @@ _ONE_INSTALLATION = ("tests/e2e", "tests/chaos")
 """Tests that share the one running installation."""
 _ORDER = (*_ONE_INSTALLATION, "tests/integration", "tests/contract")
 """Tests that mostly wait, the longest first; unit tests fill what is left."""
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undoes what a command set up in this process: it logs to the standard error of its
+    own run, which is closed when that ends.
+    """
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":

@@ -34,7 +34,7 @@ def _finding(number: int, hours_ago: float, **changes: object) -> SecurityFindin
         "finding_id": f"finding-{number}",
         "found_at": _NOW - timedelta(hours=hours_ago),
         "tenant": "acme",
-        "user": f"u_{number % 3}",
+        "user": f"u_{number % 3:032d}",
         "request_id": f"request-{number}",
         "place": "prompt",
         "depth": "full",
@@ -67,7 +67,7 @@ async def test_findings_are_read_newest_first_by_tenant_and_user(door: Store) ->
     found = (await findings.page(FindingQuery({"tenant": "acme"}, limit=4)))["data"]
     assert [one["finding_id"] for one in found] == [f"finding-{number}" for number in range(4)]
     assert found[0]["explanation"] == ["why"]
-    of_user = await findings.page(FindingQuery(user="u_1", limit=9))
+    of_user = await findings.page(FindingQuery(user=f"u_{1:032d}", limit=9))
     assert [one["finding_id"] for one in of_user["data"]] == ["finding-1", "finding-4", "finding-7"]
     assert len((await findings.page(FindingQuery(limit=99)))["data"]) == 10
 
