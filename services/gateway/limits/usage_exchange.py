@@ -132,9 +132,9 @@ class UsageExchange:
     async def _publish(self) -> None:
         told_s = float("-inf")
         while True:
+            self._hurried.clear()
             if self.peer_usage.has_news or self.monotonic() - told_s >= _SIGN_OF_LIFE_S:
                 told_s = self.monotonic()
-                self._hurried.clear()
                 with contextlib.suppress(BusUnavailableError, PermanentError):
                     await self._send(self.peer_usage.take(told_s))
             await asyncio.sleep(_SHORTEST_S)

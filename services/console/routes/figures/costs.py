@@ -17,11 +17,12 @@ from services.common.http.responses import json_response
 from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
 from services.console.domain.cost_names import CostNames
-from services.console.domain.cost_query import DIMENSIONS, CostRequest, InvalidQueryError
+from services.console.domain.cost_query import DIMENSIONS, InvalidQueryError
 from services.console.domain.csv_text import csv_text
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.costs import Costs
 from services.console.routes.documentation import problems, query_of
+from services.console.routes.figures.span import SpanParameters
 
 _LONGEST_DAYS = 400
 
@@ -68,22 +69,15 @@ class CostsAnswer(BaseModel):
     has_more_groups: bool
 
 
-class CostParameters(BaseModel, extra="forbid"):
-    """A day means its beginning in the time zone; so `to` is the first day that does not
-    count. What is sent empty is refused: a filter that was forgotten would be none.
-    """
+class CostParameters(SpanParameters):
+    """Which requests, and by what their costs are told."""
 
-    from_: str = Field(
-        "", alias="from", description="A day, or a time with its offset.", min_length=1, max_length=40
-    )
-    to: str = Field("", description="The same; left out: now.", min_length=1, max_length=40)
     days: int = Field(
         30,
         ge=1,
         le=_LONGEST_DAYS,
         description="Instead of `from`: so many days up to now, today being one.",
     )
-    time_zone: str = Field("UTC", max_length=64, description="A name such as Europe/Paris.")
     group_by: str = Field(
         "model", max_length=40, description=f"Any of {', '.join(DIMENSIONS)}, separated by commas; or none."
     )
@@ -127,7 +121,7 @@ def costs_router(
         names = _names(caller, control.state, pseudonym_key)
         try:
             only = {"tenant": tenant, "user": asked.user, "model": asked.model, "key": asked.key}
-            query = _text(asked).query(clock(), names.looked_up(only), asked.limit)
+            query = asked.request(asked.group_by).query(clock(), names.looked_up(only), asked.limit)
             found = await costs.read(query)
             names.require_known(only, found)
         except InvalidQueryError as error:
@@ -145,17 +139,6 @@ def _names(caller: Caller, state: ControlState, pseudonym_key: str) -> CostNames
     principal = caller.principal
     tenant = "" if principal.is_platform_admin else caller.tenant
     return CostNames(state, pseudonym_key, tenant, shows_users=Scope.ADMIN in principal.scopes)
-
-
-def _text(asked: CostParameters) -> CostRequest:
-    """The query as text.
-
-    Raises:
-        ProblemError: 400, it has two beginnings.
-    """
-    if asked.from_ and "days" in asked.model_fields_set:
-        raise malformed("days: leave it out where `from` says when to begin.", "days")
-    return CostRequest(asked.from_, asked.to, asked.days, asked.time_zone, asked.group_by)
 
 
 def _csv(found: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -16,12 +15,13 @@ from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
-from services.console.domain.cost_query import CostRequest, InvalidQueryError
+from services.console.domain.cost_query import InvalidQueryError
 from services.console.domain.csv_text import csv_text
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.usage.query import UsageQuery, end_of_hour
 from services.console.read_models.usage.reader import Usage
 from services.console.routes.documentation import problems, query_of
+from services.console.routes.figures.span import SpanParameters
 
 _LONGEST_DAYS = 92
 Part = Literal["general_metrics", "by_model", "by_user", "by_hour", "by_weekday_hour"]
@@ -94,20 +94,15 @@ class UsageAnswer(BaseModel):
     by_weekday_hour: list[WeekdayHourUsage]
 
 
-class UsageParameters(BaseModel, extra="forbid"):
-    """A day means its beginning in the time zone; what is sent empty is refused."""
+class UsageParameters(SpanParameters):
+    """Which requests, and what is told of them."""
 
-    from_: str = Field(
-        "", alias="from", description="A day, or a time with its offset.", min_length=1, max_length=40
-    )
-    to: str = Field("", description="The same; left out: now.", min_length=1, max_length=40)
     days: int = Field(
         7,
         ge=1,
         le=_LONGEST_DAYS,
         description="Instead of `from`: so many days up to now, today being one.",
     )
-    time_zone: str = Field("UTC", max_length=64, description="A name such as Europe/Paris.")
     tenant: str = Field("", min_length=1, max_length=200, description="Of this tenant only.")
     model: str = Field("", min_length=1, max_length=200, description="Of this model only.")
     users: int = Field(10, ge=0, le=1000, description="So many users at most, those with most requests.")
@@ -152,10 +147,8 @@ def _query(asked: UsageParameters, only: dict[str, str], now: datetime) -> Usage
     Raises:
         ProblemError: 400, a part of it makes no sense.
     """
-    if asked.from_ and "days" in asked.model_fields_set:
-        raise malformed("days: leave it out where `from` says when to begin.", "days")
     try:
-        span = CostRequest(asked.from_, asked.to, asked.days, asked.time_zone, "").query(now, only)
+        span = asked.request().query(now, only)
     except InvalidQueryError as error:
         raise malformed(str(error), error.name) from error
     if (span.until - span.since).days > _LONGEST_DAYS:
@@ -166,13 +159,14 @@ def _query(asked: UsageParameters, only: dict[str, str], now: datetime) -> Usage
 
 def _answer(request: Request, found: dict[str, Any], part: Part) -> Response:
     """As JSON or CSV, or nothing where the client has it already."""
-    wants_csv = "text/csv" in request.headers.get("accept", "")
-    rows = found[part] if isinstance(found[part], list) else [found[part]]
-    body = csv_text(rows).encode() if wants_csv else orjson.dumps(found)
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    if "text/csv" in request.headers.get("accept", ""):
+        rows = found[part] if isinstance(found[part], list) else [found[part]]
+        answer = Response(csv_text(rows), media_type="text/csv")
+    else:
+        answer = json_response(found)
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept, authorization, cookie"}
     if tag in (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
-    if wants_csv:
-        return Response(body, media_type="text/csv", headers=headers)
-    return json_response(found, headers=headers)
+    answer.headers.update(headers)
+    return answer
