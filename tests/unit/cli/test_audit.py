@@ -1,12 +1,10 @@
 """What `tocsin audit` makes of files and options, without a bus or a store."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -24,13 +22,6 @@ _ANCHOR = ChainAnchored(
     rows=5,
     anchored_at=datetime(2026, 11, 27, 12, tzinfo=UTC),
 )
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Commands keep logs off their answer; the tests after these log as before."""
-    yield
-    structlog.reset_defaults()
 
 
 def test_anchors_are_read_from_either_form_and_other_lines_of_a_log_are_passed_over(tmp_path: Path) -> None:

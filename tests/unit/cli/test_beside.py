@@ -29,7 +29,6 @@ def _logging_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
     levels = {name: logging.getLogger(name).level for name in ("aiokafka", "urllib3")}
     yield
-    structlog.reset_defaults()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
@@ -113,7 +112,6 @@ def test_value_that_is_wrong_is_refused_before_anything_is_asked(
     monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", "http://127.0.0.1:1/tocsin")
     monkeypatch.setattr("sys.argv", ["tocsin", "security", *arguments])
     done = CliRunner().invoke(app, ["security", *arguments])
-    structlog.reset_defaults()
     assert done.exit_code != 0
     assert said in " ".join(done.stderr.replace("│", " ").split())
 
