@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from string import ascii_letters
 
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,4000}={0,2}")
 _CUT_BASE64 = re.compile(
@@ -14,7 +15,7 @@ _CUT_BASE64 = re.compile(
 )
 _CUT = re.compile(r"[\s,;|\"'>]+")
 _MIXED = re.compile(r"[a-z0-9+/][A-Z]")
-_MIXED_TWICE = re.compile(r"[a-z0-9+/][A-Z][A-Za-z0-9+/]{0,8}[a-z0-9+/][A-Z]")
+_MIXED_TWICE = re.compile(r"[A-Z](?<=[a-z0-9+/].)[A-Za-z0-9+/]{0,8}[a-z0-9+/][A-Z]")
 _PROSE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9A-Fa-f]{2}[\s:,]?){8,1500}(?![0-9A-Za-z])")
 _ESCAPES = re.compile(
@@ -25,6 +26,10 @@ _DECIMAL = re.compile(
 )
 _OCTAL = re.compile(r"(?<![0-9])(?:\\?[01][0-7]{2}[\s,]{0,2}){8,400}(?![0-9])")
 _BINARY = re.compile(r"(?<![0-9])(?:0[01]{7}[\s,]{0,2}){6,400}(?![0-9])")
+_LONG_WORD = 16
+_ASCII_NUMBERS = re.compile(r"[0-9A-Fa-fx\\%\t-\r\x1c-\x1f :,;/|-]{16,}")
+_NUMBERS = re.compile(r"[\dA-Fa-fx\\%\s:,;/|-]{16,}")
+"""Stretches without which there are no characters as numbers, of whatever base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +56,38 @@ def decoded_pieces(source: str) -> Iterator[Decoded]:
 
 
 def _decoded(source: str) -> Iterator[Decoded]:
-    for kind, pattern, decode, sign in _DECODERS:
-        if sign and not sign.search(source):
+    numbers = [one.span() for one in (_ASCII_NUMBERS if source.isascii() else _NUMBERS).finditer(source)]
+    for decoder in _DECODERS:
+        if decoder.numbers and not numbers:
             continue
-        for match in pattern.finditer(source):
-            if plain := decode(match[0]):
-                yield Decoded(kind, match.start(), match.end(), plain)
+        if not decoder.sign(source):
+            continue
+        for start, end in numbers if decoder.numbers else ((0, len(source)),):
+            # One more, for what must not follow.
+            for match in decoder.pattern.finditer(source, start, end + 1):
+                if plain := decoder.decode(match[0]):
+                    yield Decoded(decoder.kind, match.start(), match.end(), plain)
+
+
+def _has_long_word(source: str) -> bool:
+    return max(map(len, source.split()), default=0) >= _LONG_WORD
 
 
 def _readable(text: str) -> bool:
     text = text.translate(_BREAKS)
+    if len(text) < 6 or not text.isprintable():
+        return False
+    if text.isascii():
+        return len(text) - len(text.encode().translate(None, _LETTERS_AND_SPACE)) >= 0.7 * len(text)
     letters = sum(character.isalpha() or character == " " for character in text)
-    broken = text.count("\ufffd")
-    return len(text) >= 6 and text.isprintable() and letters >= 0.7 * len(text) and broken * 20 <= len(text)
+    return letters >= 0.7 * len(text) and text.count("\ufffd") * 20 <= len(text)
 
 
 _ENCODED = re.compile(
     r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[\s,:]?){8}|\\[ux]|%[0-9A-Fa-f]{2}|&#|\d{2}[\s,]\d{2}"
 )
 """What a text that was encoded once more has in it."""
+_LETTERS_AND_SPACE = ascii_letters.encode() + b" "
 _BREAKS = str.maketrans("\n\r\t", "   ")
 
 
@@ -156,14 +174,35 @@ def _is_wording(text: str) -> bool:
     return not text.isascii() or sum(sign in _VOWELS for sign in letters) >= 0.25 * len(letters)
 
 
-# kind, what an encoded piece looks like, how to read it, and a sign without which there
-# is none
-_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[str], str], re.Pattern[str] | None], ...] = (
-    ("base64", _CUT_BASE64, _decode_cut_base64, _MIXED_TWICE),
-    ("base64", _BASE64, _decode_base64, None),
-    ("hex", _HEX, _decode_hex, re.compile(r"[0-9]")),
-    ("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]")),
-    ("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}")),
-    ("octal", _OCTAL, _decode_numbers(r"[01][0-7]{2}", 8), re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}")),
-    ("decimal", _DECIMAL, _decode_numbers(r"\d{2,4}", 10), re.compile(r"\d\d[\s,;:/|-]{1,3}\d\d")),
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """What an encoded piece looks like, how it is read, and a sign without which there is
+    none; where it is `numbers`, it lies within a stretch of `_NUMBERS`.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    decode: Callable[[str], str]
+    sign: Callable[[str], object]
+    numbers: bool = True
+
+
+_DECODERS = (
+    _Decoder("base64", _CUT_BASE64, _decode_cut_base64, _MIXED_TWICE.search, numbers=False),
+    _Decoder("base64", _BASE64, _decode_base64, _has_long_word, numbers=False),
+    _Decoder("hex", _HEX, _decode_hex, re.compile(r"[0-9]").search),
+    _Decoder("escapes", _ESCAPES, _decode_escapes, re.compile(r"[\\%&]").search, numbers=False),
+    _Decoder("binary", _BINARY, _decode_numbers(r"[01]{8}", 2), re.compile(r"0[01]{7}").search),
+    _Decoder(
+        "octal",
+        _OCTAL,
+        _decode_numbers(r"[01][0-7]{2}", 8),
+        re.compile(r"[01][0-7]{2}[\s\\,]?[01][0-7]{2}").search,
+    ),
+    _Decoder(
+        "decimal",
+        _DECIMAL,
+        _decode_numbers(r"\d{2,4}", 10),
+        re.compile(r"\d\d[\s,;:/|-]{1,3}\d\d").search,
+    ),
 )

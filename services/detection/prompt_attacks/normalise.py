@@ -26,24 +26,7 @@ from services.detection.prompt_attacks.windows import FILLERS
 
 SURROUNDINGS = 160
 _TABLE_CHARACTERS = 8192
-_LEET = str.maketrans(
-    {
-        "0": "o",
-        "1": "i",
-        "3": "e",
-        "4": "a",
-        "5": "s",
-        "6": "g",
-        "7": "t",
-        "8": "b",
-        "9": "g",
-        "@": "a",
-        "$": "s",
-        "!": "i",
-        "|": "l",
-        "+": "t",
-    }
-)
+_LEET = dict(zip("013456789@$!|+", "oieasgtbgasilt", strict=True))
 _LEET_WORD = re.compile(
     r"(?<![\w@$|+])(?=[\d@$!|+]*[a-z])[a-z\d@$!|+]*(?:[a-z][\d@$!|+]|[\d@$|+][a-z])[a-z\d@$!|+]*[a-z\d@$|+]"
 )
@@ -53,6 +36,8 @@ _LEET_SIGN = re.compile(r"[\d@$!|+](?:[a-z]|(?<=[a-z].))")
 _SPACED = re.compile(r"(?<!\w)[^\W_](?:[ .\-_*\\/|~]{1,3}[^\W_](?!\w)){4,200}")
 _SPACED_SIGN = re.compile(r"[ .\-_*\\/|~][^\W_][ .\-_*\\/|~]{1,3}[^\W_][ .\-_*\\/|~]")
 """Two letters between separators, of the five at least that `_SPACED` wants."""
+_SEPARATORS = re.compile(r"[ .\-_*\\/|~]{2,}")
+_BETWEEN = re.compile(r"(?<=\w)[ .\-_*\\/|~](?=\w)")
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _TRIPLES = tuple(letter * 3 for letter in ascii_lowercase)
 _WORD = re.compile(r"\w+")
@@ -122,10 +107,15 @@ class Limits:
     decoded_chars: int = 1024
 
 
+Stretch = tuple[int, int, int]
+"""From where to where it stood before it was edited, and how long it is now."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One reading of a text: `text[i]` comes from the original's character `offsets[i]`
-    (None: the same position), shifted by `base`.
+    (None: the same position), shifted by `base`. What was edited, of which `stretches`
+    tell one after the other, comes so from what it was before.
     """
 
     kind: str
@@ -133,6 +123,7 @@ class View:
     offsets: Sequence[int] | None = None
     base: int = 0
     whole: tuple[int, int] | None = None
+    stretches: Sequence[Stretch] = ()
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where `text[start:end]` stands in the original text: (start, end), end
@@ -140,12 +131,26 @@ class View:
         """
         if self.whole is not None:
             return self.whole
-        if self.offsets is None:
+        if self.offsets is None and not self.stretches:
             return self.base + start, self.base + end
         if start >= end:
-            here = self.base + (self.offsets[start] if start < len(self.offsets) else 0)
+            here = self.base + (self._origin(start) if start < len(self.text) else 0)
             return here, here
-        return self.base + self.offsets[start], self.base + self.offsets[end - 1] + 1
+        return self.base + self._origin(start), self.base + self._origin(end - 1) + 1
+
+    def _origin(self, position: int) -> int:
+        if self.stretches:
+            position = _before(self.stretches, position)
+        return position if self.offsets is None else self.offsets[position]
+
+
+def _before(stretches: Sequence[Stretch], position: int) -> int:
+    """Where a character stood before it was edited."""
+    for start, end, length in stretches:
+        if position < length:
+            return min(end - 1, start + position * (end - start) // length)
+        position -= length
+    raise IndexError(f"the text ends {position + 1} characters earlier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +184,9 @@ def normalise(text: str, *, limits: Limits | None = None, base: int = 0) -> Norm
     folded, lookalikes = _replace_lookalikes(folded)
     plain = View("plain", folded, offsets, base)
     views = [plain]
-    clear, clear_offsets, leet = _undisguise(folded)
+    clear, stretches, leet = _undisguise(folded)
     if clear != folded:
-        views.append(View("undisguised", clear, _compose(offsets, clear_offsets), base))
+        views.append(View("undisguised", clear, offsets, base, stretches=stretches))
     views.extend(_decoded_views(source, bounds, base))
     return Normalised(tuple(views), _clean(source, folded), hidden, lookalikes, leet)
 
@@ -319,58 +324,52 @@ def _replace_lookalikes(text: str) -> tuple[str, int]:
 _LETTERS = str.maketrans(LETTERS)
 
 
-def _undisguise(text: str) -> tuple[str, list[int] | None, int]:
-    """Leetspeak words, spaced-out letters and stretched letters made plain; origins in
-    `text`; how many words that changed.
+def _undisguise(text: str) -> tuple[str, Sequence[Stretch], int]:
+    """Leetspeak words, spaced-out letters and stretched letters made plain; from where in
+    `text` they come; how many words that changed.
 
     What stands more than SURROUNDINGS characters before the first or behind the last
     disguise is left out: the plain view has it.
     """
     edits = sorted(_edits(text))
     if not edits:
-        return text, None, 0
-    pieces: list[str] = []
-    offsets: list[int] = []
+        return text, (), 0
     cursor = max(0, edits[0][0] - SURROUNDINGS)
+    pieces: list[str] = []
+    stretches: list[Stretch] = []
     for start, end, replacement in edits:
         if start < cursor:
             continue
-        pieces.extend((text[cursor:start], replacement))
-        offsets.extend(range(cursor, start))
-        offsets.extend(
-            min(end - 1, start + index * (end - start) // max(1, len(replacement)))
-            for index in range(len(replacement))
-        )
+        pieces += (text[cursor:start], replacement)
+        stretches += ((cursor, start, start - cursor), (start, end, len(replacement)))
         cursor = end
-    pieces.append(text[cursor : cursor + SURROUNDINGS])
-    offsets.extend(range(cursor, min(len(text), cursor + SURROUNDINGS)))
-    return "".join(pieces), offsets, len(edits)
+    last = text[cursor : cursor + SURROUNDINGS]
+    pieces.append(last)
+    stretches.append((cursor, cursor + len(last), len(last)))
+    return "".join(pieces), stretches, len(edits)
 
 
 def _edits(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _SPACED.finditer(text) if _SPACED_SIGN.search(text) else ():
-        letters = re.sub(r"[ .\-_*\\/|~]{2,}", " ", match[0])
+        spaced = match[0]
         joined = (
-            re.sub(r"(?<=\w)[ .\-_*\\/|~](?=\w)", "", letters)
-            if " " not in match[0] or "  " not in match[0]
-            else _join_double_spaced(match[0])
+            _join_double_spaced(spaced) if "  " in spaced else _BETWEEN.sub("", _SEPARATORS.sub(" ", spaced))
         )
         yield match.start(), match.end(), " ".join(segment_words(word) for word in joined.split())
     if _LEET_SIGN.search(text):
+        letters = text
+        for sign, letter in _LEET.items():
+            letters = letters.replace(sign, letter)
         for match in _LEET_WORD.finditer(text):
-            yield match.start(), match.end(), _STRETCHED.sub(r"\1", match[0].translate(_LEET))
+            start, end = match.span()
+            word = letters[start:end]
+            yield start, end, _STRETCHED.sub(r"\1", word) if _STRETCHED.search(word) else word
     for match in _STRETCHED.finditer(text) if any(map(text.__contains__, _TRIPLES)) else ():
         yield match.start(), match.end(), match[1]
 
 
 def _join_double_spaced(text: str) -> str:
     return " ".join(re.sub(r"\W|_", "", word) for word in re.split(r" {2,}", text))
-
-
-def _compose(outer: list[int] | None, inner: list[int] | None) -> list[int] | None:
-    if outer is None:
-        return inner
-    return outer if inner is None else [outer[index] for index in inner]
 
 
 def _decoded_views(source: str, limits: Limits, base: int) -> list[View]:

@@ -7,6 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.detection.prompt_attacks.encodings import (
+    _DECODERS,
+    _decoded,
+    _has_long_word,
+)
 from services.detection.prompt_attacks.lookalikes import segment_words
 from services.detection.prompt_attacks.normalise import (
     _LEET_SIGN,
@@ -18,6 +23,9 @@ from services.detection.prompt_attacks.normalise import (
     _STRETCHED,
     _TRIPLES,
     Limits,
+    View,
+    _edits,
+    _undisguise,
     normalise,
 )
 
@@ -132,6 +140,49 @@ def test_disguise_any_has_the_sign_that_is_looked_for_first(pieces: list[str]) -
     assert _SPACED_SIGN.search(text) or not _SPACED.search(text)
     assert _LEET_SIGN.search(text) or not _LEET_WORD.search(text)
     assert any(triple in text for triple in _TRIPLES) or not _STRETCHED.search(text)
+
+
+CODES = st.one_of(
+    st.text(alphabet="0123456789abcdefx\\% ,:;/|-\n\x1d\u0661\u2003", max_size=40),
+    st.text(alphabet="01 ,", min_size=40, max_size=80),
+    st.text(alphabet="AbCd+/_-= \n", max_size=40),
+    st.sampled_from(
+        ("41 67 6e 6f", "105 103 110", "01101001", "\\x69\\x67", "101 102, 103", "g.", "\u00e9")
+    ).map(lambda piece: piece * 4),
+)
+
+
+@given(st.lists(CODES, max_size=4), st.sampled_from(("", " ", ". ", "z")))
+@settings(max_examples=300, deadline=None)
+def test_decoded_any_text_is_what_every_pattern_finds_in_the_whole_text(
+    pieces: list[str], between: str
+) -> None:
+    """Looking only at stretches of numbers and at long words leaves out no code."""
+    text = between.join(pieces)
+    wanted = [
+        (decoder.kind, *match.span(), plain)
+        for decoder in _DECODERS
+        if decoder.sign is _has_long_word or decoder.sign(text)
+        for match in decoder.pattern.finditer(text)
+        if (plain := decoder.decode(match[0]))
+    ]
+    assert [(one.kind, one.start, one.end, one.text) for one in _decoded(text)] == wanted
+
+
+@given(st.text(alphabet="ab1@3 .-\u00e9", max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_undisguise_any_text_each_character_comes_from_where_it_stood(text: str) -> None:
+    """What was not edited stands in the text where the view says; what was, within its
+    disguise.
+    """
+    clear, stretches, _ = _undisguise(text)
+    view = View("undisguised", clear, stretches=stretches)
+    disguises = [range(start, end) for start, end, _ in _edits(text)]
+    for place, character in enumerate(clear):
+        start, end = view.span(place, place + 1)
+        assert end == start + 1
+        assert text[start] == character or any(start in one for one in disguises)
+    assert sum(length for _, _, length in stretches) in (0, len(clear))
 
 
 @given(st.text(max_size=8), st.data())

@@ -1,5 +1,6 @@
 """Every rule's own examples, and the file's promises."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.process.interpreter import cpu_limit
+from services.detection.prompt_attacks.beginnings import beginnings_of
 from services.detection.prompt_attacks.normalise import normalise
 from services.detection.prompt_attacks.rules import Rule, expand, load_rules
 
@@ -102,6 +104,52 @@ def test_match_any_text_finds_what_every_rule_by_itself_finds(pieces: list[str],
     }
     found = [hit.rule.id for hit in RULES.match(text)]
     assert sorted(found) == sorted(by_themselves)
+
+
+@given(st.lists(PIECES, min_size=1, max_size=6), st.sampled_from(("", " ", "\n", ". ")))
+@settings(max_examples=60, deadline=None)
+def test_find_any_text_is_what_the_whole_pattern_finds_first(pieces: list[str], between: str) -> None:
+    """Trying a rule only where a match may begin finds the same as trying it everywhere."""
+    text = normalise(between.join(pieces)).plain.text
+    for rule in RULES.rules:
+        if rule.pattern.pattern.startswith("^"):
+            continue
+        whole = re.compile(rf"(?<!\w)(?:{rule.pattern.pattern})") if rule.at_word else rule.pattern
+        wanted, found = whole.search(text), rule.find(text)
+        assert (wanted and wanted.span()) == (found and found.span()), rule.id
+
+
+@pytest.mark.parametrize(
+    ("pattern", "beginnings"),
+    [
+        ("ignore|obey", {"ignore", "obey"}),
+        (r"\b(?:do|does|please)(?: not)?\b", {"do", "please"}),
+        (r"(?:re)?play{1,3} it", {"replay", "play"}),
+        (r"ab?c{0,2}d", {"abc", "abd", "ac", "ad"}),
+        (r"(?=[^.]{0,9}x)a(?:b|\d)(?!z)", {"a"}),
+        (r"\[/?inst\]", {"[/inst", "[inst]"}),
+        (r"from\s{1,3}now", {"from"}),
+        (r"(?:^|\.)new", {"new", ".new"}),
+        (r"abcdefgh", {"abcdef"}),
+        (r"[ab]c", set()),
+        (r"x?\w", set()),
+        (r"a*", set()),
+        (r"(?P<name>a)", set()),
+        (r"(a)\1|\x41", set()),
+    ],
+)
+def test_beginnings_of_pattern_are_how_its_matches_begin(pattern: str, beginnings: set[str]) -> None:
+    """Of what is not understood, or may begin anyhow, nothing is said."""
+    assert beginnings_of(pattern) == beginnings
+
+
+@given(st.sampled_from([rule.pattern.pattern for rule in RULES.rules if rule.beginnings]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_beginnings_of_rule_any_match_has_one(pattern: str, data: st.DataObject) -> None:
+    """Whatever a rule matches by itself begins so."""
+    example = data.draw(st.from_regex(pattern))
+    match = re.search(pattern, example)
+    assert match is None or match[0].startswith(tuple(beginnings_of(pattern)))
 
 
 def test_load_rules_malformed_rule_is_named(tmp_path: Path) -> None:
