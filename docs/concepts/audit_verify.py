@@ -17,20 +17,34 @@ def sha256_of(value, salt=""):  # RFC 8785: keys sorted, no spaces; all keys her
 
 def is_whole(row, kind):  # what was erased has no salt
     said, salt = [row[name] for name in SALTED[kind]], row[f"{kind}_salt"]
-    right = sha256_of(["DELETED", "", "", ""][: len(said)], "\n") if not salt else row[f"{kind}_digest"]
-    return sha256_of(said, f"{salt}\n") == right
+    erased = said == ["DELETED", "", "", ""][: len(said)]
+    return sha256_of(said, f"{salt}\n") == row[f"{kind}_digest"] if salt else erased
 
 
 def require(holds, at, fault):
     return holds or sys.exit(f"{at[0]}: BROKEN at position {at[1]}: {fault}")
 
 
+def objects_in(path, **kinds):  # no name twice: some readers would take its first value, some its last
+    try:
+        with open(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                pairs = json.loads(line.decode(), object_pairs_hook=tuple)
+                one = dict(pairs) if isinstance(pairs, tuple) and len(dict(pairs)) == len(pairs) else {}
+                if any(type(one.get(name)) is not kinds[name] for name in kinds):
+                    sys.exit(f"{path}: line {number} is no JSON object with {', '.join(kinds)}, each once")
+                yield one
+    except (OSError, ValueError, RecursionError) as error:
+        sys.exit(f"{path} cannot be read: {error}")
+
+
 def main(export, anchors_file=None):
     anchors, heads = {}, {}  # heads: what the next row of a chain must follow
-    for one in map(json.loads, open(anchors_file, encoding="utf-8") if anchors_file else ()):
+    for one in objects_in(anchors_file, chain=str, position=int, hash=str, rows=int) if anchors_file else ():
         anchors.setdefault((one["chain"], one["position"]), set()).add(one["hash"])
-    for row in map(json.loads, open(export, encoding="utf-8")):
-        at, previous, offset, gone = heads.get(row.get("chain"), ((row.get("chain"), 0), "0" * 64, -1, 0))
+    anchors or not anchors_file or sys.exit(f"{anchors_file} has no anchor")
+    for row in objects_in(export, chain=str):
+        at, previous, offset, gone = heads.get(row["chain"], ((row["chain"], 0), "0" * 64, -1, 0))
         require(set(row) == ALL and isinstance(row["offset"], int), at, "it has not the fields of a row")
         require((row["position"], row["offset"] > offset) == (at[1], True), at, "a row is missing or moved")
         require(row["previous_hash"] == previous, at, "it does not follow the row before it")

@@ -36,6 +36,7 @@ from services.common.requests.masking.recording import TextRecording, stored_tex
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.pricing import PriceList
 from services.common.requests.request_finder import RequestFinder
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.admission.gate import Gate
 from services.gateway.admission.inspection.wiring import make_inspector
 from services.gateway.admission.masking.protector import Protector
@@ -62,7 +63,6 @@ from services.gateway.openai.catalogue import Catalogue
 from services.gateway.settings import Settings
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys, idempotency_secret
-from services.gateway.streams.idempotency.recording import RecordingRoom
 from services.gateway.streams.queue_positions import QueuePositions
 from services.gateway.streams.reader import ReaderPool, ReplyReader
 from services.gateway.streams.reattach import Reattacher
@@ -156,7 +156,7 @@ def make_serving(settings: Settings) -> Serving:
             idempotency_secret(settings.key_pepper.get_secret_value()),
             publisher.bus_clock.now_ms,
             Claims(settings.idempotency_keys),
-            RecordingRoom(settings.max_recorded_bytes),
+            SharedRoom(settings.max_recorded_bytes),
         ),
         requests=RequestMaker(
             settings, catalogue, publisher.bus_clock, lambda: control.state, lambda: reader.partition, utc_now

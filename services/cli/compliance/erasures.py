@@ -135,8 +135,8 @@ def verify(file: Path, public_key: str, *, user: str, proof: str, as_json: bool)
         ConfigError: the file cannot be read, or is no JSON object.
     """
     try:
-        receipt = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        receipt = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_each_name_once)
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} cannot be read as a receipt: {error}") from error
     if not isinstance(receipt, dict):
         raise ConfigError(f"{file} is no receipt: it must be a JSON object")
@@ -237,3 +237,16 @@ def _lines(receipt: dict[str, Any]) -> list[str]:
     ]
     again = f"next round at {receipt['next_round_at']}" if receipt["next_round_at"] else "no round is left"
     return [head, *places, f"the bus's last copy is gone by {receipt['bus_gone_by']}; {again}"]
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a receipt. Of a name that comes twice the last value would be proven
+    here, and a reader may show the first.
+
+    Raises:
+        ValueError: a name comes twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice in one object of it")
+    return found

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from schemas.events.audit import ChainAnchored
 from schemas.topics import AUDIT
 from services.analyzer.audit.anchors import read_anchors
@@ -79,7 +77,7 @@ def _anchor(path: Path, number: int, line: str) -> ChainAnchored | None:
         if isinstance(given, dict) and given.get("event", "audit_anchored") != "audit_anchored":
             return None
         return ChainAnchored.model_validate(given)
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"--anchors {path}: line {number} is no anchor; it must be a JSON object with chain, position, "
             "hash, rows and anchored_at, as `tocsin audit anchors --json` prints it"

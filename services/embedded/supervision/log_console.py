@@ -121,7 +121,7 @@ def condense(line: str, *, coloured: bool = False) -> str:
         return f"{relayed['worker']}[{relayed['pid']}] {condense(relayed['line'], coloured=coloured)}"
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         entry = None
     if not isinstance(entry, dict) or "event" not in entry:
         return _cut(line)

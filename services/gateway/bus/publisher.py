@@ -31,6 +31,7 @@ from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.errors import BusUnavailableError, PermanentError
 from services.common.http.problems import ProblemError, unavailable
 from services.common.process import metrics
+from services.common.process.child.turns import Turns
 from services.common.retry import retry
 from services.gateway.bus.bus_clock import BusClock
 from services.gateway.bus.monitor import BusMonitor
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 OnAck = Callable[[LogPosition], None]
 OnRefused = Callable[[BaseException], None]
+_LARGE_BYTES = 64 * 1024
 _RESEND_S = 30.0
 _LOG_EVERY_S = 10.0
 _TRIES = 3
@@ -63,6 +65,35 @@ class _Delivery:
 
 
 @dataclass
+class _Turn:
+    """Of large requests one is on its way at a time, tenants in turn: the driver sends a
+    partition's records one after the other, and a flood of large ones would keep all
+    others from the bus until they time out. `came` tells whether it was this one's turn
+    within `within_s`, which leaves Kafka time to answer.
+    """
+
+    turns: Turns
+    record: Outgoing
+    within_s: float
+    came: bool = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the request is large."""
+        return len(self.record.encoded or b"") > _LARGE_BYTES
+
+    async def __aenter__(self) -> None:
+        if self.is_needed:
+            async with asyncio.timeout(self.within_s):
+                await self.turns.acquire(self.record.tenant)
+        self.came = True
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.is_needed:
+            self.turns.release()
+
+
+@dataclass
 class RequestPublisher:
     """Publishes through one producer.
 
@@ -78,6 +109,7 @@ class RequestPublisher:
     _queue: "asyncio.Queue[tuple[Outgoing, _Delivery]]" = field(init=False)
     _gateway_id: str = field(default="", init=False)
     _logged_late_s: float = field(default=float("-inf"), init=False)
+    _turns: Turns = field(default_factory=Turns, init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(self.capacity)
@@ -113,18 +145,22 @@ class RequestPublisher:
 
         Raises:
             ProblemError: 413 or 400, the request does not fit into the bus's messages;
-                503, Kafka is away or did not acknowledge in time; should it have the
-                request all the same, it is cancelled, and free. 503 too where a broker's
+                503, Kafka is away or did not acknowledge in time, or other large
+                requests were before this one; should Kafka have the request all the
+                same, it is cancelled, and free. 503 too where a broker's
                 clock is another than was known, and dates the request too late.
         """
         record = _request_record(request, traceparent, encode_request(request))
         self.bus_monitor.require(requests_topic(request.model, request.lane))
         sent: asyncio.Future[Acknowledged] | None = None
+        turn = _Turn(self._turns, record, self.ack_timeout_s / 2)
         try:
-            async with asyncio.timeout(self.ack_timeout_s):
+            async with asyncio.timeout(self.ack_timeout_s), turn:
                 sent = await self._send_timed(record, request.accept_by)
                 done = await asyncio.shield(sent)
         except TimeoutError as error:
+            if not turn.came:
+                raise _crowded_out() from error
             self.bus_monitor.note_failure(error)
             if begun():
                 return None
@@ -310,6 +346,14 @@ class RequestPublisher:
         with contextlib.suppress(asyncio.CancelledError):
             if sent.exception() is None:
                 self.cancel(request, ErrorCode.NOT_ACKNOWLEDGED)
+
+
+def _crowded_out() -> ProblemError:
+    return unavailable(
+        "Other large requests were before this one, so it did not come to the message bus in time; nothing "
+        "was begun. Try again, or send shorter prompts.",
+        code=ErrorCode.OVERLOADED,
+    )
 
 
 def _request_record(

@@ -332,7 +332,7 @@ async def _raise_for_refusal(response: aiohttp.ClientResponse, key: str) -> None
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

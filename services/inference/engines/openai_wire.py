@@ -115,7 +115,7 @@ class ChunkReader:
                 raise EngineFailedError(f"the upstream broke off: {error_message(chunk)}")
             self._reported = _counts(chunk.get("usage")) or self._reported
             return [piece for choice in chunk.get("choices") or () if (piece := self._piece(choice))]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise EngineFailedError(
                 f"the upstream sent something that is no chunk: {data[:200]!r}"
             ) from error

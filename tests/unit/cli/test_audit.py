@@ -39,6 +39,7 @@ def test_anchors_are_read_from_either_form_and_other_lines_of_a_log_are_passed_o
         ("", "has no anchor"),
         ('{"event": "other"}\n', "has no anchor"),
         ("nonsense\n", "line 1 is no anchor"),
+        ("[" * 100_000 + "\n", "line 1 is no anchor"),
         (_ANCHOR.model_dump_json() + "\n[1]\n", "line 2 is no anchor"),
         (_ANCHOR.model_dump_json().replace('"position":4', '"position":-1'), "line 1 is no anchor"),
         (_ANCHOR.model_dump_json().replace("a" * 64, "a" * 63), "line 1 is no anchor"),
@@ -90,3 +91,21 @@ def test_anchor_of_no_row_is_none() -> None:
     """A negative place, or a hash of another length."""
     with pytest.raises(ValidationError):
         ChainAnchored(**(_ANCHOR.model_dump() | {"position": -1}))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1]", "must be a JSON object"),
+        ("{" * 3, "cannot be read"),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, "cannot be read"),
+        ('{"state": "erased", "state": "complete"}', "a name comes twice"),
+        ('{"stores": [{"left": 0, "left": 5}]}', "a name comes twice"),
+    ],
+)
+def test_file_that_is_no_receipt_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    """A reader who takes the first of two values would see what was never signed."""
+    file = tmp_path / "receipt.json"
+    file.write_text(text)
+    done = CliRunner().invoke(app, ["privacy", "verify", str(file), "--key", "00" * 32])
+    assert (done.exit_code, said in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr

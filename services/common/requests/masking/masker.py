@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,13 +10,12 @@ from services.common.process.child.child_process import ChildProcess
 from services.common.process.child.on_demand import NotAnsweredError, OnDemandChild
 from services.common.requests.masking.child import from_json
 from services.common.requests.masking.sensitive_texts import MaskedTexts, MaskScope, mask_texts
+from services.common.requests.shared_room import SharedRoom
 
 _MODULE = "services.common.requests.masking.child"
 _HERE_CHARS = 2000
 """Texts of a request up to which they are masked here: .1 to 2 ms."""
 _WAITING_BYTES = 16 * 1024 * 1024
-_SHARE = 2
-"""A tenant may fill a half of the room: beside any flood there is some for others."""
 _SLICE_S = 0.003
 """Of masking here in one round of the loop; one request may take it over."""
 _PATIENCE_S = 5.0
@@ -38,16 +36,15 @@ class Masker:
     """Short texts are masked here, some milliseconds at a time between the loop's
     other work; long ones in a process that is started for the first of them.
 
-    At most `waiting_bytes` of text wait for it, a tenant's at most a half.
+    At most `waiting.size` bytes of text wait for it, a tenant's at most as much as is free
+    beside them.
     """
 
     child: OnDemandChild = field(default_factory=masking_child)
     here_chars: int = _HERE_CHARS
-    waiting_bytes: int = _WAITING_BYTES
+    waiting: SharedRoom = field(default_factory=lambda: SharedRoom(_WAITING_BYTES))
     _spent_s: float = field(default=0.0, init=False)
     """On masking here, in the present round of the loop."""
-    _waiting: "Counter[str]" = field(default_factory=Counter, init=False)
-    """Bytes, by tenant."""
 
     async def mask(self, texts: Sequence[str], scope: MaskScope, *, tenant: str) -> MaskedTexts:
         """The texts of one request of a tenant's, masked.
@@ -59,17 +56,12 @@ class Masker:
             if sum(map(len, texts)) <= self.here_chars:
                 return await self._mask_here(texts, scope)
             size = sum(len(text) * (1 if text.isascii() else 4) for text in texts)
-            if (
-                self._waiting.total() + size > self.waiting_bytes
-                or (self._waiting[tenant] + size) * _SHARE > self.waiting_bytes
-            ):
+            if not self.waiting.take(tenant, size):
                 raise _not_masked("full")
-            self._waiting[tenant] += size
             try:
                 return await self._mask_beside(texts, scope, tenant)
             finally:
-                self._waiting[tenant] -= size
-                self._waiting += Counter()  # forgets tenants that have nothing there
+                self.waiting.give_back(tenant, size)
 
     async def _mask_here(self, texts: Sequence[str], scope: MaskScope) -> MaskedTexts:
         """At once, unless this round of the loop has had its share of it."""

@@ -1,12 +1,11 @@
 """Jobs that wait for a worker: bounded in number and bytes, tenants in turn."""
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import Any
 
-_SHARE = 2
-"""A tenant may fill a half of the queue: beside any flood there is room for others."""
+from services.common.requests.shared_room import SharedRoom
 
 
 @dataclass(slots=True, eq=False)
@@ -23,42 +22,31 @@ class Job:
     urgent: bool = False
 
 
-@dataclass
 class FairQueue:
-    """At most `jobs` of `size_bytes` together, a tenant at most half of either."""
+    """At most `jobs` of `size_bytes` together, a tenant at most as much as is free beside
+    it.
+    """
 
-    jobs: int
-    size_bytes: int
-    _taken_jobs: int = field(default=0, init=False)
-    _taken_bytes: int = field(default=0, init=False)
-    _of_tenant: "Counter[str]" = field(default_factory=Counter, init=False)
-    _bytes_of_tenant: "Counter[str]" = field(default_factory=Counter, init=False)
-    _lanes: "tuple[OrderedDict[str, deque[Job]], OrderedDict[str, deque[Job]]]" = field(
-        default_factory=lambda: (OrderedDict(), OrderedDict()), init=False
-    )
-    _filled: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    def __init__(self, jobs: int, size_bytes: int) -> None:
+        self._jobs, self._bytes = SharedRoom(jobs), SharedRoom(size_bytes)
+        self._lanes = OrderedDict[str, deque[Job]](), OrderedDict[str, deque[Job]]()
+        self._filled = asyncio.Event()
 
     def __len__(self) -> int:
-        return self._taken_jobs
+        return self._jobs.taken
 
     def put(self, job: Job) -> bool:
         """Takes a job; False where there is no room for it."""
-        tenant = job.tenant
-        if (
-            self._taken_jobs >= self.jobs
-            or self._taken_bytes + job.size_bytes > self.size_bytes
-            or self._of_tenant[tenant] * _SHARE >= self.jobs
-            or (self._bytes_of_tenant[tenant] + job.size_bytes) * _SHARE > self.size_bytes
-        ):
+        if not (self._jobs.has(job.tenant, 1) and self._bytes.take(job.tenant, job.size_bytes)):
             return False
-        self._count(job, 1)
-        self._lane(job).setdefault(tenant, deque()).append(job)
+        self._jobs.take(job.tenant, 1)
+        self._lane(job).setdefault(job.tenant, deque()).append(job)
         self._filled.set()
         return True
 
     async def take(self) -> Job:
         """The next job: of the tenant whose turn it is."""
-        while not self._taken_jobs:
+        while not self._jobs.taken:
             self._filled.clear()
             await self._filled.wait()
         lane = self._lanes[0] or self._lanes[1]
@@ -75,19 +63,12 @@ class FairQueue:
             waiting.remove(job)
             self._removed(job)
 
-    def _lane(self, job: Job) -> "OrderedDict[str, deque[Job]]":
+    def _lane(self, job: Job) -> OrderedDict[str, deque[Job]]:
         return self._lanes[0 if job.urgent else 1]
 
     def _removed(self, job: Job) -> None:
-        self._count(job, -1)
+        self._jobs.give_back(job.tenant, 1)
+        self._bytes.give_back(job.tenant, job.size_bytes)
         lane = self._lane(job)
         if not lane[job.tenant]:
             del lane[job.tenant]
-
-    def _count(self, job: Job, by: int) -> None:
-        self._taken_jobs += by
-        self._taken_bytes += by * job.size_bytes
-        self._of_tenant[job.tenant] += by
-        self._bytes_of_tenant[job.tenant] += by * job.size_bytes
-        if not self._of_tenant[job.tenant]:
-            del self._of_tenant[job.tenant], self._bytes_of_tenant[job.tenant]

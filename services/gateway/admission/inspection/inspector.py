@@ -22,8 +22,10 @@ from services.common.control.state import ControlState
 from services.common.control.thresholds import DEFAULT_THRESHOLDS, Thresholds, thresholds_for
 from services.common.http.problems import unavailable
 from services.common.process import metrics
+from services.common.process.child.turns import Turns
 from services.common.process.health import Reporter
 from services.common.process.interpreter import cpu_limit
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.admission.inspection.cache import VerdictCache
 from services.gateway.admission.inspection.passages import slices_of
 from services.gateway.admission.inspection.pool import WorkerPool
@@ -43,10 +45,13 @@ _HERE_CPU_S = 0.1
 """A text that takes longer was made to (a millisecond is usual), and is not read here."""
 _HERE_MOST = 2
 """So many such texts of a call are begun with here; those behind them are not read."""
-_JOB_TEXTS = 16
+_JOB_TEXTS = 4
+"""Of a call in one job: some 10 ms, so that a long prompt of one tenant, which has its turn
+at every job, holds up others' short ones by no more.
+"""
 _WORKER_S = 20.0
 _READ_HERE_BYTES = 2 * 1024 * 1024
-"""Text that may wait to be read here a piece at a time, where no worker can."""
+"""Text that may wait to be read here a piece at a time, tenants in turn, where no worker can."""
 
 # Few, and asked for with each request.
 _missed = lru_cache(16)(metrics.INSPECTION_MISSED.labels)
@@ -103,10 +108,9 @@ class Inspector:
     monotonic: MonotonicClock
     health: Reporter
     cache: VerdictCache = field(default_factory=VerdictCache)
-    read_here_bytes: int = _READ_HERE_BYTES
+    read_here: SharedRoom = field(default_factory=lambda: SharedRoom(_READ_HERE_BYTES))
     _screener: Reads | None = field(default=None, init=False)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _waiting_bytes: int = field(default=0, init=False)
+    _turns: Turns = field(default_factory=Turns, init=False)
 
     async def start(self) -> None:
         """Reads the rules, beside the event loop."""
@@ -228,20 +232,27 @@ class Inspector:
         each.
         """
         size = sum(map(len, texts))
-        if self._waiting_bytes + size > self.read_here_bytes:
+        if not self.read_here.take(call.tenant, size):
             _missed("unread").inc()
             return
-        self._waiting_bytes += size
         try:
-            async with asyncio.timeout(max(0.0, self._left_s(call))), self._turn:
+            async with asyncio.timeout(max(0.0, self._left_s(call))):
                 for text in texts:
-                    began_s = self.monotonic()
-                    self._is_read(call, text)
-                    await asyncio.sleep(self.monotonic() - began_s)
+                    await self._read_in_turn(call, text)
         except TimeoutError:
             _missed("unread").inc()
         finally:
-            self._waiting_bytes -= size
+            self.read_here.give_back(call.tenant, size)
+
+    async def _read_in_turn(self, call: _Call, text: str) -> None:
+        """Reads one text here, once it is its tenant's turn."""
+        await self._turns.acquire(call.tenant)
+        try:
+            began_s = self.monotonic()
+            self._is_read(call, text)
+            await asyncio.sleep(self.monotonic() - began_s)
+        finally:
+            self._turns.release()
 
     async def _judge(self, call: _Call, texts: Sequence[str]) -> PromptRisk:
         """What becomes of one request, with the model's opinion where that is wanted."""

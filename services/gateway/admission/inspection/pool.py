@@ -92,6 +92,7 @@ class WorkerPool:
             return False
         finally:
             self.queue.discard(job)
+            metrics.INSPECTION_QUEUED.set(len(self.queue))
 
     def hopeless(self, within_s: float) -> str | None:
         """Why a job that is not urgent would not be done in time; None where it may."""

@@ -14,7 +14,7 @@ from services.gateway.admission.inspection.screener import Screener
 from services.gateway.admission.inspection.spare_cpu import SpareCpu
 from services.gateway.settings import Settings
 
-_JOBS, _BYTES = 512, 8 * 1024 * 1024
+_JOBS, _BYTES = 2048, 8 * 1024 * 1024
 
 
 def make_inspector(settings: Settings, state: Callable[[], ControlState], health: HealthState) -> Inspector:

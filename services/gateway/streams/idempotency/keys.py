@@ -32,9 +32,10 @@ from services.common.errors import BusUnavailableError, PermanentError, Transien
 from services.common.http.problems import unavailable
 from services.common.process import metrics
 from services.common.requests.request_finder import cannot_look_up
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.problems import problem_of_end
 from services.gateway.streams.idempotency.claims import Claim, Claims
-from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder, RecordingRoom
+from services.gateway.streams.idempotency.recording import RECORDED, RecordedAnswer, Recorder
 from services.gateway.streams.idempotency.sealing import Asked
 from services.gateway.streams.idempotency.turns import Turns
 from services.gateway.streams.reply_stream import Listener, ReplyStream
@@ -76,7 +77,7 @@ class IdempotencyKeys:
     pepper: bytes = field(repr=False)
     now_ms: Callable[[], int]
     claims: Claims
-    room: RecordingRoom
+    room: SharedRoom
     claim_timeout_s: float = 5.0
     _waiting: "dict[str, set[asyncio.Future[None]]]" = field(default_factory=dict, init=False)
     """Who waits until a claim, or its release, is read back."""

@@ -3,7 +3,6 @@ its client was given.
 """
 
 import weakref
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from schemas.base import Message
 from schemas.inference import End, InferenceRequested, Piece, ReplyChunk
+from services.common.requests.shared_room import SharedRoom
 from services.common.requests.tool_calls import ToolCalls, join_tool_calls
 from services.gateway.streams.admitted import Admitted
 from services.gateway.streams.reply_stream import ReplyStream
@@ -33,38 +33,10 @@ RECORDED: TypeAdapter[tuple[RecordedAnswer, ...]] = TypeAdapter(tuple[RecordedAn
 
 
 @dataclass
-class RecordingRoom:
-    """The bytes that the answers being recorded may take together at this gateway.
-
-    A tenant may take as much as is free beside it: alone it gets half of the room, and
-    whatever it does, there is room for others.
-    """
-
-    max_bytes: int
-    taken: int = field(default=0, init=False)
-    _of_tenant: "Counter[str]" = field(default_factory=Counter, init=False)
-
-    def take(self, tenant: str, size_bytes: int) -> bool:
-        """Takes so many bytes; False, and takes nothing, where there is no room."""
-        if self._of_tenant[tenant] + size_bytes > self.max_bytes - self.taken - size_bytes:
-            return False
-        self.taken += size_bytes
-        self._of_tenant[tenant] += size_bytes
-        return True
-
-    def give_back(self, tenant: str, size_bytes: int) -> None:
-        """Gives bytes back."""
-        self.taken -= size_bytes
-        self._of_tenant[tenant] -= size_bytes
-        if not self._of_tenant[tenant]:
-            del self._of_tenant[tenant]
-
-
-@dataclass
 class _Taken:
     """What one answer has taken of the room."""
 
-    room: RecordingRoom
+    room: SharedRoom
     tenant: str
     size_bytes: int = 0
 
@@ -117,7 +89,7 @@ class Recorder:
     with its stream.
     """
 
-    def __init__(self, request: InferenceRequested, room: RecordingRoom) -> None:
+    def __init__(self, request: InferenceRequested, room: SharedRoom) -> None:
         self.end: End | None = None
         self.too_large = False
         self.crowded_out = False

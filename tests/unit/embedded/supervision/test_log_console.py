@@ -26,6 +26,7 @@ from services.embedded.supervision.log_console import Console, condense
         ),
         ('{"no": "event"}', '{"no": "event"}'),
         ("[1, 2]", "[1, 2]"),
+        ("[" * 100_000, "[" * 1000 + " …"),
         (
             '\x1b[36m(ServeReplica:m:replica pid=7)\x1b[0m {"event": "loaded", "s": 1}',
             "m:replica[7] loaded s=1",

@@ -286,3 +286,37 @@ async def test_gateway_that_nobody_asks_keeps_learning_its_leaders_time(stage: S
     assert stage.publisher.bus_clock.now() == NOW
     probing.cancel()
     await asyncio.gather(probing, return_exceptions=True)
+
+
+def large(tenant: str) -> InferenceRequested:
+    """A request of 100 kB."""
+    return REQUEST.model_copy(update={"tenant": tenant, "prompt": "x" * 100_000})
+
+
+async def test_large_requests_go_one_at_a_time_and_tenants_in_turn(stage: Stage) -> None:
+    """A flood of them leaves the bus to others' small ones, and a tenant's first large one
+    comes before the flood's third.
+    """
+    stage.publisher.ack_timeout_s = 60.0
+    asking = [
+        asyncio.create_task(stage.publisher.ask(one, None, begun=lambda: False))
+        for one in (large("flood"), large("flood"), large("flood"), large("calm"), REQUEST)
+    ]
+    await stage.producer.until(2)  # the first, and the small one
+    for index, tenant in enumerate(["flood", "t", "flood", "calm", "flood"]):
+        await stage.producer.until(index + 1)
+        assert stage.producer.sent[index][0].tenant == tenant
+        stage.producer.acknowledge(index)
+    await asyncio.gather(*asking)
+
+
+async def test_request_whose_turn_does_not_come_says_nothing_of_the_bus(stage: Stage) -> None:
+    """It was not sent, so nothing is taken back, and Kafka is not away for others."""
+    holding = asyncio.create_task(stage.publisher.ask(large("flood"), None, begun=lambda: True))
+    await stage.producer.until(1)
+    with pytest.raises(ProblemError, match="large requests were before") as refused:
+        await stage.publisher.ask(large("flood"), None, begun=lambda: False)
+    assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")
+    assert stage.publisher.bus_monitor.available
+    assert not stage.producer.cancels
+    await holding

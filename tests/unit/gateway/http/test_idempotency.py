@@ -14,6 +14,7 @@ from schemas.events.gateways.idempotency import KeyClaimed, KeyReleased
 from services.common.bus import Outgoing
 from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError, unavailable
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.bus.publisher import MayHaveBegunError
 from services.gateway.http.idempotency import once
 from services.gateway.http.request_input import Answering, Call
@@ -21,7 +22,6 @@ from services.gateway.openai.requests import CompletionBody
 from services.gateway.problems import no_such_request
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
-from services.gateway.streams.idempotency.recording import RecordingRoom
 from services.gateway.streams.idempotency.turns import Turns
 from tests.unit.gateway.budgets import budget
 from tests.unit.gateway.limits.scene import caller
@@ -52,7 +52,7 @@ class Gateway:
         self.serving = serving_of(self.stage, 99, defaults, budgets)
         now_ms = self.serving.publisher.bus_clock.now_ms
         self.keys: IdempotencyKeys = make(
-            log, log, log, b"pepper", now_ms, Claims(10), RecordingRoom(1_000_000), claim_timeout_s=0.2
+            log, log, log, b"pepper", now_ms, Claims(10), SharedRoom(1_000_000), claim_timeout_s=0.2
         )
         self.serving.idempotency = self.keys
         self.serving.reattacher = SimpleNamespace(find=self._find)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from schemas.base import AnswerHandling
 from schemas.errors import ErrorCode
 from schemas.inference import Delivered, End, InferenceRequested, Lane, Outcome, Piece, ReplyTo
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.streams.admitted import Admitted
-from services.gateway.streams.idempotency.recording import Recorder, RecordingRoom, replayed
+from services.gateway.streams.idempotency.recording import Recorder, replayed
 from services.gateway.streams.output_filter.sealing import PromptValues, seal
 from services.gateway.streams.reply_stream import Arrival, ReplyStream
 from tests.unit.gateway.streams.stage import Stage, chunk, lost, make_stage
@@ -104,7 +105,7 @@ async def test_recorded_answer_is_the_clients_and_replayed_as_it_is() -> None:
     """Kept for a key: nothing is unsealed or looked at again."""
     stage = make_stage()
     reply_stream = follow(stage, leaks="mask")
-    recorder = Recorder(reply_stream.request, RecordingRoom(10**6))
+    recorder = Recorder(reply_stream.request, SharedRoom(10**6))
     reply_stream.listen(recorder.hear)
     end = End(outcome=Outcome.COMPLETED)
     stage.hear(reply_stream, chunk(0, f"[EMAIL_1] has {KEY} ", end))

@@ -151,6 +151,7 @@ def test_chunk_reader_told_of_a_usage_that_is_no_count_estimates_it(usage: objec
         '"text"',
         '{"choices": [{"delta": {}}]}',
         '{"choices": 5}',
+        "[" * 100_000,
         '{"error": {"message": "overloaded"}}',
     ],
 )

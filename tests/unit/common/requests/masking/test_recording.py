@@ -18,6 +18,7 @@ from services.common.requests.masking.recording import StoreText, TextRecording,
 from services.common.requests.masking.sensitive_texts import MaskScope, mask_texts
 from services.common.requests.masking.texts import RequestTexts, texts_of
 from services.common.requests.model_catalogue import Price
+from services.common.requests.shared_room import SharedRoom
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 MAIL, CARD, KEY = (
@@ -214,12 +215,12 @@ def masking_missed(why: str) -> float:
 
 
 async def test_texts_that_wait_are_bounded() -> None:
-    """In bytes, a tenant's to a half of them, and in time."""
+    """In bytes, a tenant's to what is free beside them, and in time."""
 
     async def start() -> FakeChild:
         return FakeChild(answers=True)
 
-    masker = Masker(OnDemandChild(start, 0.01, job_s=30), waiting_bytes=40_000)
+    masker = Masker(OnDemandChild(start, 0.01, job_s=30), waiting=SharedRoom(40_000))
     before = masking_missed("full")
     request, other = request_of(("user", "a" * 12_000)), request_of(("user", "b" * 7_000))
     first = asyncio.create_task(masker.mask(["a" * 12_000], MaskScope.EVERYTHING, tenant="acme"))

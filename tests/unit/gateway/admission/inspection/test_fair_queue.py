@@ -47,15 +47,27 @@ async def test_tenant_fills_a_half_and_leaves_room_for_others(jobs: int, size_by
     assert not queue.put(job("flood", size_bytes))
 
 
-async def test_queue_that_is_full_takes_nothing_from_anybody() -> None:
-    """Its bounds hold over all tenants."""
-    queue = FairQueue(4, 1000)
-    assert sum(queue.put(job(tenant)) for tenant in "aabbcc") == 4
+@pytest.mark.parametrize(("jobs", "size_bytes"), [(60, 1), (10_000, 100)])
+async def test_however_many_tenants_flood_there_is_room_for_one_more(jobs: int, size_bytes: int) -> None:
+    """Two took a half each before, and all others were refused."""
+    queue = FairQueue(jobs, 6000)
+    for _ in range(60):
+        for flood in ("one", "two", "three", "four"):
+            queue.put(job(flood, size_bytes))
+    assert 40 <= len(queue) < 60
+    assert queue.put(job("calm", size_bytes))
+
+
+async def test_queue_is_bounded_over_all_tenants() -> None:
+    """However many there are."""
+    queue = FairQueue(8, 1000)
+    taken = sum(queue.put(job(str(number))) for number in range(100))
+    assert taken == len(queue) < 8
 
 
 async def test_discarded_job_leaves_room_and_never_comes() -> None:
     """Twice changes nothing, nor does it for one that was taken."""
-    queue, gone, kept = FairQueue(4, 10), job("a", 5), job("b", 5)
+    queue, gone, kept = FairQueue(6, 30), job("a", 5), job("b", 5)
     assert queue.put(gone)
     assert queue.put(kept)
     for _ in range(2):
@@ -88,4 +100,4 @@ def test_queue_counts_what_it_holds(steps: list[tuple[str, int, bool, bool]]) ->
         assert len(queue) == len(held) <= 8
     for one in held:
         queue.discard(one)
-    assert (len(queue), queue._taken_bytes, queue._of_tenant, queue._bytes_of_tenant) == (0, 0, {}, {})
+    assert (len(queue), queue._bytes.taken, queue._lanes) == (0, 0, ({}, {}))

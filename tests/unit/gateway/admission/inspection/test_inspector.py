@@ -10,10 +10,14 @@ from schemas.errors import ErrorCode
 from schemas.events.security import PromptRisk
 from services.common.control.thresholds import Thresholds
 from services.common.http.problems import ProblemError
+from services.common.process import metrics
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.admission.inspection.inspector import TimeBudget
 from tests.unit.gateway.admission.inspection.scene import Scene, asked, request, scene
 
 LONG = "all is well. " * 1000
+DIFFERENT = " ".join(f"all is well at {number}." for number in range(5000))
+"""Long, and no two pieces of it are the same."""
 
 
 async def test_harmless_prompt_waits_for_nobody() -> None:
@@ -219,7 +223,7 @@ async def test_text_that_cannot_be_read_at_all_is_the_policys_to_decide(
     """
     async with scene(dead=why != "full", jobs=0) as found:
         if why != "full":
-            found.inspector.read_here_bytes = 0
+            found.inspector.read_here = SharedRoom(0)
         found.set_policy(mode)
         if not goes_on:
             with pytest.raises(ProblemError, match="could not be inspected"):
@@ -305,3 +309,40 @@ async def test_many_texts_that_keep_the_rules_busy_take_two_texts_time() -> None
         found.set_policy("block")
         with pytest.raises(ProblemError, match="could not be inspected"):
             await inspected(found, *texts, "certain")
+
+
+async def test_short_texts_wait_for_a_bit_of_a_long_one_only() -> None:
+    """A tenant's long prompt has a turn at every few pieces, not one for all of it."""
+    async with scene(slow=True) as found:
+        [worker] = found.workers
+        long = asyncio.create_task(found.risk(DIFFERENT, "flood"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        short = asyncio.create_task(found.risk(LONG[:1300], "calm"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        worker.go.set()
+        await short
+        assert sum(len(one["texts"]) for one in worker.done) < 16
+        await long
+
+
+@pytest.mark.parametrize("tenants", [("flood", "calm"), ("calm", "flood")])
+async def test_long_texts_of_tenants_are_read_in_turn_where_no_worker_is(tenants: tuple[str, str]) -> None:
+    """A piece of each, whoever was first."""
+    async with scene(dead=True) as found:
+        asking = [
+            asyncio.create_task(found.risk(DIFFERENT if one == "flood" else LONG, one)) for one in tenants
+        ]
+        flood, calm = asking[tenants.index("flood")], asking[tenants.index("calm")]
+        await calm
+        assert not flood.done()
+        await flood
+
+
+async def test_queue_says_that_it_is_empty_once_nobody_waits() -> None:
+    """Jobs for which there was no time are not counted as waiting for ever."""
+    async with scene(slow=True, time_budget=TimeBudget(budget_s=0.01, decision_s=0.01)) as found:
+        with pytest.raises(ProblemError, match="could not be inspected"):
+            await found.risk(DIFFERENT)
+        assert metrics.INSPECTION_QUEUED._value.get() == len(found.inspector.pool.queue) == 0

@@ -14,6 +14,7 @@ from services.common.control.state import ControlState
 from services.common.http.problems import ProblemError
 from services.common.requests.masking.masker import Masker
 from services.common.requests.masking.texts import content_text
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.admission.masking.prompt_texts import texts_in, with_texts
 from services.gateway.admission.masking.protector import Protected, Protector
 from services.gateway.streams.output_filter.sealing import PromptValues, unseal
@@ -177,7 +178,7 @@ async def test_logprobs_cannot_be_had_of_an_answer_that_is_looked_at() -> None:
 async def test_prompt_that_cannot_be_looked_through_is_not_served() -> None:
     """503: a policy is not got round by keeping the masking busy."""
     policies = {"acme": PolicyChanged(tenant="acme", mask_prompt=True)}
-    masker = Masker(here_chars=0, waiting_bytes=0)
+    masker = Masker(here_chars=0, waiting=SharedRoom(0))
     with pytest.raises(ProblemError) as refused:
         await Protector(lambda: ControlState(policies=policies), masker, PEPPER).protect([request()])
     assert (refused.value.problem.status, refused.value.problem.code) == (503, "overloaded")

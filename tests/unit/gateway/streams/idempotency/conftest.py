@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.streams.idempotency.claims import Claims
 from services.gateway.streams.idempotency.keys import IdempotencyKeys
-from services.gateway.streams.idempotency.recording import (
-    RecordingRoom,
-)
 from tests.unit.gateway.streams.idempotency.scene import Log
 
 
@@ -27,7 +25,7 @@ async def keys(log: Log) -> AsyncIterator[IdempotencyKeys]:
     """A gateway's keys, followed."""
     made: Any = IdempotencyKeys
     keys: IdempotencyKeys = made(
-        log, log, log, b"pepper", lambda: 5, Claims(10), RecordingRoom(1_000_000), claim_timeout_s=0.2
+        log, log, log, b"pepper", lambda: 5, Claims(10), SharedRoom(1_000_000), claim_timeout_s=0.2
     )
     running = asyncio.create_task(keys.run())
     yield keys

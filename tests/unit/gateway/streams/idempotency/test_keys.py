@@ -8,10 +8,10 @@ import pytest
 
 from schemas.events.gateways.idempotency import AnswerKept, KeyReleased, KeySettled
 from schemas.inference import End, ErrorDetail, Outcome, Piece, Usage
+from services.common.requests.shared_room import SharedRoom
 from services.gateway.streams.idempotency.keys import IdempotencyKeys, idempotency_secret
 from services.gateway.streams.idempotency.recording import (
     Recorder,
-    RecordingRoom,
     replayed,
 )
 from services.gateway.streams.idempotency.sealing import Asked
@@ -76,7 +76,7 @@ async def test_recorded_answer_replays_as_it_was() -> None:
     """Choices, calls and log-probabilities; one too large is not kept."""
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
     rest = {"index": 0, "function": {"arguments": "}"}}
-    recorder = Recorder(request(n=2), RecordingRoom(1_000_000))
+    recorder = Recorder(request(n=2), SharedRoom(1_000_000))
     recorder.hear((Piece(index=1, text="b", tokens=1, logprobs=(LOGPROB,)), Piece(tool_calls=(call,))), None)
     recorder.hear((Piece(tool_calls=(rest,), finish_reason="tool_calls"),), None)
     assert recorder.recorded() is None
@@ -89,7 +89,7 @@ async def test_recorded_answer_replays_as_it_was() -> None:
     assert first.tool_calls is not None
     assert first.tool_calls[0]["function"]["arguments"] == "{}"
     assert (second.text, second.logprobs, second.finish_reason) == ("b", (LOGPROB,), "stop")
-    huge = Recorder(request(), RecordingRoom(10_000_000))
+    huge = Recorder(request(), SharedRoom(10_000_000))
     huge.hear((Piece(text="x" * 3_000_000),), End(outcome=Outcome.COMPLETED))
     assert huge.too_large
     assert huge.recorded() is None
@@ -182,7 +182,7 @@ async def test_stream_that_never_ends_gives_its_room_back_when_it_is_forgotten(
 )
 async def test_room_counts_bytes_of_whatever_an_answer_is_made_of(piece: Piece) -> None:
     """Letters of three bytes, arguments of tool calls, log-probabilities."""
-    room = RecordingRoom(10_000_000)
+    room = SharedRoom(10_000_000)
     recorder = Recorder(request(), room)
     before = room.taken
     recorder.hear((piece,), None)
@@ -193,7 +193,7 @@ async def test_room_counts_bytes_of_whatever_an_answer_is_made_of(piece: Piece) 
 
 async def test_one_tenants_answers_leave_room_for_others() -> None:
     """However many it has: half of what there is, at most."""
-    room = RecordingRoom(100)
+    room = SharedRoom(100)
     taken = sum(room.take("flood", 1) for _ in range(1000))
     assert taken == 50
     assert room.take("other", 20)
