@@ -41,6 +41,7 @@ from services.common.requests.masking.recording import TextRecording, stored_tex
 from services.common.requests.model_catalogue import load_models
 from services.common.requests.request_finder import RequestFinder
 from services.common.store import Store
+from services.common.store.reading import ViewReader
 from services.console.administration.administrators import Administrators
 from services.console.administration.entry_service import EntryService
 from services.console.administration.kinds import Display
@@ -55,13 +56,14 @@ from services.console.identity.callers import Callers
 from services.console.identity.log_outs import LogOuts
 from services.console.identity.sessions import EndedSessions, SessionSigner
 from services.console.privacy.wiring import Privacy
-from services.console.read_models.audit_trail import AuditTrail
 from services.console.read_models.budgets import BudgetSpend
 from services.console.read_models.cached_read import CachedRead
 from services.console.read_models.costs import Costs
 from services.console.read_models.ledger import Ledger
 from services.console.read_models.own_matters import OwnMatters
 from services.console.read_models.processes import StatusWindow
+from services.console.read_models.rows.audit_trail import AuditTrail
+from services.console.read_models.rows.export import Exports
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
@@ -73,6 +75,7 @@ from services.console.routes.documentation import document
 from services.console.routes.feedback import feedback_router
 from services.console.routes.figures.budget_spend import budget_spend_router
 from services.console.routes.figures.costs import costs_router
+from services.console.routes.figures.export import export_router
 from services.console.routes.figures.quality import quality_router
 from services.console.routes.figures.usage import usage_router
 from services.console.routes.me import me_router
@@ -99,6 +102,7 @@ class Console:
         self._store = store or Store(
             settings.clickhouse_url, name="tocsin-console", timeout_s=settings.store_timeout_s
         )
+        self.views = ViewReader(settings.clickhouse_url, name="tocsin-console")
         self._services = ServiceHealth(settings.health_targets)
         self._bus = Tail(url, f"{name}-bus", topic=STATUS_TOPIC.name)
         self._events = CountingProducer(url, name, timeout_s=settings.ack_timeout_s)
@@ -233,6 +237,7 @@ class Console:
             self.security.analyst.close(),
             self._scans.close(),
             self._store.close(),
+            self.views.close(),
         )
 
     async def _read_bus(self) -> dict[str, Any]:
@@ -263,6 +268,7 @@ class Console:
                 settings.pseudonym_key.get_secret_value(),
             ),
             usage_router(self.callers, Usage(self._store, utc_now), utc_now),
+            export_router(self.callers, Exports(self.views), self.auditing, utc_now),
             admin_router(self._admins, self.entries, display, settings),
             budget_spend_router(self._admins, self.entries, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),

@@ -1,15 +1,16 @@
 """Commands for analysts: saved queries, a request's life, who may read, what columns
-mean, what requests cost, how models do now.
+mean, what requests cost, how models do now, exports.
 """
 
 import typer
 
-from services.cli.analytics import analysts, costs, kpi, queries
+from services.cli.analytics import analysts, costs, export, kpi, queries
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to `tocsin`."""
     costs.add_to(app)
+    export.add_to(app)
     kpi.add_to(app)
     queries.add_to(app)
     app.add_typer(analysts.app, name="analysts", rich_help_panel="Administration")

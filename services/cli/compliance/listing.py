@@ -10,7 +10,7 @@ from services.cli.control.control import show_json
 from services.common.control.errors import InvalidChangeError
 from services.common.process.settings import CommonSettings
 from services.common.store import Store
-from services.console.read_models.audit_trail import AuditQuery, AuditTrail
+from services.console.read_models.rows.audit_trail import AuditQuery, AuditTrail
 from services.console.routes.audit import AuditParameters
 
 

@@ -279,14 +279,19 @@ class Store:
 def _translated(
     error: ClickHouseError, address: str, what: str
 ) -> StoreUnavailableError | StoreRejectedError:
-    """What a ClickHouse error means for the caller."""
+    """What an error of the driver means for the caller."""
     code = error.code if isinstance(error, Error) else None
     text = f"ClickHouse at {address} ({what}): {error}"
+    if code is None and isinstance(error, DataError):
+        return StoreRejectedError(text)
+    return failure_of(code, text)
+
+
+def failure_of(code: int | None, text: str) -> StoreUnavailableError | StoreRejectedError:
+    """What one of ClickHouse's errors means for the caller, by its number."""
     if code in _MISCONFIGURED:
         return StoreMisconfiguredError(
             f"{text}. The {_MISCONFIGURED[code]} is missing or wrong: run `tocsin migrate`, or mend "
             "TOCSIN_CLICKHOUSE_URL"
         )
-    if code in _REJECTED or (code is None and isinstance(error, DataError)):
-        return StoreRejectedError(text)
-    return StoreUnavailableError(text)
+    return StoreRejectedError(text) if code in _REJECTED else StoreUnavailableError(text)

@@ -12,8 +12,10 @@ from services.common.http.problems import malformed
 Query = TypeVar("Query", bound=BaseModel)
 
 
-def read_query(request: Request, kind: type[Query], known: Collection[str]) -> Query:
-    """The parameters of a request.
+def read_query(
+    request: Request, kind: type[Query], known: Collection[str], repeated: Collection[str] = ()
+) -> Query:
+    """The parameters of a request; those of `repeated` may come several times.
 
     Raises:
         ProblemError: 400, one is not known, comes twice, or is not as it must be.
@@ -22,10 +24,11 @@ def read_query(request: Request, kind: type[Query], known: Collection[str]) -> Q
     for name, _ in given:
         if name not in known:
             raise malformed(f"{name!r} is no parameter here; there are {', '.join(known)}.", name)
-        if sum(name == other for other, _ in given) > 1:
+        if name not in repeated and sum(name == other for other, _ in given) > 1:
             raise malformed(f"{name}: send it once.", name)
     try:
-        return kind.model_validate(dict(given))
+        lists = {name: request.query_params.getlist(name) for name in repeated}
+        return kind.model_validate(dict(given) | {name: found for name, found in lists.items() if found})
     except ValidationError as error:
         found = error.errors(include_url=False)
         errors = [(str(one["loc"][0]), f"{rule_of(one, kind)}{shown(one)}") for one in found]

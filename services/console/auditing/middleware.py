@@ -9,7 +9,7 @@ from schemas.errors import ErrorCode
 from services.common.errors import TocsinError
 from services.common.http.problems import unavailable
 from services.common.http.responses import problem_response
-from services.console.auditing.recorder import CallRecorder
+from services.console.auditing.recorder import CallRecorder, withhold
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ class AuditMiddleware:
                     await self._recorder.on_answer(scope, message["status"])
                 except TocsinError as error:
                     withheld = True
+                    withhold(scope)
                     log.warning("answer_withheld", path=scope["path"], error=str(error))
                     await _withheld(scope, receive, send)
             if not withheld:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -18,11 +18,11 @@ from services.common.http.access_log import request_id_of
 from services.common.http.forwarding import Network, client_of
 from services.common.identity import is_pseudonym, parse_key, pseudonym
 from services.console.administration.administrators import actor_of, truncated
-from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, USER_FINDINGS, Act
+from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, USER_FINDINGS, Act, Route
 from services.console.auditing.repeats import Repeats
 from services.console.identity.callers import key_shown_to, principal_of
 
-_NAMED = "tocsin.audited_object"
+_NAMED, _WITHHELD = "tocsin.audited_object", "tocsin.withheld"
 _UNTOLD = frozenset({"cursor", "confirm"})
 _DENIED = frozenset({401, 403, 404, 429})
 _TICK_S = 5.0
@@ -59,12 +59,27 @@ class CallRecorder:
         Raises:
             BusUnavailableError: it must not be given, since its entry is not written.
         """
-        route = (scope["method"], getattr(scope.get("route"), "path", ""))
+        route = _route(scope)
         giving = GIVING.get(route)
         if giving is not None and status < 300:
             await self._give(scope, giving)
         elif status in _DENIED and (act := giving or CHANGES.get(route)):
             self._deny(scope, act, status)
+
+    def note_end(self, scope: Scope, action: str, reason: str, after: Mapping[str, Any]) -> None:
+        """Tells the audit how something ended that was answered, and began, before."""
+        act, principal = GIVING.get(_route(scope)), principal_of(scope)
+        if act is None or principal is None:
+            return
+        entry = self._entry(
+            scope,
+            replace(act, action=action),
+            actor=actor_of(principal, self._address(scope), self.pseudonym_key),
+            tenant=self._tenant(scope, act, principal),
+            reason=reason,
+            after=after,
+        )
+        self.writer.note(entry)
 
     async def run(self) -> None:
         """Writes what was noted and counted, until cancelled."""
@@ -205,6 +220,20 @@ class CallRecorder:
         if named := scope.get("path_params", {}).get("tenant") or _asked(scope).get("tenant"):
             return str(named).replace("*", "")
         return "" if principal.is_platform_admin else principal.tenant
+
+
+def _route(scope: Scope) -> Route:
+    return scope["method"], getattr(scope.get("route"), "path", "")
+
+
+def withhold(scope: Scope) -> None:
+    """Says that a call's answer is not given, so that nothing is read for it."""
+    scope[_WITHHELD] = True
+
+
+def was_withheld(scope: Scope) -> bool:
+    """Whether a call's answer is not given."""
+    return bool(scope.get(_WITHHELD))
 
 
 def name_object(scope: Scope, object_id: str) -> None:

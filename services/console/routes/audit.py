@@ -19,7 +19,7 @@ from services.console.administration.query import read_query
 from services.console.auditing.acts import LOOKS
 from services.console.domain.cursors import InvalidCursorError
 from services.console.domain.moments import EARLIEST, LATEST
-from services.console.read_models.audit_trail import AuditQuery, AuditTrail
+from services.console.read_models.rows.audit_trail import AuditQuery, AuditTrail
 from services.console.routes.documentation import problems, query_of
 
 _Text = Annotated[str, Field(max_length=200)]

@@ -3,12 +3,13 @@
 import contextlib
 import time
 from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from services.common.store.tenant_views import READER, TENANT_PARAMETER, TENANT_READER
 from services.embedded.clickhouse.audit import AuditEntry, AuditLog
 from services.embedded.clickhouse.engine.admission import Admission, AdmissionLimits
 from services.embedded.clickhouse.engine.chdb_engine import Engine, EngineLimits
@@ -155,13 +156,14 @@ class EmbeddedStore:
             )
         user = self._authenticate(request)
         statement = Statement()
+        reader = _narrowed(user, request)
         with self._audited(request, user, statement), self._only_one(request.query_id):
-            async with self._admission.slot(user.role):
+            async with self._admission.slot(reader.role):
                 await read_statement(request, body, self._limits.statement_bytes, into=statement)
                 if not statement.sql.strip():
                     await response.plain(200, b"Ok.\n")
                     return
-                await self._execution.run(Exchange(request, body, response, user, statement))
+                await self._execution.run(Exchange(request, body, response, reader, statement))
 
     def _authenticate(self, request: Request) -> User:
         name, password = request.credentials()
@@ -173,8 +175,6 @@ class EmbeddedStore:
                 "AUTHENTICATION_FAILED",
                 f"{name}: Authentication failed: password is incorrect, or there is no user with such name.",
             )
-        if request.interface.get("role"):
-            raise StoreError(497, "ACCESS_DENIED", "Not enough privileges. Roles follow from the user")
         return user
 
     @contextlib.contextmanager
@@ -217,3 +217,26 @@ class EmbeddedStore:
                     error=error,
                 )
             )
+
+
+def _narrowed(user: User, request: Request) -> User:
+    """Who runs the statement: the user, or where a service asks for less (`role`), an
+    analyst of all tenants, or of the one that `SQL_tenant` names.
+
+    Raises:
+        StoreError: It is no such role, the user may not take it, or no tenant is named.
+    """
+    wanted = request.interface.get("role", "")
+    tenant = request.settings.pop(TENANT_PARAMETER, "").strip("'")
+    if not wanted and not tenant:
+        return user
+    role = {READER: Role.ANALYST, TENANT_READER: Role.TENANT_ANALYST}.get(wanted)
+    if role is None or user.role not in (Role.SERVICE, Role.ADMIN):
+        raise StoreError(497, "ACCESS_DENIED", "Not enough privileges. Roles follow from the user")
+    if bool(tenant) != (role is Role.TENANT_ANALYST):
+        raise StoreError(
+            36,
+            "BAD_ARGUMENTS",
+            f"{TENANT_PARAMETER} names a tenant with the role {TENANT_READER}, and no other",
+        )
+    return replace(user, role=role, tenant=tenant)

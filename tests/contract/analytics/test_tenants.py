@@ -11,7 +11,7 @@ import pytest
 from services.common.errors import ConfigError
 from services.common.store import Store
 from services.common.store.migrations import migrate
-from services.common.store.tenant_views import TENANT_VIEWS, server_statements
+from services.common.store.tenant_views import TENANT_VIEWS, reader_statements, server_statements
 from services.embedded.clickhouse.users import ANALYSTS, AnalystsFile
 from tests.support.analyzer.traffic import Traffic, generate
 from tests.support.store import RunningStore
@@ -239,7 +239,7 @@ def test_analysts_come_and_go_while_the_store_runs(scene: RunningStore) -> None:
 
 def test_statements_for_a_server_are_ones_that_the_engine_can_read(scene: RunningStore) -> None:
     """Parsed by the embedded engine, which cannot run them; a server is not here."""
-    for sql in server_statements("anna", "acme", "0" * 64):
+    for sql in (*server_statements("anna", "acme", "0" * 64), *reader_statements("service")):
         quoted = sql.replace("'", "''")
         answer = scene.ask(f"SELECT formatQuerySingleLine('{quoted}')")
         assert answer.status == 200, (sql, answer.text)

@@ -24,6 +24,7 @@ from services.console.security.analysis import analyse
 from services.console.settings import Settings
 from services.detection.prompt_attacks.detector import Action, Level, Verdict
 from tests.support.console.answering_store import AnsweringStore
+from tests.support.console.answering_views import AnsweringViews
 from tests.support.control import PEPPER
 from tests.support.issuer import AUDIENCE, ISSUER, SECRET, claims, sign
 
@@ -87,6 +88,7 @@ class ConsoleScene:
             **ISSUED,
         )
         self.console = Console(settings, write=self.write, store=self.store)
+        self.console.views.text = AnsweringViews(self.store).text  # type: ignore[method-assign]
         self.console.status.parts = {}
         self.console.control.caught_up = True
         self.console._log_outs.caught_up = True

@@ -42,6 +42,8 @@ console GET    /api/status                                401 403 200 200 200 20
 console GET    /api/quality/satisfaction                  401 403 200 200 200 200
 console GET    /api/costs                                 401 403 200 200 200 200
 console GET    /api/usage/analytics                       401 403 200 200 200 200
+console GET    /api/export                                401 403 200 200 200 200
+console GET    /api/export/{view}                         401 403 200 200 200 200
 console POST   /api/security/analyze                      401 403 200 200 200 200
 console GET    /api/security/summary                      401 403 200 200 200 200
 console GET    /api/security/findings                     401 403 403 200 200 200
@@ -167,6 +169,7 @@ TENANT_OF = {"other admin": "globex", "platform": "default"} | dict.fromkeys(
 PLATFORMS = {
     "/api/costs": {"*"},
     "/api/usage/analytics": {"*"},
+    "/api/export/{view}": {"*"},
     "/api/admin/audit": {"*"},
     "/api/admin/budgets/{budget_id}/spend": {"acme"},
     "/api/security/summary": {"*"},
@@ -202,6 +205,7 @@ EXAMPLES = {
     "user": "ann",
     "user:whole": "ann",
     "receipt_id": "e",
+    "view": "v_requests",
     "budget_id": "b",
     "model": MODEL,
     "route:path": "r/s",

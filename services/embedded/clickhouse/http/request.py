@@ -183,6 +183,8 @@ class Request:
                     "NOT_IMPLEMENTED",
                     f"external table {name!r}: the embedded store does not support external tables",
                 )
+            if name == "role":
+                raise StoreError(36, "BAD_ARGUMENTS", "send role in the URL")
             self.add(name, content.decode("utf-8", "surrogateescape"))
 
 

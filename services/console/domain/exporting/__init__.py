@@ -1,0 +1,1 @@
+"""What may be exported, by whom, in which order, and what is asked. Pure."""

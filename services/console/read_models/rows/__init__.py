@@ -1,0 +1,1 @@
+"""Lists and exports: rows, page by page, never all at once."""
