@@ -1,5 +1,6 @@
 """How far a group has dealt with topics, on a real Kafka."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -7,7 +8,7 @@ import pytest
 
 from schemas.topics import COMPLETED, FINDINGS
 from services.common.bus import CommittedOffset, GroupConsumer, TopicPartition
-from services.common.bus.administration.group_progress import GroupProgress, Reached
+from services.common.bus.administration.group_progress import GroupProgress
 from tests.support.analyzer.recording import EventSource, provision_topics
 from tests.support.kafka import Broker
 
@@ -23,9 +24,13 @@ async def source(kafka: Broker) -> AsyncIterator[EventSource]:
 
 
 async def _behind(progress: GroupProgress) -> list[TopicPartition]:
-    """Where records are left, once it has looked at what stands still."""
-    await progress.read()
-    reached: Reached = await progress.read()
+    """Where records are left, once it has looked at what stands still: it stood so when it
+    was read before.
+    """
+    before, reached = await progress.read(), await progress.read()
+    async with asyncio.timeout(30):
+        while reached != before:
+            before, reached = reached, await progress.read()
     return [place for place, end in reached.ends.items() if reached.positions[place] < end]
 
 

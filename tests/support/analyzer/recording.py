@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from schemas.base import Message
 from schemas.envelope import Headers
 from schemas.inference import InferenceCompleted, Lane, Outcome
 from schemas.topics import COMPLETED, dead_letter_name
-from services.common.bus import Outgoing, Producer, TransactionalProducer
+from services.common.bus import Outgoing, Producer, Tail, TopicPartition, TransactionalProducer
 from services.common.bus.administration.admin import provision
 from services.common.bus.consumers.events import send_all
 from services.common.errors import TransientError
@@ -96,6 +96,7 @@ class EventSource:
             TransactionalProducer(url, name, timeout_s=60, transactional_id=name) if transactions else None
         )
         self._producer = self._transactional or CountingProducer(url, name, timeout_s=60)
+        self._reader = Tail(url, f"{name}-reader", committed_only=True, topic=TOPIC)
         self.sent = 0
 
     @property
@@ -106,14 +107,16 @@ class EventSource:
     async def start(self) -> None:
         """Connects."""
         await self._producer.start()
+        await self._reader.start([], {})
 
     async def send(
         self, count: int, *, batch: int = 100, invalid: Callable[[int], bool] = lambda _: False
     ) -> None:
         """Sends the next `count` events; those whose number is `invalid` are
-        unreadable.
+        unreadable. Returns when whoever reads what is committed can see them all: Kafka
+        ends a transaction in its partitions a moment after it has confirmed the commit.
         """
-        end = self.sent + count
+        end, last = self.sent + count, {}
         while self.sent < end:
             numbers = range(self.sent, min(end, self.sent + batch))
             records = [
@@ -129,8 +132,15 @@ class EventSource:
                 await send_all(self._producer, records, 60)
             else:
                 async with self._transactional.transaction("test-source", {}):
-                    await asyncio.gather(*[await self._transactional.send_soon(one) for one in records])
+                    sent = [await self._transactional.send_soon(one) for one in records]
+                    for told in await asyncio.gather(*sent):
+                        last[TopicPartition(told.topic, told.partition)] = told.offset
             self.sent = numbers.stop
+        await eventually(lambda: self._shows(last), within_s=60, what="what was sent can be read")
+
+    async def _shows(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        ends = await self._reader.ends_of(offsets)
+        return all(ends[place] > offset for place, offset in offsets.items())
 
     def forget(self) -> None:
         """Counts an event that is never sent: a loss."""
@@ -139,6 +149,7 @@ class EventSource:
 
     async def close(self) -> None:
         """Disconnects."""
+        await self._reader.close()
         await self._producer.close()
 
 
