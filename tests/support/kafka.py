@@ -10,6 +10,8 @@ from typing import Protocol
 
 import pytest
 
+from services.common.bus import Record, Start, Tail
+from services.common.bus.consumers.consumer import written_ends
 from services.embedded.kafka.broker import EmbeddedKafka
 
 
@@ -69,6 +71,19 @@ class GivenBroker:
     def restart(self) -> None:
         """Skips the test."""
         pytest.skip("the broker of TOCSIN_TEST_KAFKA_URL is not ours to restart")
+
+
+async def read_committed(url: str, topic: str) -> list[Record]:
+    """All records of a topic, partition by partition in their order: what was committed
+    just before too, which Kafka shows a moment later.
+    """
+    ends = await written_ends(Tail(url, "ends", topic=topic))
+    tail = Tail(url, "look", committed_only=True, topic=topic)
+    try:
+        await tail.start(None, Start.BEGINNING)
+        return [one async for batch in tail.read_to_end(ends, poll_s=0.05) for one in batch]
+    finally:
+        await tail.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from schemas.events.budgets import BudgetWarned
 from schemas.events.kpi import BreachState, KpiBreached, KpiStateRemembered
 from schemas.inference import InferenceCompleted, Outcome
 from schemas.topics import BREACHES, BUDGETS_WARNED, COMPLETED, KPI_STATE
-from services.common.bus import Outgoing, Producer, Start, Tail
+from services.common.bus import Outgoing, Producer
 from services.common.bus.administration.admin import provision
 from services.common.bus.consumers.events import send_all
 from services.common.store import Store
@@ -26,7 +26,7 @@ from tests.support.analyzer.recording import (
     fresh_database,
     recorded,
 )
-from tests.support.kafka import OwnBroker
+from tests.support.kafka import OwnBroker, read_committed
 from tests.support.store import RunningStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -60,25 +60,17 @@ def _analyzer(broker: OwnBroker, url: str, folder: Path, name: str, **environmen
     )
 
 
-async def _read(url: str, topic: Any) -> list[Any]:
-    tail = Tail(url, "look", committed_only=True, topic=topic.name)
-    await tail.start(None, Start.BEGINNING)
-    found = [one async for batch in tail.read_to_end(poll_s=0.05) for one in batch]
-    await tail.close()
-    return found
-
-
 async def _told(url: str, group: str) -> list[KpiBreached]:
     """What one group told, in its order."""
     return [
         BREACHES.model.validate_json(one.value)
-        for one in await _read(url, BREACHES)
+        for one in await read_committed(url, BREACHES.name)
         if dict(one.headers)["ce_source"].decode().startswith(f"{group}/")
     ]
 
 
 async def _judged_to(url: str, group: str) -> datetime | None:
-    found = [KPI_STATE.model.validate_json(one.value) for one in await _read(url, KPI_STATE)]
+    found = [KPI_STATE.model.validate_json(one.value) for one in await read_committed(url, KPI_STATE.name)]
     mine = [one.evaluated_to for one in found if one.group == group]
     return mine[-1] if mine else None
 

@@ -11,12 +11,12 @@ from schemas.base import PromptPart
 from schemas.events.security import SecurityFinding, UserRisk
 from schemas.inference import InferenceCompleted, Outcome
 from schemas.topics import COMPLETED, FINDINGS, OBSERVATIONS, RISK
-from services.common.bus import Outgoing, Producer, Start, Tail
+from services.common.bus import Outgoing, Producer
 from services.common.bus.administration.admin import committed_offsets, provision
 from services.common.bus.consumers.events import send_all
 from services.common.store import Store
 from tests.support.analyzer.recording import EPOCH, RecorderProcess, completed, eventually, fresh_database
-from tests.support.kafka import OwnBroker
+from tests.support.kafka import OwnBroker, read_committed
 from tests.support.store import RunningStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -74,20 +74,12 @@ async def _publish(producer: Producer, numbers: Sequence[int]) -> None:
     )
 
 
-async def _read(url: str, topic: str) -> list[Any]:
-    tail = Tail(url, "look", committed_only=True, topic=topic)
-    await tail.start(None, Start.BEGINNING)
-    found = [one async for batch in tail.read_to_end(poll_s=0.05) for one in batch]
-    await tail.close()
-    return found
-
-
 async def _findings(url: str, name: str) -> list[SecurityFinding]:
     """What owners of that name told, in their order."""
     model = TypeAdapter(SecurityFinding)
     return [
         model.validate_json(one.value)
-        for one in await _read(url, FINDINGS.name)
+        for one in await read_committed(url, FINDINGS.name)
         if dict(one.headers)["ce_source"].decode().startswith(name)
     ]
 
@@ -96,7 +88,7 @@ async def _observations(url: str, name: str) -> list[bytes]:
     """What inspection by that name saw, each request once, in order."""
     found = {
         dict(one.headers)["ce_subject"]: one.value
-        for one in await _read(url, OBSERVATIONS.name)
+        for one in await read_committed(url, OBSERVATIONS.name)
         if dict(one.headers)["ce_source"].decode().startswith(name)
     }
     return list(found.values())
@@ -107,7 +99,7 @@ async def _risks(url: str, name: str) -> dict[str, UserRisk | None]:
     model = TypeAdapter(UserRisk)
     return {
         one.key.decode(): model.validate_json(one.value) if one.value else None
-        for one in await _read(url, RISK.name)
+        for one in await read_committed(url, RISK.name)
         if dict(one.headers)["ce_source"].decode().startswith(name)
     }
 
@@ -129,7 +121,7 @@ def _analyzer(broker: OwnBroker, url: str, folder: Any, group: str, roles: str) 
 async def _dealt_with(broker: OwnBroker, group: str, count: int) -> bool:
     """Whether the role has taken every end into account."""
     offsets = await committed_offsets(broker.bootstrap, f"{group}-behaviour")
-    seen = await _read(broker.bootstrap, OBSERVATIONS.name)
+    seen = await read_committed(broker.bootstrap, OBSERVATIONS.name)
     first = await committed_offsets(broker.bootstrap, group)
     return (
         sum(one.offset for one in first.values()) >= count

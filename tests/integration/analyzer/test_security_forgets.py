@@ -16,9 +16,9 @@ from services.common.bus.consumers.events import send_all
 from services.console.privacy.elsewhere.security_memory import SecurityMemory
 from services.console.privacy.stored.rows import Work
 from services.console.privacy.subject import Subject
-from tests.integration.analyzer.test_security import _analyzer, _read, producer
+from tests.integration.analyzer.test_security import _analyzer, producer
 from tests.support.analyzer.recording import EPOCH, RecorderProcess, completed, eventually
-from tests.support.kafka import OwnBroker
+from tests.support.kafka import OwnBroker, read_committed
 
 __all__ = ["producer"]
 pytestmark = pytest.mark.timeout(300)
@@ -47,7 +47,7 @@ async def _publish(producer: Producer, first: int, count: int, users: tuple[str,
 
 
 async def _newest(broker: OwnBroker, topic: str) -> dict[str, bytes | None]:
-    return {one.key.decode(): one.value for one in await _read(broker.bootstrap, topic)}
+    return {one.key.decode(): one.value for one in await read_committed(broker.bootstrap, topic)}
 
 
 async def _known(broker: OwnBroker) -> set[str]:
@@ -62,7 +62,7 @@ async def _known(broker: OwnBroker) -> set[str]:
 async def _all_read(broker: OwnBroker, requests: int) -> bool:
     first = await committed_offsets(broker.bootstrap, _GROUP)
     then = await committed_offsets(broker.bootstrap, f"{_GROUP}-behaviour")
-    seen = await _read(broker.bootstrap, OBSERVATIONS.name)
+    seen = await read_committed(broker.bootstrap, OBSERVATIONS.name)
     inspected = sum(one.offset for one in first.values()) >= requests
     return inspected and sum(one.offset for one in then.values()) == len(seen)
 

@@ -13,7 +13,6 @@ from schemas.control import CONTROL_CHANGE, KeyChanged, Scope, TenantChanged
 from schemas.events.audit import AuditEntry
 from schemas.topics import AUDIT, CONTROL
 from services.common.bus.administration.admin import provision
-from services.common.bus.consumers.consumer import Start, Tail
 from services.common.bus.producers.producer import Outgoing, Producer
 from services.common.control import changes
 from services.common.control.authentication import KeyChecker, Refusal
@@ -21,7 +20,7 @@ from services.common.control.errors import InvalidChangeError, StaleError
 from services.common.control.reader import ControlReader, Known, read_control_state
 from services.common.control.state import ControlState
 from tests.support.control import PEPPER, control_writer, make_key
-from tests.support.kafka import Broker
+from tests.support.kafka import Broker, read_committed
 
 NOW = datetime.now(UTC)
 
@@ -222,7 +221,7 @@ async def test_removed_key_does_not_come_back_from_an_older_releases_record(url:
     await producer.send(Outgoing(CONTROL.name, old, key.key_id, "acme", partition=0))
     await producer.close()
     await control_writer(url).apply(changes.purge("key", key.key_id))
-    last = dict(await _keyed_records(url, CONTROL.name))
+    last = {one.key: one.value for one in await read_committed(url, CONTROL.name)}
     assert (last[key.key_id.encode()], last[f"key:{key.key_id}".encode()]) == (None, None)
 
 
@@ -230,9 +229,9 @@ async def test_every_written_record_is_signed_and_numbered(url: str) -> None:
     """What a writer leaves on the bus is what it returned."""
     _, key = await make_key(url)
     records = [
-        CONTROL_CHANGE.validate_json(value)
-        for record_key, value in await _keyed_records(url, CONTROL.name)
-        if value is not None and record_key == f"key:{key.key_id}".encode()
+        CONTROL_CHANGE.validate_json(one.value)
+        for one in await read_committed(url, CONTROL.name)
+        if one.value is not None and one.key == f"key:{key.key_id}".encode()
     ]
     assert records == [key]
     assert isinstance(key, KeyChanged)
@@ -240,16 +239,4 @@ async def test_every_written_record_is_signed_and_numbered(url: str) -> None:
 
 
 async def _records(url: str, topic: str) -> list[bytes]:
-    return [value for _, value in await _keyed_records(url, topic) if value is not None]
-
-
-async def _keyed_records(url: str, topic: str) -> list[tuple[bytes, bytes | None]]:
-    tail = Tail(url, "look", committed_only=True, topic=topic)
-    await tail.start([0], Start.BEGINNING)
-    found = []
-    try:
-        async for records in tail.read_to_end():
-            found += [(record.key, record.value) for record in records]
-    finally:
-        await tail.close()
-    return found
+    return [one.value for one in await read_committed(url, topic) if one.value is not None]

@@ -1,5 +1,7 @@
 """Following partitions of a real broker without a group."""
 
+import asyncio
+import contextlib
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
@@ -9,8 +11,9 @@ from aiokafka.errors import KafkaTimeoutError
 
 from schemas.control import KeyChanged, Scope
 from schemas.topics import CONTROL
-from services.common.bus import Outgoing, Producer, Start, Tail
+from services.common.bus import Outgoing, Producer, Start, Tail, TransactionalProducer
 from services.common.bus.administration.admin import provision
+from services.common.bus.consumers.consumer import written_ends
 from services.common.clock import utc_now
 from services.common.errors import BusUnavailableError
 from tests.support.kafka import Broker
@@ -43,6 +46,43 @@ async def test_read_to_end_gives_everything_up_to_now_and_ends(kafka: Broker) ->
     finally:
         await tail.close()
         await producer.close()
+
+
+async def test_committed_records_are_read_to_the_written_ends(kafka: Broker) -> None:
+    """A tail of committed records that reads to there waits until the transactions that
+    wrote before are decided, and misses none that was committed.
+    """
+    await provision(kafka.bootstrap, [], 0.1)
+    name = f"t-{uuid4().hex[:8]}"
+    writer = TransactionalProducer(kafka.bootstrap, name, transactional_id=name)
+    tail = Tail(kafka.bootstrap, "t", topic=CONTROL.name, committed_only=True)
+
+    async def read() -> list[int]:
+        ends = await written_ends(Tail(kafka.bootstrap, "t-ends", topic=CONTROL.name))
+        asked.set()
+        return [one.offset async for records in tail.read_to_end(ends, poll_s=0.05) for one in records]
+
+    try:
+        await writer.start()
+        await tail.start([0], Start.END)
+        for is_committed in (True, False, True):
+            asked = asyncio.Event()
+            with contextlib.suppress(_GivenUp):
+                async with writer.transaction("", {}):
+                    sent = [await (await writer.send_soon(_change(number))) for number in range(3)]
+                    reading = asyncio.create_task(read())
+                    await asyncio.wait_for(asked.wait(), 20)
+                    if not is_committed:
+                        raise _GivenUp
+            wanted = [one.offset for one in sent] if is_committed else []
+            assert await asyncio.wait_for(reading, 20) == wanted
+    finally:
+        await tail.close()
+        await writer.close()
+
+
+class _GivenUp(Exception):  # noqa: N818  it is no error
+    """Aborts a transaction."""
 
 
 async def test_tail_that_does_not_begin_is_disconnected(

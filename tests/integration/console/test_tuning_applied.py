@@ -22,13 +22,13 @@ from schemas.control import PolicyChanged, Scope
 from schemas.events.audit import AuditEntry
 from schemas.events.security import FindingFeedback, RiskLevel
 from schemas.topics import AUDIT, FINDING_FEEDBACK
-from services.common.bus import Start, Tail
 from services.common.control import changes
 from tests.integration.console.conftest import READ, Platform, bearer
 from tests.integration.console.test_security_api import _record
 from tests.integration.gateway.conftest import Scene, StartGateway, client_of, start_gateway
 from tests.support.control import PEPPER, control_writer, make_key
 from tests.support.inference.fake_inference import FakeInference
+from tests.support.kafka import read_committed
 
 __all__ = ["start_gateway"]
 pytestmark = pytest.mark.timeout(180)
@@ -81,10 +81,7 @@ async def _tocsin(platform: Platform, home: Path, *arguments: str) -> subprocess
 
 async def _audited(url: str) -> list[AuditEntry]:
     """What was done to the tenant's thresholds."""
-    tail = Tail(url, "look", committed_only=True, topic=AUDIT.name)
-    await tail.start(None, Start.BEGINNING)
-    told = [one async for batch in tail.read_to_end(poll_s=0.05) for one in batch]
-    await tail.close()
+    told = await read_committed(url, AUDIT.name)
     found = [TypeAdapter(AuditEntry).validate_json(one.value) for one in told if one.value]
     return [one for one in found if (one.object_kind, one.object_id) == ("thresholds", _TENANT)]
 

@@ -30,6 +30,7 @@ from schemas.inference import (
 from schemas.topics import COMMANDS, COMPLETED, REPLIES, inbox_partition, requests_topic
 from services.common.bus import Outgoing, Producer, Start, Tail
 from services.common.bus.administration.admin import provision
+from services.common.bus.consumers.consumer import written_ends
 from services.common.clock import utc_now
 from services.common.requests.model_catalogue import ModelConfig
 from services.inference.dispatcher.dispatcher import Dispatcher
@@ -280,11 +281,13 @@ async def completed_events(
                     for record in await tail.poll(timeout_s=0.2)
                     if (event := InferenceCompleted.model_validate_json(record.value)).model == model
                 ]
-            found += [
-                event
-                for record in await tail.poll(timeout_s=0.5)
-                if (event := InferenceCompleted.model_validate_json(record.value)).model == model
-            ]
+            ends = await written_ends(Tail(url=url, name="completed-ends", topic=COMPLETED.name))
+            async for records in tail.read_to_end(ends, poll_s=0.05):
+                found += [
+                    event
+                    for record in records
+                    if (event := InferenceCompleted.model_validate_json(record.value)).model == model
+                ]
     finally:
         await tail.close()
     return found

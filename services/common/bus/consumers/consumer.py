@@ -240,6 +240,25 @@ class Tail(_Consumer):
         return {place.partition: found[place].offset if found.get(place) else ends[place] for place in places}
 
 
+async def written_ends(asking: Tail) -> dict[int, int]:
+    """Where each partition ends, with what no transaction has ended there yet.
+
+    A tail of committed records that reads to these ends misses nothing that was committed
+    before: Kafka ends a transaction in its partitions a moment after it has confirmed the
+    commit, and until then the ends for such readers lie before it. It waits for open
+    transactions too, at most for their timeout. `asking` is a tail for this alone, of all
+    records.
+
+    Raises:
+        BusUnavailableError: no broker, or no such topic.
+    """
+    try:
+        await asking.start([], {})
+        return await asking.end_offsets(asking.topic, range(await asking.partitions(asking.topic)))
+    finally:
+        await asking.close()
+
+
 async def window_since(asking: Tail, partition: int, since_ms: int) -> tuple[int, int]:
     """From which offset on a partition's records are of `since_ms` (Unix milliseconds) or
     later, and where it ends now. `asking` is a tail for this alone: on one that fetches,

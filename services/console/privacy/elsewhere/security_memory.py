@@ -16,6 +16,7 @@ from schemas.events.security import AnyMemory, SubjectForgotten, SubjectRemember
 from schemas.topics import OBSERVATIONS, RISK, SUBJECTS
 from services.common.bus import LogPosition, MessageReader, Outgoing, Record, Start, Tail
 from services.common.bus.administration.inspection import GroupProgress, readers_of
+from services.common.bus.consumers.consumer import written_ends
 from services.common.errors import TransientError
 from services.console.privacy.stored.rows import Counted, Work
 from services.console.privacy.subject import Subject
@@ -88,12 +89,14 @@ class SecurityMemory:
 
     async def _remembered(self, work: Work) -> list[_Place]:
         """Where the bus has what was remembered of a person before the cut."""
+        asking = Tail(self.url, f"{self.name}-ends", topic=SUBJECTS.name)
         tail = Tail(self.url, f"{self.name}-subjects", committed_only=True, topic=SUBJECTS.name)
         found = _Found(_endings(work.subject), work.cut_at)
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
+                ends = await written_ends(asking)  # what a role has just written counts
                 await tail.start(None, Start.BEGINNING)
-                async for records in tail.read_to_end(poll_s=0.05):
+                async for records in tail.read_to_end(ends, poll_s=0.05):
                     for record in records:
                         found.take(record)
         except TimeoutError as error:
