@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
@@ -82,6 +82,13 @@ class Passage:
         self._hits: dict[Vocabulary, list[int]] = {}
 
     @cached_property
+    def present(self) -> Set[str]:
+        """The runs of letters of the text, in lower case. Most texts have none that is
+        looked for, and where they stand need not be found out.
+        """
+        return set(_LETTERS.findall(self.lower))
+
+    @cached_property
     def words(self) -> Mapping[str, list[int]]:
         """Where each run of letters of the text, in lower case, ends."""
         parts = _BETWEEN_WORDS.split(self.lower)  # words and what parts them, in turns
@@ -96,7 +103,7 @@ class Passage:
         found = self._hits.get(vocabulary)
         if found is None:
             ends: set[int] = set()
-            for first in self.words.keys() & vocabulary.by_first_word.keys():
+            for first in vocabulary.by_first_word.keys() & self.present:
                 for word in vocabulary.by_first_word[first]:
                     ends.update(self.words[first] if word == first else self._phrase_ends(first, word))
             for stem, word in vocabulary.open_ended:

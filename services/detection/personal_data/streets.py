@@ -300,7 +300,7 @@ _CORNER = re.compile(
 
 def _corners(passage: Passage) -> Iterator[Core]:
     """Two streets that meet: `the corner of 5th Avenue and Main Street`."""
-    if "corner" in passage.words:
+    if "corner" in passage.present:
         for corner in _CORNER.finditer(passage.text):
             first = corner.group("first")
             if any(c.isdigit() for c in corner.group()) or (first[0].isupper() and " " in first):
@@ -328,18 +328,18 @@ _BOX = re.compile(
 
 
 def _boxes(passage: Passage, closings: list[int]) -> Iterator[Core]:
-    if passage.words.keys() & {"flat", "studio", "unit", "apartment", "suite"}:
+    if passage.present & {"flat", "studio", "unit", "apartment", "suite"}:
         yield from (
             Core(m.start(), m.end(), is_sure=False, evidence="flat and names")
             for m in _FLAT.finditer(passage.text)
             if _is_closed(closings, m.start())
         )
-    if passage.words.keys() & {"apo", "fpo", "dpo"}:
+    if passage.present & {"apo", "fpo", "dpo"}:
         yield from (
             Core(m.start(), m.end(), is_sure=True, evidence="military post office")
             for m in _MILITARY.finditer(passage.text)
         )
-    if passage.words.keys() & {"box", "postfach", "casella", "apartado"}:
+    if passage.present & {"box", "postfach", "casella", "apartado"}:
         yield from (
             Core(m.start(), m.end(), is_sure=True, evidence="post-office box")
             for m in _BOX.finditer(passage.text)

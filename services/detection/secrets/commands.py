@@ -21,7 +21,7 @@ _VALUE = r"""(?:'(?P<v{n}a>[^'\n]{{1,128}})'|"(?P<v{n}b>[^"\n]{{1,128}})"|(?P<v{
 
 def command_secrets(passage: Passage) -> Iterator[Finding]:
     """Passwords among the arguments of commands."""
-    present = passage.words.keys() & commands().keys()
+    present = commands().keys() & passage.present
     if not present:
         return
     seen: set[int] = set()
