@@ -2,11 +2,10 @@
 one call.
 """
 
-import contextlib
 import gc
 import signal
 import threading
-from collections.abc import Iterator
+from functools import lru_cache
 from types import FrameType
 
 
@@ -22,8 +21,7 @@ def collect_less() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-@contextlib.contextmanager
-def cpu_limit(limit_s: float) -> Iterator[None]:
+class cpu_limit:  # noqa: N801  (used as functions are)
     """What runs within is left after so much CPU time of this process: a search by a
     regular expression that backtracks holds Python's lock, and with it an event loop,
     and cannot be left otherwise. Elsewhere than in the main thread, where Python takes
@@ -32,16 +30,26 @@ def cpu_limit(limit_s: float) -> Iterator[None]:
     Raises:
         TimeoutError: it took longer.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGVTALRM, _leave)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        signal.signal(signal.SIGVTALRM, before)
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            _take_signal()
+            signal.setitimer(signal.ITIMER_VIRTUAL, self._limit_s)
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+
+
+@lru_cache(1)
+def _take_signal() -> None:
+    """Once: the signal comes from nothing else, and to set a handler takes longer than
+    reading a short text.
+    """
+    signal.signal(signal.SIGVTALRM, _leave)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

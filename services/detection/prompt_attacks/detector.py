@@ -197,7 +197,8 @@ class PromptDetector:
 
     def _inspect(self, text: str, depth: Literal["inline", "full"]) -> Verdict:
         readings = [self._read(excerpt) for excerpt in self._excerpts(text, depth)]
-        readings.sort(key=self._suspicion, reverse=True)
+        if len(readings) > 1:
+            readings.sort(key=self._suspicion, reverse=True)
         judged = readings[: self.config.stretches_judged]
         windows = 1 if depth == "inline" else max(1, self.config.windows_judged // len(judged))
         verdicts = [self._judge(reading, windows) for reading in judged]

@@ -117,7 +117,7 @@ async def compare(
 ) -> dict[str, Any]:
     """Each load by each tenant in turn, one way and then the other."""
     keys = {mode: await _make_tenant(running, mode) for mode in MODES}
-    fresh, watch = _fresh(prompts), _Cpu(running)
+    fresh, watch = fresh_prompts(prompts), _Cpu(running)
     loads = _loads(running.base_url, model, fresh)
     for key in keys.values():
         await _until_served(running.base_url, key, model)
@@ -262,7 +262,7 @@ async def _until_served(url: str, key: str, model: str) -> None:
             await asyncio.sleep(0.1)
 
 
-def _fresh(prompts: Sequence[str] | None) -> Callable[[], str]:
+def fresh_prompts(prompts: Sequence[str] | None = None) -> Callable[[], str]:
     """A prompt that was never sent before, of 20 words or of a file, with a number."""
     chosen, asked = random.Random(7), itertools.count()
 

@@ -26,7 +26,7 @@ from services.gateway.admission.inspection.pool import WorkerPool
 from services.gateway.admission.inspection.process import ProcessWorker
 from services.gateway.admission.inspection.reading import Reading
 from services.gateway.admission.inspection.screener import Screener
-from tests.benchmarks.sharing.inspection import hostile_text
+from tests.benchmarks.sharing.inspection import fresh_prompts, hostile_text
 from tests.unit.gateway.admission.inspection.scene import asked
 
 Read = Callable[[list[str]], Awaitable[None]]
@@ -37,7 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each way")
     given = parser.parse_args()
-    found = {"held_by_the_loop": held(), "late": asyncio.run(measure_all(given.seconds))}
+    found = {
+        "held_by_the_loop": held(),
+        "read_ms": read_ms(),
+        "late": asyncio.run(measure_all(given.seconds)),
+    }
     print(json.dumps(found, indent=1))
 
 
@@ -58,6 +62,21 @@ def held(prompts: int = 300) -> dict[str, dict[str, float]]:
         "answer": lambda number: json.loads(told[number]),
     }
     return {name: _cpu_ms(step, prompts) for name, step in steps.items()}
+
+
+def read_ms(prompts: int = 60) -> dict[str, dict[str, float]]:
+    """CPU (ms) that reading a prompt takes, rules and n-grams, by the kind of prompt."""
+    screener, short = Screener.load(with_model=False), fresh_prompts()
+
+    def read(text: str) -> None:
+        for piece in slices_of(asked(text)):
+            screener.read(piece, DEFAULT_THRESHOLDS)
+            screener.suspicion(piece)
+
+    return {
+        "20 words": _cpu_ms(lambda _: read(short()), 10 * prompts),
+        "hostile, 10 KB": _cpu_ms(lambda number: read(hostile_text(number)), prompts),
+    }
 
 
 def _cpu_ms(step: Callable[[int], object], count: int) -> dict[str, float]:
