@@ -28,9 +28,9 @@ BREACHES = Topic(
     "breach_id",
     1,
     WEEK,
-    ("kpi",),
+    ("kpi", "forecast"),
     ("recorder",),
-    "Figures that crossed their thresholds, and that came back.",
+    "Figures that crossed their thresholds or are not as expected, and that came back.",
     ledger=True,
     dead_letters=True,
 )
@@ -40,9 +40,9 @@ KPI_STATE = Topic(
     "group",
     1,
     None,
-    ("kpi",),
-    ("kpi",),
-    "Up to when the KPI role has judged windows, and which breaches are open.",
+    ("kpi", "forecast"),
+    ("kpi", "forecast"),
+    "Up to when the KPI and forecast roles have judged, and which breaches are open, by role.",
 )
 DRIFT = Topic(
     "drift.reports.v1",

@@ -10,6 +10,7 @@ from schemas.topics import AUDIT
 from services.analyzer.audit.anchors import Anchoring, AnchorLog
 from services.analyzer.audit.handlers import AuditChainer
 from services.analyzer.audit.table import StoredAuditTable
+from services.analyzer.forecast.role import ForecastRole
 from services.analyzer.kpi.role import KpiRole
 from services.analyzer.recorder.interfaces import StoreTables
 from services.analyzer.recorder.recorder import Batching, Recorder
@@ -197,6 +198,7 @@ ROLES: Mapping[str, Callable[[Settings, Reporter], Role]] = {
     "audit": AuditRole,
     "security": SecurityRole,
     "kpi": KpiRole,
+    "forecast": ForecastRole,
 }
 
 

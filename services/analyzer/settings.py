@@ -1,17 +1,28 @@
 """What the analyzer needs to know."""
 
-from pydantic import AliasChoices, Field
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, AliasChoices, Field
 
 from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS, RiskThresholds
 from services.common.process.settings import CommonSettings
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"time zone {name!r} is not known; name one as Europe/Paris") from error
+    return name
 
 
 class Settings(CommonSettings):
     """The analyzer's settings; each is a `TOCSIN_*` variable."""
 
     analyzer_roles: str = Field(
-        "recorder,audit,security,kpi",
-        description="What this process does, separated by commas: recorder, audit, security, kpi.",
+        "recorder,audit,security,kpi,forecast",
+        description="What this process does, separated by commas: recorder, audit, security, kpi, forecast.",
     )
     audit_group: str = Field(
         "audit", description="The consumer group that chains audit entries; those of one store share it."
@@ -45,6 +56,34 @@ class Settings(CommonSettings):
         pattern="^[A-Za-z0-9._-]{1,100}$",
         description="The consumer group of which one member judges windows; those of one installation "
         "share it.",
+    )
+    forecast_group: str = Field(
+        "forecast",
+        pattern="^[A-Za-z0-9._-]{1,100}$",
+        description="Under which name forecasts and anomalies are worked out; those of one installation "
+        "share it, and of several analyzers one does it.",
+    )
+    forecast_tenants: int = Field(
+        10, ge=0, le=100, description="So many tenants, those with most requests, are forecast each."
+    )
+    forecast_models: int = Field(
+        10, ge=0, le=100, description="So many models, those with most requests, are forecast each."
+    )
+    forecast_settle_s: float = Field(
+        60.0,
+        ge=0,
+        le=1800,
+        description="How long after an hour's end, or its own start, an analyzer forecasts (s).",
+    )
+    forecast_round_s: float = Field(
+        1800.0,
+        gt=0,
+        le=3300,
+        description="What is not worked out after so long (s) is left to the next hour; five seconds of CPU "
+        "for each tenant and model are usual.",
+    )
+    forecast_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="The zone whose hours of the day and week the traffic follows: Europe/Paris."
     )
     alert_security_threshold: float = Field(
         5,

@@ -67,6 +67,9 @@ from services.console.read_models.rows.export import Exports
 from services.console.read_models.satisfaction import Satisfaction
 from services.console.read_models.service_health import ServiceHealth
 from services.console.read_models.status import PlatformStatus
+from services.console.read_models.usage.anomalies import Anomalies
+from services.console.read_models.usage.capacity import Capacity
+from services.console.read_models.usage.forecasts import Forecasts
 from services.console.read_models.usage.reader import Usage
 from services.console.routes.admin import admin_router
 from services.console.routes.audit import audit_router
@@ -76,6 +79,7 @@ from services.console.routes.feedback import feedback_router
 from services.console.routes.figures.budget_spend import budget_spend_router
 from services.console.routes.figures.costs import costs_router
 from services.console.routes.figures.export import export_router
+from services.console.routes.figures.outlook import Outlook, outlook_router
 from services.console.routes.figures.quality import quality_router
 from services.console.routes.figures.usage import usage_router
 from services.console.routes.me import me_router
@@ -255,7 +259,7 @@ class Console:
             redoc_url=None,
             redirect_slashes=False,
         )
-        display = Display(self.last_uses.of)
+        display, forecasts = Display(self.last_uses.of), Forecasts(self._store, utc_now)
         for router in (
             auth_router(self.callers, settings),
             status_router(self.callers, self.status),
@@ -267,8 +271,11 @@ class Console:
                 self.control,
                 settings.pseudonym_key.get_secret_value(),
             ),
-            usage_router(self.callers, Usage(self._store, utc_now), utc_now),
             export_router(self.callers, Exports(self.views), self.auditing, utc_now),
+            usage_router(
+                self.callers, Usage(self._store, utc_now), Anomalies(self._store), forecasts, utc_now
+            ),
+            outlook_router(self.callers, self._outlook(forecasts), utc_now),
             admin_router(self._admins, self.entries, display, settings),
             budget_spend_router(self._admins, self.entries, self._spend),
             audit_router(self._admins, AuditTrail(self._store)),
@@ -295,6 +302,11 @@ class Console:
             crash_response,
             requests=metrics.CONSOLE_REQUESTS,
             seconds=metrics.CONSOLE_SECONDS,
+        )
+
+    def _outlook(self, forecasts: Forecasts) -> Outlook:
+        return Outlook(
+            Anomalies(self._store), forecasts, Capacity(self._store, forecasts, utc_now), self._models
         )
 
     def _own_matters(self, settings: Settings) -> OwnMatters:

@@ -66,5 +66,5 @@ def test_merge_with_a_topic_that_is_not_listed_says_so() -> None:
 @pytest.mark.parametrize("roles", ["", "recorder,nonsense", " , "])
 def test_build_with_unknown_roles_says_which_there_are(roles: str) -> None:
     """Nothing runs half."""
-    with pytest.raises(ConfigError, match="recorder, audit, security, kpi"):
+    with pytest.raises(ConfigError, match="recorder, audit, security, kpi, forecast"):
         build(Settings(analyzer_roles=roles))

@@ -72,30 +72,8 @@ async def test_findings_are_read_newest_first_by_tenant_and_user(door: Store) ->
     assert len((await findings.page(FindingQuery(limit=99)))["data"]) == 10
 
 
-async def test_outlook_counts_threats_by_the_hour_and_knows_hours_without_any(door: Store) -> None:
-    """One every other hour for six days; what is low, another's or under way is none."""
-    await _insert(
-        door,
-        [
-            *[_finding(number, 2 * number + 1) for number in range(72)],
-            *[_finding(900 + number, 2 * number + 2, level=RiskLevel.LOW) for number in range(72)],
-            *[_finding(300 + number, 0.1) for number in range(50)],
-            _finding(999, 5, tenant="other"),
-        ],
-    )
-    found = await Threats(door).outlook("acme", _NOW)
-    assert found.hours == 143
-    assert len(found.expected) == 24
-    assert found.expected[0].hour == int(_NOW.timestamp() // 3600)
-    assert 9 < sum(one.mean for one in found.expected) < 15
-    assert found.backtest is not None
-    assert found.backtest.days == 2
-
-
-async def test_outlook_and_turning_without_findings_say_so(door: Store) -> None:
+async def test_turning_without_findings_says_so(door: Store) -> None:
     """A new installation."""
-    outlook = await Threats(door).outlook("", _NOW)
-    assert (outlook.hours, outlook.expected, outlook.backtest) == (0, (), None)
     turning = await Threats(door).turning("", _NOW)
     assert (turning.quality, turning.users, turning.examples) == (None, (), 0)
 

@@ -98,20 +98,15 @@ def judge(
 def forecast(
     *,
     tenant: _Tenant = "",
-    hours: Annotated[int, typer.Option(min=1, max=168, help="So many hours from now on.")] = 24,
+    hours: Annotated[int, typer.Option(min=24, max=168, help="24, or 168 (a week).")] = 24,
     as_json: _Json = False,
 ) -> None:
     """Show how many threats (medium and more) are expected each hour, and how well such
-    forecasts did.
+    forecasts did: `tocsin forecast` of the figure `threats`.
     """
+    from services.cli.analytics.outlook import show_forecast
 
-    async def ask(store: Any) -> Any:
-        from services.common.clock import utc_now
-        from services.console.read_models.threats import Threats
-
-        return await Threats(store).outlook(tenant, utc_now(), hours)
-
-    run_beside_installation(lambda: _show(ask, _print_outlook, as_json=as_json), as_json=as_json)
+    show_forecast(("threats",), tenant, "", hours, as_json=as_json)
 
 
 @app.command()
@@ -224,26 +219,6 @@ def _print_findings(found: dict[str, Any]) -> None:
         print("nothing was found")
     if found["next_cursor"]:
         print(f"more: --cursor {found['next_cursor']}")
-
-
-def _print_outlook(found: Any) -> None:
-    from datetime import UTC, datetime
-
-    if not found.expected:
-        print("there is no history yet: a forecast needs an hour with a threat")
-        return
-    print("hour (UTC)         expected   8 times of 10")
-    for one in found.expected:
-        hour = datetime.fromtimestamp(one.hour * 3600, UTC)
-        print(f"{hour:%Y-%m-%d %H:00} {one.mean:10.1f}   {one.low} to {one.high}")
-    if (held := found.backtest) is None:
-        print(f"not held against anything yet: {found.hours} hours of history, 96 are needed")
-        return
-    print(
-        f"over the last {held.days} days such forecasts were wrong by {held.error:.2f} an hour, the figure "
-        f"of a {held.naive} before by {held.naive_error:.2f}; {held.covered:.0%} of hours came within the "
-        "interval"
-    )
 
 
 def _print_turning(found: Any) -> None:

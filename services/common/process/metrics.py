@@ -331,6 +331,18 @@ SECURITY_REPLAYED = Counter(
     "tocsin_security_replayed_total", "Observations that were read again to know what was known before."
 )
 
+# The analyzer's forecast role.
+FORECAST_BEHIND_SECONDS = Gauge(
+    "tocsin_forecast_behind_seconds", "Age of the end of the last hour that forecasts are made from."
+)
+FORECAST_ROUND_SECONDS = Gauge("tocsin_forecast_round_seconds", "How long the last round took.")
+FORECAST_SUBJECTS = Counter(
+    "tocsin_forecast_subjects_total",
+    "Subjects (the platform, tenants, models) of rounds: done, or left for want of time or by an error.",
+    ["outcome"],
+)
+ANOMALIES_LASTING = Gauge("tocsin_anomalies_lasting", "Anomalies that are not over.", ["figure"])
+
 # The analyzer's KPI role. `metric` and `figure` are of fixed lists.
 KPI = Gauge(
     "tocsin_kpi",

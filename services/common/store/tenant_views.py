@@ -5,6 +5,7 @@ A view belongs here if each of its rows has a `tenant` and tells of that tenant 
 
 TENANT_VIEWS = (
     "v_alerts",
+    "v_anomalies",
     "v_breaches",
     "v_costs",
     "v_drift",
@@ -12,6 +13,7 @@ TENANT_VIEWS = (
     "v_feedback",
     "v_finding_feedback",
     "v_findings",
+    "v_forecasts",
     "v_models",
     "v_quality",
     "v_queue",

@@ -1,13 +1,10 @@
-"""Threats as the store has them, and what is to be expected of them."""
+"""Users who are likely to turn critical, by what was found of them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from services.common.statistics.hourly_counts import Expected, fit, forecast
 from services.common.store import Store
-from services.console.domain.threats.backtest import Backtest, backtest
 from services.console.domain.threats.turning import (
     Example,
     Found,
@@ -17,22 +14,10 @@ from services.console.domain.threats.turning import (
     learn,
 )
 
-_HISTORY_HOURS = 6 * 168
 _HISTORY_DAYS = 60
 _MOST_FINDINGS = 200_000
 _MOST_USERS = 50
 _WEEK_S = 7 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is expected of the next hours, and how such forecasts did; `hours` counts
-    the history that there is.
-    """
-
-    hours: int
-    expected: tuple[Expected, ...]
-    backtest: Backtest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +38,6 @@ class Threats:
 
     store: Store
 
-    async def outlook(self, tenant: str, now: datetime, hours: int = 24) -> Outlook:
-        """Threats (findings of medium level and more) of each of the next hours, the one
-        under way being the first.
-
-        Raises:
-            StoreUnavailableError: not now.
-        """
-        end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        rows = await self.store.query(
-            "SELECT toInt64(toUnixTimestamp(hour)) AS hour, sum(findings) AS findings FROM v_threats "
-            "WHERE hour >= {since:DateTime64(3, 'UTC')} AND hour < {until:DateTime64(3, 'UTC')} "
-            "AND level IN ('medium', 'high', 'critical') "
-            "AND (tenant = {tenant:String} OR {tenant:String} = '') GROUP BY hour ORDER BY hour",
-            {"since": end - timedelta(hours=_HISTORY_HOURS), "until": end, "tenant": tenant},
-        )
-        return outlook_of([(one["hour"] // 3600, one["findings"]) for one in rows], end, hours)
-
     async def turning(self, tenant: str, now: datetime) -> Turning:
         """Users with findings in the last week, the likeliest to turn critical first.
 
@@ -89,20 +57,6 @@ class Threats:
                 Found(one["at_s"], one["category"], one["level"], one["score"], one["action"] == "blocked")
             )
         return turning_of(by_user, now.timestamp())
-
-
-def outlook_of(counted: Sequence[tuple[int, int]], end: datetime, hours: int) -> Outlook:
-    """From the hours in which something was found, with their counts; the hours between
-    them had nothing. Without any there is no history and no forecast.
-    """
-    if not counted:
-        return Outlook(0, (), None)
-    first, last = counted[0][0], int(end.timestamp() // 3600)
-    by_hour = dict(counted)
-    counts = [int(by_hour.get(hour, 0)) for hour in range(first, last)]
-    if not counts:
-        return Outlook(0, (), None)
-    return Outlook(len(counts), forecast(fit(counts, first), hours), backtest(counts, first))
 
 
 def turning_of(by_user: dict[tuple[str, str], list[Found]], now_s: float) -> Turning:

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from services.analyzer.forecast.domain.capacity.queueing import Demand, slots_for, wait_s
+from services.console.domain.capacity.queueing import Demand, slots_for, wait_s
 from tests.benchmarks.analytics.queue_simulation import p95
 
 _SHAPES = ((1.0, 0.0), (1.0, 1.0), (1.0, 4.0), (3.0, 1.0), (3.0, 4.0))

@@ -1,78 +1,27 @@
-"""How well threats and users who turn critical are predicted, on generated histories.
+"""How well users who turn critical are predicted, on generated lives.
 
     python -m tests.benchmarks.security.threats [--seed 3]
 
-Both are generated, so the figures say how the models do where the world is of that
-kind, and not how they do on anybody's traffic: for that there is
-`tocsin security forecast`, which holds itself against the store's own history.
+They are generated, so the figures say how the model does where the world is of that kind,
+and not how it does on anybody's traffic. How well threats an hour are forecast is measured
+with the other figures: `make bench-forecast`.
 """
 
 import argparse
-import math
 import random
-from collections.abc import Iterator
 
-from services.console.domain.threats.backtest import backtest
 from services.console.domain.threats.turning import DAY_S, Example, Found, examples, learn
 
-_WEEKS = 6
 _USERS = 150
 _DAYS = 60
 
 
 def main() -> None:
-    """Prints both."""
+    """Prints it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=3)
     chance = random.Random(parser.parse_args().seed)
-    print("threats per hour, 14 days forecast one by one (mean absolute error; interval of 80 %)")
-    for name, counts in _histories(chance):
-        found = backtest(counts, 0)
-        assert found is not None
-        print(
-            f"  {name:34} mean {sum(counts) / len(counts):7.2f}  error {found.error:7.2f}  "
-            f"naive ({found.naive:4}) {found.naive_error:7.2f}  skill {found.skill:6.1%}  "
-            f"covered {found.covered:.1%}"
-        )
     _print_turning(chance)
-
-
-def _histories(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
-    for name, mean, scatter, swing, outbreaks, growth in (
-        ("few, no season", 0.3, 5.0, 0.0, 0, 0.0),
-        ("office hours", 4.0, 5.0, 0.9, 0, 0.0),
-        ("office hours, many", 60.0, 10.0, 0.9, 0, 0.0),
-        ("office hours, outbreaks", 4.0, 5.0, 0.9, 12, 0.0),
-        ("growing a tenth a week", 10.0, 5.0, 0.6, 2, 0.1),
-        ("scattered, no season", 5.0, 0.7, 0.0, 0, 0.0),
-    ):
-        yield (
-            name,
-            [
-                _drawn(chance, mean * _season(hour, swing) * (1 + growth) ** (hour / 168), scatter)
-                + (
-                    chance.randrange(20, 80)
-                    if outbreaks and chance.random() < outbreaks / (_WEEKS * 168)
-                    else 0
-                )
-                for hour in range(_WEEKS * 168)
-            ],
-        )
-
-
-def _season(hour: int, swing: float) -> float:
-    weekend = hour // 24 % 7 in (2, 3)  # 1970 began on a Thursday
-    return (1 + swing * math.sin(2 * math.pi * (hour % 24 - 8) / 24)) * (1 - swing * 0.7 * weekend)
-
-
-def _drawn(chance: random.Random, mean: float, scatter: float) -> int:
-    """Poisson of a Gamma rate: negative binomial."""
-    rate, count, product = chance.gammavariate(scatter, mean / scatter), 0, chance.random()
-    if rate > 200:
-        return max(0, round(chance.gauss(rate, math.sqrt(rate))))
-    while product > math.exp(-rate):
-        count, product = count + 1, product * chance.random()
-    return count
 
 
 def _print_turning(chance: random.Random) -> None:

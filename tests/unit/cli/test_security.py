@@ -1,11 +1,9 @@
 """What `tocsin security` says."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -13,36 +11,9 @@ from services.cli.security import commands
 from services.cli.security.tuning import told
 from services.console.domain.threats.tuning import METHOD
 from services.console.domain.threats.turning import Found, Quality
-from services.console.read_models.threats import Outlook, Turning, outlook_of, turning_of
+from services.console.read_models.threats import Turning, turning_of
 
 _NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
-
-
-def _outlook(hours: int) -> Outlook:
-    last = int(_NOON.timestamp() // 3600)
-    return outlook_of([(last - hours + place, 2) for place in range(hours)], _NOON, 24)
-
-
-def test_forecast_is_told_by_the_hour_with_how_wrong_such_ones_were(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """And as JSON."""
-    commands._print_outlook(_outlook(24 * 7))
-    printed = capsys.readouterr().out
-    assert "2026-11-02 12:00        2.0" in printed
-    assert "over the last 4 days such forecasts were wrong by 0.00 an hour" in printed
-    told = json.loads(TypeAdapter(object).dump_json(_outlook(24 * 7)))
-    assert len(told["expected"]) == 24
-    assert told["backtest"]["days"] == 4
-
-
-def test_forecast_from_too_little_says_what_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A new installation."""
-    commands._print_outlook(_outlook(30))
-    commands._print_outlook(Outlook(0, (), None))
-    printed = capsys.readouterr().out
-    assert "30 hours of history, 96 are needed" in printed
-    assert "there is no history yet" in printed
 
 
 def test_users_are_told_with_the_score_or_why_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,9 @@ console GET    /api/costs                                 401 403 200 200 200 20
 console GET    /api/usage/analytics                       401 403 200 200 200 200
 console GET    /api/export                                401 403 200 200 200 200
 console GET    /api/export/{view}                         401 403 200 200 200 200
+console GET    /api/usage/forecast                        401 403 200 200 200 200
+console GET    /api/usage/anomalies                       401 403 200 200 200 200
+console GET    /api/usage/capacity                        401 403 403 403 403 200
 console POST   /api/security/analyze                      401 403 200 200 200 200
 console GET    /api/security/summary                      401 403 200 200 200 200
 console GET    /api/security/findings                     401 403 403 200 200 200
@@ -170,6 +173,9 @@ PLATFORMS = {
     "/api/costs": {"*"},
     "/api/usage/analytics": {"*"},
     "/api/export/{view}": {"*"},
+    "/api/usage/forecast": {"*"},
+    "/api/usage/anomalies": {"*"},
+    "/api/usage/capacity": {"*"},
     "/api/admin/audit": {"*"},
     "/api/admin/budgets/{budget_id}/spend": {"acme"},
     "/api/security/summary": {"*"},

@@ -21,7 +21,7 @@ import numpy as np
 from services.analyzer.forecast.domain.candidates import Fits, combined
 from services.analyzer.forecast.domain.history import prepared
 from services.analyzer.forecast.domain.series import DAY, WEEK, Floats, HourlySeries
-from services.common.statistics.negative_binomial import log10_lower_tail, log10_tail
+from services.analyzer.statistics.negative_binomial import log10_lower_tail, log10_tail
 
 Side = Literal["above", "below"]
 WINDOWS = (1, 3, 6, 12, 24)
@@ -89,10 +89,13 @@ class _State:
     phi: dict[int, float] = field(default_factory=lambda: dict.fromkeys(WINDOWS, _FIRST_PHI))
 
 
-def judge(series: HourlySeries, rules: Rules, *, exposure: Floats | None = None) -> list[Judged]:
+def judge(
+    series: HourlySeries, rules: Rules, *, exposure: Floats | None = None, unit: float | None = None
+) -> list[Judged]:
     """Every known hour after the first two weeks, in order. Nothing that comes later has
     a part in how an hour is judged. With `exposure` (requests, of which the series
-    counts the failed ones, say) the share is what is held against the usual.
+    counts the failed ones, or the tokens) the share is what is held against the usual.
+    `unit` is what one event is (tokens of a request, say), where it is not `unit_of`.
 
     Raises:
         ValueError: `exposure` is not as long as the series.
@@ -102,7 +105,7 @@ def judge(series: HourlySeries, rules: Rules, *, exposure: Floats | None = None)
     state = _State(
         series,
         exposure,
-        unit_of(series),
+        unit or unit_of(series),
         series.values.copy(),
         np.full(len(series), np.nan),
         [False] * len(series),
@@ -138,7 +141,10 @@ def _expected(state: _State, begin: int, end: int) -> Floats:
     if state.exposure is not None:
         given = state.exposure[first:begin]
         usable = np.isfinite(learnt) & np.isfinite(given) & (given > 0)
-        share = (np.sum(learnt[usable]) + 0.5) / (np.sum(given[usable]) + 50) if np.any(usable) else 0.01
+        events, of = float(np.sum(learnt[usable])), float(np.sum(given[usable]))
+        if state.series.kind == "count":  # as if there had been one of a hundred
+            events, of = events + 0.5, of + 50
+        share = events / of if of else np.nan
         return np.asarray(share * state.exposure[begin:end], dtype=np.float64)
     if not np.any(np.isfinite(learnt)):
         return np.full(end - begin, np.nan)

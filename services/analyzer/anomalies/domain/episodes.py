@@ -55,9 +55,17 @@ def anomalies(
         ValueError: `exposure` is not as long as the series.
     """
     rules = rules or Rules()
-    judged = judge(series, rules, exposure=exposure)
+    return episodes_of(series, judge(series, rules, exposure=exposure), rules, with_drifts=exposure is None)
+
+
+def episodes_of(
+    series: HourlySeries, judged: Sequence[Judged], rules: Rules, *, with_drifts: bool
+) -> tuple[Episode, ...]:
+    """The same, of hours that are judged already. Of a share there are no drifts: its sums
+    follow the traffic.
+    """
     found = merged(series.name, judged, rules)
-    if exposure is None:
+    if with_drifts:
         found += [one for one in _drifts(series) if not _explained(one, found)]
     return tuple(sorted(found, key=lambda one: (one.found, one.first)))
 

@@ -38,6 +38,10 @@ class Backtest:
         """How many there were."""
         return len(self.came)
 
+    def up_to(self, hours: int) -> "Backtest":
+        """The same of so many hours ahead."""
+        return Backtest(self.came[:, :hours], {name: one[:, :hours] for name, one in self.said.items()})
+
     def error(self, name: str, hours: int) -> float:
         """The mean absolute error up to so many hours ahead; NaN without any."""
         away = np.abs(self.came[:, :hours] - self.said[name][:, :hours])

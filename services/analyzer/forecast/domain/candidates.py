@@ -13,7 +13,7 @@ import numpy as np
 
 from services.analyzer.forecast.domain.history import History
 from services.analyzer.forecast.domain.series import DAY, WEEK, Floats, Whole
-from services.common.statistics.hourly_counts import Fitted, fit
+from services.analyzer.statistics.hourly_counts import Fitted, fit
 
 _HALF_LIFE_HOURS = 14 * 24.0
 _CELL_PRIOR = 1.0
@@ -65,7 +65,7 @@ def intermittent(history: History, ahead: Whole, _: Fits) -> Floats:
 
 
 def dynamic(history: History, ahead: Whole, fits: Fits) -> Floats:
-    """Counts around a level that moves, times what is usual: services.common.statistics.
+    """Counts around a level that moves, times what is usual: services.analyzer.statistics.
     Amounts are counted in steps.
     """
     unit = history.unit

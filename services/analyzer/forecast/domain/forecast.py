@@ -7,6 +7,7 @@ otherwise the naive one is given, and `beats_baseline` says so.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,13 +87,45 @@ def forecast(series: HourlySeries, hours: int = DAY) -> Forecast:
     Raises:
         ValueError: `hours` is outside of it.
     """
-    if not 1 <= hours <= WEEK:
-        raise ValueError(f"{hours} hours cannot be forecast; ask for 1 to {WEEK}")
-    least = LEAST_HOURS if hours <= DAY else LEAST_FOR_WEEK
-    if series.known < least:
-        return _none(series, f"{series.known} known hours are too few for {hours} ahead; {least} are needed")
+    return forecasts(series, (hours,))[0]
+
+
+def forecasts(series: HourlySeries, horizons: Sequence[int]) -> tuple[Forecast, ...]:
+    """One for each horizon, by one backtest: what a model says of an hour does not depend
+    on how many follow.
+
+    Raises:
+        ValueError: a horizon is not of 1 to 168 hours.
+    """
+    for hours in horizons:
+        if not 1 <= hours <= WEEK:
+            raise ValueError(f"{hours} hours cannot be forecast; ask for 1 to {WEEK}")
+    possible = [one for one in horizons if series.known >= _least(one)]
+    if not possible:
+        return tuple([_too_few(series, hours) for hours in horizons])
     history, fits = prepared(series), Fits()
-    tried = backtest(series, hours, fits)
+    tried = backtest(series, max(possible), fits)
+    return tuple(
+        [
+            _forecast(series, hours, history, fits, tried.up_to(hours))
+            if hours in possible
+            else _too_few(series, hours)
+            for hours in horizons
+        ]
+    )
+
+
+def _least(hours: int) -> int:
+    return LEAST_HOURS if hours <= DAY else LEAST_FOR_WEEK
+
+
+def _too_few(series: HourlySeries, hours: int) -> Forecast:
+    return _none(
+        series, f"{series.known} known hours are too few for {hours} ahead; {_least(hours)} are needed"
+    )
+
+
+def _forecast(series: HourlySeries, hours: int, history: History, fits: Fits, tried: Backtest) -> Forecast:
     baselines, models = applicable(len(history))
     baseline, method = _chosen(tried, baselines, models, hours)
     ahead = slots_of(series.next_hour, hours, series.zone)

@@ -188,6 +188,8 @@ EXEMPT: Mapping[str, str] = {
     "inference_per_minute": "its counts of users are made anew (special_tables.py)",
     "inference_per_hour": "its counts of users are made anew (special_tables.py)",
     "inference_per_day": "its counts of users are made anew (special_tables.py)",
+    "forecasts": "figures of tenants and models",
+    "anomalies": "figures of tenants and models; who of a tenant's users made one is asked of the requests",
     "drift_reports": "figures of all traffic; examples are ids of requests, which tell nobody once erased",
     "retraining_results": "figures of models",
     "erasing": "whom erasures are about, while they go on",

@@ -1,6 +1,5 @@
 """/api/usage/analytics: how the platform is used."""
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,19 +11,25 @@ from starlette.responses import Response
 from schemas.control import Scope
 from services.common.clock import Clock
 from services.common.http.problems import malformed
-from services.common.http.responses import json_response
 from services.console.administration.authorisation import tenant_asked
 from services.console.administration.query import read_query
 from services.console.domain.cost_query import InvalidQueryError
-from services.console.domain.csv_text import csv_text
 from services.console.identity.callers import Caller, Callers
+from services.console.read_models.usage.anomalies import Anomalies, AnomalyQuery
+from services.console.read_models.usage.anomalies import flat as flat_anomalies
+from services.console.read_models.usage.forecasts import Forecasts
+from services.console.read_models.usage.forecasts import flat as flat_forecasts
 from services.console.read_models.usage.query import UsageQuery, end_of_hour
 from services.console.read_models.usage.reader import Usage
 from services.console.routes.documentation import problems, query_of
+from services.console.routes.figures.outlook import AnomalyTold, ForecastAnswer
 from services.console.routes.figures.span import SpanParameters
+from services.console.routes.figures.tagged import answer
 
 _LONGEST_DAYS = 92
-Part = Literal["general_metrics", "by_model", "by_user", "by_hour", "by_weekday_hour"]
+Part = Literal[
+    "general_metrics", "by_model", "by_user", "by_hour", "by_weekday_hour", "anomalies", "forecast"
+]
 
 
 class UsageFigures(BaseModel):
@@ -92,6 +97,10 @@ class UsageAnswer(BaseModel):
     by_user: list[UserUsage] = Field(description="Those with most requests.")
     by_hour: list[HourUsage]
     by_weekday_hour: list[WeekdayHourUsage]
+    anomalies: list[AnomalyTold] = Field(
+        description="Of the whole of what is asked about, the newest first; /api/usage/anomalies has more."
+    )
+    forecast: ForecastAnswer = Field(description="Of the next 24 hours, whatever the span.")
 
 
 class UsageParameters(SpanParameters):
@@ -112,7 +121,9 @@ class UsageParameters(SpanParameters):
 _NAMES = tuple(info.alias or name for name, info in UsageParameters.model_fields.items())
 
 
-def usage_router(callers: Callers, usage: Usage, clock: Clock) -> APIRouter:
+def usage_router(
+    callers: Callers, usage: Usage, anomalies: Anomalies, forecasts: Forecasts, clock: Clock
+) -> APIRouter:
     """Usage."""
     router = APIRouter(prefix="/api/usage", tags=["Usage"])
 
@@ -131,14 +142,31 @@ def usage_router(callers: Callers, usage: Usage, clock: Clock) -> APIRouter:
     )
     async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell how the caller's tenant uses the platform: in all, by model, user, hour and
-        hour of the week. A platform administrator may ask for any tenant, or for all.
+        hour of the week, with what was not as expected and what is expected. A platform
+        administrator may ask for any tenant, or for all.
         """
         asked = read_query(request, UsageParameters, _NAMES)
         only = {"tenant": tenant_asked(caller.principal, asked.tenant), "model": asked.model}
-        found = await usage.read(_query(asked, {name: one for name, one in only.items() if one}, clock()))
-        return _answer(request, found, asked.part)
+        query = _query(asked, {name: one for name, one in only.items() if one}, clock())
+        found = await usage.read(query)
+        subject = (only["tenant"], only["model"])
+        found |= {
+            "anomalies": await anomalies.read(
+                AnomalyQuery(query.since, query.until, query.zone, subject=subject)
+            ),
+            "forecast": await forecasts.read(*subject, 24, query.zone),
+        }
+        return answer(request, found, _rows(found, asked.part))
 
     return router
+
+
+def _rows(found: dict[str, Any], part: Part) -> list[dict[str, Any]]:
+    if part == "anomalies":
+        return flat_anomalies(found[part])
+    if part == "forecast":
+        return flat_forecasts(found[part])
+    return found[part] if isinstance(found[part], list) else [found[part]]
 
 
 def _query(asked: UsageParameters, only: dict[str, str], now: datetime) -> UsageQuery:
@@ -155,18 +183,3 @@ def _query(asked: UsageParameters, only: dict[str, str], now: datetime) -> Usage
         raise malformed(f"from: at most {_LONGEST_DAYS} days are told at once; ask for fewer.", "from")
     until = span.until if asked.to else end_of_hour(now)
     return UsageQuery(span.since, until, span.zone, only, asked.users)
-
-
-def _answer(request: Request, found: dict[str, Any], part: Part) -> Response:
-    """As JSON or CSV, or nothing where the client has it already."""
-    if "text/csv" in request.headers.get("accept", ""):
-        rows = found[part] if isinstance(found[part], list) else [found[part]]
-        answer = Response(csv_text(rows), media_type="text/csv")
-    else:
-        answer = json_response(found)
-    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept, authorization, cookie"}
-    if tag in (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")):
-        return Response(status_code=304, headers=headers)
-    answer.headers.update(headers)
-    return answer

@@ -13,7 +13,7 @@ Forecasting, JASA 80, 1985, section 4). Two departures, both against false alarm
 
 from dataclasses import dataclass, replace
 
-from services.common.statistics.negative_binomial import log10_tail
+from services.analyzer.statistics.negative_binomial import log10_tail
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,34 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from services.analyzer.forecast.domain.capacity.measurements import Refused, Service
-from services.analyzer.forecast.domain.capacity.queueing import Demand, slots_for, wait_s
-from services.analyzer.forecast.domain.forecast import Forecast
+from services.console.domain.capacity.measurements import Refused, Service
+from services.console.domain.capacity.queueing import Demand, slots_for, wait_s
 
 Plan = Literal["present", "fixed", "by_hour"]
 Bound = Literal["median", "high80", "high95"]
 _MOST_SLOTS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRequests:
+    """What a forecast says of an hour (since 1970)."""
+
+    hour: int
+    median: float
+    high80: float
+    high95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A forecast of requests by the hour; none where there is no `expected`: `notes` say
+    why.
+    """
+
+    name: str
+    expected: tuple[ExpectedRequests, ...]
+    beats_baseline: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +85,7 @@ class Advice:
 
 
 def advise(
-    expected: Forecast,
+    load: Load,
     *,
     service: Service | Refused,
     burstiness: float | Refused,
@@ -83,11 +104,9 @@ def advise(
         return service
     if isinstance(burstiness, Refused):
         return burstiness
-    if not expected.expected:
-        return Refused(f"there is no forecast of {expected.name}: {'; '.join(expected.notes)}")
-    if expected.kind != "count":
-        return Refused(f"{expected.name} are amounts; capacity is told from a forecast of requests")
-    requests = [float(getattr(one, goal.bound)) for one in expected.expected]
+    if not load.expected:
+        return Refused(f"there is no forecast of {load.name}: {'; '.join(load.notes)}")
+    requests = [float(getattr(one, goal.bound)) for one in load.expected]
     hours = [Demand(one / 3600, service.upper_s, burstiness, service.variation) for one in requests]
     needed = [_replicas(one, replica, goal) for one in hours]
     if None in needed:
@@ -102,14 +121,14 @@ def advise(
     }
     peak = max(range(len(requests)), key=requests.__getitem__)
     return Advice(
-        expected.name,
+        load.name,
         goal,
         service,
         burstiness,
-        expected.expected[peak].hour,
+        load.expected[peak].hour,
         requests[peak],
         tuple([_option(name, plan, hours, replica, goal) for name, plan in plans.items()]),
-        _notes(expected, service),
+        _notes(load, service),
     )
 
 
@@ -153,10 +172,10 @@ def _check(replica: Replica, present: int, goal: Goal) -> None:
         )
 
 
-def _notes(expected: Forecast, service: Service) -> tuple[str, ...]:
+def _notes(load: Load, service: Service) -> tuple[str, ...]:
     said = [
-        (not expected.beats_baseline, "the forecast is the naive one"),
+        (not load.beats_baseline, "the forecast is the naive one"),
         (service.variation > 4, "service times scatter widely: waits are approximate, see the table"),
         (True, "by_hour takes replicas to start within the hour before"),
     ]
-    return (*[text for applies, text in said if applies], *expected.notes)
+    return (*[text for applies, text in said if applies], *load.notes)

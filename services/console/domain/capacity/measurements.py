@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from services.analyzer.forecast.domain.series import Floats
+Floats = NDArray[np.float64]
 
 LEAST_REQUESTS = 200
 LEAST_MINUTES = 60

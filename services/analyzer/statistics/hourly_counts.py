@@ -1,4 +1,4 @@
-"""How many events are to be expected in each of the next hours, with an interval.
+"""How many events are usual at each hour of the week, and at what level they are now.
 
 Counts are negative binomial around a level times what is usual at that hour of the day
 and on that day of the week. The level is a Gamma rate that is discounted from hour to
@@ -13,28 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from services.common.statistics.negative_binomial import log_chance, quantile
+from services.analyzer.statistics.negative_binomial import log_chance
 
 HOURS_OF_WEEK = 168
-_SHARE_LOW, _SHARE_HIGH = 0.1, 0.9
 _DISCOUNTS = (0.9, 0.97, 0.99, 0.995, 0.999)
 _SHAPES = (0.5, 1.0, 2.0, 5.0, 20.0, 100.0)
 _HALF_LIFE_HOURS = 14 * 24.0
 _PRIOR_HOURS, _PRIOR_DAYS = 2.0, 8.0
 _FIRST_HOURS = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What is expected of an hour, its number since 1970: the mean, the median, and
-    between `low` and `high` eight times of ten.
-    """
-
-    hour: int
-    mean: float
-    median: int
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +65,6 @@ def fit(
     )
     shape, exposure = _level(counts, usual, best[0])[-1]
     return Fitted(seasons, shape, exposure, *best, first_hour + len(counts))
-
-
-def forecast(fitted: Fitted, hours: int = 24) -> tuple[Expected, ...]:
-    """What is expected of each of the next hours: wider from hour to hour within the
-    first day, as the level may change; farther ahead it is taken to be as uncertain.
-    """
-    found = []
-    for ahead in range(hours):
-        hour = fitted.next_hour + ahead
-        mean = fitted.shape / fitted.exposure * fitted.seasons[hour % HOURS_OF_WEEK]
-        shape = _together(fitted.shape * fitted.discount ** min(ahead, 24), fitted.scatter)
-        low, median, high = (quantile(share, mean, shape) for share in (_SHARE_LOW, 0.5, _SHARE_HIGH))
-        found.append(Expected(hour, mean, median, low, high))
-    return tuple(found)
 
 
 def _seasons(counts: Sequence[float], slots: Sequence[int]) -> tuple[float, ...]:

@@ -1,7 +1,6 @@
 """Waits against known figures and a simulation; advice against what it was told."""
 
 import math
-from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -9,17 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analyzer.forecast.domain.capacity.advice import Advice, Goal, Replica, advise
-from services.analyzer.forecast.domain.capacity.measurements import (
+from services.console.domain.capacity.advice import Advice, ExpectedRequests, Goal, Load, Replica, advise
+from services.console.domain.capacity.measurements import (
     Refused,
     Service,
     burstiness_of,
     service_of,
     service_of_tokens,
 )
-from services.analyzer.forecast.domain.capacity.queueing import Demand, erlang_c, slots_for, wait_s
-from services.analyzer.forecast.domain.forecast import Forecast, forecast
-from services.analyzer.forecast.domain.series import series_of
+from services.console.domain.capacity.queueing import Demand, erlang_c, slots_for, wait_s
 from tests.benchmarks.analytics.queue_simulation import arrivals, p95, services
 
 REPLICA = Replica(slots=4, accelerators=1, cost_per_hour_usd=Decimal("2.50"))
@@ -27,15 +24,16 @@ SERVICE = Service(2.0, 2.1, 1.0, 5000)
 DEMANDS = st.builds(Demand, st.floats(0, 1000), st.floats(1e-4, 100), st.floats(1, 50), st.floats(0, 25))
 
 
-def expected(values: np.ndarray) -> Forecast:
-    """A forecast of requests."""
-    return forecast(series_of("requests", values, first_hour=480_000))
+def expected(values: np.ndarray) -> Load:
+    """Requests of each hour, all bounds alike."""
+    hours = [ExpectedRequests(480_000 + place, *[float(one)] * 3) for place, one in enumerate(values)]
+    return Load("requests", tuple(hours))
 
 
 def advised(mean: float, present: int = 2, wait_s: float = 1.0) -> Advice:
     """For requests that come evenly, so many an hour."""
     found = advise(
-        expected(np.full(24 * 21, mean)),
+        expected(np.full(24, mean)),
         service=SERVICE, burstiness=1.0, replica=REPLICA, present=present, goal=Goal(wait_s),
     )  # fmt: skip
     assert isinstance(found, Advice)
@@ -105,7 +103,7 @@ def test_advice_names_what_the_busiest_hour_takes_and_its_cost() -> None:
 
 def test_advice_by_the_hour_costs_less_where_nights_are_quiet() -> None:
     """And holds the goal as well."""
-    hours = np.arange(24 * 28)
+    hours = np.arange(24)
     found = advise(
         expected(np.where(hours % 24 < 8, 100.0, 20_000.0)),
         service=SERVICE, burstiness=2.0, replica=REPLICA, present=0, goal=Goal(0.5, "high95"),
@@ -127,7 +125,7 @@ def test_advice_on_too_little_is_refused_with_what_is_missing() -> None:
     """Requests measured, minutes counted, hours of history."""
     few = service_of(np.ones(50))
     minutes = burstiness_of(np.ones(30))
-    short = expected(np.ones(5))
+    short = Load("requests", (), notes=("5 known hours are too few",))
     whole = expected(np.full(200, 50.0))
     told = {
         "50 requests": advise(whole, service=few, burstiness=1.0, replica=REPLICA, present=1, goal=Goal(1)),
@@ -136,14 +134,6 @@ def test_advice_on_too_little_is_refused_with_what_is_missing() -> None:
         ),
         "no forecast": advise(
             short, service=SERVICE, burstiness=1.0, replica=REPLICA, present=1, goal=Goal(1)
-        ),
-        "amounts": advise(
-            replace(whole, kind="amount"),
-            service=SERVICE,
-            burstiness=1.0,
-            replica=REPLICA,
-            present=1,
-            goal=Goal(1),
         ),
     }
     for words, found in told.items():

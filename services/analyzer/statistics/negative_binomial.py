@@ -2,8 +2,6 @@
 
 import math
 
-_LARGE = 2000.0
-_MOST_TERMS = 100_000
 _TERMS = 1_000
 _NEGLIGIBLE = 1e-12
 
@@ -54,38 +52,6 @@ def log10_lower_tail(count: float, shape: float, mean: float) -> float:
         + (count + 1) * math.log1p(-chance)
     )
     return min(0.0, (log_front + math.log(_beta_fraction(shape, count + 1.0, chance))) / math.log(10))
-
-
-def quantile(share: float, mean: float, shape: float) -> int:
-    """The least count that is not exceeded with a chance of at least `share`.
-
-    Summed; of a large mean by Wilson's and Hilferty's cube root of the Gamma that it
-    then is (1931), within a percent.
-    """
-    if mean <= 0:
-        return 0
-    if mean > _LARGE:
-        spread = 1 / (9 * (mean * shape / (mean + shape)))
-        root = 1 - spread + _normal_quantile(share) * math.sqrt(spread)
-        return max(0, math.ceil(mean * max(0.0, root) ** 3))
-    total = 0.0
-    for count in range(_MOST_TERMS):
-        total += math.exp(log_chance(count, mean, shape))
-        if total >= share:
-            return count
-    return _MOST_TERMS
-
-
-def _normal_quantile(share: float) -> float:
-    """By bisection of the error function."""
-    low, high = -10.0, 10.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if 0.5 * math.erfc(-middle / math.sqrt(2)) < share:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:

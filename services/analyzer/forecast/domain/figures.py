@@ -1,0 +1,4 @@
+"""Which figures are forecast, and how far ahead."""
+
+FIGURES = ("requests", "tokens", "cost_usd", "threats")
+HORIZONS = (24, 168)

@@ -1,0 +1,1 @@
+"""Models of counts that several roles use. Pure."""

@@ -1,1 +1,0 @@
-"""Models of counts that both the console and the analyzer use. Pure."""

@@ -1,0 +1,27 @@
+"""Answers as JSON or CSV, which a client that has them already need not take again."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.http.responses import json_response
+from services.console.domain.csv_text import csv_text
+
+
+def answer(request: Request, body: Any, rows: Sequence[Mapping[str, Any]]) -> Response:
+    """The body as JSON, or with `Accept: text/csv` its `rows`; 304 where `If-None-Match`
+    has it.
+    """
+    if "text/csv" in request.headers.get("accept", ""):
+        found = Response(csv_text(rows), media_type="text/csv")
+    else:
+        found = json_response(body)
+    tag = f'"{hashlib.sha256(found.body).hexdigest()[:32]}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept, authorization, cookie"}
+    if tag in (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    found.headers.update(headers)
+    return found
