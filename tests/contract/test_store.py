@@ -1,6 +1,7 @@
 """The door to ClickHouse and the migrations, on the real store."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -149,3 +150,16 @@ def test_migrate_without_a_store_is_unavailable(unused_tcp_port: int) -> None:
     """It may be there later."""
     with pytest.raises(StoreUnavailableError):
         migrate(f"http://admin:x@127.0.0.1:{unused_tcp_port}/tocsin")
+
+
+async def test_store_that_hangs_is_told_before_a_statements_own_time_is_over() -> None:
+    """A process that was stopped: its socket still takes connections. Statements of commands
+    may take minutes, so who waits for one would wait that long for nothing.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"http://u:secret@127.0.0.1:{hung.getsockname()[1]}/tocsin"
+        async with Store(url, timeout_s=3600.0, first_answer_s=0.05) as store:
+            for ask in (store.ping, lambda: store.command("SELECT 1")):
+                with pytest.raises(StoreUnavailableError, match=r"within 0\.05 s: it hangs") as told:
+                    await ask()
+                assert "secret" not in str(told.value)

@@ -111,13 +111,15 @@ class Store:
     """Connections to one database. `url` is http[s]://user:password@host:port/database.
 
     At most `connections` requests are under way; the others wait. A request that takes
-    longer than `timeout_s` is given up.
+    longer than `timeout_s` is given up; so is a store that takes the connection and then
+    says nothing for `first_answer_s`, however long a statement may take.
     """
 
     url: str = field(repr=False)
     name: str = "tocsin"
     timeout_s: float = 30.0
     connections: int = 8
+    first_answer_s: float = 10.0
     _client: AsyncClient | None = field(default=None, init=False)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _slots: asyncio.Semaphore = field(init=False)
@@ -258,22 +260,31 @@ class Store:
     async def _connected(self) -> AsyncClient:
         async with self._opening:
             if self._client is None:
-                parts = urlsplit(self.url)
-                self._client = await create_async_client(
-                    dsn=self.url,
-                    interface=parts.scheme,
-                    client_name=self.name,
-                    autogenerate_session_id=False,
-                    connect_timeout=5,
-                    send_receive_timeout=self.timeout_s,
-                    connector_limit=self.connections,
-                    connector_limit_per_host=self.connections,
-                    query_retries=0,
-                    show_clickhouse_errors=True,
-                    compress="lz4",
-                    tz_mode="aware",
-                )
+                try:
+                    async with asyncio.timeout(self.first_answer_s):
+                        self._client = await self._connect()
+                except TimeoutError as error:
+                    raise StoreUnavailableError(
+                        f"ClickHouse at {self.address} did not answer within {self.first_answer_s} s: it "
+                        "hangs, or is overloaded"
+                    ) from error
             return self._client
+
+    async def _connect(self) -> AsyncClient:
+        return await create_async_client(
+            dsn=self.url,
+            interface=urlsplit(self.url).scheme,
+            client_name=self.name,
+            autogenerate_session_id=False,
+            connect_timeout=5,
+            send_receive_timeout=self.timeout_s,
+            connector_limit=self.connections,
+            connector_limit_per_host=self.connections,
+            query_retries=0,
+            show_clickhouse_errors=True,
+            compress="lz4",
+            tz_mode="aware",
+        )
 
 
 def _translated(
