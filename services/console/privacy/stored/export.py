@@ -1,7 +1,7 @@
 """All that is known of a person, page by page, so that memory does not grow with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from services.console.privacy.stored.tables import PERSONAL, as_parameters
 from services.console.privacy.subject import Subject
 
 FORMAT = "tocsin-subject-export-1"
-_PAGE = 200
+_AHEAD = 5_000
+_PAGE_BYTES = 4 * 1024 * 1024
 _HIDDEN = frozenset({"changed_by", "version"})
 NOT_INCLUDED = (
     "prompts and answers as they came, which are on the bus for an hour or less and kept nowhere",
@@ -80,10 +81,17 @@ def _sections() -> list[_Section]:
 
 @dataclass
 class SubjectExport:
-    """Writes exports; `at_once` of them at a time, as each reads whole tables."""
+    """Writes exports; `at_once` of them at a time, as each reads whole tables.
+
+    Each statement reads all that is the person's in a table, so there shall be few of
+    them: the sizes of `ahead` rows are looked up at once, and as many rows are read as
+    have `page_bytes`. One that is larger comes alone.
+    """
 
     store: Store
     at_once: int = 2
+    ahead: int = _AHEAD
+    page_bytes: int = _PAGE_BYTES
     _under_way: int = field(default=0, init=False)
 
     @property
@@ -125,20 +133,44 @@ class SubjectExport:
             "keys": list(subject.key_ids),
             "entry": subject.entry_id,
         }
-        after: Mapping[str, Any] | None = None
+        after: tuple[Any, ...] | None = None
         first = True
-        while True:
-            page = await self._page(section, parameters, after)
-            for row in page:
-                yield (b"" if first else b",") + orjson.dumps(_told(row), default=str)
-                first = False
-            if len(page) < _PAGE:
-                return
-            after = page[-1]
-            await asyncio.sleep(0)
+        while sizes := await self._sizes(section, parameters, after):
+            for count in pages(sizes, self.page_bytes):
+                page = await self._page(section, parameters, after, count)
+                for row in page:
+                    yield (b"" if first else b",") + orjson.dumps(_told(row), default=str)
+                    first = False
+                if page:
+                    after = tuple(page[-1][name] for name in ("_1", "_2", "_3"))
+                if len(page) < count:  # some went away meanwhile: the others' sizes are looked up anew
+                    break
+                await asyncio.sleep(0)
+            else:
+                if len(sizes) < self.ahead:
+                    return
+
+    async def _sizes(
+        self, section: _Section, parameters: Mapping[str, Any], after: tuple[Any, ...] | None
+    ) -> list[int]:
+        """The bytes of the next rows."""
+        found = await self._ask(
+            section, f"byteSize({section.columns}) AS size", parameters, after, self.ahead
+        )
+        return [int(one["size"]) for one in found]
 
     async def _page(
-        self, section: _Section, parameters: Mapping[str, Any], after: Mapping[str, Any] | None
+        self, section: _Section, parameters: Mapping[str, Any], after: tuple[Any, ...] | None, count: int
+    ) -> Sequence[Mapping[str, Any]]:
+        return await self._ask(section, section.columns, parameters, after, count)
+
+    async def _ask(
+        self,
+        section: _Section,
+        what: str,
+        parameters: Mapping[str, Any],
+        after: tuple[Any, ...] | None,
+        count: int,
     ) -> Sequence[Mapping[str, Any]]:
         first, second, third = section.places
         beyond = ""
@@ -147,12 +179,23 @@ class SubjectExport:
             beyond = (
                 f" AND ({first}, {second}, {third}) > ({{first:String}}, {{second:UInt32}}, {{third:UInt64}})"
             )
-            given |= {"first": after["_1"], "second": after["_2"], "third": after["_3"]}
+            given |= dict(zip(("first", "second", "third"), after, strict=True))
         return await self.store.query(
-            f"SELECT {section.columns}, {first} AS _1, {second} AS _2, {third} AS _3 FROM {section.source} "  # noqa: S608  names of ours
-            f"WHERE ({section.where}){beyond} ORDER BY _1, _2, _3 LIMIT {_PAGE} {_UNLOGGED}",
+            f"SELECT {what}, {first} AS _1, {second} AS _2, {third} AS _3 FROM {section.source} "  # noqa: S608  names of ours
+            f"WHERE ({section.where}){beyond} ORDER BY _1, _2, _3 LIMIT {count} {_UNLOGGED}",
             given,
         )
+
+
+def pages(sizes: Sequence[int], most_bytes: int) -> Iterator[int]:
+    """How many rows of these sizes are read at a time."""
+    count = taken = 0
+    for size in sizes:
+        if count and taken + size > most_bytes:
+            yield count
+            count = taken = 0
+        count, taken = count + 1, taken + size
+    yield count
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:

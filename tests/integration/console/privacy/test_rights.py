@@ -1,5 +1,6 @@
 """Erasure and retention with the rights that the console has."""
 
+import json
 from pathlib import Path
 
 from services.common.clock import utc_now
@@ -32,6 +33,7 @@ async def test_every_statement_is_allowed_to_the_embedded_stores_service(tmp_pat
         assert b'"prompt_text":"x"' in b"".join(
             [one async for one in export.pieces(ControlState(), subject, "now")]
         )
+        await _pages_of_any_size_tell_each_row_once(reached)
         async with rows.about(work):
             found = {one.place: (await rows.erase(one, work)).erased for one in PERSONAL}
             for place, step in special_steps(rows).items():
@@ -41,3 +43,17 @@ async def test_every_statement_is_allowed_to_the_embedded_stores_service(tmp_pat
             "counts of users": 3,
         }
         await reached.close()
+
+
+async def _pages_of_any_size_tell_each_row_once(store: Store) -> None:
+    """Whatever the rows' sizes are, in each table that is exported."""
+    subject = subject_of(PSEUDONYM_KEY, ControlState(), "acme", "many")
+    await store.command(
+        "INSERT INTO inference_events (tenant, user, request_id, offset, requested_at, completed_at, "
+        f"prompt_text) SELECT 'acme', '{subject.pseudonyms[0]}', toString(number), number, now(), now(), "
+        "repeat('x', if(number % 7 = 0, 3000, 10)) FROM numbers(40)"
+    )
+    for ahead, page_bytes in ((5000, 10**6), (7, 10**6), (40, 1), (13, 4000)):
+        export = SubjectExport(store, ahead=ahead, page_bytes=page_bytes)
+        told = json.loads(b"".join([one async for one in export.pieces(ControlState(), subject, "now")]))
+        assert [one["request_id"] for one in told["requests"]] == [str(number) for number in range(40)]
