@@ -55,7 +55,7 @@ def saved_queries(folder: Path = QUERIES) -> dict[str, SavedQuery]:
     """All of them, by theme and name (`usage/by_day`)."""
     return {
         path.relative_to(folder).with_suffix("").as_posix(): _read(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*/*.sql"))
+        for path in sorted(folder.rglob("*.sql"))
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.console.domain.wilson import wilson_interval
+from services.common.statistics.wilson import wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -27,3 +27,24 @@ def wilson_interval(positive: int, total: int, z: float = _Z_95) -> tuple[float,
     low = 0.0 if positive == 0 else max(0.0, centre - half)
     high = 1.0 if positive == total else min(1.0, centre + half)
     return low, high
+
+
+def difference_interval(
+    good: int, total: int, other_good: int, other_total: int, z: float = _Z_95
+) -> tuple[float, float] | None:
+    """The interval of the first share less the second; None where one has no total.
+
+    Newcombe (1998), "Interval estimation for the difference between independent
+    proportions", method 10: from the two score intervals.
+
+    Raises:
+        ValueError: the counts are no shares.
+    """
+    one, other = wilson_interval(good, total, z), wilson_interval(other_good, other_total, z)
+    if one is None or other is None:
+        return None
+    share, other_share = good / total, other_good / other_total
+    difference = share - other_share
+    below = math.hypot(share - one[0], other[1] - other_share)
+    above = math.hypot(one[1] - share, other_share - other[0])
+    return difference - below, difference + above

@@ -1,0 +1,1 @@
+"""Recommendations: explicit rules over stored facts (docs/concepts/analytics/recommendations.md)."""

@@ -1,0 +1,1 @@
+"""Rules, what they say, and how that lives on. Pure."""

@@ -1,0 +1,1 @@
+"""Models of counts that both the console and the analyzer use. Pure."""
