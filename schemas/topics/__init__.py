@@ -31,6 +31,7 @@ from schemas.topics.insight import (
     DRIFT,
     FEEDBACK,
     KPI_STATE,
+    RECOMMENDATIONS,
     RETRAINING_REQUESTS,
     RETRAINING_RESULTS,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "KPI_STATE",
     "LIMIT_SHARES",
     "OBSERVATIONS",
+    "RECOMMENDATIONS",
     "REPLIES",
     "REQUESTS",
     "RETRAINING_REQUESTS",
@@ -113,4 +115,5 @@ TOPICS: tuple[Topic, ...] = (
     BUDGETS_WARNED,
     RETRAINING_REQUESTS,
     RETRAINING_RESULTS,
+    RECOMMENDATIONS,
 )

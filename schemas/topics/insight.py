@@ -6,6 +6,7 @@ from schemas.events.alerts import AlertRaised
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
 from schemas.events.kpi import KpiBreached, KpiStateRemembered
+from schemas.events.recommendations import RecommendationChanged
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.topics.topic import WEEK, Topic
 
@@ -65,6 +66,18 @@ ALERTS = Topic(
     ("alerter",),
     ("recorder",),
     "Every change of an alert's state.",
+    ledger=True,
+    dead_letters=True,
+)
+RECOMMENDATIONS = Topic(
+    "recommendations.changes.v1",
+    TypeAdapter(RecommendationChanged),
+    "fingerprint",
+    1,
+    WEEK,
+    ("kpi", "console", "cli"),
+    ("recorder",),
+    "What is recommended, and what people decided of it.",
     ledger=True,
     dead_letters=True,
 )

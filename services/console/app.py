@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,6 +50,8 @@ from services.console.administration.refusals import on_refused
 from services.console.administration.serial_changes import SerialChanges, Write
 from services.console.auditing.middleware import AuditMiddleware
 from services.console.auditing.recorder import CallRecorder
+from services.console.feedback.recommendations.decisions import DecisionService
+from services.console.feedback.recommendations.reader import Recommendations
 from services.console.feedback.request_lookup import RequestLookup
 from services.console.feedback.service import FeedbackService
 from services.console.identity.callers import Callers
@@ -81,6 +83,7 @@ from services.console.routes.figures.costs import costs_router
 from services.console.routes.figures.export import export_router
 from services.console.routes.figures.outlook import Outlook, outlook_router
 from services.console.routes.figures.quality import quality_router
+from services.console.routes.figures.recommendations import recommendations_router
 from services.console.routes.figures.usage import usage_router
 from services.console.routes.me import me_router
 from services.console.routes.privacy import privacy_router
@@ -288,6 +291,7 @@ class Console:
             ),
             security_router(self.callers, self.security, settings),
             investigation_router(self._admins, self.security, settings),
+            self._recommendations_router(settings),
             feedback_router(self.callers, self._feedback, settings),
             operations_router(self.health),
             docs_router("/api"),
@@ -308,6 +312,11 @@ class Console:
         return Outlook(
             Anomalies(self._store), forecasts, Capacity(self._store, forecasts, utc_now), self._models
         )
+
+    def _recommendations_router(self, settings: Settings) -> APIRouter:
+        found = Recommendations(self._store, utc_now)
+        decisions = DecisionService(found, self._events.send, utc_now)
+        return recommendations_router(self._admins, found, decisions, settings)
 
     def _own_matters(self, settings: Settings) -> OwnMatters:
         return OwnMatters(

@@ -6,6 +6,7 @@ import contextlib
 import structlog
 
 from schemas.topics import BUDGETS_WARNED, COMPLETED, FINDINGS
+from services.analyzer.advice.advisor import Advisor
 from services.analyzer.kpi.evaluator import Evaluator
 from services.analyzer.kpi.figures import Figures
 from services.analyzer.kpi.progress import RecordedProgress
@@ -16,6 +17,7 @@ from services.analyzer.settings import Settings
 from services.common.bus import Producer
 from services.common.bus.administration.group_progress import GroupProgress
 from services.common.bus.dead_letters.dead_letter import DeadLetters, TooManyInvalidError
+from services.common.bus.producers.counting import CountingProducer
 from services.common.bus.subscriber import Subscriber, Subscription
 from services.common.bus.subscriber.asyncapi import Document
 from services.common.clock import utc_now
@@ -26,10 +28,13 @@ from services.common.store import Store
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 0.5
+_ADVISE_EVERY_S = 60.0
+_QUERY_S = 40.0
 
 
 class KpiRole:
-    """Figures of windows against their thresholds, budgets' warnings, models' scores.
+    """Figures of windows against their thresholds, budgets' warnings, models' scores; and
+    once a day recommendations.
 
     Warnings come in one partition: whoever of several analyzers has it judges windows,
     too, and the others stand by.
@@ -56,6 +61,11 @@ class KpiRole:
             utc_now,
         )
         self._figures = Figures(self._store, utc_now)
+        self._events = CountingProducer(settings.kafka_url, f"{name}-advice")
+        self._advice_store = Store(
+            settings.clickhouse_url, name="tocsin-advice", timeout_s=_QUERY_S, connections=1
+        )
+        self._advisor = Advisor(self._advice_store, self._events.send, utc_now)
         self._warnings = kpi_subscription(self._evaluator, settings.kpi_group)
         self._subscriber = Subscriber(
             settings.kafka_url,
@@ -73,6 +83,7 @@ class KpiRole:
             BusUnavailableError: no broker, or a topic is not there.
         """
         await self._producer.start()
+        await self._events.start()
         await self._subscriber.start()
 
     async def run(self) -> None:
@@ -85,8 +96,10 @@ class KpiRole:
         try:
             async with asyncio.TaskGroup() as tasks:
                 judging = tasks.create_task(self._judge_from_time_to_time())
+                advising = tasks.create_task(self._advise_from_time_to_time())
                 await self._follow_warnings()
                 judging.cancel()
+                advising.cancel()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
 
@@ -101,6 +114,8 @@ class KpiRole:
         await self._evaluator.close()
         await self._progress.close()
         await self._producer.close()
+        await self._events.close()
+        await self._advice_store.close()
         await self._store.close()
 
     def asyncapi(self) -> Document | None:
@@ -141,6 +156,20 @@ class KpiRole:
         else:
             self._health.report("windows", ok=True)
             self._is_waiting = False
+
+    async def _advise_from_time_to_time(self) -> None:
+        """Once a day, if it is ours to do. What is away is waited for."""
+        while not self._ended.is_set():
+            try:
+                if self._subscriber.holds_any(self._warnings):
+                    await self._advisor.advise_if_due()
+            except (BusUnavailableError, StoreUnavailableError, StoreRejectedError, TimeoutError) as error:
+                self._health.report("advice", ok=False, detail=str(error))
+                log.warning("not_advised", error=str(error))
+            else:
+                self._health.report("advice", ok=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _ADVISE_EVERY_S)
 
 
 def kpi_subscription(evaluator: Evaluator, group: str) -> Subscription:

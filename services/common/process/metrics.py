@@ -366,6 +366,17 @@ KPI_PASSED_OVER_SECONDS = Counter(
     "tocsin_kpi_passed_over_seconds_total", "Time whose windows were never judged: nobody did for an hour."
 )
 
+# Recommendations.
+RECOMMENDATIONS = Counter(
+    "tocsin_recommendations_total", "Recommendations that were told, by what became of them.", ("change",)
+)
+RECOMMENDATIONS_PASSED_OVER = Counter(
+    "tocsin_recommendations_passed_over_total", "Recommendations that were not told: 500 were open."
+)
+RECOMMENDATION_RULES_FAILED = Counter(
+    "tocsin_recommendation_rules_failed_total", "Rules whose evidence could not be asked for.", ("rule",)
+)
+
 # Privacy.
 ERASED = Counter(
     "tocsin_erased_total",

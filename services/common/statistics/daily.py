@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.common.statistics.student import t_chance, t_quantile
 
@@ -55,7 +56,7 @@ def mean_of_days(days: Days) -> Mean | None:
     scatter = math.fsum(one * one for one in off)
     if scatter <= 0:
         return Mean(value, value, value, count, 0.0)
-    together = math.fsum(one * other for one, other in zip(off, off[1:], strict=False)) / scatter
+    together = math.fsum(one * other for one, other in pairwise(off)) / scatter
     together = min(max(together, 0.0), _MOST_AUTOCORRELATION)
     error = math.sqrt(scatter / (count - 1) / count * (1 + together) / (1 - together))
     half = t_quantile((1 + CONFIDENCE) / 2, count - 1) * error

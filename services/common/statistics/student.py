@@ -1,5 +1,6 @@
 """Student's t distribution with whole degrees of freedom."""
 
+import functools
 import math
 
 _ROUNDS = 80
@@ -23,11 +24,16 @@ def t_chance(value: float, freedom: int) -> float:
     total = 0.0
     for place in range((freedom - 1) // 2 if is_odd else freedom // 2):
         total += term
-        term *= square * (2 * place + 2) / (2 * place + 3) if is_odd else square * (2 * place + 1) / (2 * place + 2)
+        term *= (
+            square * (2 * place + 2) / (2 * place + 3)
+            if is_odd
+            else square * (2 * place + 1) / (2 * place + 2)
+        )
     share = 2 / math.pi * (angle + math.sin(angle) * total) if is_odd else math.sin(angle) * total
     return (1 + share) / 2
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile(chance: float, freedom: int) -> float:
     """The value that a t is at most with this chance, to about 1e-9 of it.
 

@@ -17,6 +17,7 @@ TENANT_VIEWS = (
     "v_models",
     "v_quality",
     "v_queue",
+    "v_recommendations",
     "v_request_events",
     "v_requests",
     "v_retrainings",

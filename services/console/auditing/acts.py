@@ -80,6 +80,16 @@ GIVING: Mapping[Route, Act] = {
         "finding.judged", "finding", ("finding_id",)
     ),
     ("GET", "/api/security/tuning"): Act("findings.counted", "finding_feedback"),
+    ("GET", "/api/recommendations"): Act("recommendation.listed", "recommendation"),
+    ("GET", "/api/recommendations/{fingerprint}"): Act(
+        "recommendation.read", "recommendation", ("fingerprint",)
+    ),
+    **{
+        ("POST", f"/api/recommendations/{{fingerprint}}/{verb}"): Act(
+            f"recommendation.{said}", "recommendation", ("fingerprint",)
+        )
+        for verb, said in (("accept", "accepted"), ("dismiss", "dismissed"), ("done", "done"))
+    },
     **_reads_of_kinds(),
 }
 """What gives a right, or data of others: answered only once its entry is written."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.common.clock import Clock
-from services.common.store import Store
 from services.common.statistics.wilson import wilson_interval
+from services.common.store import Store
 
 # As v_feedback: the newest rating of a user for a request counts. Only rows of the window are
 # read, and the newest of those is the newest of all wherever it lies in the window.

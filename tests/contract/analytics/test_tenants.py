@@ -34,6 +34,7 @@ def scene(store: RunningStore) -> Iterator[RunningStore]:
             ("kpi_breaches", "detected_at", "breach_id"),
             ("alert_changes", "changed_at", "alert_id"),
             ("drift_reports", "reported_at", "report_id"),
+            ("recommendation_changes", "changed_at", "rule"),
             ("retraining_requests", "requested_at", "retraining_id"),
         ):
             await door.command(

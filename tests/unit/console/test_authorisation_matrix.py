@@ -53,6 +53,11 @@ console GET    /api/security/findings                     401 403 403 200 200 20
 console GET    /api/security/users/{user:whole}/timeline  401 403 403 200 200 200
 console POST   /api/security/findings/{finding_id}/feedback 401 403 403 404 404 404
 console GET    /api/security/tuning                       401 403 403 200 200 200
+console GET    /api/recommendations                       401 403 403 200 200 200
+console GET    /api/recommendations/{fingerprint}         401 403 403 404 404 404
+console POST   /api/recommendations/{fingerprint}/accept  401 403 403 404 404 404
+console POST   /api/recommendations/{fingerprint}/dismiss 401 403 403 404 404 404
+console POST   /api/recommendations/{fingerprint}/done    401 403 403 404 404 404
 console POST   /v1/feedback                               401 403 403 400 400 400
 console GET    /api/me                                    401 200 200 200 200 200
 console GET    /api/me/limits                             401 200 200 200 200 200
@@ -182,6 +187,8 @@ PLATFORMS = {
     "/api/security/findings": {"*"},
     "/api/security/users/{user:whole}/timeline": {"acme"},
     "/api/security/findings/{finding_id}/feedback": {"*"},
+    "/api/recommendations": {"*"},
+    **{f"/api/recommendations/{{fingerprint}}{what}": {"*"} for what in ("", "/accept", "/dismiss", "/done")},
 }
 """Where a platform administrator is told of others than its own tenant; `*` are all."""
 EXPORT = "/api/privacy/subjects/{user:whole}/export"
@@ -360,7 +367,8 @@ async def test_route_answers_each_role_as_the_matrix_says(
         asked[role] = platform.scene.store.tenants_asked_for()
     assert found == wanted
     needs_store = service == "console" and path in FROM_THE_STORE
-    answers = {"200", "404"} if path.endswith("/feedback") else {"200"}  # looked up: there is none
+    is_looked_up = path.endswith("/feedback") or "{fingerprint}" in path
+    answers = {"200", "404"} if is_looked_up else {"200"}  # there is none
     assert asked == {
         role: _asked_for(role, path) if needs_store and found[role] in answers else set() for role in asked
     }

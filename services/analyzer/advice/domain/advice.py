@@ -15,6 +15,8 @@ _WEEK = 7
 _URGENCY = {"info": 10.0, "warning": 40.0, "critical": 70.0}
 _OF_EXCESS, _OF_CONFIDENCE = 20.0, 10.0
 _COUNTED_CONFIDENCE = 0.999
+_NOT_KEPT = ("daily", "key_ids")
+"""Of the evidence: what is long, and what an erasure could not find again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,14 @@ def fingerprint_of(rule: str, subject: dict[str, str]) -> str:
 def _of_row(rule: Rule, row: Row) -> Recommendation | None:
     if any(one.excess(row) is None for one in rule.conditions):
         return None
-    excess, gain = rule.lead.excess(row), gain_of(rule.harm, row)
+    excess = rule.lead.excess(row)
+    gain = None if excess is None else gain_of(rule.harm, row)
     if excess is None or gain is None or gain.value <= 0:
         return None
     is_critical = rule.critical is not None and rule.critical.excess(row) is not None
     severity: Severity = "critical" if is_critical else rule.severity
     subject = {name: str(row[name] or "") for name in rule.subject}
-    facts = {name: shown(value) for name, value in row.items() if name != "daily"}
+    facts = {name: shown(value) for name, value in row.items() if name not in _NOT_KEPT}
     facts |= {"gain": shown(gain.value), "gain_low": shown(gain.low), "gain_high": shown(gain.high)}
     return Recommendation(
         rule=rule,
@@ -103,7 +106,7 @@ def gain_of(harm: Harm, row: Row) -> Gain | None:
     if harm.counted:
         count = float(row[harm.counted])
         return Gain(count, 0.0, count, count, count, _COUNTED_CONFIDENCE, "counted")
-    mean = mean_of_days(row["daily"])
+    mean = mean_of_days(row["daily"][-_WEEK:] if harm.lately else row["daily"])
     if mean is None:
         return None
     target, times = float(row[harm.target]) if harm.target else 0.0, _WEEK if harm.weekly else 1

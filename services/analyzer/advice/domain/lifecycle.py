@@ -92,7 +92,9 @@ def _of_found(known: Known | None, found: Recommendation, now: datetime) -> Step
     if reason:
         return Step("reopened", found.fingerprint, found, reason)
     is_due = now - known.told_at >= RENEW_AFTER or found.severity != known.severity
-    return Step("renewed", found.fingerprint, found) if is_due and known.state in ("new", "accepted") else None
+    return (
+        Step("renewed", found.fingerprint, found) if is_due and known.state in ("new", "accepted") else None
+    )
 
 
 def reopened_because(known: Known, found: Recommendation, now: datetime) -> str:

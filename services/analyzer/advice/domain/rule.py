@@ -100,14 +100,15 @@ class NotWorse:
 class Harm:
     """What `daily` counts. Where `weekly`, days are summed to a week; else it is a level,
     such as a share or milliseconds. `target` is the column with what the level could be,
-    nothing where it is empty. Where `counted`, the column has the harm as it stands,
-    exactly, and `daily` is not used.
+    nothing where it is empty. Where `lately`, the gain is of the last seven days alone.
+    Where `counted`, the column has the harm as it stands, exactly: there is no `daily`.
     """
 
     figure: str
     unit: str
     weekly: bool = True
     target: str = ""
+    lately: bool = False
     counted: str = ""
 
 

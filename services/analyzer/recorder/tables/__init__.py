@@ -14,6 +14,7 @@ from schemas.topics import (
     FEEDBACK,
     FINDING_FEEDBACK,
     FINDINGS,
+    RECOMMENDATIONS,
     TOPICS,
     dead_letter_name,
 )
@@ -27,6 +28,7 @@ from services.analyzer.recorder.tables.feedback_submitted import FEEDBACK_SUBMIT
 from services.analyzer.recorder.tables.finding_feedback import FINDING_FEEDBACK_GIVEN
 from services.analyzer.recorder.tables.inference_completed import INFERENCE_COMPLETED
 from services.analyzer.recorder.tables.kpi_breaches import KPI_BREACHES
+from services.analyzer.recorder.tables.recommendations import RECOMMENDATION_CHANGES
 from services.analyzer.recorder.tables.retraining import RETRAINING_REQUESTS, RETRAINING_RESULTS
 from services.analyzer.recorder.tables.security_findings import SECURITY_FINDINGS
 
@@ -40,6 +42,7 @@ RECORDINGS: dict[str, Recording[Any]] = {
     ALERTS.name: ALERTS_RAISED,
     RETRAINING_REQUESTS_TOPIC.name: RETRAINING_REQUESTS,
     RETRAINING_RESULTS_TOPIC.name: RETRAINING_RESULTS,
+    RECOMMENDATIONS.name: RECOMMENDATION_CHANGES,
     **{dead_letter_name(topic.name): DEAD_LETTERED for topic in TOPICS if topic.dead_letters},
 }
 """Each topic's name with where its events go."""

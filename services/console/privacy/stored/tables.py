@@ -157,6 +157,25 @@ PERSONAL: tuple[PersonalRows, ...] = (
         ("requested_at", "model", "reasons"),
     ),
     PersonalRows(
+        "recommendations and decisions on them",
+        "recommendation_changes",
+        "changed_at",
+        f"changed_by IN {_USERS} OR changed_by IN {_KEYS} OR subject['key_id'] IN {_KEYS}",
+        {
+            "changed_by": f"if(changed_by IN {_USERS} OR changed_by IN {_KEYS}, '{DELETED}', changed_by)",
+            "reason": f"if(changed_by IN {_USERS} OR changed_by IN {_KEYS}, '', reason)",
+            **{
+                name: f"if(subject['key_id'] IN {_KEYS}, "
+                f"mapUpdate({name}, map('key_id', '{DELETED}')), {name})"
+                for name in ("subject", "facts")
+            },
+            **{name: f"if(subject['key_id'] IN {_KEYS}, '', {name})" for name in ("title", "why")},
+            "actions": f"if(subject['key_id'] IN {_KEYS}, emptyArrayString(), actions)",
+        },
+        "the row: figures, and what was decided, without whose key and who decided and why",
+        ("changed_at", "fingerprint", "change", "reason", "title"),
+    ),
+    PersonalRows(
         "requests",
         "inference_events",
         "requested_at",

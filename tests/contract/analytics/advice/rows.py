@@ -80,8 +80,10 @@ def policy(tenant: str, position: int, store_text: str) -> str:
     """A change of a tenant's policy, as the audit has it."""
     after = f'{{"tenant": "{tenant}", "store_text": "{store_text}"}}'
     return (
-        "INSERT INTO audit_log (chain, position, occurred_at, tenant, action, outcome, object_kind, object_id, "
-        f"after) VALUES ('0', {position}, {_SQL_TO} - INTERVAL 20 DAY + INTERVAL {position} SECOND, '{tenant}', "
+        "INSERT INTO audit_log (chain, position, occurred_at, tenant, action, outcome, object_kind, "
+        "object_id, "
+        f"after) VALUES ('0', {position}, {_SQL_TO} - INTERVAL 20 DAY + INTERVAL {position} SECOND, "
+        f"'{tenant}', "
         f"'policy.changed', 'done', 'policy', '{tenant}', '{after}')"
     )
 
@@ -89,8 +91,10 @@ def policy(tenant: str, position: int, store_text: str) -> str:
 def revoked(key_id: str, position: int) -> str:
     """A key that was revoked, as the audit has it."""
     return (
-        "INSERT INTO audit_log (chain, position, occurred_at, tenant, action, outcome, object_kind, object_id) "
-        f"VALUES ('0', {position}, {_SQL_TO} - INTERVAL 40 DAY, 't', 'key.revoked', 'done', 'key', '{key_id}')"
+        "INSERT INTO audit_log (chain, position, occurred_at, tenant, action, outcome, object_kind, "
+        "object_id) "
+        f"VALUES ('0', {position}, {_SQL_TO} - INTERVAL 40 DAY, 't', 'key.revoked', 'done', 'key', "
+        f"'{key_id}')"
     )
 
 
@@ -99,20 +103,25 @@ def spent(tenant: str, budget: str, day: int, hours: int, share: float = 1) -> s
     values, end = f"'budget_share', {share}, {share}, '{tenant}'", f"{_SQL_TO} - INTERVAL {day} DAY"
     summary = f"1 of the 1 USD a day of budget {budget} are spent, the line is {share:.0%}"
     return (
-        "INSERT INTO kpi_breaches (detected_at, breach_id, state, metric, value, threshold, tenant, summary) VALUES "
+        "INSERT INTO kpi_breaches (detected_at, breach_id, state, metric, value, threshold, tenant, "
+        "summary) VALUES "
         f"({end} - INTERVAL {hours} HOUR, '{budget}{day}', 'breached', {values}, '{summary}'), "
         f"({end}, '{budget}{day}', 'recovered', {values}, '{summary}')"
     )
 
 
-def _insert(table: str, number: int, days: range, hours: range, at: str, columns: dict[str, str]) -> str:
-    named = {} if table == "finding_feedback" else {"request_id": f"concat('r{next(_numbers)}-', toString(n))"}
+def _insert(  # noqa: PLR0917
+    table: str, number: int, days: range, hours: range, at: str, columns: dict[str, str]
+) -> str:
+    named = (
+        {} if table == "finding_feedback" else {"request_id": f"concat('r{next(_numbers)}-', toString(n))"}
+    )
     ids = named | columns
     second = f"{hours.start * 3600} + intDiv(n, {len(days)}) * 7919 % {len(hours) * 3600}"
     day = f"{days.start} + n % {len(days)}"
     moment = f"{_SQL_TO} - toIntervalDay({day} + 1) + toIntervalSecond({second})"
     selected = ", ".join(f"{sql} AS {name}" for name, sql in ids.items())
     return (
-        f"INSERT INTO {table} ({at}, {', '.join(ids)}) SELECT at, {', '.join(ids)} FROM "  # noqa: S608  of ours
+        f"INSERT INTO {table} ({at}, {', '.join(ids)}) SELECT at, {', '.join(ids)} FROM "
         f"(SELECT number AS n, {moment} AS at, {selected} FROM numbers({number}))"
     )

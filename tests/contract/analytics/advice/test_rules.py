@@ -1,7 +1,5 @@
 """Every rule on the real store: what is planted is told, what is nearly it is not."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -12,32 +10,8 @@ from services.common.store import Store
 from services.common.store.saved_queries import saved_queries
 from tests.contract.analytics.advice.cases import CASES
 from tests.contract.analytics.advice.rows import TO
-from tests.support.analyzer.recording import fresh_database
-from tests.support.store import RunningStore
 
 SAVED = saved_queries()
-
-
-@pytest.fixture(scope="module")
-def planted_url(store: RunningStore) -> str:
-    """A database with all cases."""
-    url = fresh_database(store)
-
-    async def fill() -> None:
-        async with Store(url) as door:
-            for case in CASES.values():
-                for sql in case.rows:
-                    await door.command(sql)
-
-    asyncio.run(fill())
-    return url
-
-
-@pytest.fixture
-async def planted(planted_url: str) -> AsyncIterator[Store]:
-    """The same, to be asked."""
-    async with Store(planted_url) as door:
-        yield door
 
 
 def test_each_rule_has_its_case_and_its_query() -> None:

@@ -169,6 +169,10 @@ async def _plant(store: Store, person: Person, number: int) -> None:
     del log["user"]
     judged = {"given_at": BEGAN, "finding_id": "f", "verdict": "true_alarm", "given_by": person.pseudonym}
     await _insert(store, "finding_feedback", log | judged)
+    decided = {"changed_at": BEGAN, "change": "dismissed", "changed_by": person.pseudonym}
+    await _insert(store, "recommendation_changes", log | decided | {"reason": says("reason")})
+    told = {"subject": {"key_id": person.key_id}, "title": says("title"), "why": says("reasons")}
+    await _insert(store, "recommendation_changes", log | {"changed_at": BEGAN, "change": "raised"} | told)
     labels = {"user": person.pseudonym, "rule": "r"}
     alert = {"changed_at": BEGAN, "rule": "r", "labels": labels, "summary": says("alert")}
     await _insert(store, "alert_changes", log | alert | {"annotations": {"text": says("note")}})

@@ -91,6 +91,7 @@ async def test_an_erased_person_is_found_nowhere_and_nobody_else_is_touched(
         "breaches": (1, 1, 0),
         "alerts": (1, 1, 0),
         "retraining requests": (0, 0, 0),
+        "recommendations and decisions on them": (2, 2, 0),
         "requests": (3, 3, 0),
         "dead letters": (1, 1, 0),
         "counts of users": (5, 5, 0),

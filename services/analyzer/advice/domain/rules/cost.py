@@ -22,8 +22,10 @@ RULES: tuple[Rule, ...] = (
         harm=Harm("dollars that the other model would have saved", "USD a week"),
         title="{tenant} may use {cheaper_model} in place of {model}",
         why="{model} costs {usd_per_million_tokens} USD a million tokens, {cheaper_model} "
-        "{cheaper_usd_per_million_tokens}. Of {rated} rated answers {good} were good, of {cheaper_rated} of the "
-        "cheaper one {cheaper_good}: not worse by a tenth. The same prompts are not compared, so try it first.",
+        "{cheaper_usd_per_million_tokens}. Of {rated} rated answers {good} were good, of "
+        "{cheaper_rated} of the "
+        "cheaper one {cheaper_good}: not worse by a tenth. The same prompts are not compared, so try "
+        "it first.",
         actions=(
             "tocsin routes set trial --tenant {tenant} --target {model}=0.9 --target {cheaper_model}=0.1",
         ),
@@ -38,11 +40,15 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("users", 5), AtLeast("usd_of_one", _WORTH_A_SPAN)),
         harm=Harm("dollars of the one user", "USD a week"),
         title="One user makes most of the costs of {tenant}",
-        why="Of {usd} USD by {users} users one makes {usd_of_one}, most of it with {main_model}. The gain is what "
+        why="Of {usd} USD by {users} users one makes {usd_of_one}, most of it with {main_model}. The "
+        "gain is what "
         "a budget of nothing would save: the most there is.",
         actions=(
             "tocsin costs --tenant {tenant} --group-by user",
-            "tocsin budgets create one-user --for user:{tenant}/USER --tenant {tenant} --limit-usd 1 --period day",
+            (
+                "tocsin budgets create one-user --for user:{tenant}/USER --tenant {tenant} --limit-usd 1 "
+                "--period day"
+            ),
         ),
     ),
     Rule(
@@ -53,13 +59,15 @@ RULES: tuple[Rule, ...] = (
         subject=("tenant", "model"),
         lead=AtLeast("times", 2),
         conditions=(AtLeast("more", 0.1), AtLeast("days_before", 10), AtLeast("days_lately", 4)),
-        harm=Harm("dollars", "USD a week", target="usual"),
+        harm=Harm("dollars", "USD a week", target="usual", lately=True),
         title="Costs of {tenant} with {model} have jumped",
         why="{lately} USD a day in the last week, {usual} before: {times} times as much.",
         actions=(
             "tocsin costs --tenant {tenant} --group-by key",
-            "tocsin budgets create {tenant}-daily --for tenant:{tenant} --tenant {tenant} --limit-usd {lately} "
-            "--period day",
+            (
+                "tocsin budgets create {tenant}-daily --for tenant:{tenant} --tenant {tenant} "
+                "--limit-usd {lately} --period day"
+            ),
         ),
     ),
     Rule(
@@ -101,10 +109,13 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("hours", 72), AtLeast("requests", 100)),
         harm=Harm("hours of replicas that were not needed", "replica hours a week"),
         title="{model} has more replicas than it needs",
-        why="Up to {replicas_most} replicas answered in an hour; at seven tenths busy, one request at a time, "
+        why="Up to {replicas_most} replicas answered in an hour; at seven tenths busy, one request "
+        "at a time, "
         "{needed_most} would have been enough in the busiest hour (busy: {busy_most}). {spare_hours} of "
         "{replica_hours} replica hours were not needed. Bursts within an hour are not seen.",
-        actions=("lower `replicas` of {model} in the models file (infra/models/models.yaml), then `tocsin up`",),
+        actions=(
+            "lower `replicas` of {model} in the models file (infra/models/models.yaml), then `tocsin up`",
+        ),
     ),
     Rule(
         id="repeated_prompts",
@@ -116,11 +127,10 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("texts", 200), AtLeast("usd", 0.1)),
         harm=Harm("dollars of prompts that had been answered before", "USD a week"),
         title="{tenant} asks {model} the same again and again",
-        why="{repeats} of {texts} prompts had been asked before, letter by letter as they are stored, the most "
+        why="{repeats} of {texts} prompts had been asked before, letter by letter as they are "
+        "stored, the most "
         "frequent one {most_often} times. Texts are stored masked, so names may differ.",
-        actions=(
-            "keep answers in the application, or send an `Idempotency-Key` with retries",
-        ),
+        actions=("keep answers in the application, or send an `Idempotency-Key` with retries",),
     ),
     Rule(
         id="repeated_prefixes",
@@ -132,11 +142,14 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("long_prompts", 100), AtLeast("computed_share", 0.5)),
         harm=Harm("tokens of the same beginnings, computed anew", "tokens a week"),
         title="Long prompts of {tenant} to {model} begin alike and are computed anew",
-        why="{alike} of {long_prompts} prompts of 2,000 characters and more share their first thousand with four "
+        why="{alike} of {long_prompts} prompts of 2,000 characters and more share their first "
+        "thousand with four "
         "others; {computed_share} of their {prompt_tokens} tokens were computed.",
         actions=(
-            "put what changes (names, dates, ids) behind what stays the same in the prompt, and turn the prefix "
-            "cache of the engine on",
+            (
+                "put what changes (names, dates, ids) behind what stays the same in the prompt, and turn the "
+                "prefix cache of the engine on"
+            ),
         ),
     ),
 )

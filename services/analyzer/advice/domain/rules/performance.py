@@ -18,7 +18,9 @@ RULES: tuple[Rule, ...] = (
             AtLeast("days_before", 7),
             AtLeast("not_queue_share", 0.7),
         ),
-        harm=Harm("time to the first token, 95th percentile", "ms", weekly=False, target="usual_ms"),
+        harm=Harm(
+            "time to the first token, 95th percentile", "ms", weekly=False, target="usual_ms", lately=True
+        ),
         title="{model} takes longer to its first token than it used to, and not for a queue",
         why="The 95th percentile is {lately_ms} ms, {times} times the usual {usual_ms} ms; the queue makes "
         "{queue_ms} ms of it. So it is the engine, the machine, or longer prompts.",
@@ -37,7 +39,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("requests", 200),),
         harm=Harm("share of requests that waited a second or longer", "of 1", weekly=False),
         title="Requests wait for {model} in the lane {lane}",
-        why="{waited} of {requests} requests waited longer than a second, the 95th percentile is {queue_p95_ms} "
+        why="{waited} of {requests} requests waited longer than a second, the 95th percentile is "
+        "{queue_p95_ms} "
         "ms. {replicas_seen} replicas answered at most in an hour.",
         actions=(
             _REPLICAS,
@@ -67,7 +70,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("retried", 10),),
         harm=Harm("share of requests that took more than one replica", "of 1", weekly=False),
         title="Replicas of {model} are lost while they answer",
-        why="{retried} of {requests} requests had to be taken up by another replica; {failed_after_all} of them "
+        why="{retried} of {requests} requests had to be taken up by another replica; "
+        "{failed_after_all} of them "
         "failed after all. Memory is the first thing to look at.",
         actions=("tocsin query operations/retries", "tocsin status"),
     ),
@@ -95,7 +99,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("streams", 100),),
         harm=Harm("share of streams that clients left", "of 1", weekly=False),
         title="Clients leave streams of {model}",
-        why="{left} of {streams} streams were left before their end, after {tokens_generated} generated tokens; "
+        why="{left} of {streams} streams were left before their end, after {tokens_generated} "
+        "generated tokens; "
         "half of them had their first token within {left_ttft_p50_ms} ms. Answers are too slow, or too long.",
         actions=(
             "tocsin query quality/where_time_goes",

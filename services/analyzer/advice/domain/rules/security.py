@@ -60,7 +60,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("let_through", 10),),
         harm=Harm("prompts of high and critical risk that were served", "findings a week"),
         title="Prompts of high risk are served to {tenant}",
-        why="{let_through} prompts of high or critical risk were served. Of {judged} such findings that people "
+        why="{let_through} prompts of high or critical risk were served. Of {judged} such findings "
+        "that people "
         "judged, {true_alarms} were right.",
         actions=("tocsin policies set {tenant} --prompt-attacks block --block-at high",),
     ),
@@ -86,7 +87,8 @@ RULES: tuple[Rule, ...] = (
         lead=AtLeast("answers", 5),
         harm=Harm("findings in answers that were sent as they were", "findings a week"),
         title="Answers to {tenant} give away what they should not",
-        why="{answers} answers had findings of medium risk or more ({categories}) and were sent as they were.",
+        why="{answers} answers had findings of medium risk or more ({categories}) and were sent as "
+        "they were.",
         actions=("tocsin policies set {tenant} --output-leaks mask --output-personal mask",),
     ),
     Rule(
@@ -110,7 +112,7 @@ RULES: tuple[Rule, ...] = (
         subject=("tenant", "category"),
         lead=AtLeast("times", 3),
         conditions=(AtLeast("recent", 20),),
-        harm=Harm("findings of medium risk and more", "findings a week", target="usual_a_day"),
+        harm=Harm("findings of medium risk and more", "findings a week", target="usual_a_day", lately=True),
         title="More attacks of the kind {category} on {tenant}",
         why="{recent} findings in seven days, where {usual} are usual.",
         actions=(

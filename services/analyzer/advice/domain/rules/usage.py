@@ -26,8 +26,8 @@ RULES: tuple[Rule, ...] = (
         lead=AtLeast("keys", 1),
         harm=Harm("keys that nobody uses", "keys", counted="keys"),
         title="{tenant} has API keys that nobody uses",
-        why="{keys} keys were not used for thirty days, the last one on {last_used_at}: {key_ids}. Each can "
-        "still be stolen.",
+        why="{keys} keys were not used for thirty days, the last one on {last_used_at}; the evidence names "
+        "them. Each can still be stolen.",
         actions=("tocsin keys list --tenant {tenant}", "tocsin keys revoke KEY_ID"),
     ),
     Rule(
@@ -54,7 +54,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("silent", 1), AtLeast("before", 100), AtLeast("active_days", 10)),
         harm=Harm("tenants that have fallen silent", "tenants", counted="silent"),
         title="{tenant} has fallen silent",
-        why="It asked on {active_days} of {days_before} days, and nothing in the last three. Refused calls (a "
+        why="It asked on {active_days} of {days_before} days, and nothing in the last three. Refused "
+        "calls (a "
         "key that ended, a limit, a spent budget) are no requests, so they are not in these figures.",
         actions=(
             "tocsin keys list --tenant {tenant}",
@@ -88,7 +89,8 @@ RULES: tuple[Rule, ...] = (
         conditions=(AtLeast("at_night", 500), AtLeast("nights", 5)),
         harm=Harm("requests at night in the interactive lane", "requests a week"),
         title="The key {key_id} of {tenant} does batch work in the interactive lane",
-        why="{at_night} of its {requests} requests came between 0 and 6 o'clock UTC, in {nights} nights. In the "
+        why="{at_night} of its {requests} requests came between 0 and 6 o'clock UTC, in {nights} "
+        "nights. In the "
         "batch lane they would not keep people waiting.",
         actions=('tell the owner of the key to send `"service_tier": "flex"`',),
     ),

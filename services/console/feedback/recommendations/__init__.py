@@ -1,0 +1,1 @@
+"""Recommendations: shown with their evidence, and decided on."""
