@@ -5,8 +5,8 @@ from pydantic import TypeAdapter
 from schemas.events.alerts import AlertRaised
 from schemas.events.drift import DriftReported
 from schemas.events.feedback import FeedbackSubmitted
-from schemas.events.kpi import KpiBreached, KpiStateRemembered
-from schemas.events.recommendations import RecommendationChanged
+from schemas.events.insight.kpi import KpiBreached, KpiStateRemembered
+from schemas.events.insight.recommendations import RecommendationChanged
 from schemas.events.retraining import RetrainingRequested, RetrainingResult
 from schemas.topics.topic import WEEK, Topic
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from schemas.events.recommendations import Advice, RecommendationChange, RecommendationChanged
+from schemas.events.insight.recommendations import Advice, RecommendationChange, RecommendationChanged
 from schemas.topics import RECOMMENDATIONS
 from services.analyzer.advice.domain.advice import Recommendation, advise
 from services.analyzer.advice.domain.lifecycle import Known, Step, course

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.events.alerts import Severity
-from schemas.events.kpi import BreachState, KpiBreached, OpenBreach
+from schemas.events.insight.kpi import BreachState, KpiBreached, OpenBreach
 from services.analyzer.anomalies.domain.tracking import Tracked
 
 METRIC = "anomaly_{figure}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from schemas.events.kpi import KpiBreached, KpiStateRemembered
+from schemas.events.insight.kpi import KpiBreached, KpiStateRemembered
 from services.analyzer.anomalies.domain.tracking import Known, Tracked, track
 from services.analyzer.anomalies.telling import breaches_of
 from services.analyzer.forecast.history import DAYS, StoredHistory, Subject

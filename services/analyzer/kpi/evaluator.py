@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from schemas.events.budgets import BudgetWarned
-from schemas.events.kpi import BreachState, KpiBreached, KpiStateRemembered, OpenBreach
+from schemas.events.insight.kpi import BreachState, KpiBreached, KpiStateRemembered, OpenBreach
 from services.analyzer.kpi.domain.breaches import Reading, Rule, Verdict, judge, warn_of_budget
 from services.analyzer.kpi.domain.grid import HOP, MINUTE, WINDOW, floor, is_passed_over, next_end
 from services.analyzer.kpi.rules import ERROR_RATE, LATENCY, SATISFACTION, THREATS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from schemas.events.kpi import OpenBreach
+from schemas.events.insight.kpi import OpenBreach
 from services.analyzer.kpi.domain.breaches import Reading
 from services.analyzer.kpi.domain.grid import WINDOW
 from services.analyzer.kpi.rules import ERROR_RATE, LATENCY, SATISFACTION, SATISFACTION_WINDOW, THREATS

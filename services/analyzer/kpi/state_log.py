@@ -5,7 +5,7 @@ lead to are written in one transaction.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from schemas.events.kpi import KpiBreached, KpiStateRemembered
+from schemas.events.insight.kpi import KpiBreached, KpiStateRemembered
 from schemas.topics import BREACHES, KPI_STATE
 from services.common.bus import MessageReader, Outgoing, Start, Tail, TransactionalProducer
 

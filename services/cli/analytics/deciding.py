@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.events.audit import AuditEntry
-from schemas.events.recommendations import RecommendationChanged
+from schemas.events.insight.recommendations import RecommendationChanged
 from services.cli.control.control import CONNECT_TIMEOUT_S, operator, show_json
 from services.common.bus.producers.counting import CountingProducer
 from services.common.clock import utc_now

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from schemas.events.kpi import KpiBreached, KpiStateRemembered
+from schemas.events.insight.kpi import KpiBreached, KpiStateRemembered
 from services.analyzer.forecast.domain.outlook import outlook_of
 from services.analyzer.forecast.history import StoredHistory
 from services.analyzer.forecast.round import Rounds

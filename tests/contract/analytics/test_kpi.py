@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.events.kpi import OpenBreach
+from schemas.events.insight.kpi import OpenBreach
 from services.analyzer.kpi.domain.grid import WINDOW
 from services.analyzer.kpi.readings import StoredReadings
 from services.common.store import Store

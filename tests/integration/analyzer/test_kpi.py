@@ -10,7 +10,7 @@ import pytest
 
 from schemas.control import Subject
 from schemas.events.budgets import BudgetWarned
-from schemas.events.kpi import BreachState, KpiBreached, KpiStateRemembered
+from schemas.events.insight.kpi import BreachState, KpiBreached, KpiStateRemembered
 from schemas.inference import InferenceCompleted, Outcome
 from schemas.topics import BREACHES, BUDGETS_WARNED, COMPLETED, KPI_STATE
 from services.common.bus import Outgoing, Producer

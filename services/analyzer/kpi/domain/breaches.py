@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from schemas.events.alerts import Severity
 from schemas.events.budgets import BudgetWarned
-from schemas.events.kpi import BreachState, KpiBreached, OpenBreach
+from schemas.events.insight.kpi import BreachState, KpiBreached, OpenBreach
 
 CLEAR_FOR = timedelta(minutes=1)
 MOST_OPEN = 500

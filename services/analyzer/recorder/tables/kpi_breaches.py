@@ -1,6 +1,6 @@
 """kpi.breaches: figures that crossed their thresholds, and that came back."""
 
-from schemas.events.kpi import KpiBreached
+from schemas.events.insight.kpi import KpiBreached
 from schemas.topics import BREACHES
 from services.analyzer.recorder.rows import MEASURE, TIME, WORD, Column, Recording, log_columns
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from schemas.events.recommendations import Advice, RecommendationChanged
+from schemas.events.insight.recommendations import Advice, RecommendationChanged
 from schemas.topics import RECOMMENDATIONS
 from services.analyzer.recorder.rows import TIME, WORD, Column, Recorded, Recording, log_columns
 

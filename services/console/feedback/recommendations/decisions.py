@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from schemas.errors import ErrorCode
 from schemas.events.audit import Actor
-from schemas.events.recommendations import RecommendationChange, RecommendationChanged
+from schemas.events.insight.recommendations import RecommendationChange, RecommendationChanged
 from schemas.topics import RECOMMENDATIONS
 from services.common.bus import Outgoing
 from services.common.clock import Clock

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.events.audit import Actor
-from schemas.events.recommendations import RecommendationChanged
+from schemas.events.insight.recommendations import RecommendationChanged
 from schemas.topics import RECOMMENDATIONS
 from services.analyzer.advice.advisor import SETTLE, Advisor
 from services.analyzer.advice.domain.rules import RULES

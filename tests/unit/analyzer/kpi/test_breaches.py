@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemas.control import Subject
 from schemas.events.alerts import Severity
 from schemas.events.budgets import BudgetWarned
-from schemas.events.kpi import BreachState, KpiBreached, OpenBreach
+from schemas.events.insight.kpi import BreachState, KpiBreached, OpenBreach
 from services.analyzer.kpi.domain.breaches import (
     CLEAR_FOR,
     MOST_OPEN,

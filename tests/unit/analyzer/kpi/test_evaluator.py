@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events.kpi import BreachState, KpiBreached, KpiStateRemembered, OpenBreach
+from schemas.events.insight.kpi import BreachState, KpiBreached, KpiStateRemembered, OpenBreach
 from services.analyzer.kpi.domain.breaches import Reading, Rule
 from services.analyzer.kpi.domain.grid import WINDOW
 from services.analyzer.kpi.evaluator import Evaluator

@@ -1,6 +1,8 @@
 """What the audit is told of calls to the console, and what is not answered without."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -10,6 +12,7 @@ from schemas.control import Scope, UserChanged
 from schemas.events.audit import AuditEntry
 from services.common.identity import pseudonym
 from services.console.auditing.acts import CHANGES, EXEMPT, GIVING
+from services.console.feedback.recommendations.reader import COLUMNS
 from tests.support.console.scene import BEGAN, PSEUDONYM_KEY, TENANT_ADMIN, ConsoleScene
 from tests.unit.console.test_authorisation_matrix import MODEL, Platform, fastapi_of
 
@@ -40,8 +43,17 @@ def test_every_route_gives_changes_or_is_exempt_with_a_reason(scene: ConsoleScen
 
 @pytest.fixture(scope="module")
 def platform() -> Platform:
-    """One entry of each kind."""
-    return Platform()
+    """One entry of each kind, and a recommendation."""
+    made = Platform()
+    made.scene.store.answer = _one_recommendation
+    return made
+
+
+def _one_recommendation(sql: str, _parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "FROM v_recommendations WHERE fingerprint" not in sql:
+        return []
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    return [row | {"as_of": BEGAN, "days": 7, "subject": {}, "facts": {}, "actions": []}]
 
 
 @pytest.mark.parametrize("path", _READS)

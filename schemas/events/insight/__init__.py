@@ -1,0 +1,1 @@
+"""Events of what was found in the figures: breaches, scores, recommendations."""
