@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.console.test_authorisation_matrix import EXAMPLES, Platform, fastapi_of
+from tests.unit.console.authorisation.test_matrix import EXAMPLES, Platform, fastapi_of
 
 CHAT, STREAM = "/v1/chat/completions", "/v1/completions/stream"
 GENERATING = (CHAT, "/v1/completions", STREAM, "/v1/responses", "/generate")

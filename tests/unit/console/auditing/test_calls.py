@@ -14,7 +14,7 @@ from services.common.identity import pseudonym
 from services.console.auditing.acts import CHANGES, EXEMPT, GIVING
 from services.console.feedback.recommendations.reader import COLUMNS
 from tests.support.console.scene import BEGAN, PSEUDONYM_KEY, TENANT_ADMIN, ConsoleScene
-from tests.unit.console.test_authorisation_matrix import MODEL, Platform, fastapi_of
+from tests.unit.console.authorisation.test_matrix import MODEL, Platform, fastapi_of
 
 _READS = sorted(path for method, path in GIVING if method == "GET")
 

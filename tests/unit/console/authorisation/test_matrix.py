@@ -1,5 +1,5 @@
 """Every route of the gateway and the console, by who calls it: a new route without a row
-in authorisation_matrix.txt fails.
+in matrix.txt fails.
 """
 
 from decimal import Decimal
@@ -34,7 +34,7 @@ ROLES = ("nobody", "infer", "read", "other admin", "admin", "platform")
 
 # What is not one's own is 404; what the table of rights forbids, 403. 409 is let in, and the
 # example is in no state for it; 503 is let in, where there is no bus and no console.
-MATRIX = Path(__file__).with_name("authorisation_matrix.txt").read_text(encoding="utf-8")
+MATRIX = Path(__file__).with_name("matrix.txt").read_text(encoding="utf-8")
 SAME_AS = {"issued": "read", "narrowed": "read", "session": "admin", "admin token": "admin"}
 """Other things that callers of acme show, with the key that may do the same: a token of the
 identity provider for a user entered with `read`; one for an administrator's key, narrowed to
