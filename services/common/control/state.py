@@ -65,6 +65,8 @@ class Skipped(NamedTuple):
 
 
 _NONE_SKIPPED = Skipped()
+_DEFAULT_POLICY, _DEFAULT_THRESHOLDS = PolicyChanged(), ThresholdsChanged()
+"""Made once: they are asked for several times with each request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class ControlState:
 
     def policy_of(self, tenant: str) -> PolicyChanged:
         """A tenant's policy: its own, else everybody's, else the defaults."""
-        return _own_or_common(self.policies, tenant) or PolicyChanged()
+        return _own_or_common(self.policies, tenant) or _DEFAULT_POLICY
 
     def inspection_ms_of(self, tenant: str) -> float | None:
         """The model's time for an opinion, where a policy names it: the tenant's own,
@@ -137,7 +139,7 @@ class ControlState:
 
     def thresholds_of(self, tenant: str) -> ThresholdsChanged:
         """The scores of a tenant: its own, else everybody's, else the defaults."""
-        return _scores(self.thresholds, tenant) or ThresholdsChanged()
+        return _scores(self.thresholds, tenant) or _DEFAULT_THRESHOLDS
 
 
 def fold(state: ControlState, records: Iterable[ControlRecord]) -> ControlState:

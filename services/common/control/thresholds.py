@@ -75,8 +75,10 @@ def thresholds_for(state: ControlState, tenant: str, default: Thresholds) -> Thr
     """Those that hold for a tenant: as an administrator set them, its own or
     everybody's; else, and where those do not rise, the installation's `default`.
     """
+    if not state.has_thresholds(tenant):
+        return default
     found = Thresholds.of(state.thresholds_of(tenant))
-    return found if state.has_thresholds(tenant) and found.rise else default
+    return found if found.rise else default
 
 
 def _are_thresholds(text: str) -> str:
