@@ -22,8 +22,8 @@ from services.common.process.interpreter import cpu_limit
 from services.common.process.lru_cache import LruCache
 from services.detection.prompt_attacks.detector import PromptDetector, Verdict
 
-_NICE = 10
-"""What is served goes first: on saturated cores this gets a tenth of what a service gets."""
+_NICE = 5
+"""What is served goes first: on saturated cores this gets a third of what a service gets."""
 CPU_S = 5.0
 """The longest that a gateway lets through takes some three."""
 _VERDICTS = 4096
@@ -107,13 +107,13 @@ def load_judge() -> Judge:
 def main() -> None:
     """Answers until the analyzer hangs up."""
     connection = inherited_socket()
-    os.nice(_NICE)
     try:
         judge = load_judge()
     except FileNotFoundError as error:
         missing = {"missing": str(error)}
         serve(connection, lambda _job: missing)
         return
+    os.nice(_NICE)  # only now: the analyzer waits for the model
     serve(connection, Looking(judge).answer)
 
 
