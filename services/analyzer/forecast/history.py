@@ -40,6 +40,10 @@ _THREATS = (
     "FROM security_findings WHERE found_at >= {since:DateTime('UTC')} AND found_at < {until:DateTime('UTC')} "
     f"AND level IN ('medium', 'high', 'critical') GROUP BY at, of_tenant, of_model {_LIMITS}"
 )
+_NEWEST = (
+    "SELECT as_of, tenant, model, max(known_hours) AS hours FROM forecasts "  # noqa: S608  names of ours
+    f"WHERE as_of = (SELECT max(as_of) FROM forecasts) GROUP BY as_of, tenant, model {_LIMITS}"
+)
 _KNOWN = (
     "SELECT anomaly_id, tenant, model, method, figure, side, "  # noqa: S608  names of ours
     "intDiv(toUnixTimestamp(began_at), 3600) AS first, "
@@ -71,6 +75,22 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Round:
+    """A round in the store: `known_hours` by tenant and model, 0 where nothing could be
+    worked out.
+    """
+
+    as_of: datetime
+    known_hours: Mapping[tuple[str, str], int]
+
+    def continues(self, subject: Subject, as_of: datetime) -> bool:
+        """Whether a subject's history is what it was, but for the hours since."""
+        before = self.known_hours.get((subject.tenant, subject.model), 0)
+        since = (as_of - self.as_of) // timedelta(hours=1)
+        return 0 < len(subject.sums["requests"]) <= before + since
+
+
+@dataclass(frozen=True)
 class StoredHistory:
     """Reads it from ClickHouse. `most_tenants` and `most_models` are those with most
     requests in four weeks; all others count together.
@@ -80,14 +100,17 @@ class StoredHistory:
     most_tenants: int
     most_models: int
 
-    async def newest_round(self) -> datetime | None:
-        """As of when there are forecasts.
+    async def newest_round(self) -> Round | None:
+        """As of when there are forecasts, and how much was known of each subject then.
 
         Raises:
             StoreUnavailableError: not now.
         """
-        (row,) = await self.store.query("SELECT count() AS n, max(as_of) AS as_of FROM forecasts")
-        return row["as_of"].astimezone(UTC) if row["n"] else None
+        rows = await self.store.query(_NEWEST)
+        if not rows:
+            return None
+        known = {(str(row["tenant"]), str(row["model"])): int(row["hours"]) for row in rows}
+        return Round(rows[0]["as_of"].astimezone(UTC), known)
 
     async def known(self, since: datetime) -> list[Known]:
         """Anomalies that lasted beyond a week before `since`, in the order they were found.

@@ -16,7 +16,7 @@ import structlog
 from schemas.events.insight.kpi import KpiBreached, KpiStateRemembered
 from services.analyzer.anomalies.domain.tracking import Known, Tracked, track
 from services.analyzer.anomalies.telling import breaches_of
-from services.analyzer.forecast.history import DAYS, StoredHistory, Subject
+from services.analyzer.forecast.history import DAYS, Round, StoredHistory, Subject
 from services.analyzer.forecast.rows import ANOMALIES, FORECASTS, anomaly_row, forecast_row, none_rows
 from services.analyzer.kpi.evaluator import StateLog
 from services.common.bus import FencedError
@@ -81,14 +81,18 @@ class Rounds:
         """Ends what works."""
         await asyncio.gather(self.child.close(), self.state_log.close())
 
-    async def _work_out(self, as_of: datetime, before: datetime | None) -> list[Tracked]:
-        """Asks for each subject and writes what comes of it."""
-        since = before - _TOLD_AGAIN if before else as_of - timedelta(days=DAYS)
-        known = await self.history.known(since)
+    async def _work_out(self, as_of: datetime, before: Round | None) -> list[Tracked]:
+        """Asks for each subject and writes what comes of it: of one whose past was not
+        known (history that was recorded late, or could not be worked out) all anomalies.
+        """
+        whole = as_of - timedelta(days=DAYS)
+        known = await self.history.known(whole)
         ends_s = self.monotonic() + self.longest_s
         tracked: list[Tracked] = []
         rows: list[tuple[Any, ...]] = []
         for subject in await self.history.read(as_of):
+            told = before is not None and before.continues(subject, as_of)
+            since = before.as_of - _TOLD_AGAIN if before is not None and told else whole
             found = await self._ask(subject, since, ends_s)
             if "left" in found:
                 why = f"it could not be worked out: {found['left']}"

@@ -203,6 +203,20 @@ async def test_next_round_tells_the_end_of_what_was_told(told: tuple[str, KeptSt
     assert (after["n"] - before["n"], after["lasting"]) == (0, 0)
 
 
+async def test_history_that_is_recorded_late_has_its_anomalies_told(store: RunningStore) -> None:
+    """A round found nothing; then three weeks come, with errors five days ago."""
+    url, log = fresh_database(store), KeptState()
+    async with Store(url, timeout_s=60) as door:
+        assert await _rounds(door, log, child=_in_process()).do(END - HOUR)
+        errors = Incident(120, 6, {}, change=failing)
+        await write_weeks(door, Weeks(END, days=21, incidents=(errors,)))
+        assert await _rounds(door, log, child=_in_process()).do(END)
+        rows = await door.query("SELECT figure, began_at FROM v_anomalies WHERE tenant = '' AND model = ''")
+    begin = END - 120 * HOUR
+    assert [one["figure"] for one in rows if begin <= one["began_at"] <= begin + HOUR] == ["errors"]
+    assert log.told == []
+
+
 async def test_new_installation_says_that_too_little_is_known(store: RunningStore) -> None:
     """No forecast is made up, of nothing and of a few hours."""
     url, log = fresh_database(store), KeptState()
