@@ -5,14 +5,19 @@ whoever starts this process, `services/embedded/installation/process_table.py`.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import ray
+import structlog
 from ray import serve
 from ray.serve._private import replica as serve_replica
 
 from services.common.errors import ConfigError
+from services.inference.child_watch import ended_with
+
+log = structlog.get_logger(__name__)
 
 _LONGEST_TEMP_DIR = 40
 """Bytes that Ray's folder may have: a Unix socket's whole path has 107 at most, and
@@ -35,16 +40,31 @@ def start(*, num_cpus: int, gpus: bool, temp_dir: str) -> None:
     if temp_dir:
         Path(temp_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     options: dict[str, Any] = {"_temp_dir": temp_dir} if temp_dir else {}
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        num_gpus=None if gpus else 0,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=True,
-        configure_logging=False,
-        **options,
+    with ended_with("raylet", _give_up):
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=None if gpus else 0,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=True,
+            configure_logging=False,
+            **options,
+        )
+
+
+def _give_up() -> None:
+    """Ends this process, which cannot be told otherwise: `ray.init` does not return. The
+    supervisor takes away what is left of Ray, and starts it again.
+    """
+    log.error(
+        "raylet_ended",
+        detail="Ray's raylet ended while it started, as on a loaded machine where its "
+        "agent takes more than 15 s: its log is "
+        "session_latest/logs/raylet.out in Ray's folder. Starting again.",
     )
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def stop() -> None:
