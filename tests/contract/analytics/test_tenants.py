@@ -34,13 +34,18 @@ def scene(store: RunningStore) -> Iterator[RunningStore]:
             ("kpi_breaches", "detected_at", "breach_id"),
             ("alert_changes", "changed_at", "alert_id"),
             ("drift_reports", "reported_at", "report_id"),
-            ("recommendation_changes", "changed_at", "rule"),
+            ("forecasts", "as_of", "figure"),
+            ("anomalies", "ended_at", "anomaly_id"),
             ("retraining_requests", "requested_at", "retraining_id"),
         ):
             await door.command(
                 f"INSERT INTO {table} ({time}, tenant, {extra}) "
-                f"VALUES (now64(3), '{MINE}', 'a'), (now64(3), '{THEIRS}', 'b')"
+                f"SELECT now64(3), '{MINE}', 'a' UNION ALL SELECT now64(3), '{THEIRS}', 'b'"
             )
+        await door.command(
+            "INSERT INTO recommendation_changes (changed_at, tenant, change, rule) "
+            f"VALUES (now64(3), '{MINE}', 'raised', 'a'), (now64(3), '{THEIRS}', 'raised', 'b')"
+        )
         await door.close()
 
     asyncio.run(fill())
