@@ -81,9 +81,11 @@ from services.console.routes.feedback import feedback_router
 from services.console.routes.figures.budget_spend import budget_spend_router
 from services.console.routes.figures.costs import costs_router
 from services.console.routes.figures.export import export_router
+from services.console.routes.figures.kpi import kpi_router
 from services.console.routes.figures.outlook import Outlook, outlook_router
 from services.console.routes.figures.quality import quality_router
 from services.console.routes.figures.recommendations import recommendations_router
+from services.console.routes.figures.requests import requests_router
 from services.console.routes.figures.usage import usage_router
 from services.console.routes.me import me_router
 from services.console.routes.privacy import privacy_router
@@ -274,6 +276,8 @@ class Console:
                 self.control,
                 settings.pseudonym_key.get_secret_value(),
             ),
+            requests_router(self.callers, self.views, utc_now),
+            kpi_router(self.callers, self.views, utc_now),
             export_router(self.callers, Exports(self.views), self.auditing, utc_now),
             usage_router(
                 self.callers, Usage(self._store, utc_now), Anomalies(self._store), forecasts, utc_now

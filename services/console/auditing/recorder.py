@@ -1,6 +1,7 @@
 """A call and its answer as an audit entry."""
 
 import asyncio
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,7 @@ _UNTOLD = frozenset({"cursor", "confirm"})
 _DENIED = frozenset({401, 403, 404, 429})
 _TICK_S = 5.0
 _LONGEST_VALUE = 200
+_OF_USER = re.compile(r"(\s*user\W+)(.*)", re.DOTALL)
 _MOST_VALUES = 20
 
 
@@ -249,10 +251,18 @@ def _object_id(scope: Scope, act: Act) -> str:
 
 
 def _asked(scope: Scope) -> dict[str, str]:
-    """The query, bounded; never a key in clear."""
-    pairs = Request(scope).query_params.items()
-    return {
-        name[:_LONGEST_VALUE]: "***" if "tsn_" in value else value[:_LONGEST_VALUE]
-        for name, value in list(pairs)[:_MOST_VALUES]
-        if name not in _UNTOLD
-    }
+    """The query, bounded; never a key in clear, nor a user's name in a filter."""
+    found: dict[str, str] = {}
+    for name, value in Request(scope).query_params.multi_items()[:_MOST_VALUES]:
+        if name in _UNTOLD:
+            continue
+        told = "***" if "tsn_" in value else _without_name(value) if name == "filter" else value
+        known = found.get(name := name[:_LONGEST_VALUE])
+        found[name] = (told if known is None else f"{known} and {told}")[:_LONGEST_VALUE]
+    return found
+
+
+def _without_name(text: str) -> str:
+    """A filter without whom it names, but for a pseudonym."""
+    named = _OF_USER.fullmatch(text)
+    return text if named is None or is_pseudonym(named[2]) else f"{named[1]}***"

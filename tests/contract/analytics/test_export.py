@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,47 +22,10 @@ from services.common.store.reading import ViewReader
 from services.console.domain.exporting.catalogue import EXPORTED, NOT_EXPORTED, Reach, views_for
 from services.console.domain.exporting.places import Question, whole
 from services.console.read_models.rows.export import Exports
-from tests.support.analyzer.traffic import Traffic, generate
+from tests.contract.analytics.conftest import BEGIN, END, SPAN, TRAFFIC
+from tests.support.analyzer.traffic import generate
 from tests.support.console.scene import TENANT_ADMIN, ConsoleScene
 from tests.support.store import RunningStore, running_store
-
-END = datetime(2026, 9, 20, tzinfo=UTC)
-BEGIN = END - timedelta(days=2)
-TRAFFIC = Traffic(6_000, 2, END, tenants=3, users=9, seed=7)
-SPAN = "from=2026-09-18&to=2026-09-20"
-
-
-@pytest.fixture(scope="module")
-def filled(store: RunningStore) -> RunningStore:
-    """Requests of a time that no other test has, in the platform's own database, whose
-    views the row policies are on.
-    """
-    migrate(store.url("admin"))
-
-    async def fill() -> None:
-        async with Store(store.url("admin")) as door:
-            await generate(door, TRAFFIC)
-
-    asyncio.run(fill())
-    return store
-
-
-@pytest.fixture
-async def reader(filled: RunningStore) -> AsyncIterator[ViewReader]:
-    """What the console reads with."""
-    made = ViewReader(filled.url("service"))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def scene(reader: ViewReader) -> ConsoleScene:
-    """A console before that store, with two tenants of the traffic."""
-    made = ConsoleScene()
-    made.console.views.text = reader.text  # type: ignore[method-assign]
-    for tenant in ("tenant-00", "tenant-01"):
-        made.have_tenant(tenant)
-    return made
 
 
 def _plain(store: RunningStore, sql: str) -> list[dict[str, Any]]:

@@ -38,6 +38,8 @@ class AnsweringViews:
             raise StoreUnavailableError("there is none here")
         if "max(place)" in sql:
             return _lines([{"n": 0, "last": []}])
+        if sql.startswith("SELECT * FROM v_requests"):
+            return _lines([{"tenant": tenant or "acme"}])
         if form == "ArrowStream":
             sink = pa.BufferOutputStream()
             pa.ipc.new_stream(sink, pa.schema([("tenant", pa.string())])).close()

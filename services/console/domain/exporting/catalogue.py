@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from schemas.control import Scope
+from services.common.control.principal import Principal
 from services.common.store.tenant_views import TENANT_VIEWS
 
 
@@ -96,3 +98,10 @@ def views_for(reach: Reach) -> dict[str, View]:
 def hidden_from(view: View, reach: Reach) -> frozenset[str]:
     """Columns that are not there for a caller: neither told nor asked by."""
     return view.texts if reach < Reach.ADMIN else frozenset()
+
+
+def reach_of(principal: Principal) -> Reach:
+    """How much a caller may see."""
+    if principal.is_platform_admin:
+        return Reach.PLATFORM
+    return Reach.ADMIN if Scope.ADMIN in principal.scopes else Reach.READER

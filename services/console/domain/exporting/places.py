@@ -45,8 +45,8 @@ class Question:
     conditions: tuple[Condition, ...] = ()
     tenant: str = ""
 
-    def where(self, stretch: Stretch) -> Condition:
-        """The condition of a stretch."""
+    def where(self, stretch: Stretch, *, is_open: bool = False) -> Condition:
+        """The condition of a stretch; an open one is without the row that it ends with."""
         begin, end = stretch.begin, stretch.end
         parts = [f"source.{self.view.time} >= {self._time('begin')}"]
         parameters = {"begin": self._text(begin.time), "end": self._text(end.time)}
@@ -56,7 +56,8 @@ class Question:
             parts.append(f"source.{self.view.time} < {self._time('end')}")
         else:
             parts.append(f"source.{self.view.time} <= {self._time('end')}")
-            parts.append(f"{self.place} <= {self._keys('end', end.keys, parameters)}")
+            sign = "<" if is_open else "<="
+            parts.append(f"{self.place} {sign} {self._keys('end', end.keys, parameters)}")
         if self.tenant:
             parts.append("source.tenant = {tenant:String}")
             parameters["tenant"] = self.tenant
@@ -74,6 +75,11 @@ class Question:
     def order(self) -> str:
         """What rows are ordered by."""
         return ", ".join([f"source.{self.view.time}", *self.view.place])
+
+    @property
+    def backwards(self) -> str:
+        """The same order, the newest first."""
+        return ", ".join(f"{one} DESC" for one in (f"source.{self.view.time}", *self.view.place))
 
     def _time(self, name: str) -> str:
         kind = "Date" if self.view.is_daily else "DateTime64(3, 'UTC')"

@@ -14,7 +14,6 @@ from starlette.responses import Response, StreamingResponse
 from schemas.control import Scope
 from schemas.errors import ErrorCode
 from services.common.clock import Clock
-from services.common.control.principal import Principal
 from services.common.http.problems import (
     Problem,
     ProblemError,
@@ -32,7 +31,7 @@ from services.console.administration.query import read_query
 from services.console.auditing.recorder import CallRecorder, was_withheld
 from services.console.domain.cost_query import InvalidQueryError
 from services.console.domain.cursors import InvalidCursorError
-from services.console.domain.exporting.catalogue import EXPORTED, Reach, hidden_from, views_for
+from services.console.domain.exporting.catalogue import EXPORTED, Reach, hidden_from, reach_of, views_for
 from services.console.domain.exporting.filters import MOST_FILTERS, condition
 from services.console.domain.exporting.places import (
     Question,
@@ -142,7 +141,7 @@ class _Routes:
     clock: Clock
 
     async def views(self, caller: Caller) -> Response:
-        reach, columns = _reach(caller.principal), await self.exports.columns()
+        reach, columns = reach_of(caller.principal), await self.exports.columns()
         told = [
             {
                 "view": name,
@@ -309,12 +308,6 @@ async def _bytes(
             yield piece.data
 
 
-def _reach(principal: Principal) -> Reach:
-    if principal.is_platform_admin:
-        return Reach.PLATFORM
-    return Reach.ADMIN if Scope.ADMIN in principal.scopes else Reach.READER
-
-
 def _wanted(request: Request, caller: Caller, tenant: str) -> _Wanted:
     """What is meant.
 
@@ -322,7 +315,7 @@ def _wanted(request: Request, caller: Caller, tenant: str) -> _Wanted:
         ProblemError: 404, there is no such view; 403, it is not for the caller; 400, it is
             not told by tenant.
     """
-    name, reach = str(request.path_params["view"]), _reach(caller.principal)
+    name, reach = str(request.path_params["view"]), reach_of(caller.principal)
     _require_view(name, reach)
     found = tenant_asked(caller.principal, tenant)
     if found and name not in TENANT_VIEWS:

@@ -71,6 +71,10 @@ TENANT_OF = {"other admin": "globex", "platform": "default"} | dict.fromkeys(
 PLATFORMS = {
     "/api/costs": {"*"},
     "/api/usage/analytics": {"*"},
+    "/api/usage/breaches": {"*"},
+    "/api/quality/models": {"*"},
+    "/api/requests": {"*"},
+    "/api/requests/{request_id}": {"*"},
     "/api/export/{view}": {"*"},
     "/api/usage/forecast": {"*"},
     "/api/usage/anomalies": {"*"},
@@ -113,6 +117,7 @@ EXAMPLES = {
     "user:whole": "ann",
     "receipt_id": "e",
     "view": "v_requests",
+    "request_id": "req-1",
     "budget_id": "b",
     "model": MODEL,
     "route:path": "r/s",
