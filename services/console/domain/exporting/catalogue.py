@@ -45,6 +45,7 @@ _MODEL = ("source.tenant", "source.model")
 
 EXPORTED: Mapping[str, View] = {
     "v_alerts": View("started_at", ("source.tenant", "source.alert_id")),
+    "v_anomalies": View("found_at", ("source.tenant", "source.anomaly_id")),
     "v_audit": View("occurred_at", ("source.entry_id",), Reach.PLATFORM),
     "v_breaches": View("began_at", ("source.tenant", "source.breach_id")),
     "v_costs": View("day", (*_MODEL, _or_empty("key_id"), _or_empty("user"))),
@@ -65,6 +66,10 @@ EXPORTED: Mapping[str, View] = {
     ),
     "v_finding_feedback": View("given_at", ("source.tenant", "source.finding_id"), Reach.ADMIN),
     "v_findings": View("found_at", ("source.tenant", "source.finding_id"), Reach.ADMIN),
+    "v_forecasts": View(
+        "as_of",
+        (*_MODEL, "source.figure", "toString(source.horizon_hours)", "ifNull(toString(source.hour), '')"),
+    ),
     "v_model_hours": View("hour", ("source.model",), Reach.PLATFORM),
     "v_models": View("last_used_at", _MODEL),
     "v_quality": View("hour", _MODEL),
