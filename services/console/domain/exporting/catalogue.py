@@ -74,6 +74,7 @@ EXPORTED: Mapping[str, View] = {
     "v_models": View("last_used_at", _MODEL),
     "v_quality": View("hour", _MODEL),
     "v_queue": View("hour", (*_MODEL, "source.lane")),
+    "v_recommendations": View("raised_at", ("source.tenant", "source.fingerprint"), Reach.ADMIN),
     "v_requests": View("completed_at", _REQUEST, texts=frozenset({"prompt_text", "response_text"})),
     "v_retrainings": View("requested_at", ("source.tenant", "source.retraining_id")),
     "v_rollups": View("began_at", ("source.rollup_of",), Reach.PLATFORM),
