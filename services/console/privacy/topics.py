@@ -38,7 +38,7 @@ HOLDS: Mapping[str, str] = {
     "security.observations.v1": "the pseudonym, sketches that tell how like texts are, findings",
     "security.subjects.v1": "the pseudonym, figures of behaviour",
     "kpi.breaches.v1": "the pseudonym",
-    "recommendations.changes.v1": "the pseudonym or key of who decided, and their reason; a key that is advised on",
+    "recommendations.changes.v1": "the pseudonym or key of who decided, and why; keys advised on",
     "kpi.state.v1": "",
     "drift.reports.v1": "",
     "alerts.raised.v1": "the pseudonym",
