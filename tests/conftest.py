@@ -13,6 +13,8 @@ import structlog
 from _pytest.assertion.rewrite import AssertionRewritingHook
 from hypothesis import settings
 
+from tests.lifetimes import INSTALLATIONS, end_unused, place_of
+
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
@@ -22,11 +24,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 pytest_plugins = ["tests.support.kafka", "tests.support.store", "tests.support.installation"]
 """Fixtures of the integration tests that are made in modules beside them."""
-
-_ONE_INSTALLATION = ("tests/e2e", "tests/chaos")
-"""Tests that share the one running installation."""
-_ORDER = (*_ONE_INSTALLATION, "tests/integration", "tests/contract")
-"""Tests that mostly wait, the longest first; unit tests fill what is left."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +41,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileSch
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "installation" if nodeid.startswith(_ONE_INSTALLATION) else super()._split_scope(nodeid)
+            return "installation" if nodeid.startswith(INSTALLATIONS) else super()._split_scope(nodeid)
 
     return ByFile(config, log)
 
@@ -52,7 +49,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileSch
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with what takes longest; pytest-randomly's order stays within that."""
-    items.sort(key=lambda item: next((at for at, one in enumerate(_ORDER) if item.nodeid.startswith(one)), 9))
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Ends what only tests before the next one share: they come in order at each worker."""
+    end_unused(nextitem.nodeid if nextitem else None)
+
+
+def pytest_sessionfinish() -> None:
+    """Ends what is left where the tests were broken off."""
+    end_unused(None)
 
 
 def pytest_configure() -> None:

@@ -21,6 +21,7 @@ import pytest
 from services.cli.installation.process_status import describe
 from services.embedded.installation.home import Home
 from services.embedded.installation.private_ray import ray_folder
+from tests.lifetimes import INSTALLATIONS, enter_for
 
 ROOT = Path(__file__).resolve().parents[2]
 _PRIVATE = ("TOCSIN_", "OPENAI_")
@@ -178,13 +179,11 @@ models:
 
 
 @pytest.fixture(scope="session")
-def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """A whole installation for the session: two gateways, SmolLM2 and a scripted model
+def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A whole installation for all tests that need no other: two gateways, SmolLM2 and a scripted model
     with two replicas.
     """
     folder = tmp_path_factory.mktemp("tocsin")
     (folder / "models.yaml").write_text(MODELS)
-    with installation(
-        {"TOCSIN_MODELS_FILE": str(folder / "models.yaml")}, gateways=2, home=folder / "home"
-    ) as running:
-        yield running
+    settings = {"TOCSIN_MODELS_FILE": str(folder / "models.yaml")}
+    return enter_for(INSTALLATIONS, installation(settings, gateways=2, home=folder / "home"))

@@ -3,6 +3,7 @@
 Each test makes topics of its own in it.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from services.common.bus import Record, Start, Tail
 from services.common.bus.consumers.consumer import written_ends
 from services.embedded.kafka.broker import EmbeddedKafka
+from tests.lifetimes import SERVERS, enter_for
 
 
 class Broker(Protocol):
@@ -33,8 +35,24 @@ takes Java 1.6 s of the processor each time.
 """
 
 
+_IMPATIENT = """
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=500
+"""
+"""Kafka looks for what it is to forget after 30 s for the first time, and ours every 15 s."""
+
+
 class OwnBroker(EmbeddedKafka):
-    """A broker of the tests' own, on a free port."""
+    """A broker of the tests' own, on a free port, as `tocsin up` starts it but for how
+    often it looks for what it is to forget.
+    """
+
+    def command(self) -> list[str]:
+        """What to run, with everything prepared for it."""
+        command = super().command()
+        with (self.directory / "server.properties").open("a") as properties:
+            properties.write(_IMPATIENT)
+        return command
 
     def start(self) -> None:
         """Starts it, the first time with the log that the first of this session had."""
@@ -87,15 +105,18 @@ async def read_committed(url: str, topic: str) -> list[Record]:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Broker:
     """The running broker.
 
     Kill or restart it only in a test that starts it again: others share it.
     """
     if given := os.environ.get("TOCSIN_TEST_KAFKA_URL"):
-        yield GivenBroker(given)
-        return
-    broker = OwnBroker(Path(tmp_path_factory.mktemp("kafka")))
+        return GivenBroker(given)
+    return enter_for(SERVERS, _running(OwnBroker(Path(tmp_path_factory.mktemp("kafka")))))
+
+
+@contextlib.contextmanager
+def _running(broker: OwnBroker) -> Iterator[OwnBroker]:
     broker.start()
     yield broker
     broker.stop()

@@ -20,6 +20,7 @@ import pytest
 
 from services.embedded.clickhouse.users import create_users_file
 from services.embedded.installation.ports import free_port, is_free
+from tests.lifetimes import SERVERS, enter_for
 
 _START_S = 100.0
 
@@ -182,10 +183,9 @@ def running_store(folder: Path, *arguments: str) -> Iterator[RunningStore]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunningStore:
     """The session's store.
 
     Kill or restart it only in a test that starts it again: others share it.
     """
-    with running_store(tmp_path_factory.mktemp("store")) as running:
-        yield running
+    return enter_for(SERVERS, running_store(tmp_path_factory.mktemp("store")))

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -89,7 +88,7 @@ def _other(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value - timedelta(milliseconds=1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=_PLACES, name=st.sampled_from(_FIELDS), rehash=st.booleans())
 async def test_any_altered_column_of_any_stored_row_is_found(
     database: str,
@@ -108,7 +107,7 @@ async def test_any_altered_column_of_any_stored_row_is_found(
     assert min(one.position for one in broken) in (0, place, place + 1)  # 0: of a chain that was made up
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=_PLACES, other=_PLACES, how=st.sampled_from(["taken away", "moved", "put in", "swapped"]))
 async def test_any_stored_row_that_is_away_moved_or_too_much_is_found(
     database: str, place: int, other: int, how: str
@@ -143,13 +142,12 @@ async def test_row_that_was_moved_is_said_to_be(database: str) -> None:
 
 
 @pytest.fixture
-def tocsin(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tocsin]:
+def tocsin(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Tocsin:
     """Runs a command to its end, on the scene's bus and store."""
     monkeypatch.setenv("TOCSIN_KAFKA_URL", scene.broker.bootstrap)
     monkeypatch.setenv("TOCSIN_CLICKHOUSE_URL", scene.url)
     monkeypatch.setenv("TOCSIN_HOME", str(scene.folder))
-    yield lambda *arguments: CliRunner().invoke(app, arguments)
-    structlog.reset_defaults()
+    return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
 async def test_chain_is_anchored_proven_exported_and_tampering_is_found(scene: Scene, tocsin: Tocsin) -> None:

@@ -31,7 +31,7 @@ from tests.support.store import RunningStore
 
 pytestmark = pytest.mark.timeout(300)
 S = timedelta(seconds=1)
-_SPAN_MINUTES = 40
+_SPAN_MINUTES = 30
 """What is told lies more than five minutes back: there every minute is judged, whenever."""
 
 
@@ -86,8 +86,8 @@ def _end(number: int, at: datetime, **changes: Any) -> InferenceCompleted:
 
 
 def _incidents(begin: datetime) -> list[InferenceCompleted]:
-    """Two a second, over forty minutes: one model fails for three minutes from the fifth on,
-    another is slow for three from the twentieth on.
+    """Two a second, over half an hour: one model fails for three minutes from the fifth on,
+    another is slow for three from the sixteenth on.
     """
     found = []
     for number in range(_SPAN_MINUTES * 120):
@@ -95,7 +95,7 @@ def _incidents(begin: datetime) -> list[InferenceCompleted]:
         changes: dict[str, Any] = {"model": model}
         if model == "model-0" and 5 <= minute < 8 and number % 2:
             changes |= {"outcome": Outcome.FAILED, "error_code": "replica_lost"}
-        if model == "model-1" and 20 <= minute < 23:
+        if model == "model-1" and 16 <= minute < 19:
             changes |= {"duration_ms": 9000.0}
         found.append(_end(number, begin + number * S / 2, **changes))
     return found
@@ -122,7 +122,7 @@ async def _begin_at(producer: Producer, group: str, at: datetime) -> None:
 async def test_killed_role_tells_what_sql_says_and_nothing_twice(
     own_broker: OwnBroker, store: RunningStore, producer: Producer, tmp_path: Path
 ) -> None:
-    """Kill -9 again and again while it makes up for forty minutes: the breaches are those of
+    """Kill -9 again and again while it makes up for half an hour: the breaches are those of
     a role that nobody disturbed, each once, with the figures of their windows by SQL.
     """
     url = fresh_database(store)

@@ -13,7 +13,7 @@ from tests.support.analyzer.recording import EventSource, RecorderProcess, event
 pytestmark = pytest.mark.timeout(400)
 
 _LOAD = 4000
-_KILLS = 3
+_KILLS = 2
 
 
 @pytest.mark.chaos

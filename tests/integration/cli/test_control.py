@@ -4,11 +4,10 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -21,14 +20,13 @@ Tocsin = Callable[..., Result]
 
 
 @pytest.fixture
-def tocsin(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tocsin]:
+def tocsin(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tocsin:
     """Runs a command to its end, beside no installation."""
     asyncio.run(provision(kafka.bootstrap, [], 0.125))
     monkeypatch.setenv("TOCSIN_KAFKA_URL", kafka.bootstrap)
     monkeypatch.setenv("TOCSIN_KEY_PEPPER", PEPPER)
     monkeypatch.setenv("TOCSIN_HOME", str(tmp_path))
-    yield lambda *arguments: CliRunner().invoke(app, arguments)
-    structlog.reset_defaults()
+    return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
 def cells(listed: str, first: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,28 +84,61 @@ def scene(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return Scene(kafka.bootstrap, model, models_file, asyncio.run(prepare()))
 
 
+@contextlib.asynccontextmanager
+async def running(scene: Scene, clock: Clock | None = None, **overrides: Any) -> AsyncIterator[Gateway]:
+    """A gateway that can serve."""
+    gateway = build(scene.settings(**overrides))
+    if clock is not None:
+        gateway.serving.publisher.bus_clock.clock = clock
+    try:
+        await gateway.start()
+        working = asyncio.create_task(gateway.run())
+        try:
+            gateway.health.started = True
+            await can_serve(gateway)
+            yield gateway
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+    finally:
+        await gateway.close()
+
+
 @pytest.fixture
 async def start_gateway(scene: Scene) -> AsyncIterator[StartGateway]:
     """Starts gateways, which can serve once they are given; all end with the test."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(clock: Clock | None = None, **overrides: Any) -> Gateway:
-            gateway = build(scene.settings(**overrides))
-            if clock is not None:
-                gateway.serving.publisher.bus_clock.clock = clock
-            stack.push_async_callback(gateway.close)
-            await gateway.start()
-            working = asyncio.create_task(gateway.run())
-            stack.push_async_callback(stop, working)
-            gateway.health.started = True
-            await can_serve(gateway)
-            return gateway
-
-        async def stop(working: "asyncio.Task[None]") -> None:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            return await stack.enter_async_context(running(scene, clock, **overrides))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(scene: Scene) -> Iterator[int]:
+    """The port of a gateway for all tests of a file, those that only ask it over HTTP: it
+    runs in a thread, whose event loop outlives theirs.
+    """
+    told: Future[tuple[int, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        try:
+            async with running(scene) as gateway:
+                told.set_result((gateway.port, lambda: loop.call_soon_threadsafe(ended.set)))
+                await ended.wait()
+        except BaseException as error:
+            if told.done():
+                raise
+            told.set_exception(error)
+
+    with ThreadPoolExecutor(1, "shared-gateway") as thread:
+        serving = thread.submit(asyncio.run, serve())
+        port, end = told.result(60)
+        yield port
+        end()
+        serving.result(60)
 
 
 async def can_serve(gateway: Gateway) -> None:
@@ -126,15 +160,20 @@ async def inference(scene: Scene) -> AsyncIterator[FakeInference]:
 
 
 @pytest.fixture
-async def client(scene: Scene, start_gateway: StartGateway) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of one gateway."""
-    async with client_of(await start_gateway(), scene) as http:
+async def client(scene: Scene, shared_gateway: int) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway that all tests of a file share."""
+    async with client_at(shared_gateway, scene) as http:
         yield http
 
 
 def client_of(gateway: Gateway, scene: Scene) -> httpx.AsyncClient:
     """A client of a gateway."""
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", headers=scene.headers, timeout=30.0)
+    return client_at(gateway.port, scene)
+
+
+def client_at(port: int, scene: Scene) -> httpx.AsyncClient:
+    """A client of the gateway at a port."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=scene.headers, timeout=30.0)
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:

@@ -46,14 +46,13 @@ def application(gateway: Gateway) -> FastAPI:
 @pytest.mark.parametrize("version", ["--http2", "--http1.0", "--http1.1"])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_curl_is_answered_in_every_version(
-    scene: Scene, start_gateway: StartGateway, inference: FakeInference, version: str, *, stream: bool
+    scene: Scene, shared_gateway: int, inference: FakeInference, version: str, *, stream: bool
 ) -> None:
     """Whole and streamed answers reach curl, whatever it would rather speak."""
-    gateway = await start_gateway()
     output = await run(
         *("curl", "-sS", version, "-H", f"authorization: Bearer {scene.key}", "--max-time", "20"),
         *("-d", orjson.dumps(chat(scene, stream=stream)).decode(), "-w", "\n%{http_code}"),
-        f"http://127.0.0.1:{gateway.port}{CHAT}",
+        f"http://127.0.0.1:{shared_gateway}{CHAT}",
     )
     assert output.endswith("\n200")
     assert ("data: [DONE]" in output) is stream
@@ -62,10 +61,9 @@ async def test_curl_is_answered_in_every_version(
 
 @needs("java")
 async def test_java_http_client_is_answered(
-    scene: Scene, start_gateway: StartGateway, inference: FakeInference, tmp_path: Path
+    scene: Scene, shared_gateway: int, inference: FakeInference, tmp_path: Path
 ) -> None:
     """Java's HttpClient asks for h2c with its body, which used to be lost."""
-    gateway = await start_gateway()
     source = tmp_path / "Ask.java"
     body = orjson.dumps(chat(scene)).decode().replace('"', '\\"')
     source.write_text(
@@ -73,7 +71,7 @@ async def test_java_http_client_is_answered(
             ".POST(", f'.header("authorization", "Bearer {scene.key}").POST('
         )
     )
-    output = await run("java", str(source), f"http://127.0.0.1:{gateway.port}{CHAT}")
+    output = await run("java", str(source), f"http://127.0.0.1:{shared_gateway}{CHAT}")
     assert output.count("HTTP_1_1 200") == 2
     assert output.count("hello0.19") == 2
 
