@@ -6,18 +6,11 @@ import asyncio
 import string
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip(
-    "torch", reason="the transformers engine's libraries are an extra: install tocsin[transformers]"
-)
-
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from services.common.errors import ConfigError
 from services.common.requests.model_catalogue import ENGINE_CAPABILITIES, ModelConfig
@@ -31,8 +24,15 @@ from services.inference.engines.base import (
     Sampling,
     Usage,
 )
-from services.inference.engines.transformers import TransformersEngine
 
+if TYPE_CHECKING:
+    from services.inference.engines.transformers import TransformersEngine
+
+if find_spec("torch") is None:
+    pytest.skip(
+        "the transformers engine's libraries are an extra: install tocsin[transformers]",
+        allow_module_level=True,
+    )
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant: "
 CONTEXT = 96
 
@@ -41,6 +41,11 @@ def save_tiny_model(folder: Path, *, template: str | None = TEMPLATE) -> None:
     """A two-layer Llama with random weights and a token for every printable ASCII
     character, space (Ġ) and newline (Ċ).
     """
+    # Here, as they take long: every worker collects this file, and one runs it.
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     alphabet = [*string.ascii_letters, *string.digits, *string.punctuation, "Ġ", "Ċ"]
     tokenizer = Tokenizer(
         models.BPE(
@@ -80,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny(folder: Path, **changes: Any) -> TransformersEngine:
+def tiny(folder: Path, **changes: Any) -> "TransformersEngine":
     """An engine for the tiny model, not started."""
     options = {"model": str(folder), "device": "cpu", "page_size": 16, "max_batch_tokens": 64}
     values: dict[str, Any] = {
@@ -90,13 +95,15 @@ def tiny(folder: Path, **changes: Any) -> TransformersEngine:
         "context_length": CONTEXT,
         "slots": 2,
     }
+    from services.inference.engines.transformers import TransformersEngine
+
     engine = create_engine(ModelConfig(**values | changes))
     assert isinstance(engine, TransformersEngine)
     return engine
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[TransformersEngine]:
+def engine(folder: Path) -> "Iterator[TransformersEngine]":
     """One running engine for all tests that leave it whole."""
     engine = tiny(folder)
     with asyncio.Runner() as runner:
@@ -137,7 +144,7 @@ def text_of(pieces: list[Piece], choice: int = 0) -> str:
     return "".join(piece.text for piece in pieces if piece.index == choice)
 
 
-async def test_transformers_greedy_streams_and_counts(engine: TransformersEngine) -> None:
+async def test_transformers_greedy_streams_and_counts(engine: "TransformersEngine") -> None:
     """Tokens come one after the other up to the limit, and the same each time."""
     pieces, usage = await answer(engine, asked())
     again, _ = await answer(engine, asked())
@@ -149,7 +156,7 @@ async def test_transformers_greedy_streams_and_counts(engine: TransformersEngine
 
 
 async def test_transformers_continuation_goes_on_behind_what_was_delivered(
-    engine: TransformersEngine,
+    engine: "TransformersEngine",
 ) -> None:
     """Greedy text goes on as it would have; budget and usage count the whole."""
     whole, whole_usage = await answer(engine, asked("What", max_tokens=16))
@@ -162,14 +169,16 @@ async def test_transformers_continuation_goes_on_behind_what_was_delivered(
     assert usage == whole_usage
 
 
-async def test_transformers_with_everything_delivered_only_ends(engine: TransformersEngine) -> None:
+async def test_transformers_with_everything_delivered_only_ends(engine: "TransformersEngine") -> None:
     """A spent budget yields the end and nothing else."""
     pieces, usage = await answer(engine, asked(delivered=("xyz",), delivered_tokens=(12,)))
     assert pieces == [Piece(index=0, text="", finish_reason="length")]
     assert usage.completion_tokens == 12
 
 
-async def test_transformers_stop_string_ends_the_text_and_frees_the_place(engine: TransformersEngine) -> None:
+async def test_transformers_stop_string_ends_the_text_and_frees_the_place(
+    engine: "TransformersEngine",
+) -> None:
     """Generation is cancelled at the stop string; nothing is left behind in the batch."""
     text = text_of((await answer(engine, asked(max_tokens=20)))[0])
     stop = text[4:6]
@@ -179,7 +188,7 @@ async def test_transformers_stop_string_ends_the_text_and_frees_the_place(engine
     await until_empty(engine)
 
 
-async def test_transformers_requests_at_once_are_each_as_if_alone(engine: TransformersEngine) -> None:
+async def test_transformers_requests_at_once_are_each_as_if_alone(engine: "TransformersEngine") -> None:
     """Batched together, more than there are slots, every greedy text is its own."""
     prompts = ["one", "two", "three", "four", "five"]
     alone = [text_of((await answer(engine, asked(prompt)))[0]) for prompt in prompts]
@@ -187,7 +196,7 @@ async def test_transformers_requests_at_once_are_each_as_if_alone(engine: Transf
     assert [text_of(pieces) for pieces, _ in together] == alone
 
 
-async def test_transformers_several_choices_all_end(engine: TransformersEngine) -> None:
+async def test_transformers_several_choices_all_end(engine: "TransformersEngine") -> None:
     """Sampled choices differ; usage counts them all."""
     pieces, usage = await answer(engine, asked(n=3, temperature=1.5))
     assert len({text_of(pieces, choice) for choice in range(3)}) > 1
@@ -195,7 +204,7 @@ async def test_transformers_several_choices_all_end(engine: TransformersEngine) 
     assert usage.completion_tokens == sum(piece.tokens for piece in pieces)
 
 
-async def test_transformers_chat_uses_the_models_template(engine: TransformersEngine) -> None:
+async def test_transformers_chat_uses_the_models_template(engine: "TransformersEngine") -> None:
     """A conversation is the completion of its rendered template."""
     chat = GenerationRequest(
         "r",
@@ -209,7 +218,7 @@ async def test_transformers_chat_uses_the_models_template(engine: TransformersEn
 
 
 async def test_transformers_prompt_beyond_the_context_is_refused_and_others_served(
-    engine: TransformersEngine,
+    engine: "TransformersEngine",
 ) -> None:
     """The request that would have killed the loop never reaches it."""
     with pytest.raises(
@@ -222,7 +231,7 @@ async def test_transformers_prompt_beyond_the_context_is_refused_and_others_serv
     assert await engine.healthy()
 
 
-async def test_transformers_reader_that_leaves_frees_its_place(engine: TransformersEngine) -> None:
+async def test_transformers_reader_that_leaves_frees_its_place(engine: "TransformersEngine") -> None:
     """Closing the generator cancels the request in the batch."""
     async with aclosing(engine.generate(asked(max_tokens=80))) as stream:
         assert isinstance(await anext(stream), Usage)
@@ -262,7 +271,7 @@ async def test_transformers_folder_that_is_no_model_is_a_configuration_error(tmp
         await tiny(tmp_path).start()
 
 
-async def until_empty(engine: TransformersEngine) -> None:
+async def until_empty(engine: "TransformersEngine") -> None:
     """Waits until nothing is scheduled in the batch and no handler is left."""
     await until(
         lambda: (

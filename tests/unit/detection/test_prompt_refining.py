@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import BertConfig, BertModel
 
 from services.detection.prompt_attacks.model import pieces_of
 from services.detection.prompt_attacks.normalise import normalise
@@ -23,6 +22,8 @@ from services.detection.training.tuning.unseen import judged, write_held_out
 
 
 def _weights() -> dict[str, NDArray[np.float32]]:
+    from transformers import BertConfig, BertModel  # here: each worker collects, one runs this
+
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=50,
