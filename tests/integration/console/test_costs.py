@@ -191,6 +191,7 @@ async def test_costs_command_and_csv_have_the_same_figures(
     lines = await asyncio.to_thread(CliRunner().invoke, app, arguments)
     refused = await asyncio.to_thread(CliRunner().invoke, app, ["costs", "--group-by", "x"])
     unknown = await asyncio.to_thread(CliRunner().invoke, app, ["costs", "--tenant", "nope"])
+    structlog.reset_defaults()
     assert (unknown.exit_code, "there is no tenant 'nope'" in unknown.stderr) == (1, True)
     found = json.loads(as_json.stdout)
     assert all("key_name" in one for one in found["groups"])
