@@ -21,7 +21,7 @@ from services.console.domain.exporting.filters import moment_text
 from services.console.identity.callers import Caller, Callers
 from services.console.routes.documentation import problems, query_of
 from services.console.routes.figures.lists import ListParameters, ViewList
-from services.console.routes.figures.tagged import answer
+from services.console.routes.figures.tagged import ANSWERS, answer
 
 VIEW = "v_breaches"
 _TYPES = {
@@ -36,7 +36,6 @@ _TYPES = {
     "summary": "String",
 }
 _SINCE = timedelta(minutes=1)
-_CSV = {200: {"content": {"text/csv": {}}}, 304: {"description": "The answer is as If-None-Match has it."}}
 
 
 class BreachesParameters(ListParameters):
@@ -145,7 +144,7 @@ def kpi_router(callers: Callers, reader: ViewReader, clock: Clock) -> APIRouter:
         "/usage/breaches",
         tags=["Usage"],
         response_model=BreachesAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _CSV,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(BreachesParameters, _BREACHES),
     )
     async def breaches(request: Request, caller: Annotated[Caller, Depends(may_read)]) -> Response:
@@ -156,7 +155,7 @@ def kpi_router(callers: Callers, reader: ViewReader, clock: Clock) -> APIRouter:
         "/quality/models",
         tags=["Quality"],
         response_model=ModelsAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _CSV,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(ModelsParameters, _MODELS),
     )
     async def models(request: Request, caller: Annotated[Caller, Depends(may_read)]) -> Response:

@@ -32,13 +32,9 @@ from services.console.read_models.usage.forecasts import flat as flat_forecasts
 from services.console.read_models.usage.query import end_of_hour
 from services.console.routes.documentation import problems, query_of
 from services.console.routes.figures.span import SpanParameters
-from services.console.routes.figures.tagged import answer
+from services.console.routes.figures.tagged import ANSWERS, answer
 
 _LONGEST_DAYS = 400
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}}},
-    304: {"description": "The answer is as If-None-Match has it."},
-}
 
 
 class ExpectedHour(BaseModel):
@@ -225,7 +221,7 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
     @router.get(
         "/forecast",
         response_model=ForecastAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _ANSWERS,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(ForecastParameters, _names(ForecastParameters)),
     )
     async def forecast(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
@@ -241,7 +237,7 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
     @router.get(
         "/anomalies",
         response_model=AnomaliesAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _ANSWERS,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(AnomalyParameters, _names(AnomalyParameters)),
     )
     async def anomalies(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
@@ -263,7 +259,7 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
     @router.get(
         "/capacity",
         response_model=CapacityAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _ANSWERS,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(CapacityParameters, _names(CapacityParameters)),
     )
     async def capacity(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:

@@ -19,7 +19,7 @@ from services.console.domain.exporting.filters import MOST_FILTERS
 from services.console.identity.callers import Caller, Callers
 from services.console.routes.documentation import path_of, problems, query_of
 from services.console.routes.figures.lists import ListParameters, ViewList
-from services.console.routes.figures.tagged import answer
+from services.console.routes.figures.tagged import ANSWERS, answer
 
 VIEW = "v_requests"
 _TYPES = {
@@ -48,7 +48,6 @@ _EVENTS = (
 _ONE = "SELECT * FROM v_requests WHERE request_id = {request_id:String} ORDER BY completed_at DESC LIMIT 1"
 _FINDINGS = "['finding', 'finding_judged']"
 """Events for administrators only."""
-_CSV = {200: {"content": {"text/csv": {}}}, 304: {"description": "The answer is as If-None-Match has it."}}
 
 
 class RequestsParameters(ListParameters):
@@ -169,7 +168,7 @@ def requests_router(callers: Callers, reader: ViewReader, clock: Clock) -> APIRo
     @router.get(
         "",
         response_model=RequestsAnswer,
-        responses=problems(400, 401, 403, 429, 503) | _CSV,
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(RequestsParameters, _NAMES),
     )
     async def list_(request: Request, caller: Annotated[Caller, Depends(may_read)]) -> Response:
@@ -179,7 +178,7 @@ def requests_router(callers: Callers, reader: ViewReader, clock: Clock) -> APIRo
     @router.get(
         "/{request_id}",
         response_model=RequestLife,
-        responses=problems(401, 403, 404, 429, 503) | _CSV,
+        responses=problems(401, 403, 404, 429, 503) | ANSWERS,
         openapi_extra=path_of("{request_id}"),
     )
     async def tell(request: Request, caller: Annotated[Caller, Depends(may_read)]) -> Response:

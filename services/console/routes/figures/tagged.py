@@ -10,6 +10,12 @@ from starlette.responses import Response
 from services.common.http.responses import json_response
 from services.console.domain.csv_text import csv_text
 
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {}}},
+    304: {"description": "The answer is as If-None-Match has it."},
+}
+"""What a route that gives an `answer` documents beside its body in JSON."""
+
 
 def answer(request: Request, body: Any, rows: Sequence[Mapping[str, Any]]) -> Response:
     """The body as JSON, or with `Accept: text/csv` its `rows`; 304 where `If-None-Match`

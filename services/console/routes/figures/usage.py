@@ -24,7 +24,7 @@ from services.console.read_models.usage.reader import Usage
 from services.console.routes.documentation import problems, query_of
 from services.console.routes.figures.outlook import AnomalyTold, ForecastAnswer
 from services.console.routes.figures.span import SpanParameters
-from services.console.routes.figures.tagged import answer
+from services.console.routes.figures.tagged import ANSWERS, answer
 
 _LONGEST_DAYS = 92
 Part = Literal[
@@ -133,11 +133,7 @@ def usage_router(
     @router.get(
         "/analytics",
         response_model=UsageAnswer,
-        responses=problems(400, 401, 403, 429, 503)
-        | {
-            200: {"content": {"text/csv": {}}},
-            304: {"description": "The answer is as If-None-Match has it."},
-        },
+        responses=problems(400, 401, 403, 429, 503) | ANSWERS,
         openapi_extra=query_of(UsageParameters, _NAMES),
     )
     async def show(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
