@@ -28,6 +28,8 @@ ROLES = [
     ("dispatcher", "active"),
     ("console", None),
     ("kafka", None),
+    ("replica", None),
+    ("inference", None),
 ]
 """The first two always, all with TOCSIN_CHAOS_LONG=1."""
 

@@ -29,6 +29,10 @@ BEYOND = (
         "the services' logs, which have the public ids of the subject's keys beside the times of calls, and "
         "neither names nor texts, until their files are rotated"
     ),
+    (
+        "what gateways hold of running streams, fifteen minutes at most, and counts of shared limits by "
+        "key and user, a day at most"
+    ),
     "text that somebody else wrote about the subject, and names within texts, which nothing finds",
 )
 """What an erasure does not reach, as each receipt says."""

@@ -14,6 +14,9 @@ COMPACTED_WITHIN = timedelta(hours=80)
 after an hour and with the next record (2 h: `elsewhere/compacted_topics.py` writes one an
 hour), is compacted within a day of that (26 h); the empty record, whose key may be a name,
 is kept for a day more (50 h), and goes with the next compaction (78 h)."""
+_DELETED_WITHIN = timedelta(minutes=6)
+"""When the files of a segment that is too old are gone: a broker looks every five minutes
+by default, and deletes a minute later."""
 
 HOLDS: Mapping[str, str] = {
     "inference.requests.{model}.{lane}.v1": "prompts as they came, the pseudonym",
@@ -69,7 +72,7 @@ def last_copy(topic: Topic, since: datetime) -> datetime:
     """When a topic has no record any more that was written by `since`."""
     if topic.retention is None or topic.segment is None:
         return since + COMPACTED_WITHIN
-    return since + topic.retention + topic.segment
+    return since + topic.retention + topic.segment + _DELETED_WITHIN
 
 
 def copies(since: datetime) -> list[tuple[str, str, datetime]]:

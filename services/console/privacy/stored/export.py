@@ -24,6 +24,9 @@ NOT_INCLUDED = (
     "counts of users, in which one cannot be told",
     "events that a consumer could not use (dead letters), but where and when there were any",
     "what others wrote of the subject's answers, which is about those others",
+    "which rules found something, and the likest requests of the time, which may be others'",
+    "what the security role remembers to judge by: usual hours, rates and sketches of texts",
+    "traces in Langfuse, which that system's owner exports",
 )
 _UNLOGGED = "SETTINGS log_queries = 0"
 """A ClickHouse server keeps statements: not this one, which tells who is asked for."""

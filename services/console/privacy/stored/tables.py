@@ -81,7 +81,10 @@ PERSONAL: tuple[PersonalRows, ...] = (
             "neighbours": "'[]'",
         },
         "the row: kind, level and time of what was found, without whose",
-        ("found_at", "request_id", "model", "place", "category", "level", "score", "action", "masked_text"),
+        (
+            *("found_at", "request_id", "model", "place", "category", "level", "score", "action"),
+            *("masked_text", "explanation"),
+        ),
         {"masked_text": blank("masked_text"), "explanation": "emptyArrayString()", "neighbours": "'[]'"},
         "masked_text IS NOT NULL OR notEmpty(explanation) OR neighbours NOT IN ('', '[]')",
     ),
@@ -173,7 +176,7 @@ PERSONAL: tuple[PersonalRows, ...] = (
             "actions": f"if(subject['key_id'] IN {_KEYS}, emptyArrayString(), actions)",
         },
         "the row: figures, and what was decided, without whose key and who decided and why",
-        ("changed_at", "fingerprint", "change", "reason", "title"),
+        ("changed_at", "fingerprint", "change", "reason", "title", "why"),
     ),
     PersonalRows(
         "requests",

@@ -1,11 +1,15 @@
 """Which addresses may be connected to."""
 
+import ast
 import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import services
 from services.common.process.egress import AddressRefusedError, Egress, parse_networks
 
 PRIVATE = [
@@ -82,3 +86,43 @@ def test_setting_that_names_no_networks_says_how_to_write_them(text: str) -> Non
     """The network and an example."""
     with pytest.raises(ValueError, match=r"write networks such as 10\.0\.0\.0/8"):
         parse_networks(text)
+
+
+CLIENTS = {"ClientSession", "urlopen", "OTLPSpanExporter", "AsyncClient", "HTTPConnection", "HTTPSConnection"}
+UNGUARDED = {
+    "services/gateway/http/console_proxy.py": "the console's own address, of the installation's settings",
+    "services/common/process/telemetry.py": "the collector of the installation's settings, often beside it",
+    "services/common/store/client.py": "the store's own address",
+    "services/common/store/reading.py": "the store's own address",
+    "services/console/read_models/service_health.py": "the services' own addresses",
+    "services/cli/installation/process_status.py": "the installation's own processes",
+    "services/embedded/supervision/processes.py": "the installation's own processes",
+    "services/cli/installation/demo.py": "the gateway's own address, asked by who runs the command",
+}
+"""Where HTTP goes out without the guard, and whither."""
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in CLIENTS:
+                yield node
+
+
+def test_whatever_goes_out_is_guarded_or_named_here() -> None:
+    """A new client of HTTP takes its connections from `egress`, or is on the list with a
+    reason; and the list names no file that has none.
+    """
+    found: dict[str, list[ast.Call]] = {}
+    root = Path(services.__path__[0]).parent
+    for file in sorted((root / "services").rglob("*.py")):
+        if calls := list(_calls(ast.parse(file.read_text(encoding="utf-8")))):
+            found[str(file.relative_to(root))] = calls
+    bare = {
+        file
+        for file, calls in found.items()
+        for call in calls
+        if not any(one.arg == "connector" and "egress" in ast.unparse(one.value) for one in call.keywords)
+    }
+    assert bare == set(UNGUARDED)

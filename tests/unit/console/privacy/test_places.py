@@ -58,4 +58,4 @@ def test_last_copy_is_after_the_retention_and_the_open_segment() -> None:
             if HOLDS[topic.name]:
                 assert told[one.name] == last_copy(one, BEGAN)
             if one.retention is not None and one.segment is not None:
-                assert last_copy(one, BEGAN) == BEGAN + one.retention + one.segment
+                assert last_copy(one, BEGAN) > BEGAN + one.retention + one.segment
