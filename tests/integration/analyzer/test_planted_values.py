@@ -21,7 +21,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from schemas.control import PolicyChanged
-from schemas.topics import COMPLETED, FEEDBACK, TOPICS, Topic, dead_letter_name
+from schemas.topics import COMPLETED, FEEDBACK, OBSERVATIONS, TOPICS, Topic, dead_letter_name
 from services.common.bus import Outgoing, Producer, Start, Tail
 from services.common.bus.administration.admin import admin, provision
 from services.common.clock import utc_now
@@ -267,7 +267,8 @@ async def test_planted_values_are_found_nowhere_that_outlives_the_request(
     hour, logs nor metrics; whichever way they came and however their request ended.
     """
     url, port = scene.broker.bootstrap, free_port()
-    recorder = scene.another_recorder(TOCSIN_HEALTH_PORT=str(port))
+    roles = "recorder,audit,security"
+    recorder = scene.another_recorder(TOCSIN_HEALTH_PORT=str(port), TOCSIN_ANALYZER_ROLES=roles)
     recorder.start()
     try:
         for policy in (
@@ -280,7 +281,8 @@ async def test_planted_values_are_found_nowhere_that_outlives_the_request(
             for number in range(REQUESTS // 2):
                 await path.ask(number)
         await _rate(scene, path)
-        await _bury(url)
+        ends = (await bus_texts(path, url))[COMPLETED.name].splitlines()
+        await _bury(url, next(one for one in ends if "[EMAIL_1]" in one))
         ended = len(set(path.asked))
 
         async def recorded() -> bool:
@@ -290,6 +292,11 @@ async def test_planted_values_are_found_nowhere_that_outlives_the_request(
             return rows[0]["n"] >= ended and remarks[0]["n"] >= 1 and letters[0]["n"] >= 1
 
         await eventually(recorded, within_s=60, what="all ends, remarks and dead letters")
+
+        async def watched() -> bool:
+            return len((await bus_texts(path, url)).get(OBSERVATIONS.name, "").splitlines()) >= ended
+
+        await eventually(watched, within_s=60, what="all ends, by the security role")
         planted, metrics = path.planted, _metrics(port)
         assert len(planted.values) > REQUESTS
         stored = await store_text(scene)
@@ -297,6 +304,7 @@ async def test_planted_values_are_found_nowhere_that_outlives_the_request(
         assert planted.found_in(stored) == []
         topics = await bus_texts(path, url)
         assert "[EMAIL_1]" in topics[COMPLETED.name]
+        assert "[EMAIL_1]" in topics[DLQ]
         assert planted.found_in(topics[DLQ]) == []
         raw = {name for name, text in topics.items() if planted.found_in(text)}
         assert raw, "the search finds what is there"
@@ -341,11 +349,11 @@ async def _rate(scene: Scene, path: PlantedPath) -> None:
     assert FEEDBACK.name
 
 
-async def _bury(url: str) -> None:
-    """Has the recorder write a dead letter: one record that nobody can use."""
+async def _bury(url: str, end: str) -> None:
+    """Has the recorder write a dead letter: an end in a form that nobody can use."""
     producer = Producer(url, "burying")
     await producer.start()
-    await producer.send(Outgoing(COMPLETED.name, Unreadable(), subject="x", tenant="acme"))
+    await producer.send(Outgoing(COMPLETED.name, Unreadable(nonsense=end), subject="x", tenant="acme"))
     await producer.close()
     assert dead_letter_name(COMPLETED.name) == DLQ
 
