@@ -99,6 +99,7 @@ def installation(
 
     Raises:
         RuntimeError: it did not become ready; the message holds the end of its log.
+        AssertionError: a log of its services holds one of its secrets.
     """
     with contextlib.ExitStack() as stack:
         root = home or Path(
@@ -119,6 +120,16 @@ def installation(
             ray = ray_folder(Home(root))
             if ray.parent != root.resolve():  # in /tmp, where nobody else would remove it
                 shutil.rmtree(ray.parent, ignore_errors=True)
+        leaked = _secrets_in_logs(root)
+        assert not leaked, f"the logs hold {leaked}"
+
+
+def _secrets_in_logs(home: Path) -> list[str]:
+    """The names of the installation's secrets that its services' logs hold."""
+    logs = "".join(one.read_text(errors="replace") for one in Home(home).logs.rglob("*") if one.is_file())
+    assert logs
+    secrets = Home(home).secrets().items()
+    return [name for name, value in secrets if isinstance(value, str) and value in logs]
 
 
 def _start(home: Path, settings: Mapping[str, str], gateways: int) -> Installation:
