@@ -120,7 +120,8 @@ async def test_life_of_a_request_is_told_to_its_tenant(filled: RunningStore, sce
     (row,) = _plain(
         filled,
         "SELECT request_id, outcome FROM v_requests WHERE tenant = 'tenant-01' "
-        "AND completed_at < '2026-09-20' AND outcome = 'completed' LIMIT 1",
+        "AND completed_at < '2026-09-20' AND outcome = 'completed' AND request_id NOT IN "
+        "(SELECT request_id FROM v_requests WHERE tenant != 'tenant-01') LIMIT 1",  # other tests' traffic
     )
     filled.ask(
         "INSERT INTO security_findings (found_at, tenant, request_id, finding_id, level) VALUES "

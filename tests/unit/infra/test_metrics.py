@@ -27,7 +27,7 @@ MISSION = {
 BOUNDED = {
     *("model", "status", "lane", "replica", "route", "reason", "why", "topic", "group", "table", "kind"),
     *("outcome", "part", "state", "dependency", "subject", "limit", "period", "event", "result"),
-    *("category", "level", "partition", "depth", "figure", "metric", "change"),
+    *("category", "level", "partition", "depth", "figure", "metric", "change", "rule"),
 }
 """Labels whose values are few: of the catalogue, of an enumeration, of the deployment."""
 

@@ -30,6 +30,8 @@ class Scene:
         return await self.console.client.get(f"/api/usage/analytics?{query}", headers=self.reader | named)
 
     def _answer(self, sql: str, _parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if "anomalies" in sql or "forecasts" in sql:
+            return []
         row = FIGURES | {"n": self.requests}
         if "is_total" in sql:
             model = row | {"model": "=m", "is_total": 0, "percentiles": (1500.0, 2000.0, 2500.0)}
