@@ -34,6 +34,8 @@ SETTLE = timedelta(minutes=15)
 _ROUND_S = 900.0
 _MOST_ROWS = 1000
 _MOST_KNOWN = 10_000
+_UNUSABLE = (TypeError, ValueError, KeyError, ArithmeticError)
+"""A row of evidence with a NULL or no finite number where a rule wants one."""
 _KNOWN = (
     "SELECT fingerprint, tenant, rule, state, told_at, severity, days, decided_at, decided_harm, "
     "decided_severity "
@@ -78,15 +80,15 @@ class Advisor:
         """
         rows = await self.store.query(_KNOWN, {"most": _MOST_KNOWN})
         known = {str(row["fingerprint"]): known_of(row) for row in rows}
-        tenants = {str(row["fingerprint"]): str(row["tenant"]) for row in rows}
         found, judged = await self._found(as_of)
         now = self.clock()
-        followed = course(known, found, judged, now)
+        followed = course(known, found, judged, now, as_of=as_of)
         if followed.passed_over:
             log.warning("recommendations_passed_over", count=followed.passed_over)
             metrics.RECOMMENDATIONS_PASSED_OVER.inc(followed.passed_over)
         for step in followed.steps:
-            change = change_of(step, tenants.get(step.fingerprint, ""), now, as_of)
+            before = known.get(step.fingerprint)
+            change = change_of(step, before.tenant if before else "", now, as_of)
             record = Outgoing(
                 RECOMMENDATIONS.name, change, subject=change.fingerprint, tenant=change.tenant, partition=0
             )
@@ -95,8 +97,9 @@ class Advisor:
         log.info("advised", as_of=as_of, rules=len(judged), found=len(found), told=len(followed.steps))
 
     async def _found(self, as_of: datetime) -> tuple[list[Recommendation], set[str]]:
-        """What the rules say, and those that could be asked. One that cannot, for it takes
-        too long or too much memory, says nothing, and keeps no other from it.
+        """What the rules say, and those of which all evidence was read. One that cannot be
+        asked, for it takes too long or too much memory, or makes nothing of its evidence,
+        says nothing, and keeps no other from it.
         """
         found: list[Recommendation] = []
         judged: set[str] = set()
@@ -104,14 +107,19 @@ class Advisor:
         for rule in self.rules.values():
             try:
                 rows = await self._evidence(rule, as_of)
-            except (StoreRejectedError, StoreUnavailableError) as error:
+                said = _tellable(rule, rows, as_of)
+            except (StoreRejectedError, StoreUnavailableError, *_UNUSABLE) as error:
                 log.warning("rule_not_asked", rule=rule.id, error=str(error))
                 metrics.RECOMMENDATION_RULES_FAILED.labels(rule.id).inc()
                 failed = error
                 continue
-            found += advise(rule, rows)
-            judged.add(rule.id)
-        if failed is not None and not judged:
+            found += said
+            if len(rows) < _MOST_ROWS:
+                judged.add(rule.id)
+            else:  # whatever was cut off may hold: nothing of this rule lapses
+                log.warning("rule_evidence_cut", rule=rule.id, rows=len(rows))
+                metrics.RECOMMENDATION_RULES_CUT.labels(rule.id).inc()
+        if failed is not None and not judged and not found:
             raise StoreUnavailableError(f"no rule could be asked: {failed}") from failed
         return found, judged
 
@@ -120,6 +128,14 @@ class Advisor:
         begin = as_of - timedelta(days=rule.days)
         values = {"from": begin, "to": as_of, "tenant": "", "limit": _MOST_ROWS}
         return await self.store.query(saved.limited, values)
+
+
+def _tellable(rule: Rule, rows: Sequence[Mapping[str, Any]], as_of: datetime) -> list[Recommendation]:
+    """What a rule says; raises here, not when it is told, what cannot be told."""
+    said = advise(rule, rows)
+    for one in said:
+        advice_of(one, as_of)
+    return said
 
 
 def last_midnight(moment: datetime) -> datetime:
@@ -131,6 +147,7 @@ def known_of(row: Mapping[str, Any]) -> Known:
     """A row of v_recommendations."""
     return Known(
         fingerprint=str(row["fingerprint"]),
+        tenant=str(row["tenant"]),
         rule=str(row["rule"]),
         state=row["state"],
         told_at=row["told_at"],

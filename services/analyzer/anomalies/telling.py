@@ -2,8 +2,8 @@
 end, too.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.events.alerts import Severity
@@ -11,27 +11,46 @@ from schemas.events.insight.kpi import BreachState, KpiBreached, OpenBreach
 from services.analyzer.anomalies.domain.tracking import Tracked
 
 METRIC = "anomaly_{figure}"
+Judged = Mapping[tuple[str, str], Mapping[str, float]]
+"""By tenant and model of the subjects that were worked out: figures of their last hour."""
 _MOST_OPEN = 200
+_UNJUDGED_FOR = timedelta(days=7)
 _EITHER_WAY = frozenset({"requests", "joint"})
 
 
 def breaches_of(
-    tracked: Sequence[Tracked], opened: Sequence[OpenBreach], *, now: datetime
+    tracked: Sequence[Tracked],
+    opened: Sequence[OpenBreach],
+    *,
+    judged: Judged,
+    as_of: datetime,
+    now: datetime,
 ) -> tuple[list[KpiBreached], tuple[OpenBreach, ...]]:
-    """What is to be told, and which breaches are open then; at most 200, of the most
-    unusual anomalies.
+    """What is to be told, and which breaches are open then. At most 200 are: new ones, of
+    the most unusual anomalies first, have the room that open ones leave.
+
+    The end of one is told with the figure of the hour before `as_of`. One of a subject that
+    was not judged stays open, since nothing is known of its end, for a week at most.
     """
     lasting = [one for one in tracked if one.lasts and _is_bad(one)]
     lasting.sort(key=lambda one: (-one.anomaly["score"], one.anomaly_id))
-    lasting_by_id = {one.anomaly_id: one for one in lasting[:_MOST_OPEN]}
-    kept = tuple(one for one in opened if one.breach_id in lasting_by_id)
-    over = [one for one in opened if one.breach_id not in lasting_by_id]
+    names = {one.anomaly_id for one in lasting}
+    kept, told = [], []
+    for one in opened:
+        if one.breach_id in names:
+            kept.append(one.model_copy(update={"ends_at": None}))
+        elif (one.tenant, one.model) in judged:
+            told.append(_recovery(one, judged[one.tenant, one.model], as_of, now))
+        elif one.ends_at is not None and one.ends_at <= now:
+            summary = f"not judged for {_UNJUDGED_FOR.days} days: nothing is known of its end"
+            told.append(_recovery(one, {}, as_of, now, summary))
+        else:
+            kept.append(one.model_copy(update={"ends_at": one.ends_at or now + _UNJUDGED_FOR}))
     known = {one.breach_id for one in kept}
-    begun = [_breach(one, now) for name, one in lasting_by_id.items() if name not in known]
-    fresh = tuple(
-        OpenBreach.model_validate(one.model_dump(include=set(OpenBreach.model_fields))) for one in begun
-    )
-    return [*(_recovery(one, now) for one in over), *begun], kept + fresh
+    new = [one for one in lasting if one.anomaly_id not in known]
+    begun = [_breach(one, now) for one in new[: max(0, _MOST_OPEN - len(kept))]]
+    fresh = [OpenBreach.model_validate(one.model_dump(include=set(OpenBreach.model_fields))) for one in begun]
+    return told + begun, (*kept, *fresh)
 
 
 def _is_bad(one: Tracked) -> bool:
@@ -80,10 +99,25 @@ def summary_of(one: Tracked) -> str:
     )
 
 
-def _recovery(one: OpenBreach, now: datetime) -> KpiBreached:
+def _recovery(
+    one: OpenBreach, figures: Mapping[str, float], as_of: datetime, now: datetime, summary: str = ""
+) -> KpiBreached:
+    """The end of a breach, with its figure's value of the last hour; without one, of which
+    `samples` are 0, where there is none (as of figures that do not fit each other).
+    """
     values: dict[str, Any] = {name: getattr(one, name) for name in OpenBreach.model_fields}
     del values["clear_since"], values["ends_at"]
-    return KpiBreached(**values, state=BreachState.RECOVERED, value=one.threshold, samples=0, detected_at=now)
+    value = figures.get(one.metric.removeprefix(METRIC.format(figure="")))
+    if value is not None:
+        values |= {"window_start": as_of - timedelta(hours=1), "window_end": as_of}
+    return KpiBreached(
+        **values,
+        state=BreachState.RECOVERED,
+        value=0.0 if value is None else value,
+        samples=0 if value is None else 1,
+        summary=summary,
+        detected_at=now,
+    )
 
 
 def _short(value: float) -> str:

@@ -18,11 +18,14 @@ from services.common.clock import monotonic_s, utc_now
 from services.common.errors import BusUnavailableError, StoreRejectedError, StoreUnavailableError
 from services.common.process import metrics
 from services.common.process.health import Reporter
+from services.common.retry import Pauses
 from services.common.store import Store
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 5.0
+_PAUSES = Pauses(first_s=_EVERY_S, longest_s=600.0)
+"""After rounds that failed: each is done again whole."""
 _QUERY_S = 90.0
 
 
@@ -41,6 +44,7 @@ class ForecastRole:
         self._done_to: datetime | None = None
         self._not_before: datetime | None = None
         self._is_waiting = False
+        self._failed = 0
         self._store = Store(
             settings.clickhouse_url, name="tocsin-forecast", timeout_s=_QUERY_S, connections=2
         )
@@ -91,17 +95,23 @@ class ForecastRole:
 
     async def _work_from_time_to_time(self) -> None:
         while True:
-            try:
-                await self._do_what_is_due()
-            except (BusUnavailableError, StoreUnavailableError, StoreRejectedError) as error:
-                self._health.report("rounds", ok=False, detail=str(error))
-                if not self._is_waiting:
-                    log.warning("round_waits", error=str(error))
-                self._is_waiting = True
-            else:
-                self._health.report("rounds", ok=True)
-                self._is_waiting = False
-            await asyncio.sleep(_EVERY_S)
+            pause_s = await self._work()
+            await asyncio.sleep(pause_s)
+
+    async def _work(self) -> float:
+        """Does what is due; how long to rest then (s)."""
+        try:
+            await self._do_what_is_due()
+        except (BusUnavailableError, StoreUnavailableError, StoreRejectedError) as error:
+            self._health.report("rounds", ok=False, detail=str(error))
+            if not self._is_waiting:
+                log.warning("round_waits", error=str(error))
+            self._is_waiting = True
+            self._failed += 1
+            return _PAUSES.after(self._failed)
+        self._health.report("rounds", ok=True)
+        self._is_waiting = False
+        return _EVERY_S
 
     async def _do_what_is_due(self) -> None:
         now = utc_now()
@@ -115,4 +125,4 @@ class ForecastRole:
             return
         await self._progress.close()
         await self._rounds.do(due)
-        self._done_to = due
+        self._done_to, self._failed = due, 0

@@ -35,6 +35,14 @@ class BusStateLog:
         )
         await producer.start(self.timeout_s)
         self._producer = producer
+        return await self.read()
+
+    async def read(self) -> KpiStateRemembered | None:
+        """Reads what is there, and fences nobody.
+
+        Raises:
+            BusUnavailableError: no broker, or it took too long.
+        """
         tail = Tail(self.url, f"{self.group}-state", committed_only=True, topic=KPI_STATE.name)
         newest: KpiStateRemembered | None = None
         try:

@@ -371,10 +371,18 @@ RECOMMENDATIONS = Counter(
     "tocsin_recommendations_total", "Recommendations that were told, by what became of them.", ("change",)
 )
 RECOMMENDATIONS_PASSED_OVER = Counter(
-    "tocsin_recommendations_passed_over_total", "Recommendations that were not told: 500 were open."
+    "tocsin_recommendations_passed_over_total",
+    "Recommendations that were not told: 500 were new, or 50 of the tenant.",
 )
 RECOMMENDATION_RULES_FAILED = Counter(
-    "tocsin_recommendation_rules_failed_total", "Rules whose evidence could not be asked for.", ("rule",)
+    "tocsin_recommendation_rules_failed_total",
+    "Rules whose evidence could not be asked for or used.",
+    ("rule",),
+)
+RECOMMENDATION_RULES_CUT = Counter(
+    "tocsin_recommendation_rules_cut_total",
+    "Rules with more evidence than is read (1000 rows): nothing of them lapses.",
+    ("rule",),
 )
 
 # Privacy.

@@ -41,6 +41,9 @@ class KeptState:
     async def open(self) -> KpiStateRemembered | None:
         return self.state
 
+    async def read(self) -> KpiStateRemembered | None:
+        return self.state
+
     async def write(self, told: Sequence[KpiBreached], state: KpiStateRemembered) -> None:
         if self.fails:
             raise RuntimeError("killed")

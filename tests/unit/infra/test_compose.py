@@ -8,6 +8,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from services.analyzer.roles import ROLES
+from services.common.control.thresholds import DEFAULT_RISK_THRESHOLDS
+from services.console.settings import Settings
 from services.embedded.clickhouse.engine.chdb_engine import SPEND_COLUMNS
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -19,6 +22,7 @@ _SECRETS = {
     "TOCSIN_PSEUDONYM_KEY": {"gateway", "console"},
     "TOCSIN_CLICKHOUSE_URL": {"analyzer", "migrate", "console"},
     "TOCSIN_GATEWAY_CLICKHOUSE_URL": {"gateway"},
+    "TOCSIN_LANGFUSE_SECRET_KEY": {"console"},
 }
 _STORE_PASSWORD = re.compile(r"\$\{TOCSIN_CLICKHOUSE_PASSWORD\b")
 
@@ -109,3 +113,27 @@ def test_services_that_let_callers_in_know_the_identity_provider(name: str) -> N
     given = _SERVICES[name]["environment"]
     wanted = {"TOCSIN_JWT_ALGORITHMS", "TOCSIN_JWT_ISSUER", "TOCSIN_JWT_JWKS_URL", "TOCSIN_EGRESS_ALLOWED"}
     assert wanted <= set(given)
+
+
+def test_analyzers_have_each_role_once() -> None:
+    """A role that none has leaves its commands and pages without figures."""
+    given = [
+        one["environment"].get("TOCSIN_ANALYZER_ROLES", "") for one in _OURS.values() if "environment" in one
+    ]
+    assert sorted(role for one in given for role in one.split(",") if role) == sorted(ROLES)
+
+
+@pytest.mark.parametrize("name", ["analyzer", "security", "gateway", "console"])
+def test_thresholds_of_risk_hold_wherever_they_are_read(name: str) -> None:
+    """As .env has them; where it has none, those of the code."""
+    told = _SERVICES[name]["environment"]["TOCSIN_RISK_THRESHOLDS"]
+    assert told == f"${{TOCSIN_RISK_THRESHOLDS:-{DEFAULT_RISK_THRESHOLDS}}}"
+
+
+def test_console_is_told_of_a_langfuse_with_settings_that_it_has() -> None:
+    """Erasures reach it, if .env names one; what is not named is as good as not given."""
+    told = {name: one for name, one in _SERVICES["console"]["environment"].items() if "LANGFUSE" in name}
+    assert {name.removeprefix("TOCSIN_").lower() for name in told} == {
+        name for name in Settings.model_fields if name.startswith("langfuse_")
+    }
+    assert {one.rpartition(":-")[2] for one in told.values()} == {"}", "false}"}

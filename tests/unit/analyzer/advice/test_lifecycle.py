@@ -1,5 +1,6 @@
 """How recommendations live on: a state machine over days."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.analyzer.advice.domain.advice import Gain, Recommendation, fingerprint_of
-from services.analyzer.advice.domain.lifecycle import MOST_OPEN, Known, course
+from services.analyzer.advice.domain.lifecycle import MOST_NEW, MOST_NEW_OF_TENANT, Known, course
 from services.analyzer.advice.domain.rules import RULES
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -31,7 +32,8 @@ def _known(**values: Any) -> Known:
 
 
 def _kinds(known: Known | None, *found: Recommendation, judged: tuple[str, ...] = (_RULE.id,)) -> list[str]:
-    return [one.kind for one in course({known.fingerprint: known} if known else {}, found, judged, NOW).steps]
+    before = {known.fingerprint: known} if known else {}
+    return [one.kind for one in course(before, found, judged, NOW, as_of=NOW).steps]
 
 
 def test_new_is_raised_then_renewed_once_a_day_and_lapses() -> None:
@@ -82,17 +84,46 @@ def test_what_people_decided_stays_but_for_a_reason(
     """Accepted ones are not taken back; done ones return when they hold of days after;
     dismissed ones when they are twice as bad, more urgent, or ninety days old.
     """
-    told = course({known.fingerprint: known}, found, (_RULE.id,), NOW).steps
+    told = course({known.fingerprint: known}, found, (_RULE.id,), NOW, as_of=NOW).steps
     assert [one.kind for one in told] == kinds
     assert all(one.reason for one in told if one.kind == "reopened")
 
 
 def test_most_pressing_ones_are_told_where_there_is_no_room_for_all() -> None:
-    """500 are open at most; the others are counted."""
-    found = [_found(str(n), score=n / 10) for n in range(MOST_OPEN + 7)]
-    told = course({}, found, (_RULE.id,), NOW)
-    assert (len(told.steps), told.passed_over) == (MOST_OPEN, 7)
+    """500 are new at most; the others are counted."""
+    found = [_found(str(n), score=n / 10) for n in range(MOST_NEW + 7)]
+    told = course({}, found, (_RULE.id,), NOW, as_of=NOW)
+    assert (len(told.steps), told.passed_over) == (MOST_NEW, 7)
     assert min(one.found.score for one in told.steps if one.found) == 0.7
+
+
+def test_accepted_ones_take_no_room_and_no_tenant_takes_all() -> None:
+    """A tenant with more than its share, however pressing, leaves another its own; what
+    lapses makes room at once.
+    """
+    accepted = {str(n): _known(fingerprint=str(n), state="accepted") for n in range(MOST_NEW)}
+    many = [
+        replace(_found(score=90), fingerprint=f"{tenant}-{n}", tenant=tenant)
+        for tenant, count in (("acme", MOST_NEW), ("", 60))
+        for n in range(count)
+    ]
+    told = course(accepted, [*many, _found("globex", score=1)], (), NOW, as_of=NOW)
+    tenants = Counter(one.found.tenant for one in told.steps if one.found)
+    assert tenants == {"acme": MOST_NEW_OF_TENANT, "": 60, "globex": 1}
+    assert told.passed_over == MOST_NEW - MOST_NEW_OF_TENANT
+    full = {str(n): _known(fingerprint=str(n), tenant="acme") for n in range(MOST_NEW_OF_TENANT)}
+    assert course(full, many[:1], (), NOW, as_of=NOW).steps == ()
+    kinds = Counter(one.kind for one in course(full, many[:1], (_RULE.id,), NOW, as_of=NOW).steps)
+    assert kinds == {"raised": 1, "lapsed": MOST_NEW_OF_TENANT}
+
+
+def test_done_one_returns_for_days_after_it_was_done_alone() -> None:
+    """Evidence ends at midnight: 28 days after noon of the 1st it still begins before it."""
+    done = _known(state="done", decided_at=NOW - 28 * _DAY)
+    later = NOW + timedelta(hours=12)
+    assert course({done.fingerprint: done}, (_found(),), (), later, as_of=NOW).steps[0].kind == "reopened"
+    done = replace(done, decided_at=NOW - 28 * _DAY + timedelta(hours=12))
+    assert course({done.fingerprint: done}, (_found(),), (), later, as_of=NOW).steps == ()
 
 
 _STATE = {"raised": "new", "reopened": "new", "lapsed": "lapsed"}
@@ -110,14 +141,16 @@ def test_history_is_told_once_whatever_comes(days: list[tuple[bool, str]]) -> No
     for day, (is_found, decision) in enumerate(days):
         now = NOW + day * _DAY
         found = (_found(),) if is_found else ()
-        steps = course({known.fingerprint: known} if known else {}, found, (_RULE.id,), now).steps
+        steps = course({known.fingerprint: known} if known else {}, found, (_RULE.id,), now, as_of=now).steps
         for step in steps:
             raised += step.kind == "raised"
             before = known.state if known else None
             known = replace(known or _known(), state=_STATE.get(step.kind, before or "new"), told_at=now)
             assert step.kind != "lapsed" or before == "new"
             assert step.kind != "reopened" or before in ("lapsed", "dismissed", "done")
-        assert not course({known.fingerprint: known} if known else {}, found, (_RULE.id,), now).steps
+        assert not course(
+            {known.fingerprint: known} if known else {}, found, (_RULE.id,), now, as_of=now
+        ).steps
         if known and decision:
             known = replace(known, state=decision, decided_at=now, decided_harm=3, decided_severity="warning")  # type: ignore[arg-type]
     assert raised <= 1
