@@ -34,8 +34,8 @@ SETTLE = timedelta(minutes=15)
 _ROUND_S = 900.0
 _MOST_ROWS = 1000
 _MOST_KNOWN = 10_000
-_UNUSABLE = (TypeError, ValueError, KeyError, ArithmeticError)
-"""A row of evidence with a NULL or no finite number where a rule wants one."""
+_NOT_ASKED = (StoreRejectedError, StoreUnavailableError, TypeError, ValueError, KeyError, ArithmeticError)
+"""By the store, or by a NULL or no finite number in the evidence where a rule wants one."""
 _KNOWN = (
     "SELECT fingerprint, tenant, rule, state, told_at, severity, days, decided_at, decided_harm, "
     "decided_severity "
@@ -108,7 +108,7 @@ class Advisor:
             try:
                 rows = await self._evidence(rule, as_of)
                 said = _tellable(rule, rows, as_of)
-            except (StoreRejectedError, StoreUnavailableError, *_UNUSABLE) as error:
+            except _NOT_ASKED as error:
                 log.warning("rule_not_asked", rule=rule.id, error=str(error))
                 metrics.RECOMMENDATION_RULES_FAILED.labels(rule.id).inc()
                 failed = error

@@ -85,7 +85,7 @@ def _count(name: str, rule: str) -> float:
     [
         {"usual": None},
         {"usual": float("nan")},
-        {"daily": [float("inf")] * 7},
+        {"daily": [1e308] * 7},
         {"daily": None},
         {"usd": "many"},
     ],
