@@ -41,7 +41,7 @@ _THREATS = (
     f"AND level IN ('medium', 'high', 'critical') GROUP BY at, of_tenant, of_model {_LIMITS}"
 )
 _NEWEST = (
-    "SELECT as_of, tenant, model, max(known_hours) AS hours FROM forecasts "  # noqa: S608  names of ours
+    "SELECT as_of, tenant, model, max(known_hours) AS hours FROM forecasts FINAL "  # noqa: S608  names of ours
     f"WHERE as_of = (SELECT max(as_of) FROM forecasts) GROUP BY as_of, tenant, model {_LIMITS}"
 )
 _KNOWN = (

@@ -198,7 +198,9 @@ def _tracked(
 def _last_hour(subject: Subject) -> dict[str, float]:
     """Figures of a subject's last hour, as anomalies have them; latency is the mean."""
     last = {name: values[-1] for name, values in subject.sums.items() if values}
-    figures = {name: last[name] for name in ("requests", "tokens", "cost_usd", "threats") if name in last}
+    figures: dict[str, float] = {
+        name: last[name] for name in ("requests", "tokens", "cost_usd", "threats") if name in last
+    }
     if "failed" in last:
         figures["errors"] = last["failed"]
     if last.get("requests") and "duration_s" in last:

@@ -30,9 +30,9 @@ _SPIKE = {
     "peak_hour": HOUR - 1,
     "drivers": [],
 } | dict.fromkeys(("observed", "expected", "low", "high", "score", "total_observed", "total_expected"), 9.0)
-_ANSWER = {"forecasts": [], "anomalies": [_SPIKE]}
-_CALM = {"forecasts": [], "anomalies": []}
-_LEFT = {"left": "it took more than 120 s of CPU"}
+_ANSWER: dict[str, Any] = {"forecasts": [], "anomalies": [_SPIKE]}
+_CALM: dict[str, Any] = {"forecasts": [], "anomalies": []}
+_LEFT: dict[str, Any] = {"left": "it took more than 120 s of CPU"}
 
 
 @dataclass
