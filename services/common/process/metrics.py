@@ -375,9 +375,7 @@ RECOMMENDATIONS_PASSED_OVER = Counter(
     "Recommendations that were not told: 500 were new, or 50 of the tenant.",
 )
 RECOMMENDATION_RULES_FAILED = Counter(
-    "tocsin_recommendation_rules_failed_total",
-    "Rules whose evidence could not be asked for or used.",
-    ("rule",),
+    "tocsin_recommendation_rules_failed_total", "Rules whose evidence was not to be had or used.", ("rule",)
 )
 RECOMMENDATION_RULES_CUT = Counter(
     "tocsin_recommendation_rules_cut_total",
