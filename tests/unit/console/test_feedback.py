@@ -1,5 +1,6 @@
 """Whose a rating is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ from services.common.bus import Outgoing
 from services.common.control.principal import Principal
 from services.common.identity import pseudonym, pseudonym_of_named
 from services.common.requests.feedback import FeedbackBody
+from services.common.requests.masking.recording import TextRecording
 from services.console.feedback.request_lookup import RatedRequest
 from services.console.feedback.service import FeedbackService
 
@@ -56,5 +58,8 @@ async def test_remarks_are_told_without_what_is_personal_in_them() -> None:
     )
     event = await desk.submit(asking, body)
     assert (event.comment, event.correction) == ("ask [EMAIL_1]", "It is [EMAIL_1].")
+    silent = replace(desk, texts=TextRecording(lambda _tenant: "none"))
+    event = await silent.submit(asking, body)
+    assert (event.rating, event.comment, event.correction) == (-1, None, None)
     plain = await desk.submit(asking, FeedbackBody(request_id="chatcmpl-1", rating=1))
     assert (plain.comment, plain.correction) == (None, None)

@@ -66,9 +66,13 @@ class TextRecording:
 
     async def remarks(self, tenant: str, *texts: str | None) -> list[str | None]:
         """What people wrote about a request, together: masked, but where the tenant's
-        texts are kept as they are. None for what cannot be masked.
+        texts are kept as they are. None for what cannot be masked, and for all of it
+        where none of the tenant's texts is kept.
         """
-        if self.stored(tenant) == "raw":
+        kept = self.stored(tenant)
+        if kept == "none":
+            return [None for _ in texts]
+        if kept == "raw":
             return list(texts)
         try:
             masked = await self.masker.mask([text or "" for text in texts], MaskScope.TO_KEEP, tenant=tenant)

@@ -140,6 +140,20 @@ async def test_end_other_policies_keep_nothing_or_everything(kept: StoreText, pr
 
 
 @pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ("none", [None, None, None]),
+        ("masked", ["ask [EMAIL_1]", None, "[EMAIL_1]"]),
+        ("raw", [f"ask {MAIL}", None, MAIL]),
+    ],
+)
+async def test_remarks_are_kept_as_texts_are(kept: StoreText, told: list[str | None]) -> None:
+    """Where no text is, what people wrote of an answer is none."""
+    recording = TextRecording(lambda _tenant: kept)
+    assert await recording.remarks("acme", f"ask {MAIL}", None, MAIL) == told
+
+
+@pytest.mark.parametrize(
     ("default", "policies", "kept"),
     [
         ("masked", {}, "masked"),
