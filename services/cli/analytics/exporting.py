@@ -108,7 +108,7 @@ class Export:
 
         Raises:
             ConfigError: the file is there already, something else was begun under its
-                name, or the platform refuses what is asked.
+                name, the platform refuses what is asked, or the disk does not take it.
             ExportBrokenOffError: it did not answer for longer than the patience.
         """
         if self.file.exists():
@@ -140,15 +140,20 @@ class Export:
             os.close(lock)
 
     def _begun(self, *, restart: bool) -> dict[str, Any]:
-        """How far it is."""
-        asked = [self.view, *map(list, self.query)]
+        """How far it is. Who begins anew forgets what was there, so that the next run
+        cannot go on with pages of both.
+        """
+        asked = [self.address, self.view, *map(list, self.query)]
         path = self._parts / "state.json"
-        if not restart and path.exists():
+        if restart:
+            with _writing(path):
+                path.unlink(missing_ok=True)
+        if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if state["asked"] != asked:
                 raise ConfigError(
-                    f"an export of something else to {self.file} was interrupted: finish it with its own "
-                    "options, or say --restart"
+                    f"an export of something else, or from elsewhere, to {self.file} was interrupted: finish "
+                    "it with its own options and --url, or say --restart"
                 )
             return state
         return {
@@ -181,8 +186,9 @@ class Export:
         page = self._parts / f"{state['pages'] + 1:06d}"
         with _answer(f"{self.address}/api/export/{self.view}?{urlencode(query)}", self.key) as answer:
             told = answer.headers
-            with page.open("wb") as file:
-                shutil.copyfileobj(answer, file, _PIECE)
+            with _writing(page), page.open("wb") as file:
+                for piece in _pieces(answer):
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
         cursor = told.get("x-next-cursor", "")
@@ -199,20 +205,51 @@ class Export:
     def _save(self, state: dict[str, Any]) -> None:
         """Whole or not at all: a page counts once it is in the state."""
         new = self._parts / "state.new"
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._parts / "state.json")
+        with _writing(new):
+            with new.open("w", encoding="utf-8") as file:
+                json.dump(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._parts / "state.json")
 
     def _joined(self, pages: int) -> None:
         """The file, of all pages."""
         files = [self._parts / f"{number:06d}" for number in range(1, pages + 1)]
         whole = self._parts / "whole"
-        (_join_parquet if self.form == "parquet" else _join)(files, whole)
-        whole.chmod(0o600)
-        whole.replace(self.file)
+        with _writing(self.file):
+            (_join_parquet if self.form == "parquet" else _join)(files, whole)
+            whole.chmod(0o600)
+            whole.replace(self.file)
         shutil.rmtree(self._parts)
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """While it is written, what the disk says is told of the file.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written: {error}. What was fetched is kept; the same command goes on from "
+            "there"
+        ) from error
+
+
+def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """What comes, apart from what becomes of it.
+
+    Raises:
+        _NotNowError: it breaks off.
+    """
+    try:
+        while piece := answer.read(_PIECE):
+            yield piece
+    except (OSError, http.client.HTTPException) as error:
+        raise _NotNowError(f"the platform's answer broke off: {error!r}") from error
 
 
 def _join(files: list[Path], whole: Path) -> None:
