@@ -21,6 +21,7 @@ from schemas.control import KeyChanged, Scope
 RandomBytes = Callable[[int], bytes]
 
 _KEY = re.compile(r"tsn_([0-9a-z]{8})_([0-9A-Za-z_-]{43})", re.ASCII)
+_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _PSEUDONYM = re.compile(r"[un]_[0-9a-f]{32}", re.ASCII)
 _MOST_USER_CHARS = 128
 _DOTS = frozenset({".", ".."})
@@ -38,6 +39,13 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self.key_id}, ...)"
+
+
+def is_tenant_id(tenant: str) -> bool:
+    """Whether a tenant can be called so: by up to 64 lower-case letters, digits, dots,
+    hyphens and underscores, the first a letter or digit.
+    """
+    return _TENANT.fullmatch(tenant) is not None
 
 
 def is_user_id(user: str) -> bool:

@@ -1,11 +1,16 @@
 """How to answer, above all when something goes wrong."""
 
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+from typing import Any
+
 import orjson
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from schemas.errors import ErrorCode
 from services.common.errors import StoreUnavailableError
@@ -21,6 +26,27 @@ _MESSAGES = {
     404: "There is nothing at {path}; {docs} lists what there is.",
     405: "{path} does not take {method}; {docs} lists what it takes.",
 }
+
+
+class ClosingResponse(StreamingResponse):
+    """Streams a body that is made of `source`, which is closed whatever ends the answer:
+    also a client that leaves before the first piece.
+    """
+
+    def __init__(
+        self,
+        source: AsyncGenerator[Any],
+        body: AsyncIterable[bytes],
+        headers: dict[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(body, headers=headers, media_type=media_type)
+        self.source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers."""
+        async with aclosing(self.source):
+            await super().__call__(scope, receive, send)
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

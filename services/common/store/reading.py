@@ -21,6 +21,7 @@ from services.common.store.tenant_views import READER, TENANT_PARAMETER, TENANT_
 _TOO_LARGE = frozenset({158, 241, 396})
 """ClickHouse's numbers for too many rows read, memory, and rows or bytes of a result."""
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b"})
+_QUOTED = str.maketrans({"\\": "\\\\", "'": "\\'"})
 _PORTS = {"http": 8123, "https": 8443}
 _PLAIN = {
     "date_time_output_format": "iso",
@@ -95,7 +96,7 @@ class ViewReader:
             "database": parts.path.strip("/"),
             "default_format": form,
             "role": TENANT_READER if tenant else READER,
-            **({TENANT_PARAMETER: f"'{tenant}'"} if tenant else {}),
+            **({TENANT_PARAMETER: f"'{tenant.translate(_QUOTED)}'"} if tenant else {}),
             # The whole result is there, or an error with its status.
             "wait_end_of_query": "1",
             "max_execution_time": f"{self.timeout_s:g}",

@@ -21,6 +21,7 @@ from services.common.control.changes import Change, Plan
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
 from services.common.http.problems import Problem, ProblemError, forbidden, malformed, unauthenticated
+from services.common.identity import is_tenant_id
 
 MOST_OF_A_KIND = 10_000
 """So many entries of a kind a tenant's administrator brings their tenant to."""
@@ -118,9 +119,17 @@ def tenant_asked(principal: Principal, named: str) -> str:
     """Whose figures or findings are told; empty for all tenants'.
 
     Raises:
-        ProblemError: 403, another tenant's.
+        ProblemError: 403, another tenant's; 400, no tenant can be called so.
     """
-    if principal.is_platform_admin or named == principal.tenant:
+    if named == principal.tenant:
+        return named
+    if principal.is_platform_admin:
+        if named and not is_tenant_id(named):
+            raise malformed(
+                f"tenant: {named!r} is no tenant's id; use lower-case letters, digits, dots, hyphens and "
+                "underscores.",
+                "tenant",
+            )
         return named
     if named:
         raise forbidden(f"This key sees what is of the tenant {principal.tenant!r} only; leave `tenant` out.")

@@ -21,6 +21,7 @@ from services.common.identity import is_pseudonym, parse_key, pseudonym
 from services.console.administration.administrators import actor_of, truncated
 from services.console.auditing.acts import CHANGES, GIVING, SUBJECT, USER_FINDINGS, Act, Route
 from services.console.auditing.repeats import Repeats
+from services.console.domain.exporting.catalogue import EXPORTED
 from services.console.identity.callers import key_shown_to, principal_of
 
 _NAMED, _WITHHELD = "tocsin.audited_object", "tocsin.withheld"
@@ -28,7 +29,9 @@ _UNTOLD = frozenset({"cursor", "confirm"})
 _DENIED = frozenset({401, 403, 404, 429})
 _TICK_S = 5.0
 _LONGEST_VALUE = 200
-_OF_USER = re.compile(r"(\s*user\W+)(.*)", re.DOTALL)
+_PERSONAL = ("user", *sorted({text for view in EXPORTED.values() for text in view.texts}))
+"""Columns whose values are names of people, or what they wrote."""
+_OF_PERSON = re.compile(rf"(\s*(?:{'|'.join(_PERSONAL)})\b\s*(?:[!<>]?=|[<>])?)(.*)", re.DOTALL)
 _MOST_VALUES = 20
 
 
@@ -251,18 +254,20 @@ def _object_id(scope: Scope, act: Act) -> str:
 
 
 def _asked(scope: Scope) -> dict[str, str]:
-    """The query, bounded; never a key in clear, nor a user's name in a filter."""
+    """The query, bounded; never a key in clear, nor in a filter a user's name or text."""
     found: dict[str, str] = {}
     for name, value in Request(scope).query_params.multi_items()[:_MOST_VALUES]:
         if name in _UNTOLD:
             continue
-        told = "***" if "tsn_" in value else _without_name(value) if name == "filter" else value
+        told = "***" if "tsn_" in value else _impersonal(value) if name == "filter" else value
         known = found.get(name := name[:_LONGEST_VALUE])
         found[name] = (told if known is None else f"{known} and {told}")[:_LONGEST_VALUE]
     return found
 
 
-def _without_name(text: str) -> str:
-    """A filter without whom it names, but for a pseudonym."""
-    named = _OF_USER.fullmatch(text)
+def _impersonal(text: str) -> str:
+    """A filter without whom it names or what it quotes, but for a pseudonym: the audit
+    cannot be erased.
+    """
+    named = _OF_PERSON.fullmatch(text)
     return text if named is None or is_pseudonym(named[2]) else f"{named[1]}***"

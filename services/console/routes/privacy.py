@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from schemas.errors import ErrorCode
 from schemas.events.audit import Actor
@@ -22,7 +22,7 @@ from services.common.http.problems import (
     retry_after,
     unavailable,
 )
-from services.common.http.responses import json_response
+from services.common.http.responses import ClosingResponse, json_response
 from services.console.administration.administrators import Administrators
 from services.console.administration.authorisation import not_found, require_still_good, tenant_asked
 from services.console.administration.kinds import PRIVATE
@@ -197,7 +197,7 @@ class _Privacy:
                 yield piece
 
         headers = {**PRIVATE, "content-disposition": 'attachment; filename="export.json"'}
-        return StreamingResponse(body(), headers=headers, media_type="application/json")
+        return ClosingResponse(pieces, body(), headers, "application/json")
 
     async def _begun(self, subject: Subject, actor: Actor) -> Any:
         if not self.service.log.caught_up:

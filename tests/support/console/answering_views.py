@@ -31,7 +31,14 @@ class AnsweringViews:
         del most_bytes
         if "system.columns" in sql:
             return _lines(
-                [_column(view, name) for view, of in EXPORTED.items() for name in (of.time, "tenant")]
+                [
+                    {"table": view, "name": name, "type": kind, "comment": ""}
+                    for view, of in EXPORTED.items()
+                    for name, kind in (
+                        (of.time, "Date" if of.is_daily else "DateTime64(3, 'UTC')"),
+                        *((name, "String") for name in ("tenant", "user", *sorted(of.texts))),
+                    )
+                ]
             )
         self.store.asked.append(Asked(sql, {**(parameters or {}), "tenant": tenant or "*"}))
         if self.store.is_away:
@@ -45,11 +52,6 @@ class AnsweringViews:
             pa.ipc.new_stream(sink, pa.schema([("tenant", pa.string())])).close()
             return bytes(sink.getvalue())
         return b""
-
-
-def _column(view: str, name: str) -> dict[str, str]:
-    kind = "String" if name == "tenant" else "DateTime64(3, 'UTC')"
-    return {"table": view, "name": name, "type": kind, "comment": ""}
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:

@@ -1,6 +1,5 @@
 """What an identity provider's claims mean here. Pure."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +8,8 @@ from schemas.control import Scope
 from services.common.control.authentication import Refusal
 from services.common.control.principal import Principal
 from services.common.control.state import ControlState
-from services.common.identity import is_user_id
+from services.common.identity import is_tenant_id, is_user_id
 
-_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _MOST_SCOPES = 1000
 
 
@@ -43,7 +41,7 @@ class Bearer:
 def bearer_of(claims: Mapping[str, Any], mapping: ClaimMapping) -> Bearer | Refusal:
     """The bearer that claims tell of."""
     tenant = mapping.fixed_tenant or _one(claim_at(claims, mapping.tenant))
-    if tenant is None or not _TENANT.fullmatch(tenant):
+    if tenant is None or not is_tenant_id(tenant):
         return Refusal.TENANT
     user = _one(claim_at(claims, mapping.user))
     if user is None or not is_user_id(user):

@@ -12,6 +12,7 @@ import orjson
 from services.console.domain.cursors import InvalidCursorError
 from services.console.domain.exporting.catalogue import View
 from services.console.domain.exporting.filters import Condition, moment_text
+from services.console.domain.moments import EARLIEST, LATEST
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -138,7 +139,10 @@ def read_cursor(cursor: str, digest: str, keys: int) -> Stretch:
 def _place(ms: Any, keys: Any, number: int) -> Place:
     if keys is not None and (len(keys) != number or not all(isinstance(one, str) for one in keys)):
         raise ValueError(keys)
-    return Place(_EPOCH + timedelta(milliseconds=int(ms)), None if keys is None else tuple(keys))
+    time = _EPOCH + timedelta(milliseconds=int(ms))
+    if not EARLIEST <= time <= LATEST:
+        raise ValueError(ms)
+    return Place(time, None if keys is None else tuple(keys))
 
 
 def _ms(moment: datetime) -> int:

@@ -1,7 +1,7 @@
 """All that is known of a person, page by page, so that memory does not grow with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ class SubjectExport:
         """Whether one more may begin."""
         return self._under_way < self.at_once
 
-    async def pieces(self, state: ControlState, subject: Subject, made_at: str) -> AsyncIterator[bytes]:
+    async def pieces(self, state: ControlState, subject: Subject, made_at: str) -> AsyncGenerator[bytes]:
         """One JSON object, in pieces. Where it is cut short it is no JSON.
 
         Raises:

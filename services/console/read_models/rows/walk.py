@@ -15,7 +15,7 @@ from services.console.domain.exporting.places import Place, Question, Stretch, p
 
 _FIRST_ROWS, _MOST_ROWS, _GROWTH = 2_000, 50_000, 4
 _WANTED_BYTES, _MOST_BYTES = 8 << 20, 32 << 20
-_NARROWEST = timedelta(seconds=1)
+_NARROWEST, _DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 class Piece(NamedTuple):
@@ -41,6 +41,11 @@ class Walk:
     rows: int = _FIRST_ROWS
     width: timedelta = timedelta(hours=1)
     narrowest: timedelta = _NARROWEST
+
+    def __post_init__(self) -> None:
+        if self.question.view.is_daily:
+            self.narrowest = _DAY
+        self.width = max(self.width, self.narrowest)
 
     @property
     def is_over(self) -> bool:

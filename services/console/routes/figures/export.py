@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from schemas.control import Scope
 from schemas.errors import ErrorCode
@@ -22,7 +22,7 @@ from services.common.http.problems import (
     retry_after,
     unavailable,
 )
-from services.common.http.responses import json_response
+from services.common.http.responses import ClosingResponse, json_response
 from services.common.store.reading import ResultTooLargeError
 from services.common.store.tenant_views import TENANT_VIEWS
 from services.console.administration.authorisation import not_found, tenant_asked
@@ -160,18 +160,17 @@ class _Routes:
         asked = read_query(request, ExportParameters, _NAMES, repeated=("filter",))
         pieces = self._pieces(request, caller, asked, _wanted(request, caller, asked.tenant))
         try:
-            found = await anext(pieces)
+            found, first = await anext(pieces), await anext(pieces)
         except ResultTooLargeError as error:
             raise malformed(
                 "columns: a row is larger than can be told; leave texts out.", "columns"
             ) from error
         assert isinstance(found, _Export)  # noqa: S101  it comes first
-        first = await anext(pieces)
         assert isinstance(first, Piece)  # noqa: S101  then a piece
         media, ending = _MEDIA[found.format]
         headers = {**PRIVATE, "content-disposition": f'attachment; filename="{found.question.name}.{ending}"'}
         headers |= found.headers
-        return _Closing(_bytes(request, first, pieces), headers=headers, media_type=media)
+        return ClosingResponse(pieces, _bytes(request, first, pieces), headers, media)
 
     async def _pieces(
         self, request: Request, caller: Caller, asked: ExportParameters, wanted: _Wanted
@@ -288,24 +287,15 @@ def export_router(callers: Callers, exports: Exports, auditing: CallRecorder, cl
     return router
 
 
-class _Closing(StreamingResponse):
-    """Closes what it streams, whatever ends it."""
-
-    async def stream_response(self, send: object) -> None:
-        async with aclosing(self.body_iterator):  # type: ignore[type-var]
-            await super().stream_response(send)  # type: ignore[arg-type]
-
-
 async def _bytes(
     request: Request, first: Piece, pieces: AsyncGenerator["_Export | Piece"]
 ) -> AsyncIterator[bytes]:
-    async with aclosing(pieces):
-        yield first.data
-        async for piece in pieces:
-            if was_withheld(request.scope):
-                return
-            assert isinstance(piece, Piece)  # noqa: S101  what was understood came first
-            yield piece.data
+    yield first.data
+    async for piece in pieces:
+        if was_withheld(request.scope):
+            return
+        assert isinstance(piece, Piece)  # noqa: S101  what was understood came first
+        yield piece.data
 
 
 def _wanted(request: Request, caller: Caller, tenant: str) -> _Wanted:

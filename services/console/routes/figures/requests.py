@@ -13,6 +13,7 @@ from schemas.control import Scope
 from services.common.clock import Clock
 from services.common.store.reading import ViewReader
 from services.console.administration.authorisation import not_found, tenant_asked
+from services.console.administration.kinds import PRIVATE
 from services.console.administration.query import read_query
 from services.console.domain.exporting.catalogue import EXPORTED, Reach, hidden_from, reach_of
 from services.console.domain.exporting.filters import MOST_FILTERS
@@ -45,7 +46,11 @@ _EVENTS = (
     "AND tenant = {tenant:String} AND NOT has({hidden:Array(String)}, event) ORDER BY at IS NULL, at, step "
     "LIMIT 500"
 )
-_ONE = "SELECT * FROM v_requests WHERE request_id = {request_id:String} ORDER BY completed_at DESC LIMIT 1"
+_ONE = (
+    "SELECT * FROM v_requests WHERE request_id = {request_id:String} "
+    "AND ({tenant:String} = '' OR tenant = {tenant:String}) ORDER BY completed_at DESC LIMIT 1"
+)
+"""Of one tenant, or (empty) of all: the engine's row policy says so too."""
 _FINDINGS = "['finding', 'finding_judged']"
 """Events for administrators only."""
 
@@ -140,7 +145,7 @@ class _Routes:
     async def tell(self, request: Request, caller: Caller) -> Response:
         principal, request_id = caller.principal, str(request.path_params["request_id"])
         tenant = "" if principal.is_platform_admin else caller.tenant
-        rows = await self.reader.rows(_ONE, {"request_id": request_id}, tenant=tenant)
+        rows = await self.reader.rows(_ONE, {"request_id": request_id, "tenant": tenant}, tenant=tenant)
         if not rows:
             raise not_found(
                 f"nothing is stored of a request {request_id!r}; its record comes a moment after its end"
@@ -154,7 +159,7 @@ class _Routes:
             "hidden": _FINDINGS if reach is Reach.READER else "[]",
         }
         events = await self.reader.rows(_EVENTS, given, tenant=tenant)
-        return answer(request, {"request": told, "events": events}, events)
+        return answer(request, {"request": told, "events": events}, events, PRIVATE)
 
 
 def requests_router(callers: Callers, reader: ViewReader, clock: Clock) -> APIRouter:
