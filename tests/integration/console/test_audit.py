@@ -78,11 +78,12 @@ async def test_audit_is_walked_newest_first_and_ends_at_ones_own_tenant(
     answer = await client.get("/api/admin/audit", params=theirs, headers=bearer(own))
     assert {one["tenant"] for one in answer.json()["data"]} == {"acme"}
     for odd in ("\x00", "'", "\\", "\t\n", "{tenant:String}", "\U0001f600", "' OR 1=1 --"):
-        for name in ("actor_id", "object_id", "tenant"):
+        for name in ("actor_id", "object_id"):
             answer = await client.get("/api/admin/audit", params={name: odd}, headers=bearer(platform.admin))
             assert (answer.status_code, answer.json().get("data")) == (200, []), (name, odd)
-        answer = await client.get("/api/admin/audit", params={"action": odd}, headers=bearer(platform.admin))
-        assert (answer.status_code, answer.json()["param"]) == (400, "action"), odd
+        for name in ("action", "tenant"):
+            answer = await client.get("/api/admin/audit", params={name: odd}, headers=bearer(platform.admin))
+            assert (answer.status_code, answer.json()["param"]) == (400, name), odd
     for moment in ("0305-11-25T00:15:58Z", "9999-01-01T00:00:00Z", "2026-11-01T00:00:00"):
         answer = await client.get("/api/admin/audit", params={"until": moment}, headers=bearer(own))
         assert (answer.status_code, answer.json()["param"]) == (400, "until")
