@@ -12,6 +12,11 @@ from services.common.http.problems import malformed
 Query = TypeVar("Query", bound=BaseModel)
 
 
+def names_of(kind: type[BaseModel]) -> tuple[str, ...]:
+    """What a model's parameters are called in a query string."""
+    return tuple(info.alias or name for name, info in kind.model_fields.items())
+
+
 def read_query(
     request: Request, kind: type[Query], known: Collection[str], repeated: Collection[str] = ()
 ) -> Query:

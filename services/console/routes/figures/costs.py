@@ -15,7 +15,7 @@ from services.common.control.state import ControlState
 from services.common.http.problems import malformed
 from services.common.http.responses import json_response
 from services.console.administration.authorisation import tenant_asked
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.domain.cost_names import CostNames
 from services.console.domain.cost_query import DIMENSIONS, InvalidQueryError
 from services.console.domain.csv_text import csv_text
@@ -93,7 +93,7 @@ class CostParameters(SpanParameters):
     limit: int = Field(1000, ge=1, le=10_000, description="Most groups, the dearest first.")
 
 
-_NAMES = tuple(info.alias or name for name, info in CostParameters.model_fields.items())
+_NAMES = names_of(CostParameters)
 
 
 def costs_router(

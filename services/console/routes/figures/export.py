@@ -27,7 +27,7 @@ from services.common.store.reading import ResultTooLargeError
 from services.common.store.tenant_views import TENANT_VIEWS
 from services.console.administration.authorisation import not_found, tenant_asked
 from services.console.administration.kinds import PRIVATE
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.auditing.recorder import CallRecorder, was_withheld
 from services.console.domain.cost_query import InvalidQueryError
 from services.console.domain.cursors import InvalidCursorError
@@ -110,7 +110,7 @@ class ViewsAnswer(BaseModel):
     views: list[ExportedView]
 
 
-_NAMES = tuple(info.alias or name for name, info in ExportParameters.model_fields.items())
+_NAMES = names_of(ExportParameters)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from services.common.clock import Clock
 from services.common.store.reading import ViewReader
 from services.common.store.saved_queries import saved_queries
 from services.console.administration.authorisation import tenant_asked
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.domain.exporting.filters import moment_text
 from services.console.identity.callers import Caller, Callers
 from services.console.routes.documentation import problems, query_of
@@ -94,7 +94,7 @@ class ModelsAnswer(BaseModel):
     )
 
 
-_BREACHES = tuple(info.alias or name for name, info in BreachesParameters.model_fields.items())
+_BREACHES = names_of(BreachesParameters)
 _MODELS = tuple(ModelsParameters.model_fields)
 
 

@@ -20,7 +20,7 @@ from services.common.clock import Clock
 from services.common.http.problems import forbidden, malformed
 from services.common.requests.model_catalogue import ModelConfig
 from services.console.administration.authorisation import tenant_asked
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.domain.capacity.advice import Goal, Replica
 from services.console.domain.cost_query import InvalidQueryError
 from services.console.identity.callers import Caller, Callers
@@ -207,10 +207,6 @@ class Outlook:
     models: tuple[ModelConfig, ...]
 
 
-def _names(kind: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(info.alias or name for name, info in kind.model_fields.items())
-
-
 def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRouter:
     """Forecasts, anomalies and capacity."""
     router = APIRouter(prefix="/api/usage", tags=["Usage"])
@@ -222,13 +218,13 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
         "/forecast",
         response_model=ForecastAnswer,
         responses=problems(400, 401, 403, 429, 503) | ANSWERS,
-        openapi_extra=query_of(ForecastParameters, _names(ForecastParameters)),
+        openapi_extra=query_of(ForecastParameters, names_of(ForecastParameters)),
     )
     async def forecast(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell what is expected of the caller's tenant in each of the next hours. A platform
         administrator may ask for any tenant or model, or for the whole platform.
         """
-        asked = read_query(request, ForecastParameters, _names(ForecastParameters))
+        asked = read_query(request, ForecastParameters, names_of(ForecastParameters))
         tenant = tenant_asked(caller.principal, asked.tenant)
         zone = _zone(asked.time_zone)
         found = await outlook.forecasts.read(tenant, asked.model, int(asked.hours), zone)
@@ -238,13 +234,13 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
         "/anomalies",
         response_model=AnomaliesAnswer,
         responses=problems(400, 401, 403, 429, 503) | ANSWERS,
-        openapi_extra=query_of(AnomalyParameters, _names(AnomalyParameters)),
+        openapi_extra=query_of(AnomalyParameters, names_of(AnomalyParameters)),
     )
     async def anomalies(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell which hours of the caller's tenant were not as expected, and what made them
         so. A platform administrator is told of the platform, its tenants and its models.
         """
-        asked = read_query(request, AnomalyParameters, _names(AnomalyParameters))
+        asked = read_query(request, AnomalyParameters, names_of(AnomalyParameters))
         tenant = tenant_asked(caller.principal, asked.tenant)
         query = _anomaly_query(asked, tenant, clock())
         found = await outlook.anomalies.read(query)
@@ -260,14 +256,14 @@ def outlook_router(callers: Callers, outlook: Outlook, clock: Clock) -> APIRoute
         "/capacity",
         response_model=CapacityAnswer,
         responses=problems(400, 401, 403, 429, 503) | ANSWERS,
-        openapi_extra=query_of(CapacityParameters, _names(CapacityParameters)),
+        openapi_extra=query_of(CapacityParameters, names_of(CapacityParameters)),
     )
     async def capacity(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Tell how many replicas a model needs for its forecast, so that 95 % of requests
         wait no longer than is asked for, and what each option costs. For administrators of
         the platform.
         """
-        asked = read_query(request, CapacityParameters, _names(CapacityParameters))
+        asked = read_query(request, CapacityParameters, names_of(CapacityParameters))
         if not caller.principal.is_platform_admin:
             raise forbidden("Capacity is of all tenants together: it takes a platform administrator's key.")
         model = _model(outlook.models, asked.model)

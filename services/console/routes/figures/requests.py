@@ -14,7 +14,7 @@ from services.common.clock import Clock
 from services.common.store.reading import ViewReader
 from services.console.administration.authorisation import not_found, tenant_asked
 from services.console.administration.kinds import PRIVATE
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.domain.exporting.catalogue import EXPORTED, Reach, hidden_from, reach_of
 from services.console.domain.exporting.filters import MOST_FILTERS
 from services.console.identity.callers import Caller, Callers
@@ -124,7 +124,7 @@ class RequestLife(BaseModel):
     events: list[RequestEvent]
 
 
-_NAMES = tuple(info.alias or name for name, info in RequestsParameters.model_fields.items())
+_NAMES = names_of(RequestsParameters)
 
 
 @dataclass(frozen=True)

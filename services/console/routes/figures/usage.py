@@ -12,7 +12,7 @@ from schemas.control import Scope
 from services.common.clock import Clock
 from services.common.http.problems import malformed
 from services.console.administration.authorisation import tenant_asked
-from services.console.administration.query import read_query
+from services.console.administration.query import names_of, read_query
 from services.console.domain.cost_query import InvalidQueryError
 from services.console.identity.callers import Caller, Callers
 from services.console.read_models.usage.anomalies import Anomalies, AnomalyQuery
@@ -118,7 +118,7 @@ class UsageParameters(SpanParameters):
     part: Part = Field("by_hour", description="What is told as CSV, with `Accept: text/csv`.")
 
 
-_NAMES = tuple(info.alias or name for name, info in UsageParameters.model_fields.items())
+_NAMES = names_of(UsageParameters)
 
 
 def usage_router(
